@@ -1,0 +1,1 @@
+"""Archetype's engine and the ports that its adapters implement."""

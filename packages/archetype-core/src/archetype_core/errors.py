@@ -1,0 +1,274 @@
+"""Every error the project raises, in one tree.
+
+An error carries its facts as attributes, a stable ``code``, and a message that says what happened, to what, and what to
+do next. Each also is the built-in a caller would catch, so ``except LookupError`` works without importing this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class ArchetypeError(Exception):
+    """The root of the tree; catch it to catch everything this project raises on purpose."""
+
+    code: ClassVar[str] = "ARC-000"
+
+
+# Data model (ARC-M)
+
+
+class ComponentTypeError(ArchetypeError, TypeError):
+    """A component class declares a field that has no Arrow form, or cannot be a column."""
+
+    code = "ARC-M001"
+
+    def __init__(self, component: str, field: str, reason: str, remedy: str) -> None:
+        self.component, self.field, self.reason, self.remedy = component, field, reason, remedy
+        super().__init__(f"{component}.{field}: {reason}. {remedy}")
+
+
+class ValueRejected(ArchetypeError, ValueError):
+    """A value cannot be stored in its column, and was refused where it entered."""
+
+    code = "ARC-M002"
+
+    def __init__(self, component: str, field: str, reason: str, *, row: int | None = None) -> None:
+        self.component, self.field, self.reason, self.row = component, field, reason, row
+        at = "" if row is None else f" (row {row})"
+        super().__init__(f"{component}.{field}{at}: {reason}. Nothing was staged.")
+
+
+class SignatureError(ArchetypeError, TypeError):
+    """A set of components cannot be one archetype."""
+
+    code = "ARC-M003"
+
+
+class PayloadError(ArchetypeError, ValueError):
+    """A component payload has no usable type, or does not fit the type that it names."""
+
+    code = "ARC-M004"
+
+
+class UnknownComponent(ArchetypeError, LookupError):
+    """A stored or named component has no class in this process."""
+
+    code = "ARC-M005"
+
+    def __init__(self, name: str, hint: str) -> None:
+        self.name = name
+        super().__init__(f"no component class {name!r} is defined in this process: {hint}")
+
+
+class SchemaMismatch(ArchetypeError, TypeError):
+    """Columns do not fit the schema of the table they are meant for."""
+
+    code = "ARC-M006"
+
+    def __init__(self, table: str, differences: Iterable[str]) -> None:
+        self.table, self.differences = table, tuple(differences)
+        super().__init__(f"columns do not fit table {table}: {'; '.join(self.differences)}")
+
+
+# The tick (ARC-T)
+
+
+class EntityNotFound(ArchetypeError, LookupError):
+    """An entity is not alive in the world, staged mutations included."""
+
+    code = "ARC-T001"
+
+    def __init__(self, entity_id: int, world: str) -> None:
+        self.entity_id, self.world = entity_id, world
+        super().__init__(f"no entity {entity_id} in world {world!r}; nothing was staged")
+
+
+class ProcessorError(ArchetypeError, RuntimeError):
+    """A processor raised, or returned a frame that the table cannot take; the tick was rolled back."""
+
+    code = "ARC-T002"
+
+    def __init__(self, processor: str, table: str, tick: int, reason: str) -> None:
+        self.processor, self.table, self.tick, self.reason = processor, table, tick, reason
+        super().__init__(
+            f"{processor} failed on {table} at tick {tick}: {reason}. "
+            "Nothing of the tick is visible; staged mutations are kept and the next step tries again."
+        )
+
+
+class ReentrantStep(ArchetypeError, RuntimeError):
+    """A world was asked to step while it is stepping."""
+
+    code = "ARC-T003"
+
+    def __init__(self, world: str, tick: int) -> None:
+        self.world, self.tick = world, tick
+        super().__init__(
+            f"world {world!r} is in the middle of tick {tick}: stage mutations instead, they apply at the next tick"
+        )
+
+
+class PendingMutations(ArchetypeError, RuntimeError):
+    """A world with staged mutations was asked for something that would lose or blur them."""
+
+    code = "ARC-T004"
+
+    def __init__(self, world: str, count: int) -> None:
+        self.world, self.count = world, count
+        super().__init__(
+            f"world {world!r} has {count} staged mutations: step it first, or fork with pending='copy' to take them along"
+        )
+
+
+class HookError(ArchetypeError, RuntimeError):
+    """A hook registered with ``fail_fast=True`` failed."""
+
+    code = "ARC-T005"
+
+    def __init__(self, hook: str, event: str) -> None:
+        self.hook, self.event = hook, event
+        super().__init__(f"hook {hook} failed on {event} and asked to fail fast")
+
+
+# Worlds, runs and reads (ARC-W)
+
+
+class WorldNotFound(ArchetypeError, LookupError):
+    """No world of that name or id is in the store."""
+
+    code = "ARC-W001"
+
+    def __init__(self, world: str, known: Iterable[str] = ()) -> None:
+        self.world, self.known = world, tuple(known)
+        known_text = f"; it holds {', '.join(self.known)}" if self.known else "; it is empty"
+        super().__init__(f"no world {world!r} in this store{known_text}")
+
+
+class TickNotFound(ArchetypeError, LookupError):
+    """A tick lies outside the history of a world."""
+
+    code = "ARC-W002"
+
+    def __init__(self, world: str, tick: int, first: int | None, last: int | None) -> None:
+        self.world, self.tick, self.first, self.last = world, tick, first, last
+        span = "it has no ticks yet" if last is None else f"its history is ticks {first} to {last}"
+        super().__init__(f"world {world!r} has no tick {tick}: {span}")
+
+
+class RunConflict(ArchetypeError, ValueError):
+    """A run id was used before and cannot start again."""
+
+    code = "ARC-W003"
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id} has ended; give a new run_id, or none to go on with the active run")
+
+
+class WorldExists(ArchetypeError, ValueError):
+    """A world of that name is there already, under another id."""
+
+    code = "ARC-W004"
+
+    def __init__(self, name: str, world_id: str) -> None:
+        self.name, self.world_id = name, world_id
+        super().__init__(f"world {name!r} exists as {world_id}: open it, or choose another name")
+
+
+class WorldClosed(ArchetypeError, RuntimeError):
+    """A world was used after it was closed."""
+
+    code = "ARC-W005"
+
+    def __init__(self, world: str) -> None:
+        self.world = world
+        super().__init__(f"world {world!r} is closed")
+
+
+# Storage (ARC-S)
+
+
+class CommitError(ArchetypeError, RuntimeError):
+    """A tick could not be made durable; nothing of it is visible."""
+
+    code = "ARC-S001"
+
+
+class TickConflict(CommitError):
+    """A commit is not the successor of the world's last tick: somebody else wrote it."""
+
+    code = "ARC-S002"
+
+    def __init__(self, world_id: str, expected: int, got: int, owner: str | None = None) -> None:
+        self.world_id, self.expected, self.got, self.owner = world_id, expected, got, owner
+        by = f" (last written by {owner})" if owner else ""
+        super().__init__(
+            f"world {world_id} expects tick {expected}, got {got}{by}: another writer moved it on; reopen the world"
+        )
+
+
+class StoreClosed(ArchetypeError, RuntimeError):
+    """A store was used after it was closed."""
+
+    code = "ARC-S003"
+
+    def __init__(self, store: str) -> None:
+        self.store = store
+        super().__init__(f"{store} is closed")
+
+
+class CorruptStore(ArchetypeError, RuntimeError):
+    """Stored bytes are not what was written."""
+
+    code = "ARC-S004"
+
+    def __init__(self, place: str, reason: str) -> None:
+        self.place, self.reason = place, reason
+        super().__init__(f"{place} is damaged: {reason}")
+
+
+class UnsupportedCapability(ArchetypeError, NotImplementedError):
+    """A store was asked for something that it does not claim to do."""
+
+    code = "ARC-S005"
+
+    def __init__(self, store: str, capability: str) -> None:
+        self.store, self.capability = store, capability
+        super().__init__(f"{store} does not claim {capability}; check `store.capabilities` or use a store that does")
+
+
+class AdapterMissing(ArchetypeError, ImportError):
+    """No installed package offers the adapter that was named."""
+
+    code = "ARC-S006"
+
+    def __init__(self, kind: str, name: str, remedy: str) -> None:
+        self.kind, self.adapter, self.remedy = kind, name, remedy
+        super().__init__(f"no {kind} for {name!r} is installed: {remedy}")
+
+
+class UnknownScheme(ArchetypeError, ValueError):
+    """A storage address has a scheme that no adapter is known for."""
+
+    code = "ARC-S007"
+
+    def __init__(self, uri: str, scheme: str, known: Iterable[str]) -> None:
+        self.uri, self.scheme, self.known = uri, scheme, tuple(known)
+        super().__init__(f"unknown storage scheme {scheme!r} in {uri!r}; installed schemes: {', '.join(self.known)}")
+
+
+# Plans (ARC-P)
+
+
+class PlanTooDeep(ArchetypeError, RecursionError):
+    """A processor chained more lazy steps than the engine will plan."""
+
+    code = "ARC-P001"
+
+    def __init__(self, depth: int, limit: int) -> None:
+        self.depth, self.limit = depth, limit
+        super().__init__(
+            f"a lazy plan of {depth} steps is over the limit of {limit}: call df.collect() in between, or fold the steps"
+        )
