@@ -1,0 +1,105 @@
+"""The seams of the system, as small protocols: no base class to inherit, data crosses as frozen dataclasses or Arrow.
+
+Verbs of ``Store`` and ``Kernel`` block and may be called from any thread. The engine calls them from its worker threads,
+never from an event loop; why they are not coroutines is told in ``docs/decisions``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from archetype_core.commit import Head, Rows, Scan, TickCommit, Timeline, WorldRecord
+    from archetype_core.kernel import Staged
+    from archetype_core.snapshot import Snapshot
+
+
+class Capability(enum.StrEnum):
+    """Something a store may do beyond committing ticks and reading its head; declared, never inferred."""
+
+    TIME_TRAVEL = "time_travel"
+    """Any tick ever committed can be scanned, not only the newest."""
+    PERSISTENCE = "persistence"
+    """What was acknowledged is there when the place is opened again, in this process or another."""
+    SHARED = "shared"
+    """Several open handles of one place see each other's commits at once, and only one of them wins a tick."""
+    FILES = "files"
+    """``files(scan)`` names Parquet files that hold exactly the answer, for engines that read them natively."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Durable, append-only history of worlds.
+
+    A commit is atomic: after any failure either all its ticks are there or none. Nothing is ever rewritten.
+    """
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this store claims; the contract suite holds it to exactly that."""
+        ...
+
+    def commit(self, ticks: Sequence[TickCommit]) -> None:
+        """Store consecutive ticks of one world, all or nothing; an empty sequence is a no-op.
+
+        ``TickConflict`` if the first is not the successor of the world's head, or opens a segment elsewhere than at it.
+        """
+        ...
+
+    def scan(self, scan: Scan) -> pa.RecordBatchReader:
+        """Stream the rows asked for, ticks ascending; empty where the table has none. ``TickNotFound`` outside history."""
+        ...
+
+    def head(self, world_id: str, *, at: int | None = None) -> Head:
+        """The newest committed tick of a world's history, or the one at ``at``; ``WorldNotFound``, ``TickNotFound``."""
+        ...
+
+    def timeline(self, world_id: str) -> Timeline:
+        """A world's segments back through its ancestors and all their tables; ``WorldNotFound``."""
+        ...
+
+    def worlds(self) -> tuple[WorldRecord, ...]:
+        """Every world with at least one committed tick."""
+        ...
+
+    def files(self, scan: Scan) -> tuple[str, ...]:
+        """Paths of Parquet files that together hold the answer; ``UnsupportedCapability`` unless ``FILES`` is claimed."""
+        ...
+
+    def close(self) -> None:
+        """Release everything; idempotent. Any other verb afterwards raises ``StoreClosed``."""
+        ...
+
+
+@runtime_checkable
+class Kernel(Protocol):
+    """Folds the mutations of a tick into the rows that processors produced."""
+
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        """The rows that a tick writes to one table.
+
+        ``prior`` are the live rows of the tick before, ``processed`` the same entities in the same order after the
+        processors. Rows named by ``staged`` come out as written, over ``prior``, untouched by processors (T2).
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Where the engine takes the time from."""
+
+    def now(self) -> datetime:
+        """The current time, aware, in UTC."""
+        ...
+
+
+class IdSource(Protocol):
+    """Where the engine takes new identifiers from."""
+
+    def new(self) -> str:
+        """A new UUIDv7 as text; later ones sort after earlier ones."""
+        ...
