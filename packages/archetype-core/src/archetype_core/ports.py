@@ -7,15 +7,18 @@ never from an event loop; why they are not coroutines is told in ``docs/decision
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import pyarrow as pa
 
 if TYPE_CHECKING:
+    from archetype_core.archetype import Archetype
     from archetype_core.commit import Head, Rows, Scan, TickCommit, Timeline, WorldRecord
+    from archetype_core.context import TickContext
     from archetype_core.kernel import Staged
+    from archetype_core.processor import Slot
     from archetype_core.snapshot import Snapshot
 
 
@@ -86,6 +89,21 @@ class Kernel(Protocol):
         ``prior`` are the live rows of the tick before, ``processed`` the same entities in the same order after the
         processors. Rows named by ``staged`` come out as written, over ``prior``, untouched by processors (T2).
         """
+        ...
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Runs the processors of a tick; where the frames live meanwhile is its own affair."""
+
+    def run(
+        self, live: Mapping[Archetype, Snapshot], work: Mapping[Archetype, tuple[Slot, ...]], context: TickContext
+    ) -> Mapping[Archetype, Snapshot]:
+        """The frames after the processors, of every archetype in ``work``; a failure of any is raised, typed."""
+        ...
+
+    def close(self) -> None:
+        """Let go of threads and the like; idempotent."""
         ...
 
 

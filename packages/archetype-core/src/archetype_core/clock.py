@@ -1,0 +1,42 @@
+"""Time and identifiers from the system, behind ports so that tests and replays can decide both."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from datetime import UTC, datetime
+from uuid import UUID
+
+
+class SystemClock:
+    """The time of this machine."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class SystemIds:
+    """UUIDv7: a millisecond, then a counter within it, then random bits, so that ids sort as they were made."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def new(self) -> str:
+        # 48 bits of milliseconds and 12 of counter make one number that only ever grows.
+        with self._lock:
+            self._last = stamp = max(time.time_ns() // 1_000_000 << 12, self._last + 1)
+        value = (stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0x2 << 62
+        return str(UUID(int=value | int.from_bytes(os.urandom(8)) >> 2))
+
+
+class SequentialIds:
+    """Predictable ids, for tests and replays: the n-th is always the same."""
+
+    def __init__(self, start: int = 1) -> None:
+        self._next = start
+
+    def new(self) -> str:
+        value, self._next = self._next, self._next + 1
+        return str(UUID(int=0x7 << 76 | 0x2 << 62 | value))

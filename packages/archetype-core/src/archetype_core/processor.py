@@ -1,0 +1,161 @@
+"""What a world does each tick: processors, and the system that keeps them in order."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from archetype_core.archetype import Archetype
+from archetype_core.component import Component, ComponentType
+
+if TYPE_CHECKING:
+    from daft import DataFrame
+
+
+class Processor:
+    """Transforms the DataFrame of every archetype that has all of ``components``.
+
+    ``process`` may be a plain function or a coroutine, and receives of ``tick``, ``resources``, ``world``, ``rng``,
+    ``messages`` and the caller's inputs exactly those that it names (all of them with ``**kwargs``). It returns the same
+    entities with the archetype's columns; anything else is a ``ProcessorError`` and the tick does not happen, unless
+    ``on_error`` is ``"skip"``: then this processor's frame is dropped for that tick.
+
+    A plain ``process``, and a coroutine that never awaits, runs in a worker thread; one that awaits runs on the loop that
+    steps the world.
+    """
+
+    components: ClassVar[tuple[type[Component], ...]] = ()
+    """The components a table must have; none means every table."""
+    priority: ClassVar[int] = 0
+    """Lower runs first; among equals, the one added first."""
+    on_error: ClassVar[Literal["raise", "skip"]] = "raise"
+    rowwise: ClassVar[bool] = False
+    """A promise that each row of the result depends on that row alone, by way of the declared components only. The engine
+    may then hand over the rows of many archetypes as one frame that has just those columns."""
+
+    def process(self, df: DataFrame, **kwargs: Any) -> Any:
+        """The frame of this tick, from the frame of the one before."""
+        raise NotImplementedError
+
+
+AsyncProcessor = Processor
+"""The published spelling; a processor may be asynchronous or not either way."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slot:
+    """A processor in its place: what it needs, what it accepts and how it is called."""
+
+    processor: Processor
+    name: str
+    priority: int
+    needs: frozenset[ComponentType]
+    accepts: frozenset[str] | None
+    """Keyword arguments that ``process`` names; ``None`` for all."""
+    suspends: bool
+    """Whether ``process`` may await, and so belongs on the event loop."""
+
+    @property
+    def skips_errors(self) -> bool:
+        return self.processor.on_error == "skip"
+
+    def arguments(self, offered: dict[str, Any]) -> dict[str, Any]:
+        """Those of the offered arguments that this processor names (T9)."""
+        accepts = self.accepts
+        return offered if accepts is None else {name: offered[name] for name in accepts if name in offered}
+
+
+class System:
+    """The processors of a world in the order they run: ascending priority, then registration."""
+
+    def __init__(self) -> None:
+        self._slots: tuple[Slot, ...] = ()
+        self._matching: dict[Archetype, tuple[Slot, ...]] = {}
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return self._slots
+
+    def add(self, processor: Processor) -> Slot:
+        """Put a processor in its place; refuses what could never run."""
+        if isinstance(processor, type):
+            raise TypeError(f"add an instance, {processor.__name__}(), not the class")
+        method = getattr(processor, "process", None)
+        if not callable(method) or getattr(method, "__func__", None) is Processor.process:
+            raise TypeError(f"{type(processor).__name__} does not define process(df)")
+        if getattr(processor, "on_error", "raise") not in ("raise", "skip"):
+            raise ValueError(f"{type(processor).__name__}.on_error is 'raise' or 'skip', not {processor.on_error!r}")
+        components = getattr(processor, "components", ())
+        if not isinstance(components, (tuple, list, set, frozenset)):
+            raise TypeError(f"{type(processor).__name__}.components is a tuple of component classes")
+        for component in components:
+            if not (isinstance(component, type) and issubclass(component, Component)):
+                raise TypeError(f"{type(processor).__name__}.components holds {component!r}, which is no component class")
+        base = type(processor).__qualname__
+        taken = {slot.name for slot in self._slots}
+        name, count = base, 1
+        while name in taken:
+            count += 1
+            name = f"{base}#{count}"
+        slot = Slot(
+            processor=processor,
+            name=name,
+            priority=int(getattr(processor, "priority", 0)),
+            needs=frozenset(component.component_type() for component in components),
+            accepts=_accepted(method),
+            suspends=_suspends(method),
+        )
+        self._replace([*self._slots, slot])
+        return slot
+
+    def remove(self, processor: Processor | type[Processor]) -> int:
+        """Take out a processor, or all of a class; returns how many were there."""
+        kept = [
+            slot
+            for slot in self._slots
+            if not (isinstance(slot.processor, processor) if isinstance(processor, type) else slot.processor is processor)
+        ]
+        removed = len(self._slots) - len(kept)
+        self._replace(kept)
+        return removed
+
+    def matching(self, archetype: Archetype) -> tuple[Slot, ...]:
+        """The processors that run on an archetype, in order."""
+        found = self._matching.get(archetype)
+        if found is None:
+            here = frozenset(archetype.components)
+            found = self._matching[archetype] = tuple(slot for slot in self._slots if slot.needs <= here)
+        return found
+
+    def copy(self) -> System:
+        """A system with the same processors, to go its own way from here."""
+        other = System()
+        other._slots = self._slots
+        return other
+
+    def _replace(self, slots: Iterable[Slot]) -> None:
+        self._slots = tuple(sorted(slots, key=lambda slot: slot.priority))
+        self._matching = {}
+
+
+def _accepted(method: Any) -> frozenset[str] | None:
+    parameters = list(inspect.signature(method).parameters.values())
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    # The first one is the frame.
+    named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return frozenset(parameter.name for parameter in parameters[1:] if parameter.kind in named)
+
+
+_AWAITING = frozenset({"GET_AWAITABLE", "GET_AITER", "GET_ANEXT", "BEFORE_ASYNC_WITH", "SEND"})
+
+
+def _suspends(method: Any) -> bool:
+    """Whether a coroutine method can suspend: one whose code never awaits runs to its end when it is started."""
+    if not inspect.iscoroutinefunction(method):
+        return False
+    code = getattr(getattr(method, "__func__", method), "__code__", None)
+    return code is None or any(step.opname in _AWAITING for step in dis.get_instructions(code))

@@ -1,0 +1,60 @@
+"""Finds adapters by name: stores by the scheme of a storage address, kernels by their own, both through entry points."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import PurePath
+from typing import Any
+
+from archetype_core.config import StorageConfig
+from archetype_core.errors import AdapterMissing, UnknownScheme
+from archetype_core.ports import Kernel, Store
+
+STORES = "archetype.stores"
+KERNELS = "archetype.kernels"
+
+# What to install for an adapter that is ours but not here; anything else is a name we never heard of.
+_OURS = {
+    "lance": "archetype-store-lance",
+    "iceberg": "archetype-store-iceberg",
+    "parquet": "archetype-native",
+    "native": "archetype-native",
+}
+_EMBEDDED = "lance"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+
+
+def open_store(storage: str | PurePath | StorageConfig) -> Store:
+    """Open the store behind an address such as ``memory:`` or ``lance:./data``; a bare path is the embedded store.
+
+    ``UnknownScheme`` for a scheme nobody knows, ``AdapterMissing`` with the package to install for one of ours.
+    """
+    config = storage if isinstance(storage, StorageConfig) else StorageConfig(uri=str(storage))
+    found = _SCHEME.match(config.uri)
+    name = config.backend or (found.group(1).lower() if found else _EMBEDDED)
+    known = _found(STORES)
+    if name not in known:
+        if name in _OURS:
+            raise AdapterMissing("store", name, f"pip install {_OURS[name]}")
+        raise UnknownScheme(config.uri, name, sorted(known))
+    opener: Callable[..., Store] = known[name].load()
+    return opener(config.uri, **config.options)
+
+
+def load_kernel(kernel: str | Kernel) -> Kernel:
+    """The kernel of a name, ``python`` or ``native``; an instance is taken as it is."""
+    if not isinstance(kernel, str):
+        return kernel
+    known = _found(KERNELS)
+    if kernel not in known:
+        remedy = f"pip install {_OURS[kernel]}" if kernel in _OURS else f"installed kernels: {', '.join(sorted(known))}"
+        raise AdapterMissing("kernel", kernel, remedy)
+    factory: Callable[[], Any] = known[kernel].load()
+    found: Kernel = factory()
+    return found
+
+
+def _found(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}

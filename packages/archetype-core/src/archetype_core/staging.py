@@ -1,0 +1,228 @@
+"""The door to a world's next tick: checks mutations, and stages them.
+
+Whatever is refused here is refused whole, and nothing of it is staged (M7, T6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from archetype_core import message, telemetry
+from archetype_core.archetype import Archetype
+from archetype_core.component import Component, ComponentType
+from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError
+from archetype_core.mutation import Log, Values
+from archetype_core.snapshot import ENTITY_ID, Column, Snapshot
+from archetype_core.state import State
+
+Bundle = Component | Sequence[Component]
+
+
+class Staging:
+    """Stages mutations for one world; thread-safe."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._archetypes: dict[tuple[type, ...], tuple[Archetype, tuple[int, ...]]] = {}
+
+    @property
+    def count(self) -> int:
+        """Mutations and messages that wait for the next tick."""
+        with self._state.lock:
+            return self._state.pending.count + len(self._state.outbox)
+
+    def reserve(self, count: int = 1) -> range:
+        """Entity ids that nobody else will get."""
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise ValueError(f"count is a number of ids, 0 or more, not {count!r}")
+        with self._state.lock:
+            first = self._state.next_entity_id
+            self._state.next_entity_id = first + count
+        return range(first, first + count)
+
+    def spawn(self, *components: Component, entity_id: int | None = None) -> int:
+        """Stage an entity and return its id; ``entity_id`` takes one that was reserved."""
+        archetype, row = self._row(components)
+        state = self._state
+        with state.lock:
+            if entity_id is None:
+                entity_id = state.next_entity_id
+                state.next_entity_id = entity_id + 1
+            elif not 0 < entity_id < state.next_entity_id or state.place(entity_id) is not None:
+                raise ValueError(f"entity id {entity_id} was not reserved, or is taken")
+            state.pending.spawn(archetype, (entity_id,), (row,))
+        return entity_id
+
+    def spawn_many(self, bundles: Iterable[Bundle]) -> range:
+        """Stage an entity per bundle of components, all or none; their ids are the range returned, in order."""
+        runs: list[tuple[Archetype, list[tuple[Any, ...]]]] = []
+        count = 0
+        for bundle in bundles:
+            archetype, row = self._row((bundle,) if isinstance(bundle, Component) else bundle)
+            if not runs or runs[-1][0] is not archetype:
+                runs.append((archetype, []))
+            runs[-1][1].append(row)
+            count += 1
+        with self._state.lock:
+            ids = self.reserve(count)
+            first = ids.start
+            for archetype, rows in runs:
+                self._state.pending.spawn(archetype, range(first, first + len(rows)), rows)
+                first += len(rows)
+        return ids
+
+    def spawn_table(self, data: Any, *components: type[Component]) -> range:
+        """Stage an entity per row of a table, DataFrame or mapping of columns; their ids are the range returned.
+
+        Columns are named as they are stored (``position__x``) or, where only one component has such a field, by the bare
+        field (``x``). Columns of the right type are taken by reference.
+        """
+        archetype = _storable(Archetype.of(*components))
+        table = archetype.conform(_named(_to_arrow(data), archetype))
+        with self._state.lock:
+            ids = self.reserve(table.num_rows)
+            if len(ids):
+                numbers = pa.array(range(0), pa.int64()) if not len(ids) else _consecutive(ids)
+                columns = {name: table.column(name) for name in archetype.column_names}
+                full = pa.table({ENTITY_ID: numbers, **columns})
+                self._state.pending.spawn_table(Snapshot.from_arrow(archetype, full), ids.start)
+        return ids
+
+    def despawn(self, *entity_ids: int) -> None:
+        """Stage the end of entities; one that is not alive is logged and ignored."""
+        state = self._state
+        with state.lock:
+            for entity_id in entity_ids:
+                if state.place(entity_id) is None:
+                    telemetry.log.warning("despawn of entity %s ignored: it is not alive", entity_id)
+                else:
+                    state.pending.despawn(entity_id)
+
+    def update(self, entity_id: int, *components: Component) -> None:
+        """Stage values over components that an entity has; ``EntityNotFound`` and ``SignatureError`` refuse the rest."""
+        values = _values(components)
+        with self._state.lock:
+            archetype = self._placed(entity_id)
+            missing = [kind.name for kind in values if kind not in archetype]
+            if missing:
+                raise SignatureError(
+                    f"entity {entity_id} has no {', '.join(missing)}; update lays values over what is there, "
+                    "add_components adds"
+                )
+            if values:
+                self._state.pending.update(entity_id, values)
+
+    def add_components(self, entity_id: int, *components: Component) -> None:
+        """Stage the move of an entity to the archetype with these too; those it already has are left as they are."""
+        values = _values(components)
+        with self._state.lock:
+            archetype = self._placed(entity_id)
+            new = {kind: row for kind, row in values.items() if kind not in archetype}
+            if new:
+                self._state.pending.move(entity_id, _storable(archetype.plus(*new)), new)
+
+    def remove_components(self, entity_id: int, *components: type[Component]) -> None:
+        """Stage the move of an entity to the archetype without these; ``SignatureError`` for its last component."""
+        kinds = [component.component_type() for component in components]
+        with self._state.lock:
+            archetype = self._placed(entity_id)
+            present = [kind for kind in kinds if kind in archetype]
+            if present:
+                self._state.pending.move(entity_id, archetype.minus(*present), {})
+
+    def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
+        """Stage a message: sent with the next tick, delivered to processors in the one after."""
+        letter = message.encode(recipient, body, sender, kind)
+        with self._state.lock:
+            self._state.outbox.append(letter)
+
+    def freeze(self) -> tuple[Log, list[Any]]:
+        """Take everything staged, for a tick; what is staged from now on belongs to the next."""
+        state = self._state
+        with state.lock:
+            state.frozen, state.pending = state.pending, Log()
+            outbox, state.outbox = state.outbox, []
+            return state.frozen, outbox
+
+    def restore(self, outbox: list[Any]) -> None:
+        """Give back what ``freeze`` took, before anything staged since."""
+        state = self._state
+        with state.lock:
+            if state.frozen is not None:
+                state.pending, state.frozen = state.frozen.then(state.pending), None
+            state.outbox = [*outbox, *state.outbox]
+
+    def _placed(self, entity_id: int) -> Archetype:
+        archetype = self._state.place(entity_id)
+        if archetype is None:
+            raise EntityNotFound(entity_id, self._state.segment.name)
+        return archetype
+
+    def _row(self, components: Sequence[Component]) -> tuple[Archetype, tuple[Any, ...]]:
+        """The archetype of some components and their values in its order."""
+        kinds = tuple(map(type, components))
+        found = self._archetypes.get(kinds)
+        if found is None:
+            archetype = _storable(Archetype.of(*components))
+            order = {kind: index for index, kind in enumerate(one.component_type() for one in kinds)}
+            found = self._archetypes[kinds] = archetype, tuple(order[kind] for kind in archetype.components)
+        archetype, places = found
+        return archetype, tuple(
+            [kind.values(components[place]) for kind, place in zip(archetype.components, places, strict=True)]
+        )
+
+
+def _storable(archetype: Archetype) -> Archetype:
+    if message.Message.component_type() in archetype:
+        raise SignatureError("Message is how the engine stores messages, not a component for entities: use send()")
+    return archetype
+
+
+def _values(components: Sequence[Component]) -> Values:
+    values: dict[ComponentType, tuple[Any, ...]] = {}
+    for component in components:
+        if not isinstance(component, Component):
+            raise TypeError(f"expected component instances, got {component!r}")
+        kind = type(component).component_type()
+        if kind in values:
+            raise SignatureError(f"component {kind.name} is given twice")
+        values[kind] = kind.values(component)
+    return values
+
+
+def _consecutive(ids: range) -> pa.Array:
+    import numpy as np
+
+    return pa.array(np.arange(ids.start, ids.stop, dtype=np.int64))
+
+
+def _to_arrow(data: Any) -> pa.Table:
+    if isinstance(data, pa.Table):
+        return data
+    if isinstance(data, pa.RecordBatch):
+        return pa.Table.from_batches([data])
+    if isinstance(data, Mapping):
+        try:
+            return pa.table(dict(data))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError) as failure:
+            raise SchemaMismatch("(given columns)", [str(failure)]) from failure
+    if hasattr(data, "to_arrow"):
+        return data.to_arrow()
+    if hasattr(data, "__arrow_c_stream__"):
+        return pa.table(data)
+    raise TypeError(f"spawn_table takes an Arrow table, a DataFrame or a mapping of columns, not {type(data).__name__}")
+
+
+def _named(table: pa.Table, archetype: Archetype) -> pa.Table:
+    """The table with bare field names spelled out where they are unambiguous."""
+    full = set(archetype.column_names)
+    bare: dict[str, list[str]] = {}
+    for name in full:
+        bare.setdefault(name.split("__", 1)[1], []).append(name)
+    names = [
+        bare[name][0] if name not in full and len(bare.get(name, ())) == 1 else name for name in table.column_names
+    ]
+    return table.rename_columns(names)

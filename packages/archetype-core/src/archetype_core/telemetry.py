@@ -1,0 +1,103 @@
+"""Spans and metrics through the OpenTelemetry API; without an SDK, a check of one attribute and nothing more.
+
+Names: spans ``archetype.step``, ``archetype.phase.*``, ``archetype.processor``, ``archetype.commit``; metrics
+``archetype.ticks``, ``archetype.tick.duration``, ``archetype.commit.rows``, ``archetype.hook.failures``,
+``archetype.processor.skips``, ``archetype.tick.failures``.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache
+from typing import Any
+
+from opentelemetry import metrics, trace
+from opentelemetry.metrics import Counter, Histogram
+from opentelemetry.metrics._internal import _ProxyMeterProvider
+from opentelemetry.trace import ProxyTracerProvider, Span, Status, StatusCode, Tracer
+
+log = logging.getLogger("archetype")
+
+_NO_SPAN: AbstractContextManager[Span] = nullcontext(trace.INVALID_SPAN)
+
+
+def is_traced() -> bool:
+    """Whether somebody configured a tracer."""
+    return not isinstance(trace.get_tracer_provider(), ProxyTracerProvider)
+
+
+def is_measured() -> bool:
+    """Whether somebody configured a meter."""
+    return not isinstance(metrics.get_meter_provider(), _ProxyMeterProvider)
+
+
+def span(name: str, attributes: Callable[[], Mapping[str, Any]] | None = None) -> AbstractContextManager[Span]:
+    """A span around a piece of work; records the exception that ends it. ``attributes`` is only called when traced."""
+    if not is_traced():
+        return _NO_SPAN
+    return _span(name, dict(attributes()) if attributes else {})
+
+
+@contextmanager
+def _span(name: str, attributes: Mapping[str, Any]) -> Iterator[Span]:
+    with _tracer(trace.get_tracer_provider()).start_as_current_span(name, attributes=dict(attributes)) as current:
+        yield current
+
+
+def processor(name: str, table: str, rows: int) -> AbstractContextManager[Span]:
+    """The span of one processor on one table."""
+    return span(
+        "archetype.processor",
+        lambda: {"archetype.processor": name, "archetype.table": table, "archetype.rows": rows},
+    )
+
+
+def skipped(current: Span, name: str, table: str, tick: int, failure: BaseException) -> None:
+    """Tell everybody who listens that a processor's frame was dropped."""
+    log.warning("processor %s skipped on %s at tick %d: %s", name, table, tick, failure, exc_info=failure)
+    counter("archetype.processor.skips").add(1, {"archetype.processor": name, "archetype.table": table})
+    current.set_attribute("archetype.skipped", True)
+    current.record_exception(failure)
+    current.set_status(Status(StatusCode.ERROR, "skipped"))
+
+
+def hook_failed(hook: str, event: str, failure: BaseException) -> None:
+    """Tell everybody who listens that a hook failed and the tick goes on."""
+    log.warning("hook %s failed on %s: %s", hook, event, failure, exc_info=failure)
+    counter("archetype.hook.failures").add(1, {"archetype.hook": hook, "archetype.event": event})
+    trace.get_current_span().add_event(
+        "archetype.hook.failed", {"archetype.hook": hook, "archetype.event": event, "exception.message": str(failure)}
+    )
+
+
+def counter(name: str) -> Counter:
+    """A counter of the configured meter."""
+    return _counter(metrics.get_meter_provider(), name)
+
+
+def histogram(name: str, unit: str) -> Histogram:
+    """A histogram of the configured meter."""
+    return _histogram(metrics.get_meter_provider(), name, unit)
+
+
+def carried(work: Callable[[], Any]) -> Callable[[], Any]:
+    """The work bound to this thread's context variables, so that spans in another thread find their parent."""
+    return lambda context=contextvars.copy_context(): context.run(work)
+
+
+@lru_cache(maxsize=8)
+def _tracer(provider: trace.TracerProvider) -> Tracer:
+    return provider.get_tracer("archetype_core")
+
+
+@lru_cache(maxsize=64)
+def _counter(provider: metrics.MeterProvider, name: str) -> Counter:
+    return provider.get_meter("archetype_core").create_counter(name)
+
+
+@lru_cache(maxsize=64)
+def _histogram(provider: metrics.MeterProvider, name: str, unit: str) -> Histogram:
+    return provider.get_meter("archetype_core").create_histogram(name, unit)

@@ -1,0 +1,436 @@
+"""A world: live entities in archetype tables, a system of processors, and a history in a store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, Literal, TypeVar
+
+from archetype_core import history, hook
+from archetype_core.clock import SystemIds
+from archetype_core.commit import Head, Point, Rows, Segment, TickCommit, Timeline
+from archetype_core.component import Component
+from archetype_core.config import RunConfig
+from archetype_core.context import RESERVED_ARGUMENTS, TickContext
+from archetype_core.entity import EntityIndex
+from archetype_core.errors import PendingMutations, ReentrantStep, RunConflict, WorldClosed, WorldNotFound
+from archetype_core.executor import LocalExecutor
+from archetype_core.ports import Executor, IdSource, Kernel, Store
+from archetype_core.processor import Processor, System
+from archetype_core.registry import load_kernel
+from archetype_core.resource import Resources
+from archetype_core.staging import Bundle, Staging
+from archetype_core.state import State
+from archetype_core.tick import Engine, Outcome
+from archetype_core.view import WorldView
+
+T = TypeVar("T")
+
+# The steps that the current context is part of, to tell a step from inside a step.
+_inside: contextvars.ContextVar[frozenset[object]] = contextvars.ContextVar("archetype_inside", default=frozenset())
+
+
+class World(WorldView):
+    """One simulated world. Making one does no I/O; ``step`` runs and commits a tick.
+
+    Mutations are staged at once and apply at the next tick; reads see the last completed one. Steps of one world run one
+    after the other; different worlds run side by side, and none blocks the event loop.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        name: str = "world",
+        *,
+        seed: int | None = None,
+        world_id: str | None = None,
+        run_id: str | None = None,
+        processors: Iterable[Processor] = (),
+        resources: Iterable[object] = (),
+        hooks: Iterable[tuple[type[hook.Event], hook.Handler]] = (),
+        kernel: str | Kernel = "python",
+        executor: Executor | None = None,
+        ids: IdSource | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"a world's name is a non-empty string, not {name!r}")
+        self._ids: IdSource = ids or SystemIds()
+        segment = Segment(
+            world_id=world_id or self._ids.new(),
+            run_id=run_id or self._ids.new(),
+            first_tick=0,
+            parent=None,
+            name=name,
+            seed=_seed(seed),
+        )
+        self._assemble(State(segment, tick=0), store, load_kernel(kernel), executor or _shared_executor())
+        for resource in resources:
+            self.resources.insert(resource)
+        for processor in processors:
+            self.add_processor(processor)
+        for event, handler in hooks:
+            self.add_hook(event, handler)
+
+    def _assemble(self, state: State, store: Store, kernel: Kernel, executor: Executor) -> None:
+        super().__init__(state, store)
+        self.resources = Resources()
+        self.system = System()
+        self._hooks = hook.Hooks()
+        self._staging = Staging(state)
+        self._engine = Engine(state, self._staging, self.system, store, kernel, executor)
+        self._turn = asyncio.Lock()
+        self._running: object | None = None
+        self._is_open = True
+
+    @classmethod
+    async def open(
+        cls,
+        store: Store,
+        world: str,
+        *,
+        processors: Iterable[Processor] = (),
+        resources: Iterable[object] = (),
+        hooks: Iterable[tuple[type[hook.Event], hook.Handler]] = (),
+        kernel: str | Kernel = "python",
+        executor: Executor | None = None,
+        ids: IdSource | None = None,
+    ) -> World:
+        """The world of that name or id, as its last committed tick left it; ``WorldNotFound`` names what is there.
+
+        Cost follows the live rows, not the length of history. Processors, resources and hooks are code and come anew.
+        """
+
+        def load() -> World:
+            records = store.worlds()
+            found = [one for one in records if one.world_id == world] or [one for one in records if one.name == world]
+            if len(found) != 1:
+                raise WorldNotFound(world, sorted(f"{one.name} ({one.world_id})" for one in found or records))
+            timeline = store.timeline(found[0].world_id)
+            return cls._loaded(store, timeline, store.head(found[0].world_id), None, kernel, executor, ids)
+
+        opened = await in_thread(load)
+        for resource in resources:
+            opened.resources.insert(resource)
+        for processor in processors:
+            opened.add_processor(processor)
+        for event, handler in hooks:
+            opened.add_hook(event, handler)
+        return opened
+
+    @classmethod
+    def _loaded(
+        cls,
+        store: Store,
+        timeline: Timeline,
+        head: Head,
+        segment: Segment | None,
+        kernel: str | Kernel,
+        executor: Executor | None,
+        ids: IdSource | None,
+    ) -> World:
+        live, delivered = history.load(store, timeline, head)
+        index = EntityIndex()
+        for archetype, rows in live.items():
+            index.enter(rows.entity_ids, archetype)
+        state = State(
+            segment or head.segment,
+            tick=head.tick + 1,
+            next_entity_id=head.next_entity_id,
+            live=live,
+            index=index,
+            delivered=delivered,
+            has_history=True,
+        )
+        world = cls.__new__(cls)
+        world._ids = ids or SystemIds()
+        world._assemble(state, store, load_kernel(kernel), executor or _shared_executor())
+        return world
+
+    def __repr__(self) -> str:
+        return f"World({self.name!r}, tick {self.tick}, {len(self)} entities in {len(self._state.live)} archetypes)"
+
+    # Mutations: staged now, applied by the next tick.
+
+    def spawn(self, *components: Component, entity_id: int | None = None) -> int:
+        """Stage an entity and return its id; ``entity_id`` takes one that ``reserve`` gave out."""
+        return self._open()._staging.spawn(*components, entity_id=entity_id)
+
+    def spawn_many(self, bundles: Iterable[Bundle]) -> range:
+        """Stage an entity per bundle of components, all or none, and return their ids."""
+        return self._open()._staging.spawn_many(bundles)
+
+    def spawn_table(self, data: Any, *components: type[Component]) -> range:
+        """Stage an entity per row of an Arrow table, DataFrame or mapping of columns, and return their ids."""
+        return self._open()._staging.spawn_table(data, *components)
+
+    def reserve(self, count: int = 1) -> range:
+        """Entity ids for later ``spawn(…, entity_id=…)``; nobody else gets them."""
+        return self._open()._staging.reserve(count)
+
+    def despawn(self, *entity_ids: int) -> None:
+        """Stage the end of entities; one that is not alive is logged and ignored."""
+        self._open()._staging.despawn(*entity_ids)
+
+    def update(self, entity_id: int, *components: Component) -> None:
+        """Stage values over components that an entity has."""
+        self._open()._staging.update(entity_id, *components)
+
+    def add_components(self, entity_id: int, *components: Component) -> None:
+        """Stage new components for an entity; those it already has are left as they are."""
+        self._open()._staging.add_components(entity_id, *components)
+
+    def remove_components(self, entity_id: int, *components: type[Component]) -> None:
+        """Stage the loss of components; the last one cannot go."""
+        self._open()._staging.remove_components(entity_id, *components)
+
+    def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
+        """Stage a message, sent with the next tick and delivered to processors in the one after."""
+        self._open()._staging.send(recipient, body, sender=sender, kind=kind)
+
+    @property
+    def pending(self) -> int:
+        """The number of staged mutations and messages."""
+        return self._staging.count
+
+    # Processors and hooks.
+
+    def add_processor(self, processor: Processor) -> None:
+        """Run a processor from the next tick on."""
+        self._open().system.add(processor)
+
+    def remove_processor(self, processor: Processor | type[Processor]) -> int:
+        """Stop running a processor, or all of a class; returns how many there were."""
+        return self._open().system.remove(processor)
+
+    def add_hook(
+        self, event: type[hook.Event], handler: hook.Handler, *, mode: hook.Mode = "blocking", fail_fast: bool = False
+    ) -> hook.HookHandle:
+        """Call a handler, sync or async, on every event of a type; returns what ``remove_hook`` takes."""
+        return self._open()._hooks.add(event, handler, mode, fail_fast)
+
+    def remove_hook(self, handle: hook.HookHandle) -> bool:
+        """Stop calling a handler; says whether it was there."""
+        return self._hooks.remove(handle)
+
+    # Ticks.
+
+    async def step(
+        self, config: RunConfig | None = None, /, *, applied: tuple[str, ...] = (), **inputs: Any
+    ) -> Outcome:
+        """Run one tick and commit it; on any error the world is as it was, staged mutations included (T7).
+
+        Keyword arguments go to the processors that name them. ``applied`` are ids of commands to put on record with the
+        tick. Cancelling abandons the tick unless it is already being committed.
+        """
+        config = config or RunConfig()
+        inputs = {**config.inputs, **inputs}
+        if taken := RESERVED_ARGUMENTS & inputs.keys():
+            raise TypeError(f"{', '.join(sorted(taken))}: the engine passes these to processors itself")
+        if self._running is not None and self._running in _inside.get():
+            raise ReentrantStep(self.name, self.tick)
+        async with self._turn:
+            self._open()
+            token = self._running = object()
+            reset = _inside.set(_inside.get() | {token})
+            try:
+                return await self._tick(self._segment(config.run_id), inputs, applied)
+            finally:
+                self._running = None
+                _inside.reset(reset)
+
+    async def run(self, steps: int | None = None, /, *, config: RunConfig | None = None, **inputs: Any) -> int:
+        """Run several ticks, all with one run id, and return the next tick's number."""
+        config = config or RunConfig()
+        count = RunConfig(steps=config.steps if steps is None else steps).steps
+        for _ in range(count):
+            await self.step(config, **inputs)
+        return self.tick
+
+    async def _tick(self, segment: Segment, inputs: Mapping[str, Any], applied: tuple[str, ...]) -> Outcome:
+        if self._hooks.wants(hook.PreTick):
+            await self._hooks.fire(hook.PreTick(self, self.tick, segment.run_id))
+        context = TickContext(
+            world_id=segment.world_id,
+            run_id=segment.run_id,
+            tick=self.tick,
+            seed=segment.seed,
+            world=WorldView(self._state, self._store),
+            resources=self.resources,
+            delivered=self._state.delivered,
+            inputs=inputs,
+            loop=asyncio.get_running_loop(),
+        )
+        outcome = await in_thread(lambda: self._engine.run(segment, context, applied), context.cancel)
+        await self._announce(outcome)
+        return outcome
+
+    async def _announce(self, outcome: Outcome) -> None:
+        if not self._hooks.handles:
+            return
+        for event in hook.told(self, outcome):
+            await self._hooks.fire(event)
+        results = {archetype.name: rows for archetype, rows in self._state.live.items()}
+        await self._hooks.fire(hook.PostTick(self, outcome.tick, outcome.segment.run_id, results))
+
+    def _segment(self, run_id: str | None) -> Segment:
+        """The active segment, or a new one for a new run."""
+        state = self._state
+        active = state.segment
+        if run_id is None or run_id == active.run_id:
+            return active
+        timeline = self.timeline()
+        spans = timeline.own(self.world_id).spans if timeline else ()
+        if any(span.segment.run_id == run_id for span in spans):
+            raise RunConflict(run_id)
+        return Segment(active.world_id, run_id, state.tick, state.tip, active.name, active.seed)
+
+    # Branches and ends.
+
+    async def fork(
+        self,
+        name: str | None = None,
+        *,
+        at_tick: int | None = None,
+        resources: Literal["share", "copy"] | Mapping[type, object] = "share",
+        rng: Literal["same", "fresh"] | int = "same",
+        pending: Literal["refuse", "copy"] = "refuse",
+        store: Store | None = None,
+    ) -> World:
+        """A new world that goes its own way from here, or from the end of an earlier tick.
+
+        It shares history by lineage, so it costs nothing in rows; processors and hooks come along as they are registered
+        now. ``rng`` keeps the seed (common random numbers), draws a fresh one, or takes the one given. With ``store`` it
+        moves to another store and takes the live rows with it.
+        """
+        if pending not in ("refuse", "copy"):
+            raise ValueError(f"pending is 'refuse' or 'copy', not {pending!r}")
+        if self.pending and (pending == "refuse" or at_tick is not None):
+            raise PendingMutations(self.name, self.pending)
+        forked_resources = self.resources.forked(resources)
+        past = at_tick if at_tick is not None and at_tick != self.tick - 1 else None
+        world_id = self._ids.new()
+        seed = self.seed if rng == "same" else _seed(None if rng == "fresh" else rng)
+        state = self._state
+        if past is None:
+            parent = state.tip
+        else:
+            span = self._known(past).at(past)
+            assert span is not None
+            parent = Point(span.segment.world_id, span.segment.run_id, past)
+        segment = Segment(
+            world_id=world_id,
+            run_id=self._ids.new(),
+            first_tick=self.tick if past is None else past + 1,
+            parent=parent,
+            name=name or f"{self.name}-{world_id[-12:]}",
+            seed=seed,
+        )
+        engine = self._engine
+        if past is None:
+            with state.lock:
+                forked_state = State(
+                    segment,
+                    tick=state.tick,
+                    next_entity_id=state.next_entity_id,
+                    live=dict(state.live),
+                    index=state.index.copy(),
+                    delivered=state.delivered,
+                    pending=state.pending.copy(),
+                    outbox=list(state.outbox),
+                    has_history=state.has_history,
+                )
+            world = type(self).__new__(type(self))
+            world._ids = self._ids
+            world._assemble(forked_state, self._store, engine.kernel, engine.executor)
+        else:
+
+            def load() -> World:
+                timeline = self._known(past)
+                head = self._store.head(self.world_id, at=past)
+                return self._loaded(
+                    self._store, timeline, head, segment, engine.kernel, engine.executor, self._ids
+                )
+
+            world = await in_thread(load)
+        world.resources = forked_resources
+        world.system._replace(self.system.slots)
+        world._hooks = self._hooks.copy()
+        if store is not None and store is not self._store:
+            await in_thread(lambda: world._move(store))
+        return world
+
+    def _move(self, store: Store) -> None:
+        """Go on in another store, which holds none of the ancestors: the live rows are committed there as they stand."""
+        state, engine = self._state, self._engine
+        if state.has_history:
+            segment = Segment(self.world_id, self.run_id, state.tick - 1, None, self.name, self.seed)
+            written = {archetype.name: Rows(rows) for archetype, rows in state.live.items()}
+            if state.delivered is not None:
+                mail = state.delivered.archetype
+                written[mail.name] = Rows(type(state.delivered).empty(mail), state.delivered)
+            store.commit((TickCommit(segment, state.tick - 1, written, state.next_entity_id),))
+            state.segment = segment
+        self._store = store
+        self._engine = Engine(state, self._staging, self.system, store, engine.kernel, engine.executor)
+
+    async def destroy(self) -> None:
+        """Tell the hooks, and close; history stays in the store."""
+        if self._is_open:
+            await self._hooks.fire(hook.OnDestroy(self, self.tick))
+        await self.close()
+
+    async def close(self) -> None:
+        """Wait for a running tick and for spawned hooks, and refuse all further use; idempotent. The store stays open."""
+        if self._running is not None and self._running in _inside.get():
+            raise ReentrantStep(self.name, self.tick)
+        async with self._turn:
+            self._is_open = False
+        await self._hooks.drain()
+
+    def _open(self) -> World:
+        if not self._is_open:
+            raise WorldClosed(self.name)
+        return self
+
+
+async def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
+    """Run blocking work off the loop. When cancelled, ask it to stop, and leave only once it has: no work goes on unseen."""
+    loop = asyncio.get_running_loop()
+    future = loop.run_in_executor(_shared_pool(), contextvars.copy_context().run, work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if cancel is not None:
+            cancel()
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError:
+                continue
+        if not future.cancelled():
+            future.exception()
+        raise
+
+
+def _seed(seed: int | None) -> int:
+    if seed is None:
+        return secrets.randbits(63)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise ValueError(f"a seed is an int from 0 to 2**63 - 1, not {seed!r}")
+    return seed
+
+
+@lru_cache(maxsize=1)
+def _shared_executor() -> Executor:
+    return LocalExecutor()
+
+
+@lru_cache(maxsize=1)
+def _shared_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(64, "archetype-tick")
+
+
