@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "checks"))
@@ -34,6 +35,18 @@ def python(session: nox.Session, *arguments: str | Path) -> None:
     session.run(sys.executable, *map(str, arguments), external=True)
 
 
+def every(session: nox.Session, *commands: tuple[str | Path, ...]) -> None:
+    """Run several commands of the environment's Python, the later ones too when one fails."""
+    failures = 0
+    for command in commands:
+        try:
+            python(session, *command)
+        except CommandFailed:
+            failures += 1
+    if failures:
+        session.error(f"{failures} of {len(commands)} commands failed")
+
+
 def uv(session: nox.Session, *arguments: str | Path) -> None:
     """Run uv without its progress output."""
     session.run(UV, "--quiet", *map(str, arguments), external=True)
@@ -49,9 +62,12 @@ def fmt(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff's rules, the house's rules, and the pins; arguments go to ruff."""
-    python(session, "-m", "ruff", "check", *session.posargs, ".")
-    python(session, "checks/house.py")
-    python(session, "checks/pins.py", "check")
+    every(
+        session,
+        ("-m", "ruff", "check", *session.posargs, "."),
+        ("checks/house.py",),
+        ("checks/pins.py", "check"),
+    )
 
 
 @nox.session
@@ -65,10 +81,14 @@ def types(session: nox.Session) -> None:
     """Strict types for what is published and for the checks; tests are checked where they are annotated."""
     from members import members
 
-    python(session, "-m", "mypy", "--strict", *(member.path / "src" for member in members()))
-    python(session, "-m", "mypy", "--strict", "noxfile.py", "checks")
-    for tests in [ROOT / "tests", *(member.tests for member in members() if member.tests)]:
-        python(session, "-m", "mypy", tests)  # one at a time: two packages may both have a test_store
+    every(
+        session,
+        ("-m", "mypy", "--strict", *(member.path / "src" for member in members())),
+        ("-m", "mypy", "--strict", "noxfile.py", "checks"),
+        ("-m", "mypy", ROOT / "tests"),
+        # One package at a time: two may both have a test_store.
+        *(("-m", "mypy", member.tests) for member in members() if member.tests),
+    )
 
 
 @nox.session
@@ -79,14 +99,15 @@ def test(session: nox.Session) -> None:
     if session.posargs:
         python(session, "-m", "pytest", *session.posargs)
         return
-    for member in members():
-        if member.import_root == "archetype_contracts":
-            continue  # the contracts session
+    packages = [member for member in members() if member.path.parent.name == "packages"]
+    for member in packages:
         if member.tests is None:
             session.warn(f"{member.name}: skipped, it has no tests")
-            continue
-        python(session, "-m", "pytest", member.tests)
-    python(session, "-m", "pytest", "tests", "--ignore=tests/test_docs.py", "--ignore=tests/strangers")
+    every(
+        session,
+        *(("-m", "pytest", member.tests) for member in packages if member.tests),
+        ("-m", "pytest", "tests", "--ignore=tests/test_docs.py", "--ignore=tests/strangers"),
+    )
 
 
 @nox.session
@@ -161,7 +182,13 @@ def wheels(session: nox.Session) -> None:
         session.warn("third-party projects: skipped, tests/strangers has none")
     for stranger in strangers:
         needs = [str(requirement) for requirement in stranger.requirements()] + stranger.test_requirements()
-        clean_room(session, stranger.name, [str(stranger.path), *needs], stranger.tests, stranger.path)
+        clean_room(
+            session,
+            stranger.name,
+            [f"{stranger.name} @ {stranger.path.as_uri()}", *needs],
+            stranger.tests,
+            stranger.path,
+        )
 
 
 @nox.session
