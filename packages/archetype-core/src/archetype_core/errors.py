@@ -118,7 +118,8 @@ class PendingMutations(ArchetypeError, RuntimeError):
     def __init__(self, world: str, count: int) -> None:
         self.world, self.count = world, count
         super().__init__(
-            f"world {world!r} has {count} staged mutations: step it first, or fork with pending='copy' to take them along"
+            f"world {world!r} has {count} staged mutations: "
+            "step it first, or fork with pending='copy' to take them along"
         )
 
 
@@ -270,5 +271,6 @@ class PlanTooDeep(ArchetypeError, RecursionError):
     def __init__(self, depth: int, limit: int) -> None:
         self.depth, self.limit = depth, limit
         super().__init__(
-            f"a lazy plan of {depth} steps is over the limit of {limit}: call df.collect() in between, or fold the steps"
+            f"a lazy plan of {depth} steps is over the limit of {limit}: "
+            "call df.collect() in between, or fold the steps"
         )

@@ -1,0 +1,231 @@
+"""Every check of the project, one session each; plain `nox` runs what CI runs.
+
+Sessions share the environment that nox runs in (`uv run nox` makes it), except `alone` and `wheels`, which install into
+clean ones of their own.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+from nox.command import CommandFailed
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "checks"))
+
+BUILD = ROOT / "build"
+DIST = BUILD / "dist"
+UV = os.environ.get("UV", "uv")
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "none"
+# Cheap first. Everything CI needs; `lock` is for people.
+nox.options.sessions = ["fmt", "lint", "layers", "types", "test", "contracts", "docs", "wheels", "alone", "bench"]
+
+
+def python(session: nox.Session, *arguments: str | Path) -> None:
+    """Run the environment's own Python, wherever nox was started from."""
+    session.run(sys.executable, *map(str, arguments), external=True)
+
+
+def every(session: nox.Session, *commands: tuple[str | Path, ...]) -> None:
+    """Run several commands of the environment's Python, the later ones too when one fails."""
+    failures = 0
+    for command in commands:
+        try:
+            python(session, *command)
+        except CommandFailed:
+            failures += 1
+    if failures:
+        session.error(f"{failures} of {len(commands)} commands failed")
+
+
+def uv(session: nox.Session, *arguments: str | Path) -> None:
+    """Run uv without its progress output."""
+    session.run(UV, "--quiet", *map(str, arguments), external=True)
+
+
+@nox.session
+def fmt(session: nox.Session) -> None:
+    """Formatting is ruff's; `nox -s fmt -- --fix` applies it."""
+    fix = "--fix" in session.posargs
+    python(session, "-m", "ruff", "format", *([] if fix else ["--check"]), ".")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff's rules, the house's rules, and the pins; arguments go to ruff."""
+    every(
+        session,
+        ("-m", "ruff", "check", *session.posargs, "."),
+        ("checks/house.py",),
+        ("checks/pins.py", "check"),
+    )
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """Imports and declared dependencies keep the direction that the root pyproject.toml states."""
+    python(session, "checks/layers.py")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict types for what is published and for the checks; tests are checked where they are annotated."""
+    from members import members
+
+    every(
+        session,
+        ("-m", "mypy", "--strict", *(member.path / "src" for member in members())),
+        ("-m", "mypy", "--strict", "noxfile.py", "checks"),
+        ("-m", "mypy", ROOT / "tests"),
+        # One package at a time: two may both have a test_store.
+        *(("-m", "mypy", member.tests) for member in members() if member.tests),
+    )
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """Tests of every package, then those that span them; arguments go to pytest instead."""
+    from members import members
+
+    if session.posargs:
+        python(session, "-m", "pytest", *session.posargs)
+        return
+    packages = [member for member in members() if member.path.parent.name == "packages"]
+    for member in packages:
+        if member.tests is None:
+            session.warn(f"{member.name}: skipped, it has no tests")
+    every(
+        session,
+        *(("-m", "pytest", member.tests) for member in packages if member.tests),
+        ("-m", "pytest", "tests", "--ignore=tests/test_docs.py", "--ignore=tests/strangers"),
+    )
+
+
+@nox.session
+def contracts(session: nox.Session) -> None:
+    """The contract suite, tested by itself."""
+    if not (ROOT / "contracts" / "tests").is_dir():
+        session.skip("there is no contracts/tests")
+    python(session, "-m", "pytest", "contracts/tests", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Python blocks of the documentation run as they stand."""
+    python(session, "-m", "pytest", "tests/test_docs.py", *session.posargs)
+
+
+@functools.cache
+def build() -> None:
+    """Fill build/dist with an sdist of every member and the wheel built from that sdist, once per nox run."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    hashes = ["--build-constraints", "requirements.lock", "--require-hashes"]
+    command = [UV, "--quiet", "build", "--all-packages", "--no-create-gitignore", "--out-dir", str(DIST), *hashes]
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+def clean_room(
+    session: nox.Session, name: str, requirements: list[str], tests: Path | None = None, home: Path = ROOT
+) -> Path:
+    """A new environment with some requirements, members among them as wheels; runs tests there and returns its Python.
+
+    Nothing of the source tree but the tests can be imported. Pytest is configured by the pyproject.toml of ``home``.
+    """
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    from members import closure
+
+    room = BUILD / "rooms" / name
+    interpreter = room / "bin" / "python"
+    ours = {member.name for member in closure([Requirement(line) for line in requirements])}
+    wheels = [wheel for wheel in DIST.glob("*.whl") if canonicalize_name(wheel.name.split("-")[0]) in ours]
+    uv(session, "venv", "--clear", "--python", sys.executable, room)
+    install = ("pip", "install", "--python", interpreter, "--constraints", ROOT / "requirements.lock")
+    uv(session, *install, *wheels, *requirements)
+    if tests is not None:
+        session.run(
+            str(room / "bin" / "pytest"),
+            f"--config-file={home / 'pyproject.toml'}",
+            f"--rootdir={home}",
+            "-p",
+            "no:cacheprovider",
+            str(tests),
+            external=True,
+            env={"PYTHONPATH": None, "VIRTUAL_ENV": None},
+        )
+    return interpreter
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Distributions hold what they should, and strangers can use them.
+
+    Each directory of tests/strangers is a project of a third party: its pyproject.toml names the members that it needs,
+    its tests run beside our built wheels and nothing else.
+    """
+    from members import Project
+
+    build()
+    python(session, "checks/distribution.py", DIST)
+    strangers = [Project(path.parent) for path in sorted(ROOT.glob("tests/strangers/*/pyproject.toml"))]
+    if not strangers:
+        session.warn("third-party projects: skipped, tests/strangers has none")
+    for stranger in strangers:
+        needs = [str(requirement) for requirement in stranger.requirements()] + stranger.test_requirements()
+        clean_room(
+            session,
+            stranger.name,
+            [f"{stranger.name} @ {stranger.path.as_uri()}", *needs],
+            stranger.tests,
+            stranger.path,
+        )
+
+
+@nox.session
+def alone(session: nox.Session) -> None:
+    """Every wheel works with its declared dependencies and nothing else; arguments name the packages to try."""
+    from members import members
+
+    build()
+    for member in members():
+        if session.posargs and member.name not in session.posargs:
+            continue
+        if member.tests is None:
+            session.warn(f"{member.name}: imported only, it has no tests")
+        bare = clean_room(session, f"{member.name}-bare", [member.name])
+        session.run(str(bare), "-I", str(ROOT / "checks" / "importable.py"), member.import_root, external=True)
+        if member.tests is not None:
+            clean_room(session, member.name, [member.name, *member.test_requirements()], member.tests)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Every benchmark in its quick form, with its correctness checks; results go to build/bench."""
+    scripts = [path for path in sorted(ROOT.glob("benchmarks/*.py")) if not path.name.startswith("_")]
+    if not scripts:
+        session.skip("benchmarks/ has no scripts")
+    results = BUILD / "bench"
+    results.mkdir(parents=True, exist_ok=True)
+    for script in scripts:
+        result = results / f"{script.stem}.json"
+        result.unlink(missing_ok=True)
+        python(session, script, "--quick", "--out", result, *session.posargs)
+        if not result.exists():
+            session.error(f"{script.name} wrote no {result.name}")
+        json.loads(result.read_text())
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Write the pins and requirements.lock anew; arguments such as --upgrade go to uv."""
+    python(session, "checks/pins.py", "refresh", *session.posargs)
