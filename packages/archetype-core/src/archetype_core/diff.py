@@ -87,12 +87,11 @@ def _column_rows(name: str, old: pa.Table, new: pa.Table, was: pa.Array, now: pa
         for row in zip(ids.to_pylist(), _texts(left.filter(differs)), _texts(right.filter(differs)), strict=True)
     ]
     gone, come = pc.is_null(in_new), pc.is_null(in_old)
-    lost = zip(old_ids.filter(gone).to_pylist(), _texts(contiguous(old.column(name).filter(gone))), strict=True)
-    stays = set(old_ids.filter(gone).to_pylist()) & set(now.to_pylist()) if len(old_ids) else set()
+    stays, was_there = set(now.to_pylist()), set(was.to_pylist())
+    lost = zip(old_ids.filter(gone).to_pylist(), _texts(old.column(name).filter(gone)), strict=True)
     rows += [("changed" if one in stays else "removed", one, text, None) for one, text in lost]
-    known = set(was.to_pylist()) if come.true_count else set()
-    gained = zip(new_ids.filter(come).to_pylist(), _texts(contiguous(new.column(name).filter(come))), strict=True)
-    rows += [("changed" if one in known else "added", one, None, text) for one, text in gained]
+    gained = zip(new_ids.filter(come).to_pylist(), _texts(new.column(name).filter(come)), strict=True)
+    rows += [("changed" if one in was_there else "added", one, None, text) for one, text in gained]
     return _table([(op, one, name, before, after) for op, one, before, after in rows])
 
 
@@ -118,7 +117,7 @@ def _buffers(left: pa.Array, right: pa.Array) -> list[tuple[Any, Any]]:
     return list(zip(left.buffers(), right.buffers(), strict=True))
 
 
-def _texts(array: pa.Array) -> list[str | None]:
+def _texts(array: pa.Array | pa.ChunkedArray) -> list[str | None]:
     return [None if value is None else _text(value) for value in array.to_pylist()]
 
 

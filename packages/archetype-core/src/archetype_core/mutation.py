@@ -19,7 +19,8 @@ from archetype_core.component import ComponentType
 from archetype_core.kernel import Patch, Staged
 from archetype_core.snapshot import ENTITY_ID, Column, Snapshot, stack
 
-Values = dict[ComponentType, tuple[Any, ...]]
+Values = dict[ComponentType, dict[str, Any]]
+"""Column values by component; of an update only those that were given."""
 Row = tuple[Any, ...]
 
 
@@ -179,6 +180,11 @@ class _Entity:
     def source(self) -> Archetype | None:
         return self.origin or self.birth
 
+    def lay(self, values: Values) -> None:
+        """Lay later values over the ones so far, column by column (T4)."""
+        for kind, columns in values.items():
+            self.values.setdefault(kind, {}).update(columns)
+
 
 def fold(log: Log, live: Mapping[Archetype, Snapshot], where: Callable[[int], Archetype | None]) -> Folded:
     """Fold a log over the live tables; ``where`` tells the live archetype of an entity."""
@@ -204,11 +210,11 @@ class _Fold:
                     spawns.bulk.append(operation)
                     self.chunks.setdefault(snapshot.archetype, []).append(snapshot)
                 case Update(entity_id=entity_id, values=values):
-                    self._entity(entity_id, spawns).values.update(values)
+                    self._entity(entity_id, spawns).lay(values)
                 case Move(entity_id=entity_id, archetype=archetype, values=values):
                     entity = self._entity(entity_id, spawns)
                     entity.place = archetype
-                    entity.values.update(values)
+                    entity.lay(values)
                     self._migrant(entity_id, archetype)
                 case Despawn(entity_id=entity_id):
                     self._entity(entity_id, spawns).place = None
@@ -306,8 +312,8 @@ class _Fold:
             if kind in source:
                 columns.update({one.name: rows.columns[one.name].take(positions) for one in kind.fields})
             else:
-                arrays = kind.arrays([self.entities[one].values[kind] for one in group])
-                columns.update({one.name: Column(array) for one, array in zip(kind.fields, arrays, strict=True)})
+                given = [self.entities[one].values[kind] for one in group]
+                columns.update({one.name: Column(_array(one, given)) for one in kind.fields})
         changes.append(Change(ids, None if is_born else source, archetype))
         return Snapshot(archetype, columns, len(group))
 
@@ -315,21 +321,26 @@ class _Fold:
         return (chunk for chunk in self.chunks[archetype] if isinstance(chunk, Snapshot))
 
     def _patches(self) -> dict[Archetype, list[Patch]]:
-        values: dict[tuple[Archetype, ComponentType], dict[int, Row]] = {}
+        # Entities that were given the same columns share a patch.
+        alike: dict[tuple[Archetype, ComponentType, tuple[str, ...]], dict[int, dict[str, Any]]] = {}
         for entity_id, entity in self.entities.items():
-            place = entity.place
-            if place is None:
+            place, source = entity.place, entity.source
+            if place is None or source is None:
                 continue
-            for kind, row in entity.values.items():
-                if kind in place and (entity.source is None or place == entity.source or kind in entity.source):
-                    values.setdefault((place, kind), {})[entity_id] = row
+            for kind, columns in entity.values.items():
+                # What an entity gains by migrating is in the row it enters with.
+                if columns and kind in place and (place == source or kind in source):
+                    alike.setdefault((place, kind, tuple(sorted(columns))), {})[entity_id] = columns
         patches: dict[Archetype, list[Patch]] = {}
-        for (archetype, kind), by_entity in values.items():
-            arrays = kind.arrays(list(by_entity.values()))
-            columns = {one.name: array for one, array in zip(kind.fields, arrays, strict=True)}
-            if columns:
-                patches.setdefault(archetype, []).append(Patch(pa.array(list(by_entity), pa.int64()), columns))
+        for (archetype, kind, names), by_entity in alike.items():
+            rows = list(by_entity.values())
+            arrays = {one.name: _array(one, rows) for one in kind.fields if one.name in names}
+            patches.setdefault(archetype, []).append(Patch(pa.array(list(by_entity), pa.int64()), arrays))
         return patches
+
+
+def _array(field: pa.Field, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
+    return pa.array([row[field.name] for row in rows], field.type)
 
 
 def _from_rows(archetype: Archetype, ids: Sequence[int], rows: Sequence[Row]) -> Snapshot:

@@ -10,6 +10,8 @@ from typing import Any
 
 from archetype_core.config import StorageConfig
 from archetype_core.errors import AdapterMissing, UnknownScheme
+from archetype_core.kernel import PythonKernel
+from archetype_core.memory import open_memory
 from archetype_core.ports import Kernel, Store
 
 STORES = "archetype.stores"
@@ -34,11 +36,13 @@ def open_store(storage: str | PurePath | StorageConfig) -> Store:
     config = storage if isinstance(storage, StorageConfig) else StorageConfig(uri=str(storage))
     found = _SCHEME.match(config.uri)
     name = config.backend or (found.group(1).lower() if found else _EMBEDDED)
+    if name == "memory":
+        return open_memory(config.uri, **config.options)
     known = _found(STORES)
     if name not in known:
         if name in _OURS:
             raise AdapterMissing("store", name, f"pip install {_OURS[name]}")
-        raise UnknownScheme(config.uri, name, sorted(known))
+        raise UnknownScheme(config.uri, name, sorted({"memory", *known}))
     opener: Callable[..., Store] = known[name].load()
     return opener(config.uri, **config.options)
 
@@ -47,9 +51,11 @@ def load_kernel(kernel: str | Kernel) -> Kernel:
     """The kernel of a name, ``python`` or ``native``; an instance is taken as it is."""
     if not isinstance(kernel, str):
         return kernel
+    if kernel == "python":
+        return PythonKernel()
     known = _found(KERNELS)
     if kernel not in known:
-        remedy = f"pip install {_OURS[kernel]}" if kernel in _OURS else f"installed kernels: {', '.join(sorted(known))}"
+        remedy = f"pip install {_OURS[kernel]}" if kernel in _OURS else f"installed kernels: {', '.join(sorted({'python', *known}))}"
         raise AdapterMissing("kernel", kernel, remedy)
     factory: Callable[[], Any] = known[kernel].load()
     found: Kernel = factory()

@@ -13,8 +13,8 @@ import pyarrow as pa
 from archetype_core import message, telemetry
 from archetype_core.archetype import Archetype
 from archetype_core.component import Component, ComponentType
-from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError
-from archetype_core.mutation import Log, Values
+from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
+from archetype_core.mutation import Log
 from archetype_core.snapshot import ENTITY_ID, Column, Snapshot
 from archetype_core.state import State
 
@@ -102,8 +102,8 @@ class Staging:
                     state.pending.despawn(entity_id)
 
     def update(self, entity_id: int, *components: Component) -> None:
-        """Stage values over components that an entity has; ``EntityNotFound`` and ``SignatureError`` refuse the rest."""
-        values = _values(components)
+        """Stage values over components that an entity has: the fields that were given, the others stay (T2, T4)."""
+        values = {kind: _given(kind, one, row) for one, (kind, row) in zip(components, _values(components).items(), strict=True)}
         with self._state.lock:
             archetype = self._placed(entity_id)
             missing = [kind.name for kind in values if kind not in archetype]
@@ -120,7 +120,7 @@ class Staging:
         values = _values(components)
         with self._state.lock:
             archetype = self._placed(entity_id)
-            new = {kind: row for kind, row in values.items() if kind not in archetype}
+            new = {kind: dict(zip(_columns(kind), row, strict=True)) for kind, row in values.items() if kind not in archetype}
             if new:
                 self._state.pending.move(entity_id, _storable(archetype.plus(*new)), new)
 
@@ -181,7 +181,26 @@ def _storable(archetype: Archetype) -> Archetype:
     return archetype
 
 
-def _values(components: Sequence[Component]) -> Values:
+def _columns(kind: ComponentType) -> list[str]:
+    return [field.name for field in kind.fields]
+
+
+def _given(kind: ComponentType, component: Component, row: tuple[Any, ...]) -> dict[str, Any]:
+    """The column values of the fields that were given to an instance."""
+    given = component.model_fields_set
+    start = len(kind.prefix) + 2
+    # A column beside the field's own, such as a time zone, is the field's name and a suffix.
+    values = {
+        name: value
+        for name, value in zip(_columns(kind), row, strict=True)
+        if name[start:] in given or name[start:].rpartition("__")[0] in given
+    }
+    if kind.fields and not values:
+        raise ValueRejected(kind.name, "*", "no field was given; update lays the given fields over the entity's")
+    return values
+
+
+def _values(components: Sequence[Component]) -> dict[ComponentType, tuple[Any, ...]]:
     values: dict[ComponentType, tuple[Any, ...]] = {}
     for component in components:
         if not isinstance(component, Component):
