@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from archetype_core import telemetry
+from archetype_core.batch import Batch, groups
 from archetype_core.errors import ArchetypeError, ProcessorError
 from archetype_core.frame import Frame, base_columns
 from archetype_core.result import collect, settle
@@ -29,46 +31,32 @@ if TYPE_CHECKING:
     from archetype_core.processor import Slot
 
 
+Unit = tuple[Snapshot, tuple["Slot", ...], "Batch | None"]
+
+
 class LocalExecutor:
-    """Executes in this process, with ``threads`` archetypes at a time at most."""
+    """Executes in this process, with ``threads`` archetypes at a time at most.
+
+    The calling thread works through the archetypes. Others join it for those that took long last time, and whenever
+    everybody at work has been busy with one archetype for a while; so blocking work overlaps, and a thousand small tables
+    do not pass the interpreter lock around.
+    """
 
     def __init__(self, threads: int = 32) -> None:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
+        self._slow: set[Archetype] = set()
 
     def run(
         self, live: Mapping[Archetype, Snapshot], work: Mapping[Archetype, tuple[Slot, ...]], context: TickContext
     ) -> dict[Archetype, Snapshot]:
         """The frames after the processors of each archetype; the first failure stops the rest and is raised."""
-        queue = deque(work.items())
-        done: dict[Archetype, Snapshot] = {}
-        failures: list[BaseException] = []
-        constants = base_columns(context.world_id, context.run_id, context.tick - 1)
-
-        def work() -> None:
-            while queue and not failures and not context.is_cancelled:
-                try:
-                    archetype, slots = queue.popleft()
-                except IndexError:
-                    return
-                try:
-                    done[archetype] = _chain(live[archetype], slots, constants, context)
-                # Whatever it is, it belongs to the caller of the tick, not to this thread.
-                except BaseException as failure:
-                    failures.append(failure)
-
-        helpers = self._helpers(work, min(len(queue), self._threads) - 1)
-        work()
-        for helper in helpers:
-            # One that never started has nothing left to do: the queue is empty by now.
-            if not helper.cancel():
-                helper.result()
-        if context.is_cancelled:
-            raise asyncio.CancelledError
-        if failures:
-            raise failures[0]
-        return done
+        shift = _Shift(live, work, context, self._slow)
+        if len(shift.queue) > 1:
+            shift.hire(self._threads - 1, self._submit)
+        shift.work()
+        return shift.finish()
 
     def close(self) -> None:
         """Let the threads go; idempotent."""
@@ -77,14 +65,95 @@ class LocalExecutor:
         if pool is not None:
             pool.shutdown(wait=False)
 
-    def _helpers(self, work: Any, count: int) -> list[Future[None]]:
-        if count < 1:
-            return []
+    def _submit(self, work: Callable[[], None]) -> Future[None]:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads, "archetype-executor")
             pool = self._pool
-        return [pool.submit(telemetry.carried(work)) for _ in range(count)]
+        return pool.submit(telemetry.carried(work))
+
+
+class _Shift:
+    """One tick's work and the threads on it."""
+
+    _SLOW_S = 0.001
+    """An archetype that takes longer than this is worth a thread of its own."""
+
+    def __init__(
+        self,
+        live: Mapping[Archetype, Snapshot],
+        work: Mapping[Archetype, tuple[Slot, ...]],
+        context: TickContext,
+        slow: set[Archetype],
+    ) -> None:
+        self.live = live
+        self.context = context
+        self.slow = slow
+        self.constants = base_columns(context.world_id, context.run_id, context.tick - 1)
+        self.done: dict[Archetype, Snapshot] = {}
+        self.failures: list[BaseException] = []
+        self.over = threading.Event()
+        self.completed = 0
+        self.hired: list[Future[None]] = []
+        batches = [Batch.of(members, live, slots) for members, slots in groups(live, work)]
+        batched = {member: None for batch in batches for member in batch.members}
+        units: list[Unit] = [(batch.rows, work[batch.members[0]], batch) for batch in batches]
+        units += [(live[one], slots, None) for one, slots in work.items() if one not in batched]
+        # The slow ones first: they decide when the tick ends.
+        self.queue = deque(sorted(units, key=lambda unit: unit[0].archetype not in slow) if slow else units)
+
+    def hire(self, most: int, submit: Callable[[Callable[[], None]], Future[None]]) -> None:
+        """Put threads on the slow archetypes, and one on watch for those that turn out to be."""
+        known = sum(unit[0].archetype in self.slow or any(slot.suspends for slot in unit[1]) for unit in self.queue)
+        at_once = min(known, len(self.queue), most + 1) - 1
+        self.hired += [submit(self.work) for _ in range(at_once)]
+
+        def watch() -> None:
+            seen = self.completed
+            while not self.over.wait(2 * self._SLOW_S) and self.queue:
+                if self.completed == seen:
+                    if len(self.hired) < most:
+                        self.hired.append(submit(watch))
+                    self.work()
+                    return
+                seen = self.completed
+
+        if len(self.hired) < most:
+            self.hired.append(submit(watch))
+
+    def work(self) -> None:
+        """Take archetypes off the queue until it is empty or the tick is lost."""
+        while self.queue and not self.failures and not self.context.is_cancelled:
+            try:
+                rows, slots, batch = self.queue.popleft()
+            except IndexError:
+                return
+            began = time.perf_counter()
+            try:
+                result = _chain(rows, slots, self.constants, self.context)
+                if batch is None:
+                    self.done[rows.archetype] = result
+                else:
+                    self.done.update(batch.split(result, self.live))
+            # Whatever it is, it belongs to the caller of the tick, not to this thread.
+            except BaseException as failure:
+                self.failures.append(failure)
+            took = time.perf_counter() - began
+            self.completed += 1
+            (self.slow.add if took > self._SLOW_S else self.slow.discard)(rows.archetype)
+
+    def finish(self) -> dict[Archetype, Snapshot]:
+        """Wait for everybody, and return the frames or raise what went wrong."""
+        self.over.set()
+        # The list may grow while somebody on watch still hires.
+        for helper in self.hired:
+            if not helper.cancel():
+                helper.result()
+        if self.context.is_cancelled:
+            raise asyncio.CancelledError
+        if self.failures:
+            raise self.failures[0]
+        return self.done
 
 
 def _chain(

@@ -6,6 +6,7 @@ import dis
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from archetype_core.archetype import Archetype
@@ -61,6 +62,10 @@ class Slot:
     @property
     def skips_errors(self) -> bool:
         return self.processor.on_error == "skip"
+
+    @property
+    def is_rowwise(self) -> bool:
+        return bool(self.processor.rowwise and self.needs)
 
     def arguments(self, offered: dict[str, Any]) -> dict[str, Any]:
         """Those of the offered arguments that this processor names (T9)."""
@@ -143,11 +148,24 @@ class System:
 
 def _accepted(method: Any) -> frozenset[str] | None:
     parameters = list(inspect.signature(method).parameters.values())
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+    rest = [parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.VAR_KEYWORD]
+    if rest and _reads(method, rest[0]):
         return None
     # The first one is the frame.
     named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return frozenset(parameter.name for parameter in parameters[1:] if parameter.kind in named)
+
+
+def _reads(method: Any, name: str) -> bool:
+    """Whether a method's code can look at a variable of its own; arguments nobody looks at need not be made."""
+    code = _code(method)
+    if code is None or name in code.co_cellvars or {"locals", "vars", "eval", "exec"} & set(code.co_names):
+        return True
+    return any(step.opname.startswith("LOAD") and step.argval == name for step in dis.get_instructions(code))
+
+
+def _code(method: Any) -> CodeType | None:
+    return getattr(getattr(method, "__func__", method), "__code__", None)
 
 
 _AWAITING = frozenset({"GET_AWAITABLE", "GET_AITER", "GET_ANEXT", "BEFORE_ASYNC_WITH", "SEND"})
@@ -157,5 +175,5 @@ def _suspends(method: Any) -> bool:
     """Whether a coroutine method can suspend: one whose code never awaits runs to its end when it is started."""
     if not inspect.iscoroutinefunction(method):
         return False
-    code = getattr(getattr(method, "__func__", method), "__code__", None)
+    code = _code(method)
     return code is None or any(step.opname in _AWAITING for step in dis.get_instructions(code))

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from archetype_core import message, telemetry
 from archetype_core.archetype import Archetype
+from archetype_core.columns import conform
 from archetype_core.component import Component, ComponentType
 from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
 from archetype_core.mutation import Log
@@ -81,14 +82,14 @@ class Staging:
         field (``x``). Columns of the right type are taken by reference.
         """
         archetype = _storable(Archetype.of(*components))
-        table = archetype.conform(_named(_to_arrow(data), archetype))
+        table = _to_arrow(data)
+        arrays = conform(table, archetype)
         with self._state.lock:
             ids = self.reserve(table.num_rows)
             if len(ids):
-                numbers = pa.array(range(0), pa.int64()) if not len(ids) else _consecutive(ids)
-                columns = {name: table.column(name) for name in archetype.column_names}
-                full = pa.table({ENTITY_ID: numbers, **columns})
-                self._state.pending.spawn_table(Snapshot.from_arrow(archetype, full), ids.start)
+                columns = {ENTITY_ID: Column(_consecutive(ids))}
+                columns.update((name, Column(arrays[name])) for name in archetype.column_names)
+                self._state.pending.spawn_table(Snapshot(archetype, columns, len(ids)), ids.start)
         return ids
 
     def despawn(self, *entity_ids: int) -> None:
@@ -233,15 +234,3 @@ def _to_arrow(data: Any) -> pa.Table:
     if hasattr(data, "__arrow_c_stream__"):
         return pa.table(data)
     raise TypeError(f"spawn_table takes an Arrow table, a DataFrame or a mapping of columns, not {type(data).__name__}")
-
-
-def _named(table: pa.Table, archetype: Archetype) -> pa.Table:
-    """The table with bare field names spelled out where they are unambiguous."""
-    full = set(archetype.column_names)
-    bare: dict[str, list[str]] = {}
-    for name in full:
-        bare.setdefault(name.split("__", 1)[1], []).append(name)
-    names = [
-        bare[name][0] if name not in full and len(bare.get(name, ())) == 1 else name for name in table.column_names
-    ]
-    return table.rename_columns(names)
