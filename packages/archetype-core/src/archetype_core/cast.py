@@ -50,7 +50,8 @@ def _is_kin(given: pa.DataType, wanted: pa.DataType) -> bool:
     if types.is_struct(given) and types.is_struct(wanted):
         names = [field.name for field in wanted]
         return [field.name for field in given] == names and all(
-            given.field(name).type == wanted.field(name).type or _is_kin(given.field(name).type, wanted.field(name).type)
+            given.field(name).type == wanted.field(name).type
+            or _is_kin(given.field(name).type, wanted.field(name).type)
             for name in names
         )
     if types.is_map(given) and types.is_map(wanted):

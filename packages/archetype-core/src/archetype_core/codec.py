@@ -227,7 +227,9 @@ def _plain(annotation: type, override: pa.DataType | None, place: _Place) -> Cod
         kind, wants_zone = dt.datetime, annotation is pydantic.AwareDatetime
         override = override or pa.timestamp("us", "UTC" if wants_zone else None)
         if (getattr(override, "tz", None) is not None) is not wants_zone:
-            place.refuse(f"{override} does not hold {annotation.__name__}", "Give the Arrow type a zone, or take it away")
+            place.refuse(
+                f"{override} does not hold {annotation.__name__}", "Give the Arrow type a zone, or take it away"
+            )
     if kind in _CODECS:
         arrow_type = _choose(kind, override, place)
         try:

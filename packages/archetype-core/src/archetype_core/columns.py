@@ -195,7 +195,9 @@ def _defaults(component: str, field: ComponentField, count: int) -> dict[str, pa
         stored = [(None, None) if one is None else split(one) for one in values]
     else:
         stored = [(field.codec.encode(one),) for one in values]
-    arrays = [pa.array(list(column), one.type) for column, one in zip(zip(*stored, strict=True), field.columns, strict=True)]
+    arrays = [
+        pa.array(list(column), one.type) for column, one in zip(zip(*stored, strict=True), field.columns, strict=True)
+    ]
     if factory is None:
         indices = pa.repeat(pa.scalar(0, pa.int64()), count)
         arrays = [array.take(indices) for array in arrays]

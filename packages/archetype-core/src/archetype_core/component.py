@@ -296,7 +296,10 @@ class Component(BaseModel, metaclass=_ComponentMeta):
         self.component_type().values(self)
         plan = cast(_Plan, self.__archetype_plan__)
         held = self.__dict__
-        return {_TYPE: type(self).__name__, **{field.name: field.codec.to_json(held[field.name]) for field in plan.fields}}
+        return {
+            _TYPE: type(self).__name__,
+            **{field.name: field.codec.to_json(held[field.name]) for field in plan.fields},
+        }
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Self:

@@ -209,5 +209,3 @@ def _await(awaitable: Any, context: TickContext) -> Any:
         return future.result()
     finally:
         context.running.discard(future)
-
-

@@ -20,7 +20,7 @@ from daft.io.source import DataSource, DataSourceTask
 from daft.recordbatch import RecordBatch
 
 from archetype_core.archetype import Archetype
-from archetype_core.commit import BASE_FIELDS, Head, IS_ACTIVE, Scan, Span, Timeline
+from archetype_core.commit import BASE_FIELDS, IS_ACTIVE, Head, Scan, Span, Timeline
 from archetype_core.component import Component, ComponentType
 from archetype_core.errors import TickNotFound
 from archetype_core.message import Message
@@ -211,7 +211,11 @@ def live(
     """Live tables as a frame of the same columns that ``query`` gives."""
     kinds = tuple(component.component_type() for component in components)
     schema = _schema(kinds)
-    found = [rows.to_arrow().select([ENTITY_ID, *schema.names[len(BASE_FIELDS) :]]) for one, rows in tables.items() if one.has(kinds)]
+    found = [
+        rows.to_arrow().select([ENTITY_ID, *schema.names[len(BASE_FIELDS) :]])
+        for one, rows in tables.items()
+        if one.has(kinds)
+    ]
     own = pa.schema([schema.field(ENTITY_ID), *(field for kind in kinds for field in kind.fields)])
     table = pa.concat_tables([one.cast(own) for one in found]) if found else own.empty_table()
     constants = {"world_id": lit(world_id), "run_id": lit(run_id), "tick": lit(tick).cast(daft.DataType.int64())}

@@ -15,7 +15,14 @@ from typing import ClassVar
 import pyarrow as pa
 
 from archetype_core.commit import Head, Point, Rows, Scan, Segment, Span, TickCommit, Timeline, WorldRecord, project
-from archetype_core.errors import CommitError, StoreClosed, TickConflict, TickNotFound, UnsupportedCapability, WorldNotFound
+from archetype_core.errors import (
+    CommitError,
+    StoreClosed,
+    TickConflict,
+    TickNotFound,
+    UnsupportedCapability,
+    WorldNotFound,
+)
 from archetype_core.ports import Capability
 
 
@@ -224,7 +231,9 @@ class MemoryStore:
         elif head is None and segment.parent is not None:
             parent = space.branches.get((segment.parent.world_id, segment.parent.run_id))
             if parent is None or not parent.segment.first_tick <= segment.parent.tick <= parent.last:
-                raise CommitError(f"segment {segment.run_id} grows from {segment.parent}, which this store does not hold")
+                raise CommitError(
+                    f"segment {segment.run_id} grows from {segment.parent}, which this store does not hold"
+                )
 
 
 def check_successors(ticks: Sequence[TickCommit]) -> None:
@@ -235,7 +244,9 @@ def check_successors(ticks: Sequence[TickCommit]) -> None:
             raise CommitError("a commit holds consecutive ticks of one segment")
         previous = commit
     if ticks[0].tick < ticks[0].segment.first_tick:
-        raise CommitError(f"tick {ticks[0].tick} lies before its segment, which begins at {ticks[0].segment.first_tick}")
+        raise CommitError(
+            f"tick {ticks[0].tick} lies before its segment, which begins at {ticks[0].segment.first_tick}"
+        )
 
 
 def open_memory(uri: str) -> MemoryStore:

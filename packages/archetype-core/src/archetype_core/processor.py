@@ -98,7 +98,9 @@ class System:
             raise TypeError(f"{type(processor).__name__}.components is a tuple of component classes")
         for component in components:
             if not (isinstance(component, type) and issubclass(component, Component)):
-                raise TypeError(f"{type(processor).__name__}.components holds {component!r}, which is no component class")
+                raise TypeError(
+                    f"{type(processor).__name__}.components holds {component!r}, which is no component class"
+                )
         base = type(processor).__qualname__
         taken = {slot.name for slot in self._slots}
         name, count = base, 1
@@ -121,7 +123,9 @@ class System:
         kept = [
             slot
             for slot in self._slots
-            if not (isinstance(slot.processor, processor) if isinstance(processor, type) else slot.processor is processor)
+            if not (
+                isinstance(slot.processor, processor) if isinstance(processor, type) else slot.processor is processor
+            )
         ]
         removed = len(self._slots) - len(kept)
         self._replace(kept)

@@ -271,9 +271,7 @@ class Member(Codec):
     `raw` is for models with `use_enum_values`, which hold the value in place of the member.
     """
 
-    def __init__(
-        self, arrow_type: pa.DataType, kind: type[enum.Enum], by_name: bool, *, raw: bool = False
-    ) -> None:
+    def __init__(self, arrow_type: pa.DataType, kind: type[enum.Enum], by_name: bool, *, raw: bool = False) -> None:
         super().__init__(arrow_type)
         self.kind, self.by_name, self.raw = kind, by_name, raw
         self.stored = tuple(self._store(member) for member in kind)

@@ -104,7 +104,10 @@ class Staging:
 
     def update(self, entity_id: int, *components: Component) -> None:
         """Stage values over components that an entity has: the fields that were given, the others stay (T2, T4)."""
-        values = {kind: _given(kind, one, row) for one, (kind, row) in zip(components, _values(components).items(), strict=True)}
+        values = {
+            kind: _given(kind, one, row)
+            for one, (kind, row) in zip(components, _values(components).items(), strict=True)
+        }
         with self._state.lock:
             archetype = self._placed(entity_id)
             missing = [kind.name for kind in values if kind not in archetype]
@@ -121,7 +124,11 @@ class Staging:
         values = _values(components)
         with self._state.lock:
             archetype = self._placed(entity_id)
-            new = {kind: dict(zip(_columns(kind), row, strict=True)) for kind, row in values.items() if kind not in archetype}
+            new = {
+                kind: dict(zip(_columns(kind), row, strict=True))
+                for kind, row in values.items()
+                if kind not in archetype
+            }
             if new:
                 self._state.pending.move(entity_id, _storable(archetype.plus(*new)), new)
 

@@ -351,9 +351,7 @@ class World(WorldView):
             def load() -> World:
                 timeline = self._known(past)
                 head = self._store.head(self.world_id, at=past)
-                return self._loaded(
-                    self._store, timeline, head, segment, engine.kernel, engine.executor, self._ids
-                )
+                return self._loaded(self._store, timeline, head, segment, engine.kernel, engine.executor, self._ids)
 
             world = await in_thread(load)
         world.resources = forked_resources
@@ -432,5 +430,3 @@ def _shared_executor() -> Executor:
 @lru_cache(maxsize=1)
 def _shared_pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(64, "archetype-tick")
-
-
