@@ -1,4 +1,4 @@
-"""Archetypes: exact sets of component types, each with one table whose name says which."""
+"""Archetypes: canonical sets of component types, and the tables that they are stored in."""
 
 from __future__ import annotations
 
@@ -6,148 +6,199 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
+from archetype_core.column import columns_of
 from archetype_core.component import Component, ComponentType
 from archetype_core.datatype import describe, restore
-from archetype_core.errors import SignatureError
+from archetype_core.errors import SchemaMismatch, SignatureError
 
 BASE_COLUMNS = ("world_id", "run_id", "entity_id", "tick", "is_active")
+"""The columns of every stored row, before those of its components."""
 
 _METADATA = b"archetype"
-_NAME_LENGTH = 56
+_VERSION = 1
+_READABLE = 60
 
-Kind = type[Component] | ComponentType | Component
+AnyComponent = type[Component] | ComponentType | Component
+
+
+def type_of(component: AnyComponent) -> ComponentType:
+    """Return the component type of a class, an instance, or a type itself."""
+    if isinstance(component, ComponentType):
+        return component
+    if isinstance(component, Component) or (isinstance(component, type) and issubclass(component, Component)):
+        return component.component_type()
+    raise SignatureError(f"{component!r} is no component: give a Component class, an instance or a ComponentType")
 
 
 @dataclass(frozen=True, eq=False)
 class Archetype:
-    """A set of component types and the table of the entities that have exactly these; equal when the tables are.
+    """A set of component types, sorted by name, with its table's name and schema. Make one with `of`.
 
-    The table's name is made of the components' names and a hash over names and columns, so it is the same in every
-    process, and a component with other fields leads to another table (M4).
+    Two archetypes are equal if they share a table: the same component names with the same columns.
     """
 
     components: tuple[ComponentType, ...]
-    """By name."""
-    name: str
-    """The table's: lower case, safe in file systems."""
-    schema: pa.Schema
-    """``entity_id`` and the components' columns; its metadata tells any process what the components are."""
+    name: str = field(init=False)
+    schema: pa.Schema = field(init=False, repr=False)
+    column_names: tuple[str, ...] = field(init=False, repr=False)
+    _keys: frozenset[str] = field(init=False, repr=False)
 
-    _known: ClassVar[dict[frozenset[ComponentType], Archetype]] = {}
+    def __post_init__(self) -> None:
+        components = tuple(sorted(self.components, key=lambda component: component.name))
+        _check(components)
+        fields = [column for component in components for column in component.fields]
+        derived = {
+            "components": components,
+            "name": _table_name(components),
+            "schema": pa.schema(
+                [pa.field("entity_id", pa.int64(), nullable=False), *fields], {_METADATA: _metadata(components)}
+            ),
+            "column_names": tuple(column.name for column in fields),
+            "_keys": frozenset(component.key for component in components),
+        }
+        for attribute, value in derived.items():
+            object.__setattr__(self, attribute, value)
 
     @classmethod
-    def of(cls, *components: Kind) -> Archetype:
-        """The archetype of some components, in any order; refuses none, the same one twice, and two with one prefix."""
-        kinds = tuple(map(_kind, components))
-        key = frozenset(kinds)
-        found = cls._known.get(key)
-        if found is not None and len(key) == len(kinds):
-            return found
-        ordered = tuple(sorted(kinds, key=lambda kind: kind.name))
-        _check(ordered)
-        fields = [pa.field("entity_id", pa.int64(), nullable=False), *(one for kind in ordered for one in kind.fields)]
-        form = json.dumps([_description(kind) for kind in ordered], separators=(",", ":"))
-        made = cls(ordered, _name(ordered), pa.schema(fields, metadata={_METADATA: form.encode()}))
-        return cls._known.setdefault(key, made)
+    def of(cls, *components: AnyComponent) -> Archetype:
+        """Return the archetype of these components, in any order; cached.
+
+        The empty set, a component given twice, and two classes that would share columns are a `SignatureError`.
+        """
+        types = tuple(map(type_of, components))
+        keys = tuple(component.key for component in types)
+        known = _KNOWN.get(keys)
+        if known is None:
+            known = _KNOWN[keys] = cls(types)
+        return known
 
     @classmethod
     def from_schema(cls, schema: pa.Schema) -> Archetype:
-        """The archetype that a stored schema describes; needs none of the component classes."""
-        form = (schema.metadata or {}).get(_METADATA)
-        if form is None:
-            raise SignatureError("the schema describes no archetype: its metadata is missing")
-        kinds = []
-        for name, fields in json.loads(form):
-            columns = [pa.field(column, restore(kind), nullable=nullable) for column, kind, nullable in fields]
-            kinds.append(ComponentType.of(name, columns))
-        return cls.of(*kinds)
+        """Return the archetype that a schema's metadata describes, whether or not its classes are defined here."""
+        raw = (schema.metadata or {}).get(_METADATA)
+        if raw is None:
+            raise SchemaMismatch("?", ["the schema carries no archetype metadata, so it is no archetype's table"])
+        try:
+            described = json.loads(raw)
+            version = described["version"]
+            if version != _VERSION:
+                raise SchemaMismatch(described["table"], [f"metadata version {version} is not {_VERSION}"])
+            types = [
+                ComponentType.of(
+                    component["name"],
+                    [pa.field(name, restore(kind), nullable) for name, kind, nullable in component["columns"]],
+                )
+                for component in described["components"]
+            ]
+            made, table = cls.of(*types), described["table"]
+        except (KeyError, ValueError, TypeError) as exc:
+            if isinstance(exc, SchemaMismatch):
+                raise
+            raise SchemaMismatch("?", [f"the archetype metadata cannot be read: {exc}"]) from exc
+        if made.name != table:
+            raise SchemaMismatch(table, [f"its metadata describes table {made.name}"])
+        return made
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Archetype) and self.name == other.name)
+        return self.name == other.name if isinstance(other, Archetype) else NotImplemented
 
     def __hash__(self) -> int:
-        return self._hash
-
-    @cached_property
-    def _hash(self) -> int:
         return hash(self.name)
 
-    @cached_property
-    def _set(self) -> frozenset[ComponentType]:
-        return frozenset(self.components)
+    def __contains__(self, component: AnyComponent) -> bool:
+        return type_of(component).key in self._keys
 
-    @cached_property
-    def column_names(self) -> tuple[str, ...]:
-        """The component columns, in order."""
-        return tuple(self.schema.names[1:])
+    def has(self, components: Iterable[AnyComponent]) -> bool:
+        """Return whether all these components are part of it."""
+        return all(component in self for component in components)
 
-    def __contains__(self, component: type[Component] | ComponentType) -> bool:
-        return _kind(component) in self._set
+    def plus(self, *components: AnyComponent) -> Archetype:
+        """Return the archetype with these components too; those it has already change nothing."""
+        more = dict.fromkeys(map(type_of, components))
+        return Archetype.of(*self.components, *(component for component in more if component not in self))
 
-    def __repr__(self) -> str:
-        return f"Archetype({', '.join(kind.name for kind in self.components)})"
+    def minus(self, *components: AnyComponent) -> Archetype:
+        """Return the archetype without these components; those it lacks change nothing, taking the last is an error."""
+        less = set(map(type_of, components))
+        rest = [component for component in self.components if component not in less]
+        if not rest:
+            names = ", ".join(component.name for component in self.components)
+            raise SignatureError(f"removing the last component ({names}) would leave nothing: despawn the entity")
+        return Archetype.of(*rest)
 
-    def has(self, components: Iterable[type[Component] | ComponentType]) -> bool:
-        """Whether all of the components are in it."""
-        return all(_kind(component) in self._set for component in components)
+    def conform(self, data: pa.Table) -> pa.Table:
+        """Return the component columns of `data`, in order and exactly typed.
 
-    def plus(self, *components: type[Component] | ComponentType) -> Archetype:
-        """The archetype with these too."""
-        new = (kind for kind in map(_kind, components) if kind not in self._set)
-        return Archetype.of(*self.components, *new)
+        Columns may come in any order, and in a narrower or wider type of the same kind as long as every value fits.
+        A missing column is filled with the field's default, a default factory being called once a row; a missing zone
+        column of a datetime means naive, or the zone of the column's own Arrow type. Columns that match already are
+        not copied.
 
-    def minus(self, *components: type[Component] | ComponentType) -> Archetype:
-        """The archetype without these; ``SignatureError`` if none would be left."""
-        gone = set(map(_kind, components))
-        kept = [kind for kind in self.components if kind not in gone]
-        if not kept:
-            raise SignatureError(f"{self!r} would lose its last component: despawn the entity instead")
-        return Archetype.of(*kept)
-
-
-def _kind(component: Kind) -> ComponentType:
-    if isinstance(component, ComponentType):
-        return component
-    if isinstance(component, Component):
-        return type(component).component_type()
-    if isinstance(component, type) and issubclass(component, Component):
-        return component.component_type()
-    raise SignatureError(f"{component!r} is no component")
-
-
-def _check(ordered: tuple[ComponentType, ...]) -> None:
-    if not ordered:
-        raise SignatureError("an entity has at least one component; none was given")
-    by_prefix: dict[str, ComponentType] = {}
-    columns: dict[str, ComponentType] = {}
-    for kind in ordered:
-        other = by_prefix.setdefault(kind.prefix, kind)
-        if other is not kind:
-            if other == kind:
-                raise SignatureError(f"component {kind.name} is given twice")
-            both = f"{other.name} ({_columns(other)}) and {kind.name} ({_columns(kind)})"
-            raise SignatureError(f"{both} have one column prefix, {kind.prefix!r}: rename one of the classes")
-        for field in kind.fields:
-            owner = columns.setdefault(field.name, kind)
-            if owner is not kind:
-                raise SignatureError(f"{owner.name} and {kind.name} both have a column {field.name!r}: rename one")
+        Unknown columns are a `SchemaMismatch`, values that do not fit a `ValueRejected` with the first bad row. Of
+        pydantic's constraints `ge`, `gt`, `le`, `lt`, `min_length` and `max_length` of a field hold here too; other
+        constraints and validators run only for component instances.
+        """
+        names = data.column_names
+        differences = [f"unknown column {name!r}" for name in dict.fromkeys(names) if name not in self.schema.names[1:]]
+        differences += [f"column {name!r} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+        if differences:
+            raise SchemaMismatch(self.name, [*differences, f"the columns are {', '.join(self.column_names) or 'none'}"])
+        columns = [column for component in self.components for column in columns_of(component, data)]
+        return pa.Table.from_arrays(columns, schema=pa.schema(list(self.schema)[1:]))
 
 
-def _columns(kind: ComponentType) -> str:
-    return ", ".join(f"{field.name}: {field.type}" for field in kind.fields) or "no columns"
+# archetypes by the keys of their components in the order given; as many as a program has signatures
+_KNOWN: dict[tuple[str, ...], Archetype] = {}
 
 
-def _description(kind: ComponentType) -> list[object]:
-    return [kind.name, [[field.name, describe(field.type), field.nullable] for field in kind.fields]]
+def _check(components: tuple[ComponentType, ...]) -> None:
+    if not components:
+        raise SignatureError("an archetype has at least one component: an entity of none would have no table")
+    owners: dict[str, ComponentType] = {}
+    prefixes: dict[str, ComponentType] = {}
+    for component in components:
+        other = prefixes.setdefault(component.prefix, component)
+        if other is not component:
+            if other == component:
+                raise SignatureError(f"{component.name} is given twice: an entity holds a component once")
+            raise SignatureError(
+                f"{_spell(other)} and {_spell(component)} share the column prefix {component.prefix!r}: rename one of "
+                "the classes (or, after a redefinition, use instances of the new class only)"
+            )
+        for column in component.fields:
+            other = owners.setdefault(column.name, component)
+            if other is not component:
+                raise SignatureError(
+                    f"{_spell(other)} and {_spell(component)} share the column {column.name!r}: rename one of the fields"
+                )
 
 
-def _name(ordered: tuple[ComponentType, ...]) -> str:
-    digest = hashlib.sha256("\n".join(kind.key for kind in ordered).encode()).hexdigest()[:16]
-    readable = re.sub(r"[^a-z0-9_]", "", "_".join(kind.prefix for kind in ordered))[:_NAME_LENGTH].strip("_")
-    return f"{readable}_{digest}" if readable else f"archetype_{digest}"
+def _spell(component: ComponentType) -> str:
+    return f"{component.name}({', '.join(f'{column.name}: {column.type}' for column in component.fields)})"
+
+
+def _table_name(components: tuple[ComponentType, ...]) -> str:
+    # the digest tells tables apart, the rest is for the reader; ASCII, because file systems differ in what else they fold
+    readable = "_".join(re.sub(r"[^a-z0-9]+", "_", component.prefix).strip("_") or "x" for component in components)
+    digest = hashlib.sha256("\n".join(component.key for component in components).encode()).hexdigest()[:16]
+    return f"{readable[:_READABLE].rstrip('_')}_{digest}"
+
+
+def _metadata(components: tuple[ComponentType, ...]) -> bytes:
+    described: dict[str, Any] = {
+        "version": _VERSION,
+        "table": _table_name(components),
+        "components": [
+            {
+                "name": component.name,
+                "columns": [[column.name, describe(column.type), column.nullable] for column in component.fields],
+            }
+            for component in components
+        ],
+    }
+    return json.dumps(described, separators=(",", ":")).encode()

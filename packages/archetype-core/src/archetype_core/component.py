@@ -12,11 +12,10 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
-from pydantic._internal._model_construction import ModelMetaclass
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
@@ -27,8 +26,16 @@ from archetype_core.nested import Nullable, build
 from archetype_core.scalar import Codec, Refusal, clip
 from archetype_core.temporal import Moment
 
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # pydantic gives it no public name
+
 ZONE_SUFFIX = "__zone"
 _TYPE = "type"
+
+Encoder = tuple[str, type | None, Callable[[Any], Any]]
+"""A field's name, the type whose values need no check, and the check."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,14 @@ class ComponentField:
         if len(self.columns) == 2 and stored is not None:
             stored = {"at": stored, "zone": row[self.columns[1].name]}
         return self.codec.decode(stored)
+
+    def encoders(self) -> Iterator[Encoder]:
+        """Return what fills its columns."""
+        if len(self.columns) == 1:
+            yield self.name, self.codec.exact, self.codec.encode
+            return
+        for part in (Moment.at, Moment.zone):
+            yield self.name, None, _or_none(part) if self.nullable else part
 
 
 def is_moment(codec: Codec) -> bool:
@@ -137,7 +152,7 @@ class _Plan:
         self.cls = cls
         self.fields = tuple(_fields_of(cls))
         self.type = ComponentType.of(cls.__name__, [column for field in self.fields for column in field.columns])
-        self.encoders = tuple(encoder for field in self.fields for encoder in _encoders(field))
+        self.encoders = tuple(encoder for field in self.fields for encoder in field.encoders())
         self.settling = tuple((field.name, field.codec.settle) for field in self.fields if field.codec.settles)
 
 
@@ -166,14 +181,6 @@ def _fields_of(cls: type[Component]) -> Iterator[ComponentField]:
                 raise ComponentTypeError(name, key, reason, "Rename one of the two fields")
             taken[each.name] = key
         yield ComponentField(key, info, codec, columns)
-
-
-def _encoders(field: ComponentField) -> Iterator[tuple[str, type | None, Callable[[Any], Any]]]:
-    if len(field.columns) == 1:
-        yield field.name, field.codec.exact, field.codec.encode
-        return
-    for part in (Moment.at, Moment.zone):
-        yield field.name, None, _or_none(part) if field.nullable else part
 
 
 def _or_none(act: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -277,10 +284,12 @@ class Component(BaseModel, metaclass=_ComponentMeta):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = handler(source)
+        plan = cls.__dict__.get("__archetype_plan__")
         try:
-            plan = _Plan(cls)
+            plan = plan or _Plan(cls)
         except ComponentTypeError:
             return schema  # raised once the class is there, where no library can wrap it
+        cls.__archetype_plan__ = plan
         if not plan.settling:
             return schema
         return core_schema.no_info_after_validator_function(_settle, schema)

@@ -274,6 +274,7 @@ class Member(Codec):
     def __init__(self, arrow_type: pa.DataType, kind: type[enum.Enum], by_name: bool, *, raw: bool = False) -> None:
         super().__init__(arrow_type)
         self.kind, self.by_name, self.raw = kind, by_name, raw
+        self.combines = issubclass(kind, enum.Flag) and not by_name
         self.stored = tuple(self._store(member) for member in kind)
 
     def _store(self, member: enum.Enum) -> Any:

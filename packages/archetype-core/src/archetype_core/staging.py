@@ -12,11 +12,10 @@ import pyarrow as pa
 
 from archetype_core import message, telemetry
 from archetype_core.archetype import Archetype
-from archetype_core.columns import conform
 from archetype_core.component import Component, ComponentType
 from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
 from archetype_core.mutation import Log
-from archetype_core.snapshot import ENTITY_ID, Column, Snapshot
+from archetype_core.snapshot import ENTITY_ID, Column, Snapshot, contiguous
 from archetype_core.state import State
 
 Bundle = Component | Sequence[Component]
@@ -82,13 +81,12 @@ class Staging:
         field (``x``). Columns of the right type are taken by reference.
         """
         archetype = _storable(Archetype.of(*components))
-        table = _to_arrow(data)
-        arrays = conform(table, archetype)
+        table = archetype.conform(_named(_to_arrow(data), archetype))
         with self._state.lock:
             ids = self.reserve(table.num_rows)
             if len(ids):
                 columns = {ENTITY_ID: Column(_consecutive(ids))}
-                columns.update((name, Column(arrays[name])) for name in archetype.column_names)
+                columns.update((name, Column(contiguous(table.column(name)))) for name in archetype.column_names)
                 self._state.pending.spawn_table(Snapshot(archetype, columns, len(ids)), ids.start)
         return ids
 
@@ -241,3 +239,17 @@ def _to_arrow(data: Any) -> pa.Table:
     if hasattr(data, "__arrow_c_stream__"):
         return pa.table(data)
     raise TypeError(f"spawn_table takes an Arrow table, a DataFrame or a mapping of columns, not {type(data).__name__}")
+
+
+def _named(table: pa.Table, archetype: Archetype) -> pa.Table:
+    """The table with bare field names spelled out where only one component has such a field."""
+    bare: dict[str, list[str]] = {}
+    for kind in archetype.components:
+        for name in _columns(kind):
+            bare.setdefault(name[len(kind.prefix) + 2 :], []).append(name)
+    for name in table.column_names:
+        if len(known := bare.get(name, ())) > 1:
+            raise SchemaMismatch(archetype.name, [f"column {name} could be {' or '.join(known)}: spell it out"])
+    full = set(archetype.column_names)
+    names = [name if name in full else bare.get(name, [name])[0] for name in table.column_names]
+    return table.rename_columns(names)
