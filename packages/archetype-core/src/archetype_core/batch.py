@@ -1,7 +1,7 @@
 """Many small tables as one frame, for processors that promise to look at one row at a time.
 
-A world with a thousand archetypes of ten entities would otherwise pay a thousand times for evaluating ten rows. The result
-is handed back as windows: each table sees its stretch of the common columns, and slices them only when somebody reads them.
+A world with a thousand archetypes of ten entities would otherwise pay a thousand times for evaluating ten rows. The
+result is handed back as windows: each table sees its stretch of the common columns, and slices them only when read.
 """
 
 from __future__ import annotations
@@ -59,13 +59,16 @@ class Batch:
     @classmethod
     def of(cls, members: tuple[Archetype, ...], live: Mapping[Archetype, Snapshot], slots: Sequence[Slot]) -> Batch:
         """The members' live rows; the batch of the last tick again if nothing happened to any of them since."""
+        needs = {kind for slot in slots for kind in slot.needs}
         first = live[members[0]].columns
         if isinstance(first, Window) and first.batch.members == members:
             batch = first.batch
             windows = (live[member].columns for member in members)
-            if all(isinstance(window, Window) and window.batch is batch for window in windows):
+            if batch.rows.archetype.has(needs) and all(
+                isinstance(window, Window) and window.batch is batch for window in windows
+            ):
                 return batch
-        archetype = Archetype.of(*sorted({kind for slot in slots for kind in slot.needs}, key=lambda kind: kind.name))
+        archetype = Archetype.of(*sorted(needs, key=lambda kind: kind.name))
         snapshots = [live[member] for member in members]
         columns = {
             name: Column(pa.concat_arrays([snapshot.columns[name].arrow for snapshot in snapshots]))

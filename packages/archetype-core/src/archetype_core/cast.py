@@ -1,4 +1,4 @@
-"""Bringing an array to a column's type where that keeps its values: same kind, other width; never a change of meaning."""
+"""Bringing an array to a column's type where that keeps its values: same kind, other width, same meaning."""
 
 from __future__ import annotations
 

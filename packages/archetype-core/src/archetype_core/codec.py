@@ -79,7 +79,7 @@ def _codec(annotation: Any, metadata: tuple[Any, ...], place: _Place) -> Codec:
         codec = _plain(annotation, override, place)
         if codec is not None:
             return codec
-    _refuse(annotation, origin, override, place)
+    return _refuse(annotation, origin, override, place)
 
 
 def _unwrap(annotation: Any, metadata: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
@@ -155,7 +155,7 @@ def _check_choices(values: list[Any], arrow_type: pa.DataType, place: _Place) ->
 
 
 def _is_text(arrow_type: pa.DataType) -> bool:
-    return pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type)
+    return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type))
 
 
 def _is_bytes(arrow_type: pa.DataType) -> bool:
@@ -164,12 +164,12 @@ def _is_bytes(arrow_type: pa.DataType) -> bool:
 
 
 def _is_decimal(arrow_type: pa.DataType) -> bool:
-    return pa.types.is_decimal128(arrow_type) and arrow_type.scale >= 0
+    return bool(pa.types.is_decimal128(arrow_type) and arrow_type.scale >= 0)
 
 
 def _is_time(arrow_type: pa.DataType) -> bool:
     # Python's datetime and timedelta count microseconds, so nanoseconds have no way back
-    return (pa.types.is_timestamp(arrow_type) or pa.types.is_duration(arrow_type)) and arrow_type.unit != "ns"
+    return bool((pa.types.is_timestamp(arrow_type) or pa.types.is_duration(arrow_type)) and arrow_type.unit != "ns")
 
 
 # Python type → (Arrow type unless overridden, what an override may be, the remedy otherwise)

@@ -286,10 +286,7 @@ def _check_range(column: pa.ChunkedArray, margin_us: int = 0) -> None:
     """Refuse dates, times and durations that Python has no value for."""
     arrow_type = column.type
     counts = column.cast(pa.int32() if pa.types.is_date32(arrow_type) else pa.int64())
-    if pa.types.is_date32(arrow_type):
-        unit_us = _DAY_US
-    else:
-        unit_us = {"s": 1_000_000, "ms": 1_000, "us": 1}[arrow_type.unit]
+    unit_us = _DAY_US if pa.types.is_date32(arrow_type) else UNIT_US[arrow_type.unit]
     if pa.types.is_duration(arrow_type):
         first, last = -999_999_999 * _DAY_US, 1_000_000_000 * _DAY_US - 1
     else:

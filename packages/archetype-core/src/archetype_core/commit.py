@@ -1,4 +1,4 @@
-"""What crosses from the engine to a store: a tick, the segment that it belongs to, and the questions a store answers."""
+"""What crosses from the engine to a store: ticks, the segments they belong to, and the questions a store answers."""
 
 from __future__ import annotations
 

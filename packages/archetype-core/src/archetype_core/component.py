@@ -169,7 +169,7 @@ def _fields_of(cls: type[Component]) -> Iterator[ComponentField]:
         codec = codec_for(name, key, info.annotation, info.metadata, raw_enums=raw_enums)
         nullable = isinstance(codec, Nullable)
         column = f"{prefix}__{key}"
-        columns = (pa.field(column, codec.type, nullable=nullable),)
+        columns: tuple[pa.Field, ...] = (pa.field(column, codec.type, nullable=nullable),)
         if is_moment(codec):
             columns = (
                 pa.field(column, pa.timestamp("us"), nullable=nullable),
@@ -234,7 +234,7 @@ class _ComponentMeta(ModelMetaclass):
         super().__init__(name, bases, namespace)
         if not any(isinstance(base, _ComponentMeta) for base in bases):
             return
-        generic = cls.__pydantic_generic_metadata__  # type: ignore[attr-defined]
+        generic = cls.__pydantic_generic_metadata__
         if generic["parameters"] or generic["origin"]:
             # a template: its concrete subclasses are components
             cls.__archetype_plan__ = None

@@ -32,6 +32,7 @@ class TickContext:
     delivered: Snapshot | None
     inputs: Mapping[str, Any]
     loop: asyncio.AbstractEventLoop | None
+    is_traced: bool = False
     running: set[Future[Any]] = field(default_factory=set)
     mailboxes: dict[str, Mailbox] = field(default_factory=dict)
     is_cancelled: bool = False

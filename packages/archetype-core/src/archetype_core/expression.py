@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from daft.expressions import Expression, ExpressionsProjection
-from daft.expressions.expressions import expr_structurally_equal
+from daft.expressions.expressions import expr_structurally_equal  # type: ignore[attr-defined]  # reason: not in __all__
 from daft.expressions.visitor import ExpressionVisitor
 from daft.recordbatch import RecordBatch
 

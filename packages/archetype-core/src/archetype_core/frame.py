@@ -11,7 +11,7 @@ from typing import Any
 
 import daft
 from daft import DataFrame, col, lit
-from daft.dataframe.dataframe import Preview
+from daft.dataframe.preview import Preview
 from daft.expressions import Expression
 from daft.logical.builder import LogicalPlanBuilder
 

@@ -168,11 +168,12 @@ class HistoryTask(DataSourceTask):
         for batch in question.store.scan(scan):
             if not question.include_inactive:
                 active = batch.column(scan.columns.index(IS_ACTIVE))
-                if active.false_count:
-                    batch = batch.filter(active)
-            if batch.num_rows:
-                waiting.append(batch)
-                rows += batch.num_rows
+                kept = batch.filter(active) if active.false_count else batch
+            else:
+                kept = batch
+            if kept.num_rows:
+                waiting.append(kept)
+                rows += kept.num_rows
             if rows >= _BATCH_ROWS:
                 yield pa.Table.from_batches(waiting, schema).combine_chunks()
                 waiting, rows = [], 0

@@ -194,6 +194,7 @@ class MemoryStore:
             )
 
     def files(self, scan: Scan) -> tuple[str, ...]:
+        del scan
         self._open()
         raise UnsupportedCapability(repr(self), Capability.FILES)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from archetype_core.archetype import Archetype
+from archetype_core.archetype import BASE_COLUMNS, Archetype
 from archetype_core.component import Component, ComponentType
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class Slot:
     """Keyword arguments that ``process`` names; ``None`` for all."""
     suspends: bool
     """Whether ``process`` may await, and so belongs on the event loop."""
+    columns: frozenset[str]
+    """The columns of the components it needs, and the ones every table has."""
 
     @property
     def skips_errors(self) -> bool:
@@ -114,6 +116,9 @@ class System:
             needs=frozenset(component.component_type() for component in components),
             accepts=_accepted(method),
             suspends=_suspends(method),
+            columns=frozenset(
+                [*BASE_COLUMNS, *(field.name for one in components for field in one.component_type().fields)]
+            ),
         )
         self._replace([*self._slots, slot])
         return slot
@@ -139,11 +144,9 @@ class System:
             found = self._matching[archetype] = tuple(slot for slot in self._slots if slot.needs <= here)
         return found
 
-    def copy(self) -> System:
-        """A system with the same processors, to go its own way from here."""
-        other = System()
-        other._slots = self._slots
-        return other
+    def adopt(self, other: System) -> None:
+        """Run what another system runs, in its order."""
+        self._replace(other.slots)
 
     def _replace(self, slots: Iterable[Slot]) -> None:
         self._slots = tuple(sorted(slots, key=lambda slot: slot.priority))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +28,18 @@ def collect(result: Any, snapshot: Snapshot) -> dict[str, Column]:
     if missing:
         raise SchemaMismatch(snapshot.archetype.name, [f"column {name} is missing" for name in missing])
     return _aligned(_run(result.select(*wanted)), snapshot)
+
+
+def is_local(stages: Sequence[Stage], columns: frozenset[str]) -> bool:
+    """Whether recorded steps make nothing but row-wise columns out of the given ones, so that any rows may share them."""
+    made: set[str] = set()
+    for stage in stages:
+        for expression in stage.values():
+            reading = read(expression)
+            if reading is None or not reading.is_rowwise or not reading.columns <= columns | made:
+                return False
+        made.update(stage)
+    return ENTITY_ID not in made
 
 
 def settle(snapshot: Snapshot, changed: Mapping[str, Column]) -> Snapshot:

@@ -34,7 +34,7 @@ def clip(value: object) -> str:
     """Return a short, always printable repr for a message."""
     try:
         text = ascii(value)
-    except Exception as exc:  # a value's own __repr__ may do anything, and must not hide the refusal
+    except Exception as exc:  # noqa: BLE001  # reason: a value's own __repr__ may do anything, and must not hide the refusal
         text = f"unprintable: {type(exc).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -90,7 +90,8 @@ class Int(Codec):
         super().__init__(arrow_type)
         signed = pa.types.is_signed_integer(arrow_type)
         bits = arrow_type.bit_width
-        self.least, self.most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+        self.least: int = -(2 ** (bits - 1)) if signed else 0
+        self.most: int = 2 ** (bits - signed) - 1
 
     def encode(self, value: Any) -> Any:
         if type(value) is not int:

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from archetype_core import message, telemetry
-from archetype_core.archetype import Archetype
+from archetype_core.archetype import Archetype, type_of
 from archetype_core.component import Component, ComponentType
+from archetype_core.config import is_count
 from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
 from archetype_core.mutation import Log
 from archetype_core.snapshot import ENTITY_ID, Column, Snapshot, contiguous
@@ -36,7 +37,7 @@ class Staging:
 
     def reserve(self, count: int = 1) -> range:
         """Entity ids that nobody else will get."""
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        if not is_count(count):
             raise ValueError(f"count is a number of ids, 0 or more, not {count!r}")
         with self._state.lock:
             first = self._state.next_entity_id
@@ -173,7 +174,7 @@ class Staging:
         found = self._archetypes.get(kinds)
         if found is None:
             archetype = _storable(Archetype.of(*components))
-            order = {kind: index for index, kind in enumerate(one.component_type() for one in kinds)}
+            order = {type_of(one): index for index, one in enumerate(components)}
             found = self._archetypes[kinds] = archetype, tuple(order[kind] for kind in archetype.components)
         archetype, places = found
         return archetype, tuple(
