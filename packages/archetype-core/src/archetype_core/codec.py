@@ -69,9 +69,9 @@ def _codec(annotation: Any, metadata: tuple[Any, ...], place: _Place) -> Codec:
     override = _override(metadata)
     if origin is Literal:
         return _literal(arguments, override, place)
-    if origin is list and override is None:
+    if origin is list and arguments and override is None:
         return ListOf(_codec(arguments[0], (), place))
-    if origin is dict and override is None:
+    if origin is dict and arguments and override is None:
         if _unwrap(arguments[0], ())[0] is not str:
             place.refuse(f"{_spell(annotation)} has keys that are not str", "Use dict[str, T]")
         return MapOf(_codec(arguments[1], (), place))

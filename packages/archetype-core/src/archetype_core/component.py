@@ -188,7 +188,7 @@ def _or_none(act: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 # Classes are held strongly. A component class sits in reference cycles, so a weak entry would vanish at a moment that
-# the collector chooses, and with it the way to decode rows that are still there. A redefinition replaces its forerunner.
+# the collector chooses, and with it the way to decode rows that are still there. A redefinition replaces its like.
 _BY_KEY: dict[str, _Plan] = {}
 _BY_NAME: dict[str, _Plan] = {}
 

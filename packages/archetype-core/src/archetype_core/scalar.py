@@ -89,9 +89,10 @@ class Int(Codec):
     def __init__(self, arrow_type: pa.DataType) -> None:
         super().__init__(arrow_type)
         signed = pa.types.is_signed_integer(arrow_type)
-        bits = arrow_type.bit_width
-        self.least: int = -(2 ** (bits - 1)) if signed else 0
-        self.most: int = 2 ** (bits - signed) - 1
+        bits: int = arrow_type.bit_width
+        self.least: int
+        self.most: int
+        self.least, self.most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
 
     def encode(self, value: Any) -> Any:
         if type(value) is not int:
