@@ -19,12 +19,9 @@ if TYPE_CHECKING:
 
 def call(slot: Slot, snapshot: Snapshot, constants: Mapping[str, Expression], context: TickContext) -> Any:
     """Whatever the processor returns for a table; blocks until it has."""
-    frame = Frame(snapshot, constants)
-    result = slot.processor.process(frame, **context.arguments(slot, snapshot.archetype.name))
-    if not inspect.isawaitable(result):
-        return result
-    if slot.suspends or not inspect.iscoroutine(result):
-        return _await(result, context)
+    result = slot.processor.process(Frame(snapshot, constants), **context.arguments(slot, snapshot.archetype.name))
+    if slot.suspends or not slot.is_coroutine:
+        return _await(result, context) if inspect.isawaitable(result) else result
     # It cannot suspend, so it needs no loop, and whatever it computes does not block one.
     try:
         result.send(None)

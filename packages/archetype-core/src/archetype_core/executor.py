@@ -199,8 +199,8 @@ class _Shift:
         """Run one processor; says whether the job now waits with its result unevaluated."""
         slot, rows = job.slot, job.rows
         table = rows.archetype.name
-        mailbox = self.context.mailbox(table)
-        sent = len(mailbox.sent)
+        mailbox = self.context.mailbox(table) if slot.takes("messages") else None
+        sent = len(mailbox.sent) if mailbox is not None else 0
         with telemetry.processor(slot.name, table, rows.num_rows, self.context.is_traced) as span:
             try:
                 result = call(slot, rows, self.constants, self.context) if job.record is None else job.record
@@ -218,7 +218,8 @@ class _Shift:
                         str(failure) if isinstance(failure, ArchetypeError) else f"{type(failure).__name__}: {failure}"
                     )
                     raise ProcessorError(slot.name, table, self.context.tick, reason.rstrip(".")) from failure
-                del mailbox.sent[sent:]
+                if mailbox is not None:
+                    del mailbox.sent[sent:]
                 telemetry.skipped(span, slot.name, table, self.context.tick, failure)
         return False
 

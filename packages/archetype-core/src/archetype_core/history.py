@@ -87,7 +87,10 @@ def load(store: Store, timeline: Timeline, head: Head) -> tuple[dict[Archetype, 
     for name in sorted(head.live):
         archetype = Archetype.from_schema(timeline.tables[name])
         rows = rows_at(store, archetype, span)
-        live[archetype] = Snapshot.from_arrow(archetype, rows.filter(rows.column(IS_ACTIVE)).drop_columns([IS_ACTIVE]))
+        active = rows.column(IS_ACTIVE)
+        # Without tombstones the rows are taken as they are, memory included.
+        live_rows = rows if pc.all(active, min_count=0).as_py() else rows.filter(active)
+        live[archetype] = Snapshot.from_arrow(archetype, live_rows.drop_columns([IS_ACTIVE]))
     mail = Archetype.of(Message)
     if mail.name not in timeline.tables:
         return live, None

@@ -56,6 +56,7 @@ class Slot:
     needs: frozenset[ComponentType]
     accepts: frozenset[str] | None
     """Keyword arguments that ``process`` names; ``None`` for all."""
+    is_coroutine: bool
     suspends: bool
     """Whether ``process`` may await, and so belongs on the event loop."""
     columns: frozenset[str]
@@ -69,10 +70,9 @@ class Slot:
     def is_rowwise(self) -> bool:
         return bool(self.processor.rowwise and self.needs)
 
-    def arguments(self, offered: dict[str, Any]) -> dict[str, Any]:
-        """Those of the offered arguments that this processor names (T9)."""
-        accepts = self.accepts
-        return offered if accepts is None else {name: offered[name] for name in accepts if name in offered}
+    def takes(self, name: str) -> bool:
+        """Whether the processor would get an argument of that name (T9)."""
+        return self.accepts is None or name in self.accepts
 
 
 class System:
@@ -115,6 +115,7 @@ class System:
             priority=int(getattr(processor, "priority", 0)),
             needs=frozenset(component.component_type() for component in components),
             accepts=_accepted(method),
+            is_coroutine=inspect.iscoroutinefunction(method),
             suspends=_suspends(method),
             columns=frozenset(
                 [*BASE_COLUMNS, *(field.name for one in components for field in one.component_type().fields)]

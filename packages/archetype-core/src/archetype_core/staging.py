@@ -232,7 +232,8 @@ def _to_arrow(data: Any) -> pa.Table:
         return pa.Table.from_batches([data])
     if isinstance(data, Mapping):
         try:
-            return pa.table(dict(data))
+            # A numpy array can change after this call; Arrow would go on looking at it.
+            return pa.table({name: _own(values) for name, values in data.items()})
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError) as failure:
             raise SchemaMismatch("(given columns)", [str(failure)]) from failure
     if hasattr(data, "to_arrow"):
@@ -240,6 +241,10 @@ def _to_arrow(data: Any) -> pa.Table:
     if hasattr(data, "__arrow_c_stream__"):
         return pa.table(data)
     raise TypeError(f"spawn_table takes an Arrow table, a DataFrame or a mapping of columns, not {type(data).__name__}")
+
+
+def _own(values: Any) -> Any:
+    return values.copy() if hasattr(values, "__array__") and hasattr(values, "copy") else values
 
 
 def _named(table: pa.Table, archetype: Archetype) -> pa.Table:
