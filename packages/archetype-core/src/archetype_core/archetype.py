@@ -174,7 +174,7 @@ def _check(components: tuple[ComponentType, ...]) -> None:
             other = owners.setdefault(column.name, component)
             if other is not component:
                 raise SignatureError(
-                    f"{_spell(other)} and {_spell(component)} share the column {column.name!r}: rename one of the fields"
+                    f"{_spell(other)} and {_spell(component)} share column {column.name!r}: rename one of the fields"
                 )
 
 
@@ -183,7 +183,7 @@ def _spell(component: ComponentType) -> str:
 
 
 def _table_name(components: tuple[ComponentType, ...]) -> str:
-    # the digest tells tables apart, the rest is for the reader; ASCII, because file systems differ in what else they fold
+    # the digest tells tables apart, the rest is for the reader; ASCII, because file systems fold the rest unlike
     readable = "_".join(re.sub(r"[^a-z0-9]+", "_", component.prefix).strip("_") or "x" for component in components)
     digest = hashlib.sha256("\n".join(component.key for component in components).encode()).hexdigest()[:16]
     return f"{readable[:_READABLE].rstrip('_')}_{digest}"

@@ -69,9 +69,9 @@ def _codec(annotation: Any, metadata: tuple[Any, ...], place: _Place) -> Codec:
     override = _override(metadata)
     if origin is Literal:
         return _literal(arguments, override, place)
-    if origin is list and override is None:
+    if origin is list and arguments and override is None:
         return ListOf(_codec(arguments[0], (), place))
-    if origin is dict and override is None:
+    if origin is dict and arguments and override is None:
         if _unwrap(arguments[0], ())[0] is not str:
             place.refuse(f"{_spell(annotation)} has keys that are not str", "Use dict[str, T]")
         return MapOf(_codec(arguments[1], (), place))
@@ -155,7 +155,7 @@ def _check_choices(values: list[Any], arrow_type: pa.DataType, place: _Place) ->
 
 
 def _is_text(arrow_type: pa.DataType) -> bool:
-    return pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type)
+    return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type))
 
 
 def _is_bytes(arrow_type: pa.DataType) -> bool:
@@ -164,12 +164,12 @@ def _is_bytes(arrow_type: pa.DataType) -> bool:
 
 
 def _is_decimal(arrow_type: pa.DataType) -> bool:
-    return pa.types.is_decimal128(arrow_type) and arrow_type.scale >= 0
+    return bool(pa.types.is_decimal128(arrow_type) and arrow_type.scale >= 0)
 
 
 def _is_time(arrow_type: pa.DataType) -> bool:
     # Python's datetime and timedelta count microseconds, so nanoseconds have no way back
-    return (pa.types.is_timestamp(arrow_type) or pa.types.is_duration(arrow_type)) and arrow_type.unit != "ns"
+    return bool((pa.types.is_timestamp(arrow_type) or pa.types.is_duration(arrow_type)) and arrow_type.unit != "ns")
 
 
 # Python type → (Arrow type unless overridden, what an override may be, the remedy otherwise)

@@ -18,7 +18,7 @@ from archetype_core.component import ComponentField, ComponentType, fields_of, i
 from archetype_core.errors import ValueRejected
 from archetype_core.nested import ListOf, Nullable
 from archetype_core.scalar import Bool, Choice, Codec, Float, Int, Member, Refusal, Text, Uuid, clip
-from archetype_core.temporal import zone_named
+from archetype_core.temporal import UNIT_US, zone_named
 from archetype_core.vector import VectorOf
 
 _UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
@@ -286,10 +286,7 @@ def _check_range(column: pa.ChunkedArray, margin_us: int = 0) -> None:
     """Refuse dates, times and durations that Python has no value for."""
     arrow_type = column.type
     counts = column.cast(pa.int32() if pa.types.is_date32(arrow_type) else pa.int64())
-    if pa.types.is_date32(arrow_type):
-        unit_us = _DAY_US
-    else:
-        unit_us = {"s": 1_000_000, "ms": 1_000, "us": 1}[arrow_type.unit]
+    unit_us = _DAY_US if pa.types.is_date32(arrow_type) else UNIT_US[arrow_type.unit]
     if pa.types.is_duration(arrow_type):
         first, last = -999_999_999 * _DAY_US, 1_000_000_000 * _DAY_US - 1
     else:
@@ -312,20 +309,14 @@ def _moment_columns(at: pa.ChunkedArray, zone: pa.ChunkedArray | None, nullable:
     if not pa.types.is_null(at.type) and not pa.types.is_timestamp(at.type):
         raise _BadRow(0 if len(at) else None, f"a column of {at.type} does not fit {wall}")
     source_zone = getattr(at.type, "tz", None)
-    moment = _Timestamp(pa.timestamp("us", source_zone))
-    at = _cast_scalar(at, moment)
+    at = _cast_scalar(at, Codec(pa.timestamp("us", source_zone)))
     if source_zone is not None:
         # the same instants, without the label that says so
         at = pa.chunked_array([chunk.view(wall) for chunk in at.chunks], wall)
     if zone is None:
         zone = pa.chunked_array([pa.nulls(len(at), text)], text)
-        if source_zone is not None:
-            zone_named(source_zone)
-            zone = (
-                pa.chunked_array([pc.if_else(at.is_valid(), pa.scalar(source_zone, text), None)], text)
-                if len(at)
-                else zone
-            )
+        if source_zone is not None and len(at):
+            zone = pa.chunked_array([pc.if_else(at.is_valid(), pa.scalar(source_zone, text), None)], text)
     zone = _cast(zone, Text(text), nullable=True)
     for name in zone.unique().to_pylist():
         if name is not None:
@@ -334,10 +325,6 @@ def _moment_columns(at: pa.ChunkedArray, zone: pa.ChunkedArray | None, nullable:
     _check_range(at)
     _check_range(at.filter(zone.is_valid()), _DAY_US)
     return [at, zone]
-
-
-class _Timestamp(Codec):
-    """A timestamp of any kind, to be cast to."""
 
 
 def _refuse_unknown_zone(zones: pa.ChunkedArray, name: str) -> None:

@@ -169,7 +169,7 @@ def _fields_of(cls: type[Component]) -> Iterator[ComponentField]:
         codec = codec_for(name, key, info.annotation, info.metadata, raw_enums=raw_enums)
         nullable = isinstance(codec, Nullable)
         column = f"{prefix}__{key}"
-        columns = (pa.field(column, codec.type, nullable=nullable),)
+        columns: tuple[pa.Field, ...] = (pa.field(column, codec.type, nullable=nullable),)
         if is_moment(codec):
             columns = (
                 pa.field(column, pa.timestamp("us"), nullable=nullable),
@@ -188,7 +188,7 @@ def _or_none(act: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 # Classes are held strongly. A component class sits in reference cycles, so a weak entry would vanish at a moment that
-# the collector chooses, and with it the way to decode rows that are still there. A redefinition replaces its forerunner.
+# the collector chooses, and with it the way to decode rows that are still there. A redefinition replaces its like.
 _BY_KEY: dict[str, _Plan] = {}
 _BY_NAME: dict[str, _Plan] = {}
 
@@ -234,7 +234,7 @@ class _ComponentMeta(ModelMetaclass):
         super().__init__(name, bases, namespace)
         if not any(isinstance(base, _ComponentMeta) for base in bases):
             return
-        generic = cls.__pydantic_generic_metadata__  # type: ignore[attr-defined]
+        generic = cls.__pydantic_generic_metadata__
         if generic["parameters"] or generic["origin"]:
             # a template: its concrete subclasses are components
             cls.__archetype_plan__ = None

@@ -21,7 +21,7 @@ from uuid import UUID
 import pyarrow as pa
 
 
-class Refusal(ValueError):
+class Refusal(ValueError):  # noqa: N818  (a verdict, and never seen outside)
     """A value has no place in its column; the message is the reason."""
 
 
@@ -89,7 +89,9 @@ class Int(Codec):
     def __init__(self, arrow_type: pa.DataType) -> None:
         super().__init__(arrow_type)
         signed = pa.types.is_signed_integer(arrow_type)
-        bits = arrow_type.bit_width
+        bits: int = arrow_type.bit_width
+        self.least: int
+        self.most: int
         self.least, self.most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
 
     def encode(self, value: Any) -> Any:
