@@ -212,7 +212,9 @@ def holding(annotation: Any, name: str = "Holder", **more: Any) -> type[Componen
     return type(name, (Component,), {"__annotations__": {"value": annotation}, "__module__": __name__, **more})
 
 
-HOLDERS = {name: holding(annotation, f"Holder{index}") for index, (name, (annotation, _, _)) in enumerate(TYPES.items())}
+HOLDERS = {
+    name: holding(annotation, f"Holder{index}") for index, (name, (annotation, _, _)) in enumerate(TYPES.items())
+}
 
 
 def exact(value: Any) -> Any:

@@ -162,14 +162,15 @@ def _check(components: tuple[ComponentType, ...]) -> None:
     owners: dict[str, ComponentType] = {}
     prefixes: dict[str, ComponentType] = {}
     for component in components:
-        other = prefixes.setdefault(component.prefix, component)
-        if other is not component:
+        other = prefixes.get(component.prefix)
+        if other is not None:
             if other == component:
                 raise SignatureError(f"{component.name} is given twice: an entity holds a component once")
             raise SignatureError(
                 f"{_spell(other)} and {_spell(component)} share the column prefix {component.prefix!r}: rename one of "
                 "the classes (or, after a redefinition, use instances of the new class only)"
             )
+        prefixes[component.prefix] = component
         for column in component.fields:
             other = owners.setdefault(column.name, component)
             if other is not component:

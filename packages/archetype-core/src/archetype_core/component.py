@@ -230,12 +230,13 @@ class _ComponentMeta(ModelMetaclass):
     """Describes a component class when it is defined, and makes its fields Daft columns: `Position.x`."""
 
     # in `__init__`, not `__new__`: pydantic reads the frame that called its `__new__` to resolve local annotations
-    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(  # noqa: N805  (the instances of a metaclass are classes)
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any
+    ) -> None:
         super().__init__(name, bases, namespace)
-        if not any(isinstance(base, _ComponentMeta) for base in bases):
-            return
+        is_root = not any(isinstance(base, _ComponentMeta) for base in bases)
         generic = cls.__pydantic_generic_metadata__
-        if generic["parameters"] or generic["origin"]:
+        if is_root or generic["parameters"] or generic["origin"]:
             # a template: its concrete subclasses are components
             cls.__archetype_plan__ = None
             return
@@ -244,7 +245,7 @@ class _ComponentMeta(ModelMetaclass):
         cls.__archetype_plan__ = plan
         _BY_KEY[plan.type.key] = _BY_NAME[name] = plan
 
-    def __getattr__(cls, name: str) -> Any:
+    def __getattr__(cls, name: str) -> Any:  # noqa: N805  (as above)
         if not name.startswith("__") and name in cls.__dict__.get("__pydantic_fields__", ()):
             # Pydantic looks for class attributes to find defaults and shadowed names. To it the class must look as it
             # left it, without columns.
