@@ -140,8 +140,9 @@ class Archetype:
         not copied.
 
         Unknown columns are a `SchemaMismatch`, values that do not fit a `ValueRejected` with the first bad row. Of
-        pydantic's constraints `ge`, `gt`, `le`, `lt`, `min_length` and `max_length` of a field hold here too; other
-        constraints and validators run only for component instances.
+        pydantic's constraints `ge`, `gt`, `le`, `lt`, `min_length` and `max_length` of a field hold here too, except on
+        a plain datetime; other constraints, those inside `Optional[...]` or a container, and validators run only for
+        component instances.
         """
         names = data.column_names
         differences = [f"unknown column {name!r}" for name in dict.fromkeys(names) if name not in self.schema.names[1:]]

@@ -230,8 +230,12 @@ class _ComponentMeta(ModelMetaclass):
     """Describes a component class when it is defined, and makes its fields Daft columns: `Position.x`."""
 
     # in `__init__`, not `__new__`: pydantic reads the frame that called its `__new__` to resolve local annotations
-    def __init__(  # noqa: N805  (the instances of a metaclass are classes)
-        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any
+    def __init__(
+        cls,  # noqa: N805  (the instances of a metaclass are classes)
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        **kwargs: Any,
     ) -> None:
         super().__init__(name, bases, namespace)
         is_root = not any(isinstance(base, _ComponentMeta) for base in bases)
