@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from archetype_core import AsyncProcessor, Component, MemoryStore, Store, World
 from daft import DataFrame, col
+
+from archetype_core import AsyncProcessor, Component, MemoryStore, Store, World
 
 
 class Position(Component):

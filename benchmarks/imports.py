@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import subprocess
 import sys
@@ -16,7 +15,7 @@ WORKS = {
 }
 
 
-async def figures(quick: bool) -> dict[str, float]:
+def figures(quick: bool) -> dict[str, float]:
     """All figures by name."""
     taken: dict[str, list[float]] = {name: [] for name in WORKS}
     for _ in range(2 if quick else 11):
@@ -37,4 +36,4 @@ BOUNDS = {"import_s": ("<=", 0.6)}
 
 if __name__ == "__main__":
     options = _measure.arguments(__doc__)
-    _measure.report("imports", asyncio.run(figures(options.quick)), BOUNDS, options.out)
+    _measure.report("imports", figures(options.quick), BOUNDS, options.out)

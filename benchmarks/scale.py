@@ -8,6 +8,7 @@ import time
 
 import _measure
 import _movement
+
 from archetype_core import Component, MemoryStore, World
 
 TAGS = [type(f"Tag{number}", (Component,), {"__module__": __name__}) for number in range(1_000)]

@@ -9,6 +9,7 @@ import tracemalloc
 import _measure
 import _movement
 import pyarrow as pa
+
 from archetype_core import MemoryStore, World
 
 

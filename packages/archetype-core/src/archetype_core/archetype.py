@@ -141,8 +141,9 @@ class Archetype:
         not copied.
 
         Unknown columns are a `SchemaMismatch`, values that do not fit a `ValueRejected` with the first bad row. Of
-        pydantic's constraints `ge`, `gt`, `le`, `lt`, `min_length` and `max_length` of a field hold here too; other
-        constraints and validators run only for component instances.
+        pydantic's constraints `ge`, `gt`, `le`, `lt`, `min_length` and `max_length` of a field hold here too, except on
+        a plain datetime; other constraints, those inside `Optional[...]` or a container, and validators run only for
+        component instances.
         """
         names = data.column_names
         differences = [f"unknown column {name!r}" for name in dict.fromkeys(names) if name not in self.schema.names[1:]]
@@ -164,19 +165,20 @@ def _check(components: tuple[ComponentType, ...]) -> None:
     owners: dict[str, ComponentType] = {}
     prefixes: dict[str, ComponentType] = {}
     for component in components:
-        other = prefixes.setdefault(component.prefix, component)
-        if other is not component:
+        other = prefixes.get(component.prefix)
+        if other is not None:
             if other == component:
                 raise SignatureError(f"{component.name} is given twice: an entity holds a component once")
             raise SignatureError(
                 f"{_spell(other)} and {_spell(component)} share the column prefix {component.prefix!r}: rename one of "
                 "the classes (or, after a redefinition, use instances of the new class only)"
             )
+        prefixes[component.prefix] = component
         for column in component.fields:
             other = owners.setdefault(column.name, component)
             if other is not component:
                 raise SignatureError(
-                    f"{_spell(other)} and {_spell(component)} share the column {column.name!r}: rename one of the fields"
+                    f"{_spell(other)} and {_spell(component)} share column {column.name!r}: rename one of the fields"
                 )
 
 
@@ -185,7 +187,7 @@ def _spell(component: ComponentType) -> str:
 
 
 def _table_name(components: tuple[ComponentType, ...]) -> str:
-    # the digest tells tables apart, the rest is for the reader; ASCII, because file systems differ in what else they fold
+    # the digest tells tables apart, the rest is for the reader; ASCII, because file systems fold the rest unlike
     readable = "_".join(re.sub(r"[^a-z0-9]+", "_", component.prefix).strip("_") or "x" for component in components)
     digest = hashlib.sha256("\n".join(component.key for component in components).encode()).hexdigest()[:16]
     return f"{readable[:_READABLE].rstrip('_')}_{digest}"
