@@ -1,0 +1,1 @@
+"""The pytest plugin: guards the clauses at collection, and writes the conformance report."""
