@@ -1,4 +1,4 @@
-"""The memory store keeps the whole store contract."""
+"""The memory store keeps the whole store contract, with and without a name."""
 
 from __future__ import annotations
 
@@ -19,5 +19,15 @@ class TestMemoryStore(StoreContract):
     @asynccontextmanager
     async def open_store(self, place: Path) -> AsyncIterator[Store]:
         store = MemoryStore(str(place))
+        yield store
+        store.close()
+
+
+class TestUnnamedMemoryStore(StoreContract):
+    capabilities = frozenset({Capability.TIME_TRAVEL})
+
+    @asynccontextmanager
+    async def open_store(self, place: Path) -> AsyncIterator[Store]:
+        store = MemoryStore()
         yield store
         store.close()

@@ -139,10 +139,9 @@ def fork_with_a_gap(subject: StoreSubject) -> None:
     store.commit([script.tick(spots({1: 1.0}))])
     fork = script.fork("fork")
     refused(store, fork.draft(spots({1: 9.0}), tick=2), expected=1)
-    late = replace(fork.segment, first_tick=2)
-    refused(store, replace(fork.draft(spots({1: 9.0}), tick=2), segment=late), expected=1)
-    early = replace(fork.draft(spots({1: 9.0})), segment=replace(fork.segment, first_tick=0))
-    require_refusal(CommitError, lambda: store.commit([early]))
+    for first in (0, 2):
+        commit = replace(fork.draft(spots({1: 9.0}), tick=max(first, 1)), segment=replace(fork.segment, first_tick=first))
+        require_refusal(CommitError, lambda commit=commit: store.commit([commit]))
     require_worlds(store, script)
 
 

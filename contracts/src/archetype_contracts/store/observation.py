@@ -41,6 +41,8 @@ def read(store: Store, scan: Scan) -> pa.Table:
 def require_scan(store: Store, script: Script, archetype: Archetype, scan: Scan) -> None:
     """Hold a scan of one segment against the script: schema, rows, their order and every bit."""
     actual = read(store, scan)
+    if actual.num_rows == 0 and archetype.name not in script.archetypes():
+        return  # the segment knows no such table, so its stream has no columns to speak of
     expected = script.expected(archetype, scan.first, scan.last, scan.columns, scan.entity_ids)
     _require_table(expected, actual, archetype, scan, str(script))
 

@@ -38,7 +38,7 @@ def _commit(subject: StoreSubject, script: Script) -> None:
 @clause("S-401", "A scan answers with the columns asked for: any of them, in any order.")
 def projection(subject: StoreSubject) -> None:
     script = Script()
-    subject.store.commit([script.tick(rows(BOTH, {1: (1.0, "a", b"b", 3), 2: (None, None, None, None)}))])
+    subject.store.commit([script.tick(rows(BOTH, {1: ("a", b"b", 3, 1.0), 2: (None, None, None, None)}))])
     every = columns_of(BOTH)
     picks = [every, every[::-1], *((name,) for name in every), *itertools.permutations(every[2:6:2] + every[5:7], 3)]
     for columns in picks:

@@ -19,7 +19,7 @@ from archetype_core.snapshot import Column, Snapshot
 @clause("S-201", "A table's schema comes back whole, metadata included, and names the same archetype.")
 def schema_survives(subject: StoreSubject) -> None:
     script = Script()
-    subject.store.commit([script.tick(spots({1: 1.0}), rows(BOTH, {2: (1.0, "a", b"b", 3)}), rows(MARKED, [3]))])
+    subject.store.commit([script.tick(spots({1: 1.0}), rows(BOTH, {2: ("a", b"b", 3, 1.0)}), rows(MARKED, [3]))])
     stores = [subject.store]
     if subject.claimed(Capability.PERSISTENCE):
         stores = [subject.reopen()]
