@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from archetype_contracts.sample import MOTTO, SPOT, mottos, spots
 from archetype_contracts.script import Script
 from archetype_contracts.store.book import clause
-from archetype_contracts.store.observation import read, require_history, require_tick, require_worlds, scan_of
+from archetype_contracts.store.observation import read, require_history, require_nothing, require_tick, require_worlds, scan_of
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import Broken, require, require_equal
 from archetype_core.commit import Rows, TickCommit
@@ -225,12 +225,15 @@ def nothing_before_acknowledgement(subject: StoreSubject) -> None:
 @clause("S-808", "What one handle commits, another one shows at once.", needs=[Capability.SHARED])
 def handles_see_each_other(subject: StoreSubject) -> None:
     handles, script = [subject.store, subject.open()], Script()
+    onlooker = subject.open()
+    require_nothing(onlooker)
     for tick in range(6):
         writer, reader = handles[tick % 2], handles[1 - tick % 2]
         table = spots({1: float(tick)}) if tick % 3 else mottos({2: ("a", b"", tick)})
         writer.commit([script.tick(table)])
-        require_worlds(reader, script)
-        require_history(subject, script, reader)
+        for each in (reader, onlooker):
+            require_worlds(each, script)
+            require_history(subject, script, each)
     late = subject.open()
     require_history(subject, script, late)
     fork = script.fork("fork")

@@ -32,16 +32,21 @@ _NTH = st.integers(0, 3)
 
 
 def _edits_of(table: str) -> st.SearchStrategy[Edit]:
+    spawn = st.builds(Spawn, st.just(table), _VALUES[table])
     return st.one_of(
-        st.builds(Spawn, st.just(table), _VALUES[table]),
+        spawn,
+        spawn,
         st.builds(Update, st.just(table), _NTH, _VALUES[table]),
         st.builds(Despawn, st.just(table), _NTH),
         st.builds(Touch, st.just(table)),
     )
 
 
-EDITS: st.SearchStrategy[list[Edit]] = st.lists(st.one_of(*map(_edits_of, TABLES)), max_size=4)
-NAMES = st.sampled_from(sorted(TABLES))
+EDITS: st.SearchStrategy[list[Edit]] = st.lists(st.one_of(*map(_edits_of, TABLES)), max_size=5)
+SPAWNS: st.SearchStrategy[list[Edit]] = st.lists(
+    st.one_of(*(st.builds(Spawn, st.just(table), _VALUES[table]) for table in TABLES)), min_size=2, max_size=6
+)
+NAMES = st.sampled_from(["spot", "motto", "marked"])
 BACK = st.integers(0, 6)
 """Ticks back from the newest, cut to the history."""
 
@@ -79,6 +84,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.open_handles.append(Handle(self.subject.store))
         return self.open_handles[0]
 
+    @initialize(target=worlds, handle=handles, edits=SPAWNS)
+    def make_first_world(self, handle: Handle, edits: list[Edit]) -> World:
+        # Rules are switched off at random; without a world to begin with most programs would have none.
+        return self._make_world(handle, edits, 0)
+
     @_claimed(Capability.SHARED)
     @precondition(lambda machine: len(machine.open_handles) < 3)
     @rule(target=handles)
@@ -89,11 +99,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(target=worlds, handle=handles, edits=EDITS, first_tick=st.sampled_from([0, 0, 5]))
     def make_world(self, handle: Handle, edits: list[Edit], first_tick: int) -> World:
-        world = World(self._name())
-        world.fresh = segment_of(world.name, 1, first_tick)
-        self._commit(handle, world, [edits])
-        self.model.append(world)
-        return world
+        return self._make_world(handle, edits, first_tick)
 
     @rule(handle=handles, world=worlds, edits=EDITS)
     def tick(self, handle: Handle, world: World, edits: list[Edit]) -> None:
@@ -157,7 +163,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._require_rows(handle, world, table, page.tick, page.tick)
 
     @_claimed(Capability.TIME_TRAVEL)
-    @rule(handle=handles, world=worlds, first=BACK, last=BACK, table=NAMES, ids=st.none() | st.sets(st.integers(1, 6)))
+    @rule(handle=handles, world=worlds, first=BACK, last=BACK, table=NAMES, ids=st.none() | st.sets(st.integers(1, 6), max_size=3))
     def read_ticks(self, handle: Handle, world: World, first: int, last: int, table: str, ids: set[int] | None) -> None:
         low, high = sorted((self._past(world, first).tick, self._past(world, last).tick))
         low = max(low, world.page(high).segment.first_tick)
@@ -172,8 +178,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(handle=handles, world=worlds, back=BACK)
     def read_head(self, handle: Handle, world: World, back: int) -> None:
         page = self._past(world, back)
-        head = handle.store.head(world.world_id, at=page.tick)
-        _require_head(page, head, f"{world} at tick {page.tick}")
+        _require_head(page, handle.store.head(world.world_id, at=page.tick), f"{world} at tick {page.tick}")
+        _require_head(world.pages[-1], handle.store.head(world.world_id), f"head of {world}")
 
     @rule(handle=handles, world=worlds)
     def read_timeline(self, handle: Handle, world: World) -> None:
@@ -212,6 +218,13 @@ class StoreMachine(RuleBasedStateMachine):
     def _name(self) -> str:
         self.names += 1
         return f"w{self.names}"
+
+    def _make_world(self, handle: Handle, edits: list[Edit], first_tick: int) -> World:
+        world = World(self._name())
+        world.fresh = segment_of(world.name, 1, first_tick)
+        self._commit(handle, world, [edits])
+        self.model.append(world)
+        return world
 
     def _past(self, world: World, back: int) -> Page:
         reach = back if self.subject.claimed(Capability.TIME_TRAVEL) else 0

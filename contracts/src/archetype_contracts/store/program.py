@@ -9,7 +9,7 @@ from archetype_contracts.store.book import clause
 from archetype_contracts.store.machine import StoreMachine
 from archetype_contracts.store.subject import StoreSubject
 
-_STEPS = 25
+_STEPS = 30
 
 
 @clause("S-950", "Any program of commits, forks, runs, conflicts, crashes and reads agrees with a model in plain Python.")

@@ -27,8 +27,8 @@ class Transcript:
 
     def __str__(self) -> str:
         hidden = len(self.lines) - _SHOWN
-        head = [f"… {hidden} lines before"] if hidden > 0 else []
-        return "\n".join(["The program so far:", *(f"  {line}" for line in head + self.lines[-_SHOWN:])])
+        lines = self.lines if hidden <= 0 else [*self.lines[:5], f"… {hidden} more", *self.lines[5 - _SHOWN :]]
+        return "\n".join(["The program so far:", *(f"  {line}" for line in lines)])
 
 
 class Witness:
