@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import Phase, settings
 from store_mutants import MUTANTS, Mutant
 
 from archetype_contracts import StoreContract
@@ -30,16 +28,6 @@ def adopter(mutant: Mutant) -> StoreContract:
             store.close()
 
     return Adopter()
-
-
-@pytest.fixture
-def hasty() -> Iterator[None]:
-    """Programs that are found, and not shrunk, the same ones in every run."""
-    before: Any = settings.get_current_profile_name()
-    settings.register_profile("hasty", phases=[Phase.generate], derandomize=True, database=None, print_blob=False)
-    settings.load_profile("hasty")
-    yield
-    settings.load_profile(before)
 
 
 CAUGHT = [(mutant, clause) for mutant in MUTANTS for clause in mutant.clauses]
