@@ -201,5 +201,5 @@ def project(snapshot: Snapshot, scan: Scan, tick: int, active: bool, schema: pa.
         for name in scan.columns
     ]
     if not arrays:
-        return pa.RecordBatch.from_struct_array(pa.array([{}] * snapshot.num_rows, pa.struct([])))
+        return pa.RecordBatch.from_struct_array(pa.StructArray.from_buffers(pa.struct([]), snapshot.num_rows, [None]))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

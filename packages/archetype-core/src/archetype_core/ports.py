@@ -48,9 +48,10 @@ class Store(Protocol):
         ...
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
-        """Store consecutive ticks of one world, all or nothing; an empty sequence is a no-op.
+        """Store consecutive ticks of one segment, all or nothing; an empty sequence is a no-op.
 
-        ``TickConflict`` if the first is not the successor of the world's head, or opens a segment elsewhere than at it.
+        ``TickConflict`` if the first is not the successor of the world's head, or opens a segment elsewhere than at it;
+        ``CommitError`` if the ticks do not form one run of one segment, or grow from a tick that is not there.
         """
         ...
 
