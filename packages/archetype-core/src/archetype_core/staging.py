@@ -51,7 +51,7 @@ class Staging:
             if entity_id is None:
                 entity_id = state.next_entity_id
                 state.next_entity_id = entity_id + 1
-            elif not 0 < entity_id < state.next_entity_id or state.place(entity_id) is not None:
+            elif not 0 < checked_id(entity_id) < state.next_entity_id or state.place(entity_id) is not None:
                 raise ValueError(f"entity id {entity_id} was not reserved, or is taken")
             state.pending.spawn(archetype, (entity_id,), (row,))
         return entity_id
@@ -94,6 +94,9 @@ class Staging:
     def despawn(self, *entity_ids: int) -> None:
         """Stage the end of entities; one that is not alive is logged and ignored."""
         state = self._state
+        # All are checked before the first is staged.
+        for entity_id in entity_ids:
+            checked_id(entity_id)
         with state.lock:
             for entity_id in entity_ids:
                 if state.place(entity_id) is None:
@@ -156,7 +159,7 @@ class Staging:
             state.outbox = [*outbox, *state.outbox]
 
     def _placed(self, entity_id: int) -> Archetype:
-        archetype = self._state.place(entity_id)
+        archetype = self._state.place(checked_id(entity_id))
         if archetype is None:
             raise EntityNotFound(entity_id, self._state.segment.name)
         return archetype
@@ -173,6 +176,13 @@ class Staging:
         return archetype, tuple(
             [kind.values(components[place]) for kind, place in zip(archetype.components, places, strict=True)]
         )
+
+
+def checked_id(entity_id: int) -> int:
+    """The id, if it is an integer; a bool or a float that equals one would reach the tick and fail there."""
+    if isinstance(entity_id, bool) or not hasattr(entity_id, "__index__"):
+        raise TypeError(f"an entity id is an int, not {entity_id!r}")
+    return entity_id
 
 
 def _storable(archetype: Archetype) -> Archetype:
