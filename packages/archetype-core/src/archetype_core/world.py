@@ -219,7 +219,7 @@ class World(WorldView):
     # Ticks.
 
     async def step(
-        self, config: RunConfig | None = None, /, *, applied: tuple[str, ...] = (), **inputs: Any
+        self, config: RunConfig | None = None, *, applied: tuple[str, ...] = (), **inputs: Any
     ) -> Outcome:
         """Run one tick and commit it; on any error the world is as it was, staged mutations included (T7).
 
@@ -242,8 +242,10 @@ class World(WorldView):
                 self._running = None
                 _inside.reset(reset)
 
-    async def run(self, steps: int | None = None, /, *, config: RunConfig | None = None, **inputs: Any) -> int:
+    async def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> int:
         """Run several ticks, all with one run id, and return the next tick's number."""
+        if "applied" in inputs:
+            raise TypeError("applied: commands belong to one tick, give them to step")
         config = config or RunConfig()
         count = RunConfig(steps=config.steps if steps is None else steps).steps
         for _ in range(count):
