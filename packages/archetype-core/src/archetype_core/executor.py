@@ -115,7 +115,8 @@ def _call(slot: Slot, snapshot: Snapshot, constants: Mapping[str, Expression], c
     result = slot.processor.process(frame, **context.arguments(slot, snapshot.archetype.name))
     if not inspect.isawaitable(result):
         return result
-    if slot.suspends or not inspect.iscoroutine(result):
+    # Only the code of ``process`` itself was looked through; a coroutine that it hands on may await.
+    if slot.suspends or not inspect.iscoroutine(result) or not inspect.iscoroutinefunction(slot.processor.process):
         return _await(result, context)
     try:
         result.send(None)
