@@ -60,7 +60,7 @@ class Slot:
 
     @property
     def skips_errors(self) -> bool:
-        return self.processor.on_error == "skip"
+        return getattr(self.processor, "on_error", "raise") == "skip"
 
     def arguments(self, offered: dict[str, Any]) -> dict[str, Any]:
         """Those of the offered arguments that this processor names (T9)."""
