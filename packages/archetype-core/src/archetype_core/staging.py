@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from archetype_core import message, telemetry
 from archetype_core.archetype import Archetype
-from archetype_core.component import Component, ComponentType
+from archetype_core.component import Component, ComponentType, fields_of
 from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
 from archetype_core.mutation import Log
 from archetype_core.snapshot import ENTITY_ID, Column, Snapshot
@@ -198,13 +198,8 @@ def _columns(kind: ComponentType) -> list[str]:
 def _given(kind: ComponentType, component: Component, row: tuple[Any, ...]) -> dict[str, Any]:
     """The column values of the fields that were given to an instance."""
     given = component.model_fields_set
-    start = len(kind.prefix) + 2
-    # A column beside the field's own, such as a time zone, is the field's name and a suffix.
-    values = {
-        name: value
-        for name, value in zip(_columns(kind), row, strict=True)
-        if name[start:] in given or name[start:].rpartition("__")[0] in given
-    }
+    wanted = {column.name for field in fields_of(kind) if field.name in given for column in field.columns}
+    values = {name: value for name, value in zip(_columns(kind), row, strict=True) if name in wanted}
     if kind.fields and not values:
         raise ValueRejected(kind.name, "*", "no field was given; update lays the given fields over the entity's")
     return values
