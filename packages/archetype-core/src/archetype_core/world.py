@@ -308,12 +308,14 @@ class World(WorldView):
         now. ``rng`` keeps the seed (common random numbers), draws a fresh one, or takes the one given. With ``store`` it
         moves to another store and takes the live rows with it.
         """
+        self._open()
         if pending not in ("refuse", "copy"):
             raise ValueError(f"pending is 'refuse' or 'copy', not {pending!r}")
         if self.pending and (pending == "refuse" or at_tick is not None):
             raise PendingMutations(self.name, self.pending)
         forked_resources = self.resources.forked(resources)
-        past = at_tick if at_tick is not None and at_tick != self.tick - 1 else None
+        is_now = at_tick is None or (at_tick == self.tick - 1 and self._state.has_history)
+        past = None if is_now else at_tick
         world_id = self._ids.new()
         seed = self.seed if rng == "same" else _seed(None if rng == "fresh" else rng)
         state = self._state
