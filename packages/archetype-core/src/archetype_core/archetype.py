@@ -162,8 +162,9 @@ def _check(components: tuple[ComponentType, ...]) -> None:
     owners: dict[str, ComponentType] = {}
     prefixes: dict[str, ComponentType] = {}
     for component in components:
-        other = prefixes.setdefault(component.prefix, component)
-        if other is not component:
+        other = prefixes.get(component.prefix)
+        prefixes[component.prefix] = component
+        if other is not None:
             if other == component:
                 raise SignatureError(f"{component.name} is given twice: an entity holds a component once")
             raise SignatureError(
