@@ -136,9 +136,11 @@ class HistoryTask(DataSourceTask):
         self._filter = pushdowns.filters
         self._limit = pushdowns.limit
         names = question.schema.names
-        self._columns = tuple(pushdowns.columns) if pushdowns.columns is not None else tuple(names)
-        needed = dict.fromkeys(self._columns)
-        needed.update(dict.fromkeys(sorted(pushdowns.filter_required_column_names())))
+        columns = dict.fromkeys(names if pushdowns.columns is None else pushdowns.columns)
+        # Daft filters what it gets once more, so the columns of a filter are part of the answer, asked for or not.
+        columns.update(dict.fromkeys(sorted(pushdowns.filter_required_column_names())))
+        self._columns = tuple(columns)
+        needed = dict(columns)
         if not question.include_inactive:
             needed[IS_ACTIVE] = None
         # A batch without columns has no number of rows.

@@ -141,7 +141,8 @@ class Hooks:
     async def fire(self, event: Event) -> None:
         """Call the handlers in order and wait for the blocking ones."""
         for handle in tuple(self.handles):
-            if not isinstance(event, handle.event):
+            # An earlier handler of the same event may have taken it out.
+            if not isinstance(event, handle.event) or handle not in self.handles:
                 continue
             if handle.mode == "spawn":
                 task = asyncio.get_running_loop().create_task(_observe(handle, event))

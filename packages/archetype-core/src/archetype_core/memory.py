@@ -201,6 +201,7 @@ class MemoryStore:
             )
 
     def files(self, scan: Scan) -> tuple[str, ...]:
+        del scan  # there are none to name
         self._open()
         raise UnsupportedCapability(repr(self), Capability.FILES)
 

@@ -42,6 +42,10 @@ def encode(recipient: int, body: Any, sender: int | None, kind: str) -> tuple[in
     for field, value in (("recipient", recipient), ("sender", sender)):
         if (value is not None or field == "recipient") and (not isinstance(value, int) or isinstance(value, bool)):
             raise ValueRejected("Message", field, f"an entity id is an int, not {type(value).__name__}")
+        if value is not None and not -(2**63) <= value < 2**63:
+            raise ValueRejected("Message", field, f"{value} does not fit int64")
+    if not isinstance(kind, str):
+        raise ValueRejected("Message", "kind", f"a kind is a str, not {type(kind).__name__}")
     try:
         text = json.dumps(body, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as failure:

@@ -64,11 +64,11 @@ class Slot:
 
     @property
     def skips_errors(self) -> bool:
-        return self.processor.on_error == "skip"
+        return getattr(self.processor, "on_error", "raise") == "skip"
 
     @property
     def is_rowwise(self) -> bool:
-        return bool(self.processor.rowwise and self.needs)
+        return bool(getattr(self.processor, "rowwise", False) and self.needs)
 
     def takes(self, name: str) -> bool:
         """Whether the processor would get an argument of that name (T9)."""

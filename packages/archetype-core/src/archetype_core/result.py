@@ -95,7 +95,9 @@ def _run_stage(stage: Stage, frame: Frame, changed: Mapping[str, Column]) -> dic
     snapshot = frame.snapshot
     columns = {**snapshot.columns, **changed}
     table = pa.table({name: column.arrow for name, column in columns.items()})
-    result = daft.from_arrow(table).with_columns(dict(frame.constants)).with_columns(dict(stage))
+    # A base column that an earlier step wrote over is a column like any other.
+    constants = {name: value for name, value in frame.constants.items() if name not in changed}
+    result = daft.from_arrow(table).with_columns(constants).with_columns(dict(stage))
     if ENTITY_ID in stage:
         raise ValueError("process wrote entity_id; entities are the engine's")
     return _aligned(_run(result.select(col(ENTITY_ID), *(col(name) for name in stage))), snapshot)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from archetype_core import message, telemetry
 from archetype_core.archetype import Archetype, type_of
-from archetype_core.component import Component, ComponentType
+from archetype_core.component import Component, ComponentType, fields_of
 from archetype_core.config import is_count
 from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
 from archetype_core.mutation import Log
@@ -52,7 +52,7 @@ class Staging:
             if entity_id is None:
                 entity_id = state.next_entity_id
                 state.next_entity_id = entity_id + 1
-            elif not 0 < entity_id < state.next_entity_id or state.place(entity_id) is not None:
+            elif not 0 < checked_id(entity_id) < state.next_entity_id or state.place(entity_id) is not None:
                 raise ValueError(f"entity id {entity_id} was not reserved, or is taken")
             state.pending.spawn(archetype, (entity_id,), (row,))
         return entity_id
@@ -94,6 +94,9 @@ class Staging:
     def despawn(self, *entity_ids: int) -> None:
         """Stage the end of entities; one that is not alive is logged and ignored."""
         state = self._state
+        # All are checked before the first is staged.
+        for entity_id in entity_ids:
+            checked_id(entity_id)
         with state.lock:
             for entity_id in entity_ids:
                 if state.place(entity_id) is None:
@@ -163,7 +166,7 @@ class Staging:
             state.outbox = [*outbox, *state.outbox]
 
     def _placed(self, entity_id: int) -> Archetype:
-        archetype = self._state.place(entity_id)
+        archetype = self._state.place(checked_id(entity_id))
         if archetype is None:
             raise EntityNotFound(entity_id, self._state.segment.name)
         return archetype
@@ -182,6 +185,13 @@ class Staging:
         )
 
 
+def checked_id(entity_id: int) -> int:
+    """The id, if it is an integer; a bool or a float that equals one would reach the tick and fail there."""
+    if isinstance(entity_id, bool) or not hasattr(entity_id, "__index__"):
+        raise TypeError(f"an entity id is an int, not {entity_id!r}")
+    return entity_id
+
+
 def _storable(archetype: Archetype) -> Archetype:
     if message.Message.component_type() in archetype:
         raise SignatureError("Message is how the engine stores messages, not a component for entities: use send()")
@@ -195,13 +205,8 @@ def _columns(kind: ComponentType) -> list[str]:
 def _given(kind: ComponentType, component: Component, row: tuple[Any, ...]) -> dict[str, Any]:
     """The column values of the fields that were given to an instance."""
     given = component.model_fields_set
-    start = len(kind.prefix) + 2
-    # A column beside the field's own, such as a time zone, is the field's name and a suffix.
-    values = {
-        name: value
-        for name, value in zip(_columns(kind), row, strict=True)
-        if name[start:] in given or name[start:].rpartition("__")[0] in given
-    }
+    wanted = {column.name for field in fields_of(kind) if field.name in given for column in field.columns}
+    values = {name: value for name, value in zip(_columns(kind), row, strict=True) if name in wanted}
     if kind.fields and not values:
         raise ValueRejected(kind.name, "*", "no field was given; update lays the given fields over the entity's")
     return values

@@ -229,9 +229,7 @@ class World(WorldView):
 
     # Ticks.
 
-    async def step(
-        self, config: RunConfig | None = None, /, *, applied: tuple[str, ...] = (), **inputs: Any
-    ) -> Outcome:
+    async def step(self, config: RunConfig | None = None, *, applied: tuple[str, ...] = (), **inputs: Any) -> Outcome:
         """Run one tick and commit it; on any error the world is as it was, staged mutations included (T7).
 
         Keyword arguments go to the processors that name them. ``applied`` are ids of commands to put on record with the
@@ -253,8 +251,10 @@ class World(WorldView):
                 self._running = None
                 _inside.reset(reset)
 
-    async def run(self, steps: int | None = None, /, *, config: RunConfig | None = None, **inputs: Any) -> int:
+    async def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> int:
         """Run several ticks, all with one run id, and return the next tick's number."""
+        if "applied" in inputs:
+            raise TypeError("applied: commands belong to one tick, give them to step")
         config = config or RunConfig()
         count = RunConfig(steps=config.steps if steps is None else steps).steps
         for _ in range(count):
@@ -318,12 +318,14 @@ class World(WorldView):
         now. ``rng`` keeps the seed (common random numbers), draws a fresh one, or takes the one given. With ``store`` it
         moves to another store and takes the live rows with it.
         """
+        self._open()
         if pending not in ("refuse", "copy"):
             raise ValueError(f"pending is 'refuse' or 'copy', not {pending!r}")
         if self.pending and (pending == "refuse" or at_tick is not None):
             raise PendingMutations(self.name, self.pending)
         forked_resources = self.resources.forked(resources)
-        past = at_tick if at_tick is not None and at_tick != self.tick - 1 else None
+        is_now = at_tick is None or (at_tick == self.tick - 1 and self._state.has_history)
+        past = None if is_now else at_tick
         world_id = self._ids.new()
         seed = self.seed if rng == "same" else _seed(None if rng == "fresh" else rng)
         state = self._state
