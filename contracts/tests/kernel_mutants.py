@@ -127,7 +127,9 @@ class FirstValues(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         if staged.entering:
             ids = staged.entering.entity_ids.to_pylist()
-            staged = replace(staged, entering=staged.entering.take(pa.array([ids.index(e) for e in dict.fromkeys(ids)], pa.int64())))
+            staged = replace(
+                staged, entering=staged.entering.take(pa.array([ids.index(e) for e in dict.fromkeys(ids)], pa.int64()))
+            )
         return super().materialize(prior, processed, staged)
 
 
@@ -179,13 +181,17 @@ class ProcessesWhatWasWritten(PythonKernel):
         if not staged.entering and not staged.patches:
             return live
         fields = {name for name in prior.columns if name == "spot__x"}
-        return mapped(live, lambda part: part.with_columns({n: Column(pc.add(part.columns[n].arrow, 1.0)) for n in fields}))
+        return mapped(
+            live, lambda part: part.with_columns({n: Column(pc.add(part.columns[n].arrow, 1.0)) for n in fields})
+        )
 
 
 @breaks("K-110", "K-112")
 class StrangersFail(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
-        known = set(prior.entity_ids.to_pylist()) | set(staged.entering.entity_ids.to_pylist() if staged.entering else ())
+        known = set(prior.entity_ids.to_pylist()) | set(
+            staged.entering.entity_ids.to_pylist() if staged.entering else ()
+        )
         for patch in staged.patches:
             for entity in patch.entity_ids.to_pylist():
                 if entity not in known:
@@ -277,7 +283,9 @@ class CopiesEverything(PythonKernel):
 class SixteenBitPlaces(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         found = super().materialize(prior, processed, staged)
-        return mapped(found, lambda part: part.take(pa.array(np.arange(part.num_rows) % 2**14)) if part.num_rows else part)
+        return mapped(
+            found, lambda part: part.take(pa.array(np.arange(part.num_rows) % 2**14)) if part.num_rows else part
+        )
 
 
 @breaks("K-208", property=False)

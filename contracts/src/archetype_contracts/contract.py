@@ -103,20 +103,21 @@ def _check_overrides(cls: type[Contract]) -> None:
             break
         for name, value in base.__dict__.items():
             clause = tests.get(name)
-            if clause is not None and (value is None and base is not cls or getattr(value, "clause", None) is clause):
+            if clause is not None and ((value is None and base is not cls) or getattr(value, "clause", None) is clause):
                 continue
             if clause is not None or _RESERVED.match(name):
                 about = f"overrides clause {clause.id}" if clause else "has the name of a clause"
                 raise TypeError(f"{base.__name__}.{name} {about}; list what fails in known_failures instead")
             if name in _SEALED:
-                raise TypeError(f"{base.__name__}.{name} overrides a part of the contract; an adopter defines {cls.hook}")
+                raise TypeError(
+                    f"{base.__name__}.{name} overrides a part of the contract; an adopter defines {cls.hook}"
+                )
 
 
 def _check_claims(cls: type[Contract]) -> None:
     claimed = getattr(cls, "capabilities", None)
     if claimed is not None:
-        unknown = [item for item in claimed if not isinstance(item, Capability)]
-        if unknown or not isinstance(claimed, frozenset):
+        if not isinstance(claimed, frozenset) or not all(isinstance(item, Capability) for item in claimed):
             raise TypeError(f"{cls.__name__}.capabilities is a frozenset of Capability members, got {claimed!r}")
     for key, reason in cls.known_failures.items():
         clause = cls.book.clauses.get(key)

@@ -48,7 +48,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         clause = _clause_of(item)
         marks = [mark.name for mark in item.iter_markers() if mark.name in _EVASIONS]
         if clause is not None and marks:
-            raise pytest.UsageError(f"{item.nodeid}: clause {clause.id} is marked {marks[0]}; use known_failures instead")
+            raise pytest.UsageError(
+                f"{item.nodeid}: clause {clause.id} is marked {marks[0]}; use known_failures instead"
+            )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -49,6 +49,7 @@ class Script:
         world_id: str | None = None,
     ) -> None:
         self.name, self.run, self.after = name, run, after
+        self.segment: Segment
         self.told: list[Told] = []
         self.live: dict[str, Snapshot] = {}
         self.next_entity_id = 1
@@ -95,7 +96,8 @@ class Script:
         """The script of this history that holds a tick."""
         here = self
         while tick < here.segment.first_tick:
-            assert here.after is not None, f"{self} has no tick {tick}"
+            if here.after is None:
+                raise LookupError(f"{self} has no tick {tick}")
             here = here.after[0]
         return here
 
@@ -136,10 +138,8 @@ class Script:
     def archetypes(self) -> dict[str, Archetype]:
         """Every table that the whole history wrote."""
         found: dict[str, Archetype] = {}
-        for segment, first, last in self.spans():
-            told = self.at(first).told[: last - first + 1]
-            assert segment.first_tick == first
-            for tick in told:
+        for _, first, last in self.spans():
+            for tick in self.at(first).told[: last - first + 1]:
                 found.update((name, rows.live.archetype) for name, rows in tick.commit.written.items())
         return found
 
@@ -166,7 +166,12 @@ class Script:
                 if not snapshot:
                     continue
                 table = snapshot.to_arrow()
-                constant = {"world_id": segment.world_id, "run_id": segment.run_id, "tick": tick, "is_active": is_active}
+                constant = {
+                    "world_id": segment.world_id,
+                    "run_id": segment.run_id,
+                    "tick": tick,
+                    "is_active": is_active,
+                }
                 for name, value in constant.items():
                     array = pa.array([value] * table.num_rows, BASE_FIELDS[name].type)
                     table = table.append_column(BASE_FIELDS[name], array)

@@ -47,7 +47,8 @@ class Exhibit:
 
     @property
     def name(self) -> str:
-        return self.archetype.schema.names[1]
+        name: str = self.archetype.schema.names[1]
+        return name
 
     def snapshot(self, first_id: int = 1) -> Snapshot:
         """One row for every value."""
@@ -108,7 +109,9 @@ def float_array(bits: int, patterns: Sequence[int]) -> pa.Array:
 
 def _texts() -> Iterator[Exhibit]:
     long = "long ünï " * 9_000
-    yield _exhibit("text", str, ["", " ", "plain", "\0", "a\0b", "é", "e\u0301", "🌍", "\ufeff", "\r\n", "'\"\\", "NULL", long])
+    yield _exhibit(
+        "text", str, ["", " ", "plain", "\0", "a\0b", "é", "e\u0301", "🌍", "\ufeff", "\r\n", "'\"\\", "NULL", long]
+    )
 
 
 def _bytes() -> Iterator[Exhibit]:
@@ -129,7 +132,9 @@ def _times() -> Iterator[Exhibit]:
         yield _exhibit(f"utc {unit}", aware, [moment.replace(tzinfo=UTC) for moment in moments])
         length: Any = Annotated[timedelta, pa.duration(unit)]
         days = timedelta(days=100_000_000)
-        yield _exhibit(f"duration {unit}", length, [timedelta(0), days, -days, *(timedelta(microseconds=p) for p in parts)])
+        yield _exhibit(
+            f"duration {unit}", length, [timedelta(0), days, -days, *(timedelta(microseconds=p) for p in parts)]
+        )
     yield _exhibit("date", date, [date(1, 1, 1), date(9999, 12, 31), date(1970, 1, 1), date(1969, 12, 31)])
 
 
@@ -148,7 +153,11 @@ def _nested() -> Iterator[Exhibit]:
     yield _exhibit("list list", list[list[bool]], [[], [[]], [[True], [], [False, True]]])
     floats = pa.large_list(pa.field("item", pa.float64()))
     offsets = pa.array([0, 0, 11, 12], pa.int64())
-    yield _exhibit("float list", list[float | None], pa.LargeListArray.from_arrays(offsets, float_array(64, _FLOAT_BITS[64]), floats))
+    yield _exhibit(
+        "float list",
+        list[float | None],
+        pa.LargeListArray.from_arrays(offsets, float_array(64, _FLOAT_BITS[64]), floats),
+    )
     parts = [{"number": 1, "text": "a", "deep": [-0.0]}, {"number": 0, "text": None, "deep": []}]
     yield _exhibit("struct", _Part, parts)
     yield _exhibit("struct list", list[_Part], [[], parts, parts[:1]])

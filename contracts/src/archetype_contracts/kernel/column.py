@@ -96,7 +96,9 @@ def sliced_inputs(subject: KernelSubject) -> None:
         expected = [doubled.slice(size - 1, 1), doubled.slice(2, size - 3), doubled.slice(size + 1)] if size > 2 else []
         live = pa.concat_arrays(expected) if expected else doubled.slice(size + 1)
         _require_column(exhibit, result.live, kept, live)
-        _require_column(exhibit, result.tombstones, [size - 1] if size > 1 else [], doubled.slice(size - 1, min(1, size - 1)))
+        _require_column(
+            exhibit, result.tombstones, [size - 1] if size > 1 else [], doubled.slice(size - 1, min(1, size - 1))
+        )
 
 
 @clause("K-206", "With nothing staged nothing is copied.")

@@ -18,6 +18,7 @@ from archetype_core.ports import Kernel
 from archetype_core.snapshot import Snapshot
 
 Values = tuple[Any, ...]
+PatchRows = Sequence[tuple[int, Mapping[str, Any]]]
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ def row(number: int) -> Values:
 
 def staged(
     entering: Iterable[tuple[int, Values]] = (),
-    patches: Sequence[Sequence[tuple[int, Mapping[str, Any]]]] = (),
+    patches: Sequence[PatchRows] = (),
     leaving: Iterable[int] = (),
     archetype: Archetype = BOTH,
 ) -> Staged:
@@ -69,10 +70,12 @@ def rows_of(entering: Sequence[tuple[int, Values]], archetype: Archetype = BOTH)
     return Snapshot.from_arrow(archetype, once.set_column(0, archetype.schema.field(0), ids))
 
 
-def patch(rows: Sequence[tuple[int, Mapping[str, Any]]], archetype: Archetype = BOTH) -> Patch:
+def patch(rows: PatchRows, archetype: Archetype = BOTH) -> Patch:
     """A patch of the columns that its first row names."""
     names = list(rows[0][1]) if rows else []
-    columns = {name: pa.array([values[name] for _, values in rows], archetype.schema.field(name).type) for name in names}
+    columns = {
+        name: pa.array([values[name] for _, values in rows], archetype.schema.field(name).type) for name in names
+    }
     return Patch(pa.array([entity for entity, _ in rows], pa.int64()), columns)
 
 

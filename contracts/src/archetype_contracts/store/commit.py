@@ -132,7 +132,7 @@ def torn_segment(subject: StoreSubject) -> None:
     store.commit([script.tick(spots({1: 1.0}), mottos({2: ("a", b"", 1)}))])
     fork, run = script.fork("fork"), script.new_run()
     for opening in (fork, run):
-        require_failure(lambda commit=opening.draft(spots({1: 2.0}), mottos({})): store.commit([torn(commit)]))
+        require_failure(store.commit, [torn(opening.draft(spots({1: 2.0}), mottos({})))])
     require_worlds(store, script)
     require_timeline(store, script)
     store.commit([script.tick(spots({1: 3.0}))])
@@ -150,7 +150,7 @@ def scattered_ticks(subject: StoreSubject) -> None:
     drafts = {tick: script.draft(spots({1: float(tick)}), tick=tick) for tick in (1, 2, 3)}
     alien = other.draft(spots({1: 2.0}), tick=2)
     for ticks in ([1, 3], [1, 1], [1, 2, 2], [2, 1]):
-        require_refusal(CommitError, lambda ticks=ticks: store.commit([drafts[tick] for tick in ticks]))
+        require_refusal(CommitError, store.commit, [drafts[tick] for tick in ticks])
     require_refusal(CommitError, lambda: store.commit([drafts[1], alien]))
     for each in (script, other):
         require_history(subject, each)
@@ -193,7 +193,7 @@ def torn_tick_after_reopening(subject: StoreSubject) -> None:
     broken = [script.draft(*second, tick=1), torn(script.draft(*second, tick=2))]
     for act in (subject.reopen, subject.abandon):
         store = subject.store
-        require_failure(lambda store=store: store.commit(broken))
+        require_failure(store.commit, broken)
         act()
         require_worlds(subject.store, script)
         require_history(subject, script)

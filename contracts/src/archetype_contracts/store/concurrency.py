@@ -6,13 +6,21 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 
 import pyarrow.compute as pc
 
 from archetype_contracts.sample import MOTTO, SPOT, mottos, spots
 from archetype_contracts.script import Script
 from archetype_contracts.store.book import clause
-from archetype_contracts.store.observation import read, require_history, require_nothing, require_tick, require_worlds, scan_of
+from archetype_contracts.store.observation import (
+    read,
+    require_history,
+    require_nothing,
+    require_tick,
+    require_worlds,
+    scan_of,
+)
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import Broken, require, require_equal
 from archetype_core.commit import Rows, TickCommit
@@ -55,7 +63,7 @@ def _race(subject: StoreSubject, stores: Sequence[Store], rounds: int) -> None:
         writes = [(spots({1: float(index)}), mottos({2: ("writer", b"", index)})) for index in range(len(stores))]
         drafts = [script.draft(*write) for write in writes]
         winner = require_one_winner(
-            together(*(lambda s=store, d=draft: s.commit([d]) for store, draft in zip(stores, drafts, strict=True)))
+            together(*(partial(store.commit, [draft]) for store, draft in zip(stores, drafts, strict=True)))
         )
         script.tick(*writes[winner])
         require_tick(stores[0], script, script.last)
@@ -68,7 +76,11 @@ def race_on_one_handle(subject: StoreSubject) -> None:
     _race(subject, [subject.store] * 2, rounds=20)
 
 
-@clause("S-802", "Of three handles that commit one tick at once exactly one wins, the others are told.", needs=[Capability.SHARED])
+@clause(
+    "S-802",
+    "Of three handles that commit one tick at once exactly one wins, the others are told.",
+    needs=[Capability.SHARED],
+)
 def race_of_handles(subject: StoreSubject) -> None:
     _race(subject, [subject.store, subject.open(), subject.open()], rounds=10)
 
@@ -76,15 +88,17 @@ def race_of_handles(subject: StoreSubject) -> None:
 @clause("S-803", "Of two threads that open a world, or a run, exactly one wins.")
 def race_to_open(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
-    first = [replace(script.draft(spots({1: float(seed)})), segment=replace(script.segment, seed=seed)) for seed in (1, 2)]
-    winner = require_one_winner(together(*(lambda d=draft: store.commit([d]) for draft in first)))
+    first = [
+        replace(script.draft(spots({1: float(seed)})), segment=replace(script.segment, seed=seed)) for seed in (1, 2)
+    ]
+    winner = require_one_winner(together(*(partial(store.commit, [draft]) for draft in first)))
     script = Script(seed=winner + 1)
     script.tick(spots({1: float(winner + 1)}))
     for _ in range(10):
         run, rival = script.new_run(), script.new_run()
         rival.segment = replace(rival.segment, run_id=f"rival of {run.segment.run_id}")
         drafts = [each.draft(spots({1: 2.0})) for each in (run, rival)]
-        winner = require_one_winner(together(*(lambda d=draft: store.commit([d]) for draft in drafts)))
+        winner = require_one_winner(together(*(partial(store.commit, [draft]) for draft in drafts)))
         script = (run, rival)[winner]
         script.tick(spots({1: 2.0}))
         require_worlds(store, script)
@@ -94,13 +108,15 @@ def race_to_open(subject: StoreSubject) -> None:
 @clause("S-804", "Threads that write different worlds all get through.")
 def writers_of_different_worlds(subject: StoreSubject) -> None:
     scripts = [Script(f"world {index}") for index in range(4)]
-    commits = [[script.tick(spots({1: float(tick)}), mottos({2: ("a", b"", tick)})) for tick in range(8)] for script in scripts]
+    commits = [
+        [script.tick(spots({1: float(tick)}), mottos({2: ("a", b"", tick)})) for tick in range(8)] for script in scripts
+    ]
 
     def write(ticks: list[TickCommit]) -> None:
         for commit in ticks:
             subject.store.commit([commit])
 
-    for error in together(*(lambda c=ticks: write(c) for ticks in commits)):
+    for error in together(*(partial(write, ticks) for ticks in commits)):
         if error is not None:
             raise Broken(f"a writer of a world of its own failed: {error}") from error
     require_worlds(subject.store, *scripts)
@@ -129,11 +145,14 @@ def heads_while_writing(subject: StoreSubject) -> None:
     _while_writing(store, batches, done, watch)
 
 
-@clause("S-806", "A reader sees every table of a tick or none, while a writer is at work.", needs=[Capability.TIME_TRAVEL])
+@clause(
+    "S-806", "A reader sees every table of a tick or none, while a writer is at work.", needs=[Capability.TIME_TRAVEL]
+)
 def ticks_while_writing(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     stamped = [
-        script.tick(spots(dict.fromkeys(range(1, 50), float(tick))), mottos({60: ("a", b"", tick)})) for tick in range(40)
+        script.tick(spots(dict.fromkeys(range(1, 50), float(tick))), mottos({60: ("a", b"", tick)}))
+        for tick in range(40)
     ]
     store.commit(stamped[:2])
     batches = [stamped[begin : begin + 2] for begin in range(2, 40, 2)]
@@ -157,14 +176,18 @@ def _require_stamp(store: Store, script: Script, tick: int, *, must: bool) -> No
     except TickNotFound:
         require(not must, f"tick {tick} is the head and cannot be scanned")
         return
-    require_equal((49, [float(tick)]), (found.num_rows, pc.unique(found.column(0)).to_pylist()), f"first table of tick {tick}")
+    require_equal(
+        (49, [float(tick)]), (found.num_rows, pc.unique(found.column(0)).to_pylist()), f"first table of tick {tick}"
+    )
     # Where one table shows, so do the other and the rest of the commit.
     for other in (tick, tick | 1):
         found = read(store, scan_of(MOTTO, script.segment, other, columns=("motto__rank",)))
         require_equal([other], found.column(0).to_pylist(), f"second table of tick {other}, whose commit shows")
 
 
-def _while_writing(store: Store, batches: Sequence[Sequence[TickCommit]], done: threading.Event, watch: Callable[[], None]) -> None:
+def _while_writing(
+    store: Store, batches: Sequence[Sequence[TickCommit]], done: threading.Event, watch: Callable[[], None]
+) -> None:
     def write() -> None:
         try:
             for batch in batches:
@@ -247,6 +270,11 @@ def readers(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({n: float(n) for n in range(1, 500)}), mottos({501: ("a", b"", 1)}))])
     subject.store.commit([script.tick(mottos({501: ("b", b"", 2)}))])
-    for error in together(*[lambda: [require_tick(subject.store, script, 1) for _ in range(5)]] * 4):
+
+    def look() -> None:
+        for _ in range(5):
+            require_tick(subject.store, script, 1)
+
+    for error in together(*[look] * 4):
         if error is not None:
             raise error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from archetype_contracts.sample import FROZEN, MARKED, MOTTO, SPOT, mottos, rows, spots
 from archetype_contracts.script import Script
 from archetype_contracts.store.book import clause
@@ -62,7 +64,9 @@ def fork_timeline(subject: StoreSubject) -> None:
     require_worlds(subject.store, script, fork)
 
 
-@clause("S-504", "A fork's first tick shows the tables that it did not write as its parent left them at the fork point.")
+@clause(
+    "S-504", "A fork's first tick shows the tables that it did not write as its parent left them at the fork point."
+)
 def fork_carries(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0, 2: 2.0}), mottos({3: ("a", b"", 1)}))])
@@ -79,7 +83,9 @@ def parent_goes_on(subject: StoreSubject) -> None:
     script = _parent(subject)
     fork = script.fork("fork")
     subject.store.commit([fork.tick(mottos({3: ("a", b"", 1)}))])
-    subject.store.commit([script.tick(spots({1: 99.0}, gone={2: 2.0}), rows(MARKED, [3])), script.tick(spots({1: 100.0}))])
+    subject.store.commit(
+        [script.tick(spots({1: 99.0}, gone={2: 2.0}), rows(MARKED, [3])), script.tick(spots({1: 100.0}))]
+    )
     require_timeline(subject.store, fork)
     require_head(subject.store, fork)
     require_tick(subject.store, fork, fork.last)
@@ -199,6 +205,6 @@ def unknown_world(subject: StoreSubject) -> None:
     script = _parent(subject)
     fork = script.fork("fork")
     for world_id in ("nobody", "", script.segment.run_id, fork.segment.world_id):
-        require_refusal(WorldNotFound, lambda world_id=world_id: subject.store.timeline(world_id), world=world_id)
-        require_refusal(WorldNotFound, lambda world_id=world_id: subject.store.head(world_id), world=world_id)
-        require_refusal(WorldNotFound, lambda world_id=world_id: subject.store.head(world_id, at=0), world=world_id)
+        require_refusal(WorldNotFound, subject.store.timeline, world_id, world=world_id)
+        require_refusal(WorldNotFound, subject.store.head, world_id, world=world_id)
+        require_refusal(WorldNotFound, partial(subject.store.head, world_id, at=0), world=world_id)

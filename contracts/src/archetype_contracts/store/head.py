@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from archetype_contracts.sample import MARKED, mottos, rows, spots
 from archetype_contracts.script import Script
 from archetype_contracts.store.book import clause
@@ -27,7 +29,9 @@ def _script() -> Script:
 def newest_tick(subject: StoreSubject) -> None:
     script, again = _script(), Script()
     for told in script.told:
-        again.tick(*told.commit.written.values(), applied=told.commit.applied, next_entity_id=told.commit.next_entity_id)
+        again.tick(
+            *told.commit.written.values(), applied=told.commit.applied, next_entity_id=told.commit.next_entity_id
+        )
         subject.store.commit([told.commit])
         head = subject.store.head(script.segment.world_id)
         require_equal((script.segment, again.last), (head.segment, head.tick), "segment and tick of the head")
@@ -58,7 +62,9 @@ def live_rows(subject: StoreSubject) -> None:
     for told in _script().told:
         subject.store.commit([told.commit])
         live = {name: shown.live.num_rows for name, shown in told.shown.items() if shown.live.num_rows}
-        require_equal(live, dict(subject.store.head(told.commit.segment.world_id).live), f"live rows at {told.commit.tick}")
+        require_equal(
+            live, dict(subject.store.head(told.commit.segment.world_id).live), f"live rows at {told.commit.tick}"
+        )
 
 
 @clause("S-605", "The state at an older tick is what the head was then.", needs=_TRAVEL)
@@ -86,7 +92,6 @@ def state_outside_history(subject: StoreSubject) -> None:
     subject.store.commit([script.tick(spots({1: 1.0})), script.tick()])
     world = script.segment.world_id
     for tick in (4, 7, 0, -1, 2**40):
-        require_refusal(
-            TickNotFound, lambda tick=tick: subject.store.head(world, at=tick), world=script.name, tick=tick, first=5, last=6
-        )
+        state = partial(subject.store.head, world, at=tick)
+        require_refusal(TickNotFound, state, world=script.name, tick=tick, first=5, last=6)
     require_head(subject.store, script, at=6)

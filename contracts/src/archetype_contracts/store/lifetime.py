@@ -7,7 +7,13 @@ from collections.abc import Callable
 from archetype_contracts.sample import MARKED, SPOT, mottos, rows, spots
 from archetype_contracts.script import Script
 from archetype_contracts.store.book import clause
-from archetype_contracts.store.observation import require_head, require_history, require_nothing, require_worlds, scan_of
+from archetype_contracts.store.observation import (
+    require_head,
+    require_history,
+    require_nothing,
+    require_worlds,
+    scan_of,
+)
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import require_refusal
 from archetype_core.errors import StoreClosed, TickConflict
@@ -84,7 +90,9 @@ def reopening(subject: StoreSubject) -> None:
             require_history(subject, script)
 
 
-@clause("S-705", "A place that was abandoned without close shows every acknowledged tick when it is opened.", needs=_LASTS)
+@clause(
+    "S-705", "A place that was abandoned without close shows every acknowledged tick when it is opened.", needs=_LASTS
+)
 def abandoning(subject: StoreSubject) -> None:
     scripts = _forest(subject)
     subject.abandon()
@@ -93,14 +101,18 @@ def abandoning(subject: StoreSubject) -> None:
         require_history(subject, script)
 
 
-@clause("S-706", "A world goes on after reopening: its next tick is accepted, any other refused, idle tables stand.", needs=_LASTS)
+@clause(
+    "S-706",
+    "A world goes on after reopening: its next tick is accepted, any other refused, idle tables stand.",
+    needs=_LASTS,
+)
 def going_on(subject: StoreSubject) -> None:
     scripts = _forest(subject)
     for act in (subject.reopen, subject.abandon, subject.reopen):
         act()
         for script in scripts:
             stale = script.draft(spots({1: 9.0}), tick=script.last)
-            require_refusal(TickConflict, lambda stale=stale: subject.store.commit([stale]), expected=script.last + 1)
+            require_refusal(TickConflict, subject.store.commit, [stale], expected=script.last + 1)
             subject.store.commit([script.tick(), script.tick(spots({60 + script.last: 1.0}))])
             require_history(subject, script)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -58,7 +58,10 @@ class Handle:
     store: Witness
 
 
-def _claimed(capability: Capability) -> Any:
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _claimed(capability: Capability) -> Callable[[F], F]:
     return precondition(lambda machine: machine.subject.claimed(capability))
 
 
@@ -136,7 +139,7 @@ class StoreMachine(RuleBasedStateMachine):
     def go_on_with_an_ended_run(self, handle: Handle, world: World, edits: list[Edit]) -> None:
         for segment in world.ended[-2:]:
             stale = replace(world.draft(edits)[0], segment=segment)
-            require_refusal(TickConflict, lambda stale=stale: handle.store.commit([stale]))
+            require_refusal(TickConflict, handle.store.commit, [stale])
 
     @rule(handle=handles, world=worlds, edits=EDITS, before=st.lists(EDITS, max_size=2))
     def crash_between_writes(self, handle: Handle, world: World, edits: list[Edit], before: list[list[Edit]]) -> None:
@@ -163,7 +166,14 @@ class StoreMachine(RuleBasedStateMachine):
         self._require_rows(handle, world, table, page.tick, page.tick)
 
     @_claimed(Capability.TIME_TRAVEL)
-    @rule(handle=handles, world=worlds, first=BACK, last=BACK, table=NAMES, ids=st.none() | st.sets(st.integers(1, 6), max_size=3))
+    @rule(
+        handle=handles,
+        world=worlds,
+        first=BACK,
+        last=BACK,
+        table=NAMES,
+        ids=st.none() | st.sets(st.integers(1, 6), max_size=3),
+    )
     def read_ticks(self, handle: Handle, world: World, first: int, last: int, table: str, ids: set[int] | None) -> None:
         low, high = sorted((self._past(world, first).tick, self._past(world, last).tick))
         low = max(low, world.page(high).segment.first_tick)
@@ -234,7 +244,9 @@ class StoreMachine(RuleBasedStateMachine):
         ahead = replace(world, pages=list(world.pages), known_at=list(world.known_at), known=set(world.known))
         drafts = []
         for edits in each:
-            drafts.append(ahead.draft(edits, applied=tuple(f"{world} {ahead.due} {index}" for index in range(len(edits)))))
+            drafts.append(
+                ahead.draft(edits, applied=tuple(f"{world} {ahead.due} {index}" for index in range(len(edits))))
+            )
             ahead.remember(*drafts[-1][1:])
         return drafts
 

@@ -156,7 +156,9 @@ class World:
         """The segment of this world's next run."""
         last = self.pages[-1]
         old = last.segment
-        return Segment(old.world_id, identifier(f"{old.world_id} run {run}"), last.tick + 1, _end(last), old.name, old.seed)
+        return Segment(
+            old.world_id, identifier(f"{old.world_id} run {run}"), last.tick + 1, _end(last), old.name, old.seed
+        )
 
 
 def segment_of(name: str, run: int, first_tick: int, parent: Point | None = None, seed: int = 0) -> Segment:

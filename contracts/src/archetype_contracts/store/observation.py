@@ -34,7 +34,9 @@ def scan_of(
 def read(store: Store, scan: Scan) -> pa.Table:
     """Everything that a scan streams."""
     reader = store.scan(scan)
-    require(isinstance(reader, pa.RecordBatchReader), f"scan returned a {type(reader).__name__}, not a RecordBatchReader")
+    require(
+        isinstance(reader, pa.RecordBatchReader), f"scan returned a {type(reader).__name__}, not a RecordBatchReader"
+    )
     return reader.read_all()
 
 

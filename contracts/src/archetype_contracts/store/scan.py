@@ -125,7 +125,9 @@ def tombstones_are_not_carried(subject: StoreSubject) -> None:
     subject.store.commit([script.tick(mottos({4: ("a", b"", 1)})), script.tick()])
     found = read(subject.store, scan_of(SPOT, script.segment, 3, columns=("entity_id", "is_active")))
     require_equal([{"entity_id": 1, "is_active": True}], found.to_pylist(), "rows two ticks after a despawn")
-    require_equal(0, read(subject.store, scan_of(MARKED, script.segment, 3)).num_rows, "rows of a table all of which left")
+    require_equal(
+        0, read(subject.store, scan_of(MARKED, script.segment, 3)).num_rows, "rows of a table all of which left"
+    )
 
 
 @clause("S-409", "A table that a tick did not write shows its active rows at that tick.")
@@ -165,7 +167,9 @@ def entity_ids_over_ticks(subject: StoreSubject) -> None:
 @clause("S-412", "A where expression is a hint: rows that match it are never left out, and none are invented.")
 def where_is_a_hint(subject: StoreSubject) -> None:
     script = Script()
-    subject.store.commit([script.tick(spots({n: float(n) for n in range(10)} | {10: None, 11: float("nan")}, gone={12: 8.5}))])
+    subject.store.commit(
+        [script.tick(spots({n: float(n) for n in range(10)} | {10: None, 11: float("nan")}, gone={12: 8.5}))]
+    )
     everything = script.expected(SPOT, 0, 0)
     hints = [
         pc.field("spot__x") > 7,
@@ -180,7 +184,9 @@ def where_is_a_hint(subject: StoreSubject) -> None:
             require_equal(list(columns), found.column_names, "columns of a scan with a where expression")
             ids = found.column("entity_id").to_pylist()
             least = everything.filter(hint).column("entity_id").to_pylist()
-            require([entity for entity in ids if entity in least] == least, f"{hint} lost rows: {ids}, at least {least}")
+            require(
+                [entity for entity in ids if entity in least] == least, f"{hint} lost rows: {ids}, at least {least}"
+            )
             every = everything.column("entity_id").to_pylist()
             require([entity for entity in every if entity in ids] == ids, f"{hint} invented or reordered rows: {ids}")
 
@@ -191,7 +197,7 @@ def outside_history(subject: StoreSubject) -> None:
     subject.store.commit([script.tick(spots({1: 1.0})), script.tick(spots({1: 2.0}))])
     for first, last in ((5, 5), (4, 5), (2, 2), (0, 1), (2, 9), (100, 200), (2, 4), (2, 3)):
         scan = scan_of(SPOT, script.segment, first, last)
-        error = require_refusal(TickNotFound, lambda scan=scan: read(subject.store, scan), world=script.name, first=3, last=4)
+        error = require_refusal(TickNotFound, read, subject.store, scan, world=script.name, first=3, last=4)
         named = first <= error.tick <= last and not 3 <= error.tick <= 4
         require(named, f"a scan of ticks {first} to {last} of 3 to 4 complained about tick {error.tick}")
 
@@ -203,7 +209,7 @@ def unknown_segment(subject: StoreSubject) -> None:
     for stranger in (Script("stranger"), script.fork("fork"), script.new_run()):
         tick = stranger.segment.first_tick
         scan = scan_of(SPOT, stranger.segment, tick)
-        require_refusal(TickNotFound, lambda scan=scan: read(subject.store, scan), tick=tick)
+        require_refusal(TickNotFound, read, subject.store, scan, tick=tick)
 
 
 @clause("S-415", "A table that the world never wrote is an empty stream.")

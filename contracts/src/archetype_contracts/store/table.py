@@ -31,7 +31,9 @@ def schema_survives(subject: StoreSubject) -> None:
                 schema.equals(archetype.schema, check_metadata=True),
                 f"schema of {archetype.name}\n  expected: {_spell(archetype.schema)}\n  actual:   {_spell(schema)}",
             )
-            require_equal(archetype.name, Archetype.from_schema(schema).name, "name of the archetype made from the schema")
+            require_equal(
+                archetype.name, Archetype.from_schema(schema).name, "name of the archetype made from the schema"
+            )
 
 
 @clause("S-202", "Two tables of tags without fields are two tables.")
@@ -48,7 +50,9 @@ def tags_without_fields(subject: StoreSubject) -> None:
 def wide_table(subject: StoreSubject) -> None:
     archetype, script = wide(1000), Script()
     for tick in range(2):
-        values = {entity: tuple(float(tick * 10_000 + entity * 1000 + index) for index in range(1000)) for entity in (1, 2)}
+        values = {
+            entity: tuple(float(tick * 10_000 + entity * 1000 + index) for index in range(1000)) for entity in (1, 2)
+        }
         subject.store.commit([script.tick(rows(archetype, values))])
     require_tick(subject.store, script, 1)
     few = ("wide__f999", "entity_id", "wide__f0")
@@ -117,4 +121,4 @@ def _small(script: Script, tick: int) -> TickCommit:
 
 
 def _spell(schema: pa.Schema) -> str:
-    return schema.to_string(show_field_metadata=True, show_schema_metadata=True).replace("\n", ", ")
+    return str(schema.to_string(show_field_metadata=True, show_schema_metadata=True)).replace("\n", ", ")
