@@ -1,6 +1,6 @@
 """Builds the core and contract wheels and a store from elsewhere, and tests that store with nothing but the wheels.
 
-Exits with a status other than zero if it cannot be built, installed or tested, or if anything is imported from this tree.
+Exits with a status other than zero if anything cannot be built, installed or tested, or is imported from this tree.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ STRICT = ("--strict-markers", "--strict-config", "-W", "error", "-q", "-p", "no:
 def run(*command: str | Path, cwd: Path) -> str:
     """Run a tool with no view of this tree's sources, and return what it printed."""
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, stdout=subprocess.PIPE, text=True)
+    words = [str(part) for part in command]
+    done = subprocess.run(words, cwd=cwd, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         print(done.stdout)
-        raise SystemExit(f"{' '.join(map(str, command))} ended with {done.returncode}")
+        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}")
     return done.stdout
 
 

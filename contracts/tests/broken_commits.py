@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pyarrow as pa
@@ -43,6 +44,17 @@ class TickByTick(MemoryStore):
             super().commit([tick])
 
 
+@breaks("S-014")
+class LooksTooLate(MemoryStore):
+    def commit(self, ticks: Sequence[TickCommit]) -> None:
+        # Goes tick by tick once every mapping has been read; rows are looked at on the way.
+        copies = [replace(tick, written=dict(tick.written)) for tick in ticks]
+        with self._space.lock:
+            self._check(self._space, copies) if copies else None
+        for tick in copies:
+            super().commit([tick])
+
+
 @breaks("S-010", machine=True)
 class ForgetsEmptyTables(Recommitting):
     def tampered(self, tick: TickCommit) -> TickCommit:
@@ -59,10 +71,8 @@ class SkipsEmptyTicks(MemoryStore):
 @breaks("S-101", "S-102", "S-103", "S-801", machine=True)
 class SwallowsConflicts(MemoryStore):
     def commit(self, ticks: Sequence[TickCommit]) -> None:
-        try:
+        with suppress(TickConflict):
             super().commit(ticks)
-        except TickConflict:
-            pass
 
 
 @breaks("S-103")
@@ -93,10 +103,8 @@ class ChecksOutsideTheLock(MemoryStore):
             with self._space.lock:
                 self._check(self._space, ticks)
             threading.Event().wait(0.01)
-        try:
+        with suppress(TickConflict):
             super().commit(ticks)
-        except TickConflict:
-            pass
 
 
 @breaks("S-101")

@@ -33,7 +33,7 @@ class Told:
 
 
 class Script:
-    """One segment of a world's history, told tick by tick; forks and new runs are scripts that begin where another stood.
+    """One segment of a world's history, told tick by tick; forks and runs are scripts that begin where another stood.
 
     It carries idle tables and numbers ticks and entities as an engine does. It talks to no store.
     """

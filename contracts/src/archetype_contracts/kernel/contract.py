@@ -24,8 +24,8 @@ class KernelContract(Contract):
             def make_kernel(self) -> Kernel:
                 return MyKernel()
 
-    ``known_failures`` maps clause ids to a reason; such a clause must fail. ``examples`` is how many mutations the property
-    tries, ``None`` for the number in the active Hypothesis profile.
+    ``known_failures`` maps clause ids to a reason; such a clause must fail. ``examples`` is how many mutations the
+    property tries, ``None`` for the number in the active Hypothesis profile.
     """
 
     book = BOOK

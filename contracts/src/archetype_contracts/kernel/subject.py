@@ -1,4 +1,4 @@
-"""The kernel under test, and the shapes in which clauses speak to it: rows as plain Python, one tuple of values per entity."""
+"""The kernel under test, and how clauses speak to it: rows as plain Python, one tuple of values per entity."""
 
 from __future__ import annotations
 

@@ -42,6 +42,17 @@ class Torn(Mapping[str, Rows]):
         return self._tables[name]
 
 
+class Unreadable(Rows):
+    """Rows that break when they are looked at, like a column whose evaluation fails."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str) -> object:
+        if name in ("live", "tombstones", "num_rows", "to_arrow"):
+            raise OSError("the rows of a table cannot be read")
+        return super().__getattribute__(name)
+
+
 def torn(commit: TickCommit) -> TickCommit:
     """The same tick, breaking after its first table."""
     return replace(commit, written=Torn(commit.written))
@@ -182,6 +193,20 @@ def late_first_tick(subject: StoreSubject) -> None:
     subject.store.commit([script.tick(spots({1: 1.0}))])
     subject.store.commit([script.tick(mottos({2: ("a", b"", 1)})), script.tick()])
     require_worlds(subject.store, script)
+    require_history(subject, script)
+
+
+@clause("S-014", "A commit that breaks while it looks at the rows of a table leaves nothing of any of its ticks.")
+def unreadable_rows(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    store.commit([script.tick(spots({1: 1.0}))])
+    good = script.draft(spots({1: 2.0}), tick=1)
+    bad = script.draft(spots({1: 3.0}), mottos({2: ("a", b"", 1)}), tick=2)
+    bad = replace(bad, written={**bad.written, MARKED.name: Unreadable(rows(MARKED, [3]).live)})
+    require_failure(store.commit, [good, bad])
+    require_worlds(store, script)
+    require_history(subject, script)
+    store.commit([script.tick(spots({1: 2.0}), mottos({2: ("a", b"", 1)}))])
     require_history(subject, script)
 
 
