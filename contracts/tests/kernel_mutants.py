@@ -19,7 +19,7 @@ from archetype_core.snapshot import Column, Snapshot, stack
 class Mutant:
     make: type[PythonKernel]
     clauses: tuple[str, ...]
-    property: bool
+    caught_at_random: bool
 
     @property
     def name(self) -> str:
@@ -29,25 +29,28 @@ class Mutant:
 MUTANTS: list[Mutant] = []
 
 
-def breaks(*clauses: str, property: bool = True) -> Callable[[type[PythonKernel]], type[PythonKernel]]:  # noqa: A002
+def breaks(*clauses: str, caught_at_random: bool = True) -> Callable[[type[PythonKernel]], type[PythonKernel]]:
     """Enter a broken kernel and say which clauses notice, and whether the property does."""
 
     def enter(cls: type[PythonKernel]) -> type[PythonKernel]:
-        MUTANTS.append(Mutant(cls, clauses, property))
+        MUTANTS.append(Mutant(cls, clauses, caught_at_random))
         return cls
 
     return enter
 
 
 def mapped(rows: Rows, act: Callable[[Snapshot], Snapshot]) -> Rows:
+    """Change active rows and tombstones alike."""
     return Rows(act(rows.live), act(rows.tombstones) if rows.tombstones else None)
 
 
 def columns(snapshot: Snapshot, act: Callable[[pa.Array], pa.Array]) -> Snapshot:
+    """Change every column."""
     return snapshot.with_columns({name: Column(act(column.arrow)) for name, column in snapshot.columns.items()})
 
 
 def where(snapshot: Snapshot, mask: pa.Array) -> Snapshot:
+    """Keep the rows of a mask."""
     return snapshot.take(pc.indices_nonzero(mask).cast(pa.int64()))
 
 
@@ -205,7 +208,7 @@ class NothingFromNothing(PythonKernel):
         return super().materialize(prior, processed, staged) if prior.num_rows else Rows(prior)
 
 
-@breaks("K-116", property=False)
+@breaks("K-116", caught_at_random=False)
 class DoubleIds(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         found = super().materialize(prior, processed, staged)
@@ -217,7 +220,7 @@ class DoubleIds(PythonKernel):
         return mapped(found, rough)
 
 
-@breaks("K-118", property=False)
+@breaks("K-118", caught_at_random=False)
 class KeepsItsNotes(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         found = super().materialize(prior, processed, staged)
@@ -259,7 +262,7 @@ class NullPatchesAreIgnored(PythonKernel):
         return super().materialize(prior, processed, replace(staged, patches=patches))
 
 
-@breaks("K-205", property=False)
+@breaks("K-205", caught_at_random=False)
 class IgnoresOffsets(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         def begin(array: pa.Array) -> pa.Array:
@@ -272,14 +275,14 @@ class IgnoresOffsets(PythonKernel):
         return super().materialize(prior, prior if same else columns(processed, begin), staged)
 
 
-@breaks("K-206", "K-207", property=False)
+@breaks("K-206", "K-207", caught_at_random=False)
 class CopiesEverything(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         found = super().materialize(prior, processed, staged)
         return mapped(found, lambda part: part.take(pa.array(range(part.num_rows), pa.int64())))
 
 
-@breaks("K-117", property=False)
+@breaks("K-117", caught_at_random=False)
 class SixteenBitPlaces(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         found = super().materialize(prior, processed, staged)
@@ -288,7 +291,7 @@ class SixteenBitPlaces(PythonKernel):
         )
 
 
-@breaks("K-208", property=False)
+@breaks("K-208", caught_at_random=False)
 class SharesItsScratch(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         self.scratch = staged

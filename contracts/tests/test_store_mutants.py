@@ -6,6 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import broken_commits  # noqa: F401  # each of these enters its stores
+import broken_lives  # noqa: F401
+import broken_reads  # noqa: F401
+import broken_values  # noqa: F401
 import pytest
 from store_mutants import MUTANTS, Mutant
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from archetype_core.ports import Capability
-
     from archetype_contracts.kernel.contract import KernelContract
     from archetype_contracts.store.contract import StoreContract
+    from archetype_core.ports import Capability
 
 __all__ = ["Capability", "KernelContract", "StoreContract"]
 

@@ -1,4 +1,4 @@
-"""Exact comparison of Arrow data: types, nulls, and every bit of every value, NaN payloads and the sign of zero included."""
+"""Exact comparison of Arrow data: types, nulls, and every bit of every value, NaN payloads and zero's sign included."""
 
 from __future__ import annotations
 

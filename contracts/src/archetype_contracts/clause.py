@@ -51,14 +51,14 @@ class Book(Generic[S]):
         return iter(self.clauses[key] for key in sorted(self.clauses))
 
     def clause(
-        self, id: str, sentence: str, *, needs: Iterable[Capability] = (), lacks: Capability | None = None
+        self, key: str, sentence: str, *, needs: Iterable[Capability] = (), lacks: Capability | None = None
     ) -> Callable[[Callable[[S], None]], Clause[S]]:
         """Enter a check into the book."""
-        if not _ID.fullmatch(id) or id in self.clauses:
-            raise ValueError(f"{id!r} is no clause id, or is taken")
+        if not _ID.fullmatch(key) or key in self.clauses:
+            raise ValueError(f"{key!r} is no clause id, or is taken")
 
         def enter(check: Callable[[S], None]) -> Clause[S]:
-            made = self.clauses[id] = Clause(id, sentence, check, frozenset(needs), lacks)
+            made = self.clauses[key] = Clause(key, sentence, check, frozenset(needs), lacks)
             return made
 
         return enter

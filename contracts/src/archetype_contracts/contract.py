@@ -1,4 +1,4 @@
-"""What every contract shares: clauses become test methods, and none of them can be lost, replaced or skipped in silence."""
+"""What every contract shares: clauses become tests, and none of them can be lost, replaced or skipped in silence."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SEALED = ("book", "hook", "check", "subject", "claims", "clauses", "verify", "v
 class Contract:
     """The base of all contracts: turns a book of clauses into the test methods of every adopting class.
 
-    An adopter's class is checked when it is defined: a clause that it overrides, a capability or a known failure that does
-    not exist, is a ``TypeError`` there, which pytest reports as a collection error.
+    An adopter's class is checked when it is defined: a clause that it overrides, a capability or a known failure that
+    does not exist, is a ``TypeError`` there, which pytest reports as a collection error.
     """
 
     book: ClassVar[Book[Any]]
@@ -103,7 +103,7 @@ def _check_overrides(cls: type[Contract]) -> None:
             break
         for name, value in base.__dict__.items():
             clause = tests.get(name)
-            if clause is not None and (value is None and base is not cls or getattr(value, "clause", None) is clause):
+            if clause is not None and ((value is None and base is not cls) or getattr(value, "clause", None) is clause):
                 continue
             if clause is not None or _RESERVED.match(name):
                 about = f"overrides clause {clause.id}" if clause else "has the name of a clause"
@@ -115,11 +115,9 @@ def _check_overrides(cls: type[Contract]) -> None:
 
 
 def _check_claims(cls: type[Contract]) -> None:
-    claimed = getattr(cls, "capabilities", None)
-    if claimed is not None:
-        unknown = [item for item in claimed if not isinstance(item, Capability)]
-        if unknown or not isinstance(claimed, frozenset):
-            raise TypeError(f"{cls.__name__}.capabilities is a frozenset of Capability members, got {claimed!r}")
+    claimed: Any = cls.claims()
+    if not isinstance(claimed, frozenset) or not all(isinstance(item, Capability) for item in claimed):
+        raise TypeError(f"{cls.__name__}.capabilities is a frozenset of Capability members, got {claimed!r}")
     for key, reason in cls.known_failures.items():
         clause = cls.book.clauses.get(key)
         if clause is None:
@@ -127,5 +125,5 @@ def _check_claims(cls: type[Contract]) -> None:
         void = clause.void(cls.claims())
         if void is not None:
             raise TypeError(f"{cls.__name__}.known_failures names {key}, which does not apply: {void}")
-        if not isinstance(reason, str) or not reason.strip():
+        if not reason.strip():
             raise TypeError(f"{cls.__name__}.known_failures[{key!r}] gives no reason")

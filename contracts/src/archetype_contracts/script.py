@@ -33,7 +33,7 @@ class Told:
 
 
 class Script:
-    """One segment of a world's history, told tick by tick; forks and new runs are scripts that begin where another stood.
+    """One segment of a world's history, told tick by tick; forks and runs are scripts that begin where another stood.
 
     It carries idle tables and numbers ticks and entities as an engine does. It talks to no store.
     """
@@ -49,6 +49,7 @@ class Script:
         world_id: str | None = None,
     ) -> None:
         self.name, self.run, self.after = name, run, after
+        self.segment: Segment
         self.told: list[Told] = []
         self.live: dict[str, Snapshot] = {}
         self.next_entity_id = 1
@@ -95,7 +96,8 @@ class Script:
         """The script of this history that holds a tick."""
         here = self
         while tick < here.segment.first_tick:
-            assert here.after is not None, f"{self} has no tick {tick}"
+            if here.after is None:
+                raise LookupError(f"{self} has no tick {tick}")
             here = here.after[0]
         return here
 
@@ -136,10 +138,8 @@ class Script:
     def archetypes(self) -> dict[str, Archetype]:
         """Every table that the whole history wrote."""
         found: dict[str, Archetype] = {}
-        for segment, first, last in self.spans():
-            told = self.at(first).told[: last - first + 1]
-            assert segment.first_tick == first
-            for tick in told:
+        for _, first, last in self.spans():
+            for tick in self.at(first).told[: last - first + 1]:
                 found.update((name, rows.live.archetype) for name, rows in tick.commit.written.items())
         return found
 

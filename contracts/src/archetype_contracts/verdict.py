@@ -26,10 +26,10 @@ def require_equal(expected: object, actual: object, what: str) -> None:
         raise Broken(f"{what}\n  expected: {expected!r}\n  actual:   {actual!r}")
 
 
-def require_refusal(error: type[E], act: Callable[[], object], **attributes: object) -> E:
+def require_refusal(error: type[E], act: Callable[..., object], *arguments: object, **attributes: object) -> E:
     """Raise ``Broken`` unless the act raises that error with these attributes; its text is free."""
     try:
-        result = act()
+        result = act(*arguments)
     except error as exc:
         for name, expected in attributes.items():
             actual = getattr(exc, name, _ABSENT)
@@ -42,10 +42,10 @@ def require_refusal(error: type[E], act: Callable[[], object], **attributes: obj
     raise Broken(f"expected {error.__name__}, but the call was accepted and returned {result!r}")
 
 
-def require_failure(act: Callable[[], object]) -> None:
+def require_failure(act: Callable[..., object], *arguments: object) -> None:
     """Raise ``Broken`` unless the act raises an error of any type."""
     try:
-        act()
+        act(*arguments)
     except Exception:  # noqa: BLE001  # whatever the adapter makes of a broken input, it must not accept it
         return
     raise Broken("a commit that broke half-way was acknowledged")

@@ -21,7 +21,10 @@ from archetype_core.vector import Vector
 _FLOAT_BITS: dict[int, Sequence[int]] = {
     # ±0, ±inf, quiet and signalling NaN with payloads of either sign, smallest subnormal, largest, one
     16: (0, 0x8000, 0x7C00, 0xFC00, 0x7E00, 0x7E2A, 0xFE01, 0x7C01, 1, 0x7BFF, 0x3C00),
-    32: (0, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7FC0BEEF, 0xFFC00001, 0x7F800001, 1, 0x7F7FFFFF, 0x3F800000),
+    32: (
+        0, 1 << 31, 0x7F8 << 20, 0xFF8 << 20, 0x7FC << 20, 0x7FC0BEEF, 0xFFC00001, 0x7F800001,
+        1, 0x7F7FFFFF, 0x3F8 << 20,
+    ),
     64: (
         0, 1 << 63, 0x7FF << 52, 0xFFF << 52, 0x7FF8 << 48, 0x7FF80000DEADBEEF, 0xFFF8000000000001, 0x7FF0000000000001,
         1, 0x7FEFFFFFFFFFFFFF, 0x3FF << 52,
@@ -47,7 +50,8 @@ class Exhibit:
 
     @property
     def name(self) -> str:
-        return self.archetype.schema.names[1]
+        name: str = self.archetype.schema.names[1]
+        return name
 
     def snapshot(self, first_id: int = 1) -> Snapshot:
         """One row for every value."""

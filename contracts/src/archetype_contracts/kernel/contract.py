@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from archetype_contracts.contract import Contract
+
 # Each of these enters its clauses in the book.
 from archetype_contracts.kernel import column, fold, gate, program  # noqa: F401
-from archetype_contracts.contract import Contract
 from archetype_contracts.kernel.book import BOOK
 from archetype_contracts.kernel.subject import KernelSubject
 from archetype_contracts.verdict import require
@@ -23,8 +24,8 @@ class KernelContract(Contract):
             def make_kernel(self) -> Kernel:
                 return MyKernel()
 
-    ``known_failures`` maps clause ids to a reason; such a clause must fail. ``examples`` is how many mutations the property
-    tries, ``None`` for the number in the active Hypothesis profile.
+    ``known_failures`` maps clause ids to a reason; such a clause must fail. ``examples`` is how many mutations the
+    property tries, ``None`` for the number in the active Hypothesis profile.
     """
 
     book = BOOK

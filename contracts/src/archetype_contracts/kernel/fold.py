@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 from archetype_contracts.kernel.book import clause
-from archetype_contracts.kernel.subject import KernelSubject, both, require_rows, row, staged
+from archetype_contracts.kernel.subject import KernelSubject, PatchRows, both, require_rows, row, staged
 from archetype_contracts.sample import MARKED, snapshot
 from archetype_contracts.verdict import require_equal
 from archetype_core.kernel import Patch, Staged
@@ -36,7 +38,7 @@ def patches_are_over_prior(subject: KernelSubject) -> None:
 
 @clause("K-103", "Patches apply in order: the later one has the last word, field by field.")
 def order_of_patches(subject: KernelSubject) -> None:
-    patches = [
+    patches: list[PatchRows] = [
         [(1, {TEXT: "a", X: 1.0}), (2, {TEXT: "b", X: 2.0})],
         [(1, {TEXT: "c"})],
         [(2, {X: None})],
@@ -48,14 +50,14 @@ def order_of_patches(subject: KernelSubject) -> None:
 
 @clause("K-104", "Of several rows for one entity in a patch the last one stands.")
 def repeats_in_a_patch(subject: KernelSubject) -> None:
-    rows = [(2, {X: 1.0}), (1, {X: 2.0}), (2, {X: 3.0}), (9, {X: 4.0}), (2, {X: None}), (1, {X: 5.0})]
+    rows: PatchRows = [(2, {X: 1.0}), (1, {X: 2.0}), (2, {X: 3.0}), (9, {X: 4.0}), (2, {X: None}), (1, {X: 5.0})]
     result = subject.fold(_prior(1, 2), _processed(1, 2), staged([(9, row(9))], patches=[rows]))
     require_rows(result, {1: (*row(1)[:3], 5.0), 2: (*row(2)[:3], None), 9: (*row(9)[:3], 4.0)})
 
 
 @clause("K-105", "Patches apply to entering rows as well.")
 def patches_on_entering_rows(subject: KernelSubject) -> None:
-    patches = [[(3, {TEXT: "a"}), (1, {TEXT: "b"})], [(3, {TEXT: None, X: -0.0})]]
+    patches: list[PatchRows] = [[(3, {TEXT: "a"}), (1, {TEXT: "b"})], [(3, {TEXT: None, X: -0.0})]]
     result = subject.fold(_prior(1), _processed(1), staged([(3, row(3)), (4, row(4)), (3, row(5))], patches=patches))
     require_rows(result, {1: ("b", *row(1)[1:]), 3: (None, *row(5)[1:3], -0.0), 4: row(4)})
 
@@ -178,9 +180,10 @@ def many_rows(subject: KernelSubject) -> None:
 def inputs_stand(subject: KernelSubject) -> None:
     prior, processed = _prior(1, 2, 3), _processed(1, 2, 3)
     mutations = staged([(4, row(4)), (2, row(50))], [[(1, {X: 0.0})], [(4, {X: 0.0})]], [3])
+    leaving: Any = mutations.leaving
     parts = [prior, processed, mutations.entering or prior]
     before = [part.to_arrow().to_pylist() for part in parts]
-    held = len(mutations.patches), mutations.leaving.to_pylist()
+    held = len(mutations.patches), leaving.to_pylist()
     first = subject.fold(prior, processed, mutations)
     second = subject.fold(prior, processed, mutations)
     expected = {1: (*row(1)[:3], 0.0), 2: row(50), 4: (*row(4)[:3], 0.0)}
@@ -188,4 +191,4 @@ def inputs_stand(subject: KernelSubject) -> None:
         require_rows(result, expected, {3: row(3)})
     for part, rows in zip(parts, before, strict=True):
         require_equal(rows, Snapshot(part.archetype, part.columns, part.num_rows).to_arrow().to_pylist(), "an input")
-    require_equal(held, (len(mutations.patches), mutations.leaving.to_pylist()), "staged mutations")
+    require_equal(held, (len(mutations.patches), leaving.to_pylist()), "staged mutations")

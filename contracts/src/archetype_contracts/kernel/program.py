@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from archetype_contracts.kernel.book import clause
 from archetype_contracts.kernel.subject import KernelSubject, Values, both, require_rows, staged
 from archetype_contracts.sample import BOTH
+from archetype_contracts.verdict import require_equal
 
 _IDS = st.integers(1, 8)
 _CELLS: dict[str, st.SearchStrategy[Any]] = {
@@ -80,5 +81,5 @@ def any_mutations(subject: KernelSubject) -> None:
         result = subject.fold(both(prior), both(processed), staged(entering, patches, leaving))
         require_rows(result, *expected(prior, processed, entering, patches, leaving))
 
-    assert tuple(BOTH.schema.names[1:]) == _NAMES
+    require_equal(_NAMES, tuple(BOTH.schema.names[1:]), "columns of the model")
     folds_like_the_model()

@@ -1,4 +1,4 @@
-"""The kernel under test, and the shapes in which clauses speak to it: rows as plain Python, one tuple of values per entity."""
+"""The kernel under test, and how clauses speak to it: rows as plain Python, one tuple of values per entity."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from archetype_core.ports import Kernel
 from archetype_core.snapshot import Snapshot
 
 Values = tuple[Any, ...]
+PatchRows = Sequence[tuple[int, Mapping[str, Any]]]
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ def row(number: int) -> Values:
 
 def staged(
     entering: Iterable[tuple[int, Values]] = (),
-    patches: Sequence[Sequence[tuple[int, Mapping[str, Any]]]] = (),
+    patches: Sequence[PatchRows] = (),
     leaving: Iterable[int] = (),
     archetype: Archetype = BOTH,
 ) -> Staged:
@@ -69,7 +70,7 @@ def rows_of(entering: Sequence[tuple[int, Values]], archetype: Archetype = BOTH)
     return Snapshot.from_arrow(archetype, once.set_column(0, archetype.schema.field(0), ids))
 
 
-def patch(rows: Sequence[tuple[int, Mapping[str, Any]]], archetype: Archetype = BOTH) -> Patch:
+def patch(rows: PatchRows, archetype: Archetype = BOTH) -> Patch:
     """A patch of the columns that its first row names."""
     names = list(rows[0][1]) if rows else []
     columns = {

@@ -41,7 +41,7 @@ def no_time_travel(subject: StoreSubject) -> None:
     lacking = {"capability": Capability.TIME_TRAVEL}
     for first, last in ((1, 1), (0, 0), (0, 2), (1, 2)):
         scan = scan_of(SPOT, script.segment, first, last)
-        require_refusal(UnsupportedCapability, lambda scan=scan: read(store, scan), **lacking)
+        require_refusal(UnsupportedCapability, read, store, scan, **lacking)
     require_refusal(UnsupportedCapability, lambda: store.head(script.segment.world_id, at=1), **lacking)
     fork = script.fork("fork", at=1)
     require_refusal(UnsupportedCapability, lambda: store.commit([fork.draft(spots({1: 9.0}))]), **lacking)

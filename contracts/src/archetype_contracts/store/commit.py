@@ -42,6 +42,17 @@ class Torn(Mapping[str, Rows]):
         return self._tables[name]
 
 
+class Unreadable(Rows):
+    """Rows that break when they are looked at, like a column whose evaluation fails."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str) -> object:
+        if name in ("live", "tombstones", "num_rows", "to_arrow"):
+            raise OSError("the rows of a table cannot be read")
+        return super().__getattribute__(name)
+
+
 def torn(commit: TickCommit) -> TickCommit:
     """The same tick, breaking after its first table."""
     return replace(commit, written=Torn(commit.written))
@@ -132,7 +143,7 @@ def torn_segment(subject: StoreSubject) -> None:
     store.commit([script.tick(spots({1: 1.0}), mottos({2: ("a", b"", 1)}))])
     fork, run = script.fork("fork"), script.new_run()
     for opening in (fork, run):
-        require_failure(lambda commit=opening.draft(spots({1: 2.0}), mottos({})): store.commit([torn(commit)]))
+        require_failure(store.commit, [torn(opening.draft(spots({1: 2.0}), mottos({})))])
     require_worlds(store, script)
     require_timeline(store, script)
     store.commit([script.tick(spots({1: 3.0}))])
@@ -150,7 +161,7 @@ def scattered_ticks(subject: StoreSubject) -> None:
     drafts = {tick: script.draft(spots({1: float(tick)}), tick=tick) for tick in (1, 2, 3)}
     alien = other.draft(spots({1: 2.0}), tick=2)
     for ticks in ([1, 3], [1, 1], [1, 2, 2], [2, 1]):
-        require_refusal(CommitError, lambda ticks=ticks: store.commit([drafts[tick] for tick in ticks]))
+        require_refusal(CommitError, store.commit, [drafts[tick] for tick in ticks])
     require_refusal(CommitError, lambda: store.commit([drafts[1], alien]))
     for each in (script, other):
         require_history(subject, each)
@@ -185,6 +196,20 @@ def late_first_tick(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
+@clause("S-014", "A commit that breaks while it looks at the rows of a table leaves nothing of any of its ticks.")
+def unreadable_rows(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    store.commit([script.tick(spots({1: 1.0}))])
+    good = script.draft(spots({1: 2.0}), tick=1)
+    bad = script.draft(spots({1: 3.0}), mottos({2: ("a", b"", 1)}), tick=2)
+    bad = replace(bad, written={**bad.written, MARKED.name: Unreadable(rows(MARKED, [3]).live)})
+    require_failure(store.commit, [good, bad])
+    require_worlds(store, script)
+    require_history(subject, script)
+    store.commit([script.tick(spots({1: 2.0}), mottos({2: ("a", b"", 1)}))])
+    require_history(subject, script)
+
+
 @clause("S-013", "A tick that broke is not there after the place is opened again.", needs=[Capability.PERSISTENCE])
 def torn_tick_after_reopening(subject: StoreSubject) -> None:
     script = Script()
@@ -193,7 +218,7 @@ def torn_tick_after_reopening(subject: StoreSubject) -> None:
     broken = [script.draft(*second, tick=1), torn(script.draft(*second, tick=2))]
     for act in (subject.reopen, subject.abandon):
         store = subject.store
-        require_failure(lambda store=store: store.commit(broken))
+        require_failure(store.commit, broken)
         act()
         require_worlds(subject.store, script)
         require_history(subject, script)

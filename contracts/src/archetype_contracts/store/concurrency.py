@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 
 import pyarrow.compute as pc
 
@@ -62,7 +63,7 @@ def _race(subject: StoreSubject, stores: Sequence[Store], rounds: int) -> None:
         writes = [(spots({1: float(index)}), mottos({2: ("writer", b"", index)})) for index in range(len(stores))]
         drafts = [script.draft(*write) for write in writes]
         winner = require_one_winner(
-            together(*(lambda s=store, d=draft: s.commit([d]) for store, draft in zip(stores, drafts, strict=True)))
+            together(*(partial(store.commit, [draft]) for store, draft in zip(stores, drafts, strict=True)))
         )
         script.tick(*writes[winner])
         require_tick(stores[0], script, script.last)
@@ -90,14 +91,14 @@ def race_to_open(subject: StoreSubject) -> None:
     first = [
         replace(script.draft(spots({1: float(seed)})), segment=replace(script.segment, seed=seed)) for seed in (1, 2)
     ]
-    winner = require_one_winner(together(*(lambda d=draft: store.commit([d]) for draft in first)))
+    winner = require_one_winner(together(*(partial(store.commit, [draft]) for draft in first)))
     script = Script(seed=winner + 1)
     script.tick(spots({1: float(winner + 1)}))
     for _ in range(10):
         run, rival = script.new_run(), script.new_run()
         rival.segment = replace(rival.segment, run_id=f"rival of {run.segment.run_id}")
         drafts = [each.draft(spots({1: 2.0})) for each in (run, rival)]
-        winner = require_one_winner(together(*(lambda d=draft: store.commit([d]) for draft in drafts)))
+        winner = require_one_winner(together(*(partial(store.commit, [draft]) for draft in drafts)))
         script = (run, rival)[winner]
         script.tick(spots({1: 2.0}))
         require_worlds(store, script)
@@ -115,7 +116,7 @@ def writers_of_different_worlds(subject: StoreSubject) -> None:
         for commit in ticks:
             subject.store.commit([commit])
 
-    for error in together(*(lambda c=ticks: write(c) for ticks in commits)):
+    for error in together(*(partial(write, ticks) for ticks in commits)):
         if error is not None:
             raise Broken(f"a writer of a world of its own failed: {error}") from error
     require_worlds(subject.store, *scripts)
@@ -269,6 +270,11 @@ def readers(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({n: float(n) for n in range(1, 500)}), mottos({501: ("a", b"", 1)}))])
     subject.store.commit([script.tick(mottos({501: ("b", b"", 2)}))])
-    for error in together(*[lambda: [require_tick(subject.store, script, 1) for _ in range(5)]] * 4):
+
+    def look() -> None:
+        for _ in range(5):
+            require_tick(subject.store, script, 1)
+
+    for error in together(*[look] * 4):
         if error is not None:
             raise error

@@ -102,9 +102,7 @@ def run_after_another(subject: StoreSubject) -> None:
     run = script.new_run()
     for parent in (_end(other), replace(_end(script), run_id="another"), None):
         commit = replace(run.draft(spots({1: 9.0})), segment=replace(run.segment, parent=parent))
-        require_refusal(
-            TickConflict, lambda commit=commit: store.commit([commit]), world_id=script.segment.world_id, got=1
-        )
+        require_refusal(TickConflict, store.commit, [commit], world_id=script.segment.world_id, got=1)
     require_worlds(store, script, other)
     require_history(subject, script)
 
@@ -119,7 +117,7 @@ def ended_run(subject: StoreSubject) -> None:
     again = script.draft(spots({1: 9.0}), tick=2)
     reopened = replace(again, segment=replace(script.segment, first_tick=2, parent=_end(run)))
     for commit in (again, reopened):
-        require_refusal(TickConflict, lambda commit=commit: store.commit([commit]), world_id=script.segment.world_id)
+        require_refusal(TickConflict, store.commit, [commit], world_id=script.segment.world_id)
     require_worlds(store, run)
     require_history(subject, run)
 
@@ -130,7 +128,7 @@ def altered_segment(subject: StoreSubject) -> None:
     store.commit([script.tick(spots({1: 1.0}))])
     for segment in (replace(script.segment, seed=2), replace(script.segment, name="other")):
         commit = replace(script.draft(spots({1: 9.0})), segment=segment)
-        require_refusal(TickConflict, lambda commit=commit: store.commit([commit]), world_id=segment.world_id)
+        require_refusal(TickConflict, store.commit, [commit], world_id=segment.world_id)
     require_worlds(store, script)
     require_history(subject, script)
 
@@ -145,7 +143,7 @@ def fork_with_a_gap(subject: StoreSubject) -> None:
         commit = replace(
             fork.draft(spots({1: 9.0}), tick=max(first, 1)), segment=replace(fork.segment, first_tick=first)
         )
-        require_refusal(CommitError, lambda commit=commit: store.commit([commit]))
+        require_refusal(CommitError, store.commit, [commit])
     require_worlds(store, script)
 
 
@@ -161,7 +159,7 @@ def fork_from_nowhere(subject: StoreSubject) -> None:
     ):
         segment = replace(fork.segment, parent=parent, first_tick=first)
         commit = replace(fork.draft(spots({1: 9.0}), tick=first), segment=segment)
-        require_refusal(CommitError, lambda commit=commit: store.commit([commit]))
+        require_refusal(CommitError, store.commit, [commit])
     require_worlds(store, script)
     require_history(subject, script)
 

@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+from archetype_contracts.contract import Contract
+
 # Each of these enters its clauses in the book.
 from archetype_contracts.store import (  # noqa: F401
     capability,
@@ -21,7 +23,6 @@ from archetype_contracts.store import (  # noqa: F401
     table,
     value,
 )
-from archetype_contracts.contract import Contract
 from archetype_contracts.store.book import BOOK
 from archetype_contracts.store.subject import StoreSubject
 from archetype_core.ports import Capability, Store

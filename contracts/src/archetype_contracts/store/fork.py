@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from archetype_contracts.sample import FROZEN, MARKED, MOTTO, SPOT, mottos, rows, spots
 from archetype_contracts.script import Script
 from archetype_contracts.store.book import clause
@@ -203,6 +205,6 @@ def unknown_world(subject: StoreSubject) -> None:
     script = _parent(subject)
     fork = script.fork("fork")
     for world_id in ("nobody", "", script.segment.run_id, fork.segment.world_id):
-        require_refusal(WorldNotFound, lambda world_id=world_id: subject.store.timeline(world_id), world=world_id)
-        require_refusal(WorldNotFound, lambda world_id=world_id: subject.store.head(world_id), world=world_id)
-        require_refusal(WorldNotFound, lambda world_id=world_id: subject.store.head(world_id, at=0), world=world_id)
+        require_refusal(WorldNotFound, subject.store.timeline, world_id, world=world_id)
+        require_refusal(WorldNotFound, subject.store.head, world_id, world=world_id)
+        require_refusal(WorldNotFound, partial(subject.store.head, world_id, at=0), world=world_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from archetype_contracts.sample import MARKED, mottos, rows, spots
 from archetype_contracts.script import Script
 from archetype_contracts.store.book import clause
@@ -90,12 +92,6 @@ def state_outside_history(subject: StoreSubject) -> None:
     subject.store.commit([script.tick(spots({1: 1.0})), script.tick()])
     world = script.segment.world_id
     for tick in (4, 7, 0, -1, 2**40):
-        require_refusal(
-            TickNotFound,
-            lambda tick=tick: subject.store.head(world, at=tick),
-            world=script.name,
-            tick=tick,
-            first=5,
-            last=6,
-        )
+        state = partial(subject.store.head, world, at=tick)
+        require_refusal(TickNotFound, state, world=script.name, tick=tick, first=5, last=6)
     require_head(subject.store, script, at=6)

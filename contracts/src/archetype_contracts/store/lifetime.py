@@ -112,7 +112,7 @@ def going_on(subject: StoreSubject) -> None:
         act()
         for script in scripts:
             stale = script.draft(spots({1: 9.0}), tick=script.last)
-            require_refusal(TickConflict, lambda stale=stale: subject.store.commit([stale]), expected=script.last + 1)
+            require_refusal(TickConflict, subject.store.commit, [stale], expected=script.last + 1)
             subject.store.commit([script.tick(), script.tick(spots({60 + script.last: 1.0}))])
             require_history(subject, script)
 

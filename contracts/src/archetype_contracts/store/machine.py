@@ -1,11 +1,11 @@
-"""Any program over a store agrees with plain Python: a Hypothesis state machine with crashes, rivals and forks among its rules."""
+"""Any program over a store agrees with plain Python: a state machine with crashes, rivals and forks among its rules."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -58,7 +58,10 @@ class Handle:
     store: Witness
 
 
-def _claimed(capability: Capability) -> Any:
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _claimed(capability: Capability) -> Callable[[F], F]:
     return precondition(lambda machine: machine.subject.claimed(capability))
 
 
@@ -136,7 +139,7 @@ class StoreMachine(RuleBasedStateMachine):
     def go_on_with_an_ended_run(self, handle: Handle, world: World, edits: list[Edit]) -> None:
         for segment in world.ended[-2:]:
             stale = replace(world.draft(edits)[0], segment=segment)
-            require_refusal(TickConflict, lambda stale=stale: handle.store.commit([stale]))
+            require_refusal(TickConflict, handle.store.commit, [stale])
 
     @rule(handle=handles, world=worlds, edits=EDITS, before=st.lists(EDITS, max_size=2))
     def crash_between_writes(self, handle: Handle, world: World, edits: list[Edit], before: list[list[Edit]]) -> None:
@@ -160,7 +163,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(handle=handles, world=worlds, back=BACK, table=NAMES)
     def read_tick(self, handle: Handle, world: World, back: int, table: str) -> None:
         page = self._past(world, back)
-        self._require_rows(handle, world, table, page.tick, page.tick)
+        self._require_rows(handle, world, table, (page.tick, page.tick))
 
     @_claimed(Capability.TIME_TRAVEL)
     @rule(
@@ -171,10 +174,12 @@ class StoreMachine(RuleBasedStateMachine):
         table=NAMES,
         ids=st.none() | st.sets(st.integers(1, 6), max_size=3),
     )
-    def read_ticks(self, handle: Handle, world: World, first: int, last: int, table: str, ids: set[int] | None) -> None:
+    def read_ticks(
+        self, *, handle: Handle, world: World, first: int, last: int, table: str, ids: set[int] | None
+    ) -> None:
         low, high = sorted((self._past(world, first).tick, self._past(world, last).tick))
         low = max(low, world.page(high).segment.first_tick)
-        self._require_rows(handle, world, table, low, high, ids)
+        self._require_rows(handle, world, table, (low, high), ids)
 
     @rule(handle=handles, world=worlds, beyond=st.integers(0, 2), table=NAMES)
     def read_the_future(self, handle: Handle, world: World, beyond: int, table: str) -> None:
@@ -259,8 +264,9 @@ class StoreMachine(RuleBasedStateMachine):
             handle.store = self.subject.open()
 
     def _require_rows(
-        self, handle: Handle, world: World, table: str, first: int, last: int, ids: set[int] | None = None
+        self, handle: Handle, world: World, table: str, ticks: tuple[int, int], ids: set[int] | None = None
     ) -> None:
+        first, last = ticks
         segment = world.page(last).segment
         expected = [
             (segment.world_id, segment.run_id, entity, tick, is_active, *map(exact, values))
@@ -282,7 +288,7 @@ class StoreMachine(RuleBasedStateMachine):
                 travels = self.subject.claimed(Capability.TIME_TRAVEL)
                 for page in world.pages if travels else world.pages[-1:]:
                     for table in TABLES:
-                        self._require_rows(handle, world, table, page.tick, page.tick)
+                        self._require_rows(handle, world, table, (page.tick, page.tick))
 
     def read_timeline_of(self, handle: Handle, world: World) -> None:
         """Read a timeline outside a rule."""

@@ -20,4 +20,9 @@ def any_program(subject: StoreSubject) -> None:
     chosen = settings(deadline=None, stateful_step_count=_STEPS, suppress_health_check=list(HealthCheck))
     if subject.examples is not None:
         chosen = settings(chosen, max_examples=subject.examples)
-    run_state_machine_as_test(lambda: StoreMachine(subject.another()), settings=chosen)
+
+    def machine() -> StoreMachine:
+        return StoreMachine(subject.another())
+
+    # anything that makes a machine will do; the annotation asks for a class
+    run_state_machine_as_test(machine, settings=chosen)  # type: ignore[arg-type]

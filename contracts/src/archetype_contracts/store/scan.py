@@ -197,9 +197,7 @@ def outside_history(subject: StoreSubject) -> None:
     subject.store.commit([script.tick(spots({1: 1.0})), script.tick(spots({1: 2.0}))])
     for first, last in ((5, 5), (4, 5), (2, 2), (0, 1), (2, 9), (100, 200), (2, 4), (2, 3)):
         scan = scan_of(SPOT, script.segment, first, last)
-        error = require_refusal(
-            TickNotFound, lambda scan=scan: read(subject.store, scan), world=script.name, first=3, last=4
-        )
+        error = require_refusal(TickNotFound, read, subject.store, scan, world=script.name, first=3, last=4)
         named = first <= error.tick <= last and not 3 <= error.tick <= 4
         require(named, f"a scan of ticks {first} to {last} of 3 to 4 complained about tick {error.tick}")
 
@@ -211,7 +209,7 @@ def unknown_segment(subject: StoreSubject) -> None:
     for stranger in (Script("stranger"), script.fork("fork"), script.new_run()):
         tick = stranger.segment.first_tick
         scan = scan_of(SPOT, stranger.segment, tick)
-        require_refusal(TickNotFound, lambda scan=scan: read(subject.store, scan), tick=tick)
+        require_refusal(TickNotFound, read, subject.store, scan, tick=tick)
 
 
 @clause("S-415", "A table that the world never wrote is an empty stream.")

@@ -37,6 +37,7 @@ class StoreSubject:
         self, open_store: OpenStore, claims: frozenset[Capability], place: Path, examples: int | None = None
     ) -> None:
         self.claims, self.place, self.examples = claims, place, examples
+        self._home = place
         self.transcript = Transcript()
         self.adapter = "?"
         self._open_store = open_store
@@ -73,7 +74,7 @@ class StoreSubject:
     def another(self) -> StoreSubject:
         """A subject in an empty place of its own."""
         self._others += 1
-        return StoreSubject(self._open_store, self.claims, self.place.with_name(f"{self.place.name} {self._others}"))
+        return StoreSubject(self._open_store, self.claims, self._home.with_name(f"{self._home.name} {self._others}"))
 
     def open(self) -> Witness:
         """Open one more handle of the place."""
@@ -105,7 +106,7 @@ class StoreSubject:
         self.transcript.note("# abandon every handle without closing it")
         if not self.claimed(Capability.SHARED):
             self._copies += 1
-            copy = self.place.with_name(f"{self.place.name} as left {self._copies}")
+            copy = self._home.with_name(f"{self._home.name} as left {self._copies}")
             shutil.copytree(self.place, copy)
             self.place = copy
         self.store = self.open()

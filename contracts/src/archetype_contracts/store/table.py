@@ -121,4 +121,4 @@ def _small(script: Script, tick: int) -> TickCommit:
 
 
 def _spell(schema: pa.Schema) -> str:
-    return schema.to_string(show_field_metadata=True, show_schema_metadata=True).replace("\n", ", ")
+    return str(schema.to_string(show_field_metadata=True, show_schema_metadata=True)).replace("\n", ", ")

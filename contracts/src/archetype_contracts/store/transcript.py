@@ -58,13 +58,13 @@ class Witness:
         return self._noted(f"timeline({world_id[:8]}…)", lambda: self.inner.timeline(world_id))
 
     def worlds(self) -> tuple[WorldRecord, ...]:
-        return self._noted("worlds()", lambda: self.inner.worlds())
+        return self._noted("worlds()", self.inner.worlds)
 
     def files(self, scan: Scan) -> tuple[str, ...]:
         return self._noted(f"files({spell_scan(scan)})", lambda: self.inner.files(scan))
 
     def close(self) -> None:
-        self._noted("close()", lambda: self.inner.close())
+        self._noted("close()", self.inner.close)
 
     def _noted(self, call: str, act: Callable[[], T]) -> T:
         try:
@@ -97,7 +97,8 @@ def spell_scan(scan: Scan) -> str:
     """A scan in one line."""
     ids: Any = "" if scan.entity_ids is None else f", entity_ids={scan.entity_ids.to_pylist()}"
     where = "" if scan.where is None else f", where={scan.where}"
-    return f"scan({scan.table}, {spell_segment(scan.segment)}, {scan.first}..{scan.last}, {list(scan.columns)}{ids}{where})"
+    ticks = f"{scan.first}..{scan.last}"
+    return f"scan({scan.table}, {spell_segment(scan.segment)}, {ticks}, {list(scan.columns)}{ids}{where})"
 
 
 def _spell_rows(rows: Rows) -> str:

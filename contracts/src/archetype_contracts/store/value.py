@@ -16,7 +16,7 @@ from archetype_core.ports import Capability
 
 _KINDS = {
     "S-301": ("integer", "Integers of every width keep their extremes."),
-    "S-302": ("float", "Floats keep every bit: NaN payloads, −0.0, infinities, subnormals."),
+    "S-302": ("float", "Floats keep every bit: NaN payloads, the sign of zero, infinities, subnormals."),
     "S-303": ("text", "Text keeps every character, and empty text is not null."),
     "S-304": ("bytes", "Bytes keep every byte, and no bytes are not null."),
     "S-305": ("time", "Timestamps, naive and aware, durations and dates keep their unit and every part of it."),
@@ -49,7 +49,7 @@ def _keeps(group: str) -> Callable[[StoreSubject], None]:
 
 
 VALUE_CLAUSES: tuple[Clause[StoreSubject], ...] = tuple(
-    clause(id, sentence)(_keeps(group)) for id, (group, sentence) in _KINDS.items()
+    clause(key, sentence)(_keeps(group)) for key, (group, sentence) in _KINDS.items()
 )
 
 
