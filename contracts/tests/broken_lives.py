@@ -37,7 +37,7 @@ class AcceptsNothingAfterClose(MemoryStore):
 
 @breaks("S-703")
 class ClosesEveryHandle(MemoryStore):
-    closed: set[str] = set()  # noqa: RUF012
+    closed: set[str] = set()
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
