@@ -565,28 +565,6 @@ def test_a_staged_list_is_a_copy() -> None:
     assert stored == [1.0]
 
 
-@pytest.mark.parametrize("given_as", [list, tuple, np.array, lambda values: np.array(values, np.float32)])
-def test_a_vector_takes_any_sequence_of_numbers(given_as: Callable[[list[float]], Any]) -> None:
-    """Lists, tuples and arrays become a list of float32 values; also as a default. (M2)"""
-    component = HOLDERS["Vector"](value=given_as([0.1, 1, -0.0]))
-    assert [exact(float(np.float32(item))) for item in (0.1, 1, -0.0)] == [exact(item) for item in component.value]
-    default = holding(Vector(1), "VectorDefault", value=[0.1])
-    assert default().value == [float(np.float32(0.1))]
-
-
-@pytest.mark.parametrize("size", [0, -1, 1.5, True, "3"])
-def test_a_vector_has_at_least_one_value(size: Any) -> None:
-    """Vector(n) refuses anything but a positive whole number. (M2)"""
-    with pytest.raises((TypeError, ValueError), match=r"Vector\(n\) takes"):
-        Vector(size)
-
-
-def test_a_wrong_vector_is_refused_when_the_component_is_made() -> None:
-    """A vector of another length does not become a component. (M7)"""
-    with pytest.raises(pydantic.ValidationError, match="expected 3 floats"):
-        HOLDERS["Vector"](value=[1.0])
-
-
 def test_use_enum_values_holds_and_restores_raw_values() -> None:
     """A component that holds the values of an enum gets values back. (M2, M7)"""
     raw = holding(Color, "RawColor", model_config={"use_enum_values": True})

@@ -28,7 +28,7 @@ class Capability(enum.StrEnum):
     TIME_TRAVEL = "time_travel"
     """Any tick ever committed can be scanned, not only the newest."""
     PERSISTENCE = "persistence"
-    """What was acknowledged is there when the place is opened again, in this process or another."""
+    """What was acknowledged is there when the place is opened again: in another process, if the place outlives this one."""
     SHARED = "shared"
     """Several open handles of one place see each other's commits at once, and only one of them wins a tick."""
     FILES = "files"
