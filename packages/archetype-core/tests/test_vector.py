@@ -15,11 +15,11 @@ from archetype_core.vector import Vector
 
 
 class Embedded(Component):
-    at: Vector(3)
+    at: Vector(3)  # type: ignore[valid-type]  # reason: a call is an annotation only at run time
 
 
 class Defaulted(Component):
-    at: Vector(1) = [0.1]
+    at: Vector(1) = [0.1]  # type: ignore[valid-type]  # reason: likewise
 
 
 def bits(value: float) -> bytes:
