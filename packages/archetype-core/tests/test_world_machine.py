@@ -362,7 +362,7 @@ class WorldMachine(RuleBasedStateMachine):
     def check_history(self, on: Subject) -> None:
         world, model = on.world, on.model
         assert_live(world, model, None)
-        for tick in range(model.tick):
+        for tick in range(0, model.tick, 3):
             assert model.digests[tick] == world.digest(tick)
         expected = model.rows(("Position",), range(model.tick), inactive=True, lineage=True)
         assert expected == queried(on, ["Position"], include_inactive=True)
