@@ -132,6 +132,8 @@ class Timeline:
 
     def between(self, first: int | None = None, last: int | None = None) -> tuple[Span, ...]:
         """The spans that cover the given ticks, cut to them."""
+        if not self.spans:
+            return ()
         low = self.first if first is None else first
         high = self.last if last is None else last
         cut = (Span(span.segment, max(span.first, low), min(span.last, high)) for span in self.spans)

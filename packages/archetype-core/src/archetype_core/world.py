@@ -334,6 +334,7 @@ class World(WorldView):
         else:
             span = self._known(past).at(past)
             assert span is not None
+            # The tick's own world: this one may be a fork that never stepped, which no store knows yet.
             parent = Point(span.segment.world_id, span.segment.run_id, past)
         segment = Segment(
             world_id=world_id,
@@ -362,7 +363,7 @@ class World(WorldView):
 
             def load() -> World:
                 timeline = self._known(past)
-                head = self._store.head(self.world_id, at=past)
+                head = self._store.head(parent.world_id, at=past)
                 return self._loaded(
                     self._store,
                     timeline,

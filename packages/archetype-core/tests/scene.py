@@ -1,0 +1,141 @@
+"""Components, processors and stores that several test modules set their scenes with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from daft import DataFrame
+
+from archetype_core.commit import Head, Scan, TickCommit, Timeline, WorldRecord
+from archetype_core.component import Component
+from archetype_core.memory import MemoryStore
+from archetype_core.ports import Capability
+from archetype_core.processor import Processor
+from archetype_core.view import WorldView
+from archetype_core.world import World
+
+T = TypeVar("T")
+
+# Only a guard against a test that hangs; nothing is measured with it.
+PATIENCE_S = 60
+
+
+class Position(Component):
+    x: float = 0.0
+    y: float = 0.0
+
+
+class Velocity(Component):
+    dx: float = 1.0
+    dy: float = 0.0
+
+
+class Health(Component):
+    hp: int = 10
+    seen: int | None = None
+
+
+class Name(Component):
+    label: str = ""
+    note: str | None = None
+
+
+class Frozen(Component):
+    pass
+
+
+class Marked(Component):
+    pass
+
+
+class Move(Processor):
+    components = (Position, Velocity)
+
+    def process(self, df: DataFrame, **_: Any) -> DataFrame:
+        return df.with_columns({"position__x": Position.x + Velocity.dx, "position__y": Position.y + Velocity.dy})
+
+
+class Calls(Processor):
+    """Does what it is told, to every table with a position."""
+
+    components = (Position,)
+
+    def __init__(self, act: Callable[..., Any]) -> None:
+        self.act = act
+
+    def process(self, df: DataFrame, **given: Any) -> Any:
+        return self.act(df, **given)
+
+
+class SkippedCalls(Calls):
+    on_error = "skip"
+
+
+class FaultyStore:
+    """A memory store whose next commits fail with what ``faults`` holds, before or after they were made."""
+
+    def __init__(self, inner: MemoryStore | None = None) -> None:
+        self.inner = inner or MemoryStore()
+        self.faults: list[BaseException] = []
+        self.commits: list[TickCommit] = []
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self.inner.capabilities
+
+    def commit(self, ticks: Sequence[TickCommit]) -> None:
+        if self.faults:
+            raise self.faults.pop(0)
+        self.inner.commit(ticks)
+        self.commits.extend(ticks)
+
+    def scan(self, scan: Scan) -> pa.RecordBatchReader:
+        return self.inner.scan(scan)
+
+    def head(self, world_id: str, *, at: int | None = None) -> Head:
+        return self.inner.head(world_id, at=at)
+
+    def timeline(self, world_id: str) -> Timeline:
+        return self.inner.timeline(world_id)
+
+    def worlds(self) -> tuple[WorldRecord, ...]:
+        return self.inner.worlds()
+
+    def files(self, scan: Scan) -> tuple[str, ...]:
+        return self.inner.files(scan)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def drive(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a scenario on a loop of its own."""
+
+    async def guarded() -> T:
+        return await asyncio.wait_for(main(), PATIENCE_S)
+
+    return asyncio.run(guarded())
+
+
+def world(*processors: Processor, store: Any = None, **given: Any) -> World:
+    """A world in memory."""
+    return World(store or MemoryStore(), processors=processors, **given)
+
+
+def xs(view: WorldView, at: int | None = None) -> dict[int, float]:
+    """The x of every entity with a position, at the last tick or an earlier one."""
+    found: dict[int, float] = {}
+    for archetype, rows in view.tables(at).items():
+        if Position in archetype:
+            table = rows.to_arrow()
+            found.update(zip(table["entity_id"].to_pylist(), table["position__x"].to_pylist(), strict=True))
+    return dict(sorted(found.items()))
+
+
+def history(view: WorldView, *components: type[Component], **how: Any) -> list[dict[str, Any]]:
+    """What a query gives, by tick and entity, without the ids of world and run."""
+    rows = view.query(*components, **how).to_arrow().drop_columns(["world_id", "run_id"]).to_pylist()
+    return sorted(rows, key=lambda row: (row["tick"], row["entity_id"], row["is_active"]))

@@ -1,0 +1,243 @@
+"""Expressions evaluated directly, held to Daft's own runner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import daft
+import pyarrow as pa
+import pytest
+from daft import DataFrame, DataType, col, lit
+from daft.expressions import Expression
+from daft.functions import when
+from hypothesis import event, example, given, settings
+from hypothesis import strategies as st
+from scene import Health, Name, Position
+
+from archetype_core.archetype import Archetype
+from archetype_core.component import Component
+from archetype_core.diff import same
+from archetype_core.expression import read
+from archetype_core.frame import Frame, base_columns
+from archetype_core.result import collect
+from archetype_core.snapshot import ENTITY_ID, Snapshot
+
+
+class Mixed(Component):
+    a: float = 0.0
+    b: float | None = None
+    i: int = 0
+    j: int | None = None
+    p: bool = False
+    q: bool | None = None
+    s: str = ""
+    t: str | None = None
+
+
+MIXED = Archetype.of(Mixed)
+INT_EXTREMES = [0, 1, -1, 2, 2**63 - 1, -(2**63), 2**53 + 1, 10]
+floats = st.sampled_from([0.0, -0.0, 1.0, -1.5, 1e308, 5e-324, math.nan, math.inf, -math.inf]) | st.floats()
+ints = st.sampled_from(INT_EXTREMES) | st.integers(-(2**63), 2**63 - 1)
+texts = st.sampled_from(["", "a", "Abc", "ünï", "\x00", " x "]) | st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "a": floats,
+    "b": st.none() | floats,
+    "i": ints,
+    "j": st.none() | ints,
+    "p": st.booleans(),
+    "q": st.none() | st.booleans(),
+    "s": texts,
+    "t": st.none() | texts,
+}
+
+rows = st.lists(st.fixed_dictionaries(VALUES), max_size=5)
+
+
+def leaf(names: str, literals: st.SearchStrategy[Any]) -> st.SearchStrategy[Expression]:
+    """Columns of one kind, and literals."""
+    columns = st.sampled_from([f"mixed__{name}" for name in names]).map(col)
+    return columns | literals.map(lit)
+
+
+def binary(kind: st.SearchStrategy[Expression], *operations: Callable[[Any, Any], Expression]) -> Any:
+    """An operation on two expressions."""
+    return st.builds(lambda act, x, y: act(x, y), st.sampled_from(operations), kind, kind)
+
+
+def unary(kind: st.SearchStrategy[Expression], *operations: Callable[[Any], Expression]) -> Any:
+    """An operation on an expression."""
+    return st.builds(lambda act, x: act(x), st.sampled_from(operations), kind)
+
+
+numbers = st.recursive(
+    leaf("ab", floats) | leaf("ij", st.integers(-100, 100)),
+    lambda part: binary(
+        part,
+        lambda x, y: x + y,
+        lambda x, y: x - y,
+        lambda x, y: x * y,
+        lambda x, y: x / y,
+        lambda x, y: x.fill_null(y),
+        lambda x, y: when(x > y, x).otherwise(y),
+    )
+    | unary(part, lambda x: x.abs(), lambda x: x.floor(), lambda x: x.sqrt(), lambda x: x.negate(), lambda x: x.sin()),
+    max_leaves=6,
+)
+strings = st.recursive(
+    leaf("st", texts),
+    lambda part: binary(part, lambda x, y: x + y, lambda x, y: when(x < y, x).otherwise(y), lambda x, y: x.fill_null(y))
+    | unary(part, lambda x: x.upper(), lambda x: x.lower(), lambda x: x.strip(), lambda x: x.reverse()),
+    max_leaves=5,
+)
+truths = st.recursive(
+    leaf("pq", st.booleans())
+    | binary(numbers, lambda x, y: x < y, lambda x, y: x == y, lambda x, y: x >= y, lambda x, y: x != y)
+    | binary(strings, lambda x, y: x < y, lambda x, y: x == y, lambda x, y: x.startswith(y), lambda x, y: x.contains(y))
+    | unary(numbers, lambda x: x.is_null(), lambda x: x.not_null()),
+    lambda part: binary(part, lambda x, y: x & y, lambda x, y: x | y, lambda x, y: x ^ y)
+    | unary(part, lambda x: ~x)
+    | st.builds(lambda p, x, y: when(p, x).otherwise(y), part, part, part),
+    max_leaves=5,
+)
+expressions = (
+    numbers
+    | strings
+    | truths
+    | st.builds(lambda p, x, y: when(p, x).otherwise(y), truths, numbers, numbers)
+    | st.builds(lambda x, kind: x.cast(kind), numbers, st.sampled_from([DataType.float32(), DataType.int64()]))
+    | unary(strings, lambda x: x.length(), lambda x: x.length_bytes())
+)
+# A column stays of its kind, or becomes anything: then later steps may not fit it, and that has to come out the same.
+KEPT = {"ab": numbers, "ij": numbers, "pq": truths, "st": strings}
+stages = st.fixed_dictionaries(
+    {}, optional={f"mixed__{name}": kind for names, kind in KEPT.items() for name in names}
+).filter(bool)
+mixed_stages = st.dictionaries(st.sampled_from([f"mixed__{name}" for name in VALUES]), expressions, min_size=1, max_size=3)
+
+
+def snapshot(values: list[dict[str, Any]]) -> Snapshot:
+    """Rows of the mixed table."""
+    columns: dict[str, Any] = {ENTITY_ID: pa.array(range(1, len(values) + 1), pa.int64())}
+    for field in MIXED.schema:
+        if field.name != ENTITY_ID:
+            columns[field.name] = pa.array([row[field.name[7:]] for row in values], field.type)
+    return Snapshot.from_arrow(MIXED, pa.table(columns, schema=MIXED.schema))
+
+
+def directly(prior: Snapshot, stages: list[Mapping[str, Expression]]) -> Mapping[str, pa.Array] | None:
+    """The changed columns as the engine evaluates them; ``None`` for an error."""
+    frame: DataFrame = Frame(prior, base_columns("w", "r", 0))
+    try:
+        for stage in stages:
+            frame = frame.with_columns(dict(stage))
+        assert isinstance(frame, Frame)
+        return {name: column.arrow for name, column in collect(frame, prior).items()}
+    except Exception as failure:  # noqa: BLE001  # reason: Daft has no common type of error
+        event(f"error: {type(failure).__name__}")
+        return None
+
+
+def by_runner(prior: Snapshot, stages: list[Mapping[str, Expression]]) -> Mapping[str, pa.Array] | None:
+    """The same columns from an ordinary DataFrame, collected after every step."""
+    try:
+        frame = daft.from_arrow(prior.to_arrow())
+        for stage in stages:
+            frame = frame.with_columns(dict(stage)).collect()
+        table = frame.to_arrow()
+    except Exception:  # noqa: BLE001  # reason: Daft has no common type of error
+        return None
+    changed = dict.fromkeys(name for stage in stages for name in stage)
+    return {name: table.column(name).combine_chunks() for name in changed}
+
+
+def assert_same(left: Mapping[str, pa.Array] | None, right: Mapping[str, pa.Array] | None) -> None:
+    """Both failed, or both gave the same types and bits; NaN is NaN whatever its payload."""
+    assert (left is None) == (right is None)
+    if left is None or right is None:
+        return
+    assert {name: array.type for name, array in left.items()} == {name: array.type for name, array in right.items()}
+    for name, array in left.items():
+        assert len(array) == len(right[name])
+        if pa.types.is_floating(array.type):
+            assert list(map(repr, array.to_pylist())) == list(map(repr, right[name].to_pylist()))
+        else:
+            assert same(array, right[name]).all()
+
+
+@settings(max_examples=150)
+@given(rows, st.lists(stages, min_size=1, max_size=3))
+def test_both_paths_give_the_same_frame(values: list[dict[str, Any]], steps: list[Mapping[str, Expression]]) -> None:
+    """Any expressions over any values give the same columns, types and failures, planned or not (T12, T13)."""
+    prior = snapshot(values)
+    is_direct = all((reading := read(one)) is not None and reading.is_rowwise for step in steps for one in step.values())
+    event(f"direct: {is_direct}")
+    assert_same(directly(prior, steps), by_runner(prior, steps))
+
+
+@settings(max_examples=100)
+@given(rows.filter(bool), st.lists(mixed_stages, min_size=1, max_size=3))
+def test_both_paths_refuse_the_same(values: list[dict[str, Any]], steps: list[Mapping[str, Expression]]) -> None:
+    """Steps that change the type of a column work on both paths, or fail on both (T8)."""
+    prior = snapshot(values)
+    assert_same(directly(prior, steps), by_runner(prior, steps))
+
+
+@settings(max_examples=100)
+@given(rows, expressions)
+@example([], lit(1))
+@example([dict.fromkeys(VALUES) | {"a": 0.0, "i": 0, "p": False, "s": ""}], lit(1) + lit(2))
+def test_common_expressions_are_read(values: list[dict[str, Any]], expression: Expression) -> None:
+    """Arithmetic, comparisons, conditions and string functions all take the direct path; none needs a plan."""
+    reading = read(expression)
+    assert reading is not None
+    assert reading.is_rowwise
+    assert reading.columns <= set(MIXED.schema.names)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        col("mixed__a").sum(),
+        col("mixed__a").mean().over(daft.Window().partition_by("mixed__p")),
+        col("mixed__a").apply(lambda x: x, DataType.float64()),
+        daft.func(lambda x: x, return_dtype=DataType.float64())(col("mixed__a")),
+        daft.func(lambda x: x, return_dtype=DataType.float64())(col("mixed__a")) + lit(1.0),
+        when(col("mixed__p"), col("mixed__a").apply(lambda x: x, DataType.float64())).otherwise(lit(0.0)),
+    ],
+    ids=["aggregate", "window", "apply", "function", "function in arithmetic", "apply in a condition"],
+)
+def test_what_is_not_row_by_row_goes_to_the_runner(expression: Expression) -> None:
+    """Aggregates, windows and Python code are never taken for row-by-row expressions, also deep inside one (T12)."""
+    reading = read(expression)
+    assert reading is None or not reading.is_rowwise
+
+
+def test_literals_that_are_equal_in_python_are_told_apart() -> None:
+    """What was read for one expression is not answered for another that only looks alike."""
+    prior = snapshot([{name: None for name in VALUES} | {"a": 1.0, "i": 1, "p": True, "s": "x"}] * 2)
+    for literal in (1, 1.0, True, "1", -0.0, 0.0):
+        assert_same(directly(prior, [{"mixed__a": lit(literal)}]), by_runner(prior, [{"mixed__a": lit(literal)}]))
+
+
+def test_direct_path_never_plans() -> None:
+    """Recorded steps leave the plan unmade (T11)."""
+    frame = Frame(snapshot([]), base_columns("w", "r", 0))
+    changed = frame.with_column("mixed__a", col("mixed__a") + lit(1.0)).with_columns({"mixed__i": lit(1)})
+    assert isinstance(changed, Frame)
+    collect(changed, frame.snapshot)
+    assert changed._plan is None
+    assert changed.where(lit(True)) is not None
+    assert changed._plan is not None
+
+
+@pytest.mark.parametrize("kinds", [(Position,), (Position, Health), (Name, Health)])
+def test_frame_has_the_columns_of_its_table(kinds: tuple[type[Component], ...]) -> None:
+    """A frame shows entity id, component columns and base columns, the same ones planned and unplanned (M5)."""
+    archetype = Archetype.of(*kinds)
+    frame = Frame(Snapshot.empty(archetype), base_columns("w", "r", 3))
+    assert frame.column_names == [*archetype.schema.names, "world_id", "run_id", "tick", "is_active"]
+    planned = frame.where(lit(True))
+    assert planned.column_names == frame.column_names
+    assert [one.dtype for one in planned.schema()] == [one.dtype for one in frame.schema()]
