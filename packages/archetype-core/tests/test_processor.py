@@ -10,8 +10,22 @@ import daft
 import numpy as np
 import pytest
 from daft import DataFrame, DataType, col, lit
-from scene import Calls, FaultyStore, Frozen, Health, Marked, Move, Name, Position, SkippedCalls, Velocity, drive
-from scene import history, world, xs
+from scene import (
+    Calls,
+    FaultyStore,
+    Frozen,
+    Health,
+    Marked,
+    Move,
+    Name,
+    Position,
+    SkippedCalls,
+    Velocity,
+    drive,
+    history,
+    world,
+    xs,
+)
 
 from archetype_core.config import RunConfig
 from archetype_core.errors import ArchetypeError, PlanTooDeep, ProcessorError, SchemaMismatch
@@ -59,17 +73,23 @@ def refused(act: Any) -> ProcessorError:
 
 ENTITY = col("entity_id")
 
+
+def with_ids(df: DataFrame, ids: Any) -> DataFrame:
+    """The frame with other ids, written where the frame itself cannot tell."""
+    return df.select(ids.alias("entity_id"), *(col(name) for name in df.column_names if name != "entity_id"))
+
+
 WRONG = {
-    "lost": (lambda df, **_: df.where(ENTITY != lit(2)), "lost 1"),
+    "lost": (lambda df, **_: df.where(lit(2) != ENTITY), "lost 1"),
     "lost all": (lambda df, **_: df.where(lit(False)), "lost 3"),
-    "duplicated": (lambda df, **_: df.concat(df.where(ENTITY == lit(2))), "repeated 1"),
-    "duplicated and lost": (lambda df, **_: df.where(ENTITY < lit(3)).concat(df.where(ENTITY == lit(2))), "lost 1"),
+    "duplicated": (lambda df, **_: df.concat(df.where(lit(2) == ENTITY)), "repeated 1"),
+    "duplicated and lost": (lambda df, **_: df.where(lit(3) > ENTITY).concat(df.where(lit(2) == ENTITY)), "lost 1"),
     "invented": (
-        lambda df, **_: df.concat(df.where(ENTITY == lit(2)).with_column("entity_id", lit(9))),
+        lambda df, **_: df.concat(with_ids(df.where(lit(2) == ENTITY), lit(9).cast(DataType.int64()))),
         "invented 1",
     ),
     "renamed": (
-        lambda df, **_: through_the_runner(df).with_column("entity_id", (ENTITY + lit(10)).cast(DataType.int64())),
+        lambda df, **_: with_ids(df, (ENTITY + lit(10)).cast(DataType.int64())),
         "invented 3",
     ),
     "rewritten ids": (lambda df, **_: df.with_column("entity_id", ENTITY + lit(1)), "entity_id"),
@@ -109,7 +129,6 @@ def test_wrong_frames_are_errors(act: Any, told: str) -> None:
     assert told in str(refused(act))
 
 
-@pytest.mark.xfail(reason="BUG: ids that change places among the rows of a table are not noticed")
 def test_ids_that_change_places_are_errors() -> None:
     """A processor that gives rows the ids of other rows is refused, not obeyed (T8)."""
     refused(lambda df, **_: through_the_runner(df).with_column("entity_id", lit(4) - ENTITY))
@@ -170,9 +189,7 @@ def test_base_columns_are_readable() -> None:
     """A processor sees world, run and tick of the rows it is given: those of the tick before (M5)."""
     there = returned(lambda df, tick, **_: df.with_column("position__x", col("tick").cast(DataType.float64())))
     assert xs(there) == {1: 0.0, 2: 0.0, 3: 0.0}
-    there = returned(
-        lambda df, **_: df.where(col("is_active") & (col("tick") == lit(0)) & col("world_id").not_null())
-    )
+    there = returned(lambda df, **_: df.where(col("is_active") & (col("tick") == lit(0)) & col("world_id").not_null()))
     assert len(there) == 3
 
 
@@ -260,7 +277,7 @@ def test_missing_input_is_the_processors_error() -> None:
 
 
 def test_any_kind_of_process_works() -> None:
-    """process may be plain, a coroutine that awaits or not, decorated, delegating, or of no Processor at all (T9)."""
+    """Process may be plain, a coroutine that awaits or not, decorated, delegating, or of no Processor at all (T9)."""
 
     def plus_one(df: DataFrame) -> DataFrame:
         return df.with_column("position__x", Position.x + lit(1.0))
@@ -337,7 +354,9 @@ def test_failure_of_a_duck_is_a_processor_error() -> None:
     drive(scenario)
 
 
-@pytest.mark.parametrize("raised", [ValueError("v"), KeyError("k"), StopIteration(), AssertionError(), RecursionError()])
+@pytest.mark.parametrize(
+    "raised", [ValueError("v"), KeyError("k"), StopIteration(), AssertionError(), RecursionError()]
+)
 def test_whatever_is_raised_is_told_as_one_type(raised: Exception) -> None:
     """The caller gets a ProcessorError with the exception as its cause (T7)."""
 
@@ -438,7 +457,6 @@ def test_names_tell_processors_of_one_class_apart() -> None:
     assert system.remove(Move) == 0
 
 
-@pytest.mark.xfail(reason="BUG: a fractional priority is cut to an integer")
 def test_fractional_priorities_are_kept_or_refused() -> None:
     """0.5 sorts between 0 and 1, or is an error; it is not 0."""
 

@@ -20,8 +20,14 @@ from scene import Frozen, Health, Move, Name, Position, Velocity
 
 from archetype_core.component import Component
 from archetype_core.config import RunConfig
-from archetype_core.errors import EntityNotFound, PendingMutations, ProcessorError, RunConflict, SignatureError
-from archetype_core.errors import TickNotFound
+from archetype_core.errors import (
+    EntityNotFound,
+    PendingMutations,
+    ProcessorError,
+    RunConflict,
+    SignatureError,
+    TickNotFound,
+)
 from archetype_core.memory import MemoryStore
 from archetype_core.processor import Processor
 from archetype_core.world import World
@@ -301,9 +307,7 @@ class WorldMachine(RuleBasedStateMachine):
     def reopen(self, on: Subject) -> Subject:
         """What is committed comes back; a fork that never stepped is only in memory."""
         if on.model.records and on.model.records[-1].world_id == on.model.world_id:
-            opened = World.open(
-                self.store, on.world.world_id, processors=self.processors(), resources=[self.switch]
-            )
+            opened = World.open(self.store, on.world.world_id, processors=self.processors(), resources=[self.switch])
             on.world = self.runner.run(opened)
             on.model.reopened()
             self.check(on)
