@@ -38,7 +38,7 @@ class Processor:
     """A promise that each row of the result depends on that row alone, by way of the declared components only. The engine
     may then hand over the rows of many archetypes as one frame that has just those columns."""
 
-    def process(self, df: DataFrame, **kwargs: Any) -> Any:
+    def process(self, df: DataFrame, *args: Any, **kwargs: Any) -> Any:
         """The frame of this tick, from the frame of the one before."""
         raise NotImplementedError
 
