@@ -169,6 +169,8 @@ class Staging:
         kinds = tuple(map(type, components))
         found = self._archetypes.get(kinds)
         if found is None:
+            if odd := [one for one in components if not isinstance(one, Component)]:
+                raise SignatureError(f"an entity is made of component instances, not {odd[0]!r}")
             archetype = _storable(Archetype.of(*components))
             order = {kind: index for index, kind in enumerate(one.component_type() for one in kinds)}
             found = self._archetypes[kinds] = archetype, tuple(order[kind] for kind in archetype.components)
