@@ -86,7 +86,12 @@ def test_bits_matter() -> None:
     nan, other = (struct.unpack("<d", struct.pack("<Q", 0x7FF8000000000000 + n))[0] for n in (0, 1))
     floats = [0.0, -0.0, nan, other, None, math.inf]
     assert len({digest_table(table(pa.array([value], pa.float64()))) for value in floats}) == len(floats)
-    for kind, zero in ((pa.large_string(), ""), (pa.large_binary(), b""), (pa.large_list(pa.int64()), []), (pa.bool_(), False)):
+    for kind, zero in (
+        (pa.large_string(), ""),
+        (pa.large_binary(), b""),
+        (pa.large_list(pa.int64()), []),
+        (pa.bool_(), False),
+    ):
         assert digest_table(table(pa.array([zero], kind))) != digest_table(table(pa.array([None], kind)))
 
 
@@ -102,7 +107,13 @@ def test_activity_and_table_matter() -> None:
     """A tombstone is not a live row, and the same rows in another table are something else; empty tables do not count."""
     rows = table(pa.array([1]))
     dead = rows.set_column(1, "is_active", pa.array([False]))
-    digests = {digest([("t", rows)]), digest([("u", rows)]), digest([("t", dead)]), digest([]), digest([("t", rows)] * 2)}
+    digests = {
+        digest([("t", rows)]),
+        digest([("u", rows)]),
+        digest([("t", dead)]),
+        digest([]),
+        digest([("t", rows)] * 2),
+    }
     assert len(digests) == 5
     assert digest([("t", rows), ("empty", rows.slice(0, 0))]) == digest([("t", rows)])
     assert digest([("u", rows), ("t", dead)]) == digest([("t", dead), ("u", rows)])

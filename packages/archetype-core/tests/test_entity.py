@@ -70,7 +70,11 @@ def test_copies_go_their_own_way() -> None:
 
 
 @settings(max_examples=50)
-@given(st.lists(st.tuples(st.sampled_from(["few", "many", "move", "leave", "copy"]), st.integers(0, 3), st.integers(0, 2**16))))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["few", "many", "move", "leave", "copy"]), st.integers(0, 3), st.integers(0, 2**16))
+    )
+)
 def test_index_is_a_dictionary(steps: list[tuple[str, int, int]]) -> None:
     """After any changes the index answers like a plain dictionary."""
     index, known = EntityIndex(), dict[int, Archetype | None]()

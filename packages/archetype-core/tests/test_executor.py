@@ -300,7 +300,9 @@ def test_more_archetypes_than_threads() -> None:
     async def scenario() -> None:
         executor = LocalExecutor(threads=2)
         there = World(MemoryStore(), executor=executor, processors=[Move()])
-        there.spawn_many([(Position(), Velocity(), *more) for more in ((), (Frozen(),), (Marked(),), (Frozen(), Marked()))])
+        there.spawn_many(
+            [(Position(), Velocity(), *more) for more in ((), (Frozen(),), (Marked(),), (Frozen(), Marked()))]
+        )
         await there.run(2)
         executor.close()
         executor.close()

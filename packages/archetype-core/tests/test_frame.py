@@ -40,7 +40,9 @@ MIXED = Archetype.of(Mixed)
 INT_EXTREMES = [0, 1, -1, 2, 2**63 - 1, -(2**63), 2**53 + 1, 10]
 floats = st.sampled_from([0.0, -0.0, 1.0, -1.5, 1e308, 5e-324, math.nan, math.inf, -math.inf]) | st.floats()
 ints = st.sampled_from(INT_EXTREMES) | st.integers(-(2**63), 2**63 - 1)
-texts = st.sampled_from(["", "a", "Abc", "ünï", "\x00", " x "]) | st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+texts = st.sampled_from(["", "a", "Abc", "ünï", "\x00", " x "]) | st.text(
+    st.characters(exclude_categories=["Cs"]), max_size=4
+)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "a": floats,
     "b": st.none() | floats,
@@ -73,22 +75,28 @@ def unary(kind: st.SearchStrategy[Expression], *operations: Callable[[Any], Expr
 
 numbers = st.recursive(
     leaf("ab", floats) | leaf("ij", st.integers(-100, 100)),
-    lambda part: binary(
-        part,
-        lambda x, y: x + y,
-        lambda x, y: x - y,
-        lambda x, y: x * y,
-        lambda x, y: x / y,
-        lambda x, y: x.fill_null(y),
-        lambda x, y: when(x > y, x).otherwise(y),
-    )
-    | unary(part, lambda x: x.abs(), lambda x: x.floor(), lambda x: x.sqrt(), lambda x: x.negate(), lambda x: x.sin()),
+    lambda part: (
+        binary(
+            part,
+            lambda x, y: x + y,
+            lambda x, y: x - y,
+            lambda x, y: x * y,
+            lambda x, y: x / y,
+            lambda x, y: x.fill_null(y),
+            lambda x, y: when(x > y, x).otherwise(y),
+        )
+        | unary(
+            part, lambda x: x.abs(), lambda x: x.floor(), lambda x: x.sqrt(), lambda x: x.negate(), lambda x: x.sin()
+        )
+    ),
     max_leaves=6,
 )
 strings = st.recursive(
     leaf("st", texts),
-    lambda part: binary(part, lambda x, y: x + y, lambda x, y: when(x < y, x).otherwise(y), lambda x, y: x.fill_null(y))
-    | unary(part, lambda x: x.upper(), lambda x: x.lower(), lambda x: x.strip(), lambda x: x.reverse()),
+    lambda part: (
+        binary(part, lambda x, y: x + y, lambda x, y: when(x < y, x).otherwise(y), lambda x, y: x.fill_null(y))
+        | unary(part, lambda x: x.upper(), lambda x: x.lower(), lambda x: x.strip(), lambda x: x.reverse())
+    ),
     max_leaves=5,
 )
 truths = st.recursive(
@@ -96,9 +104,11 @@ truths = st.recursive(
     | binary(numbers, lambda x, y: x < y, lambda x, y: x == y, lambda x, y: x >= y, lambda x, y: x != y)
     | binary(strings, lambda x, y: x < y, lambda x, y: x == y, lambda x, y: x.startswith(y), lambda x, y: x.contains(y))
     | unary(numbers, lambda x: x.is_null(), lambda x: x.not_null()),
-    lambda part: binary(part, lambda x, y: x & y, lambda x, y: x | y, lambda x, y: x ^ y)
-    | unary(part, lambda x: ~x)
-    | st.builds(lambda p, x, y: when(p, x).otherwise(y), part, part, part),
+    lambda part: (
+        binary(part, lambda x, y: x & y, lambda x, y: x | y, lambda x, y: x ^ y)
+        | unary(part, lambda x: ~x)
+        | st.builds(lambda p, x, y: when(p, x).otherwise(y), part, part, part)
+    ),
     max_leaves=5,
 )
 expressions = (
@@ -114,7 +124,9 @@ KEPT = {"ab": numbers, "ij": numbers, "pq": truths, "st": strings}
 stages = st.fixed_dictionaries(
     {}, optional={f"mixed__{name}": kind for names, kind in KEPT.items() for name in names}
 ).filter(bool)
-mixed_stages = st.dictionaries(st.sampled_from([f"mixed__{name}" for name in VALUES]), expressions, min_size=1, max_size=3)
+mixed_stages = st.dictionaries(
+    st.sampled_from([f"mixed__{name}" for name in VALUES]), expressions, min_size=1, max_size=3
+)
 
 
 def snapshot(values: list[dict[str, Any]]) -> Snapshot:
@@ -171,7 +183,9 @@ def assert_same(left: Mapping[str, pa.Array] | None, right: Mapping[str, pa.Arra
 def test_both_paths_give_the_same_frame(values: list[dict[str, Any]], steps: list[Mapping[str, Expression]]) -> None:
     """Any expressions over any values give the same columns, types and failures, planned or not (T12, T13)."""
     prior = snapshot(values)
-    is_direct = all((reading := read(one)) is not None and reading.is_rowwise for step in steps for one in step.values())
+    is_direct = all(
+        (reading := read(one)) is not None and reading.is_rowwise for step in steps for one in step.values()
+    )
     event(f"direct: {is_direct}")
     assert_same(directly(prior, steps), by_runner(prior, steps))
 

@@ -346,7 +346,9 @@ def test_ambiguous_names_are_refused() -> None:
     drive(scenario)
 
 
-@pytest.mark.xfail(reason="BUG: a query of no components with inactive rows shows the engine's message rows as tombstones")
+@pytest.mark.xfail(
+    reason="BUG: a query of no components with inactive rows shows the engine's message rows as tombstones"
+)
 def test_messages_are_no_entities() -> None:
     """Message rows are read by asking for messages, never as tombstones of their recipients (G7, Q2)."""
 

@@ -257,7 +257,9 @@ FORMS = {
     "batch": lambda columns: pa.RecordBatch.from_pydict(columns),
     "mapping": lambda columns: columns,
     "frame": lambda columns: daft.from_pydict(columns),
-    "stream": lambda columns: pa.RecordBatchReader.from_batches(pa.table(columns).schema, pa.table(columns).to_batches()),
+    "stream": lambda columns: pa.RecordBatchReader.from_batches(
+        pa.table(columns).schema, pa.table(columns).to_batches()
+    ),
 }
 
 
@@ -267,7 +269,9 @@ def test_spawn_table_takes_any_form(form: Any) -> None:
 
     async def scenario() -> None:
         there = world()
-        ids = there.spawn_table(form({"position__x": [1.0, 2.0], "y": [3.0, 4.0], "dx": [5.0, 6.0]}), Position, Velocity)
+        ids = there.spawn_table(
+            form({"position__x": [1.0, 2.0], "y": [3.0, 4.0], "dx": [5.0, 6.0]}), Position, Velocity
+        )
         await there.step()
         assert ids == range(1, 3)
         assert there.get(2) == {Position: Position(x=2.0, y=4.0), Velocity: Velocity(dx=6.0)}

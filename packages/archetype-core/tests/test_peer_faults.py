@@ -248,7 +248,15 @@ def test_failed_ticks_leave_no_rows() -> None:
         assert there.timeline().last == 0
         await there.step()
         rows = history(there, include_inactive=True)
-        assert [(row["tick"], row["entity_id"]) for row in rows] == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3), (1, 4)]
+        assert [(row["tick"], row["entity_id"]) for row in rows] == [
+            (0, 1),
+            (0, 2),
+            (0, 3),
+            (1, 1),
+            (1, 2),
+            (1, 3),
+            (1, 4),
+        ]
 
     drive(scenario)
 

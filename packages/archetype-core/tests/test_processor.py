@@ -170,9 +170,7 @@ def test_base_columns_are_readable() -> None:
     """A processor sees world, run and tick of the rows it is given: those of the tick before (M5)."""
     there = returned(lambda df, tick, **_: df.with_column("position__x", col("tick").cast(DataType.float64())))
     assert xs(there) == {1: 0.0, 2: 0.0, 3: 0.0}
-    there = returned(
-        lambda df, **_: df.where(col("is_active") & (col("tick") == lit(0)) & col("world_id").not_null())
-    )
+    there = returned(lambda df, **_: df.where(col("is_active") & (col("tick") == lit(0)) & col("world_id").not_null()))
     assert len(there) == 3
 
 
@@ -337,7 +335,9 @@ def test_failure_of_a_duck_is_a_processor_error() -> None:
     drive(scenario)
 
 
-@pytest.mark.parametrize("raised", [ValueError("v"), KeyError("k"), StopIteration(), AssertionError(), RecursionError()])
+@pytest.mark.parametrize(
+    "raised", [ValueError("v"), KeyError("k"), StopIteration(), AssertionError(), RecursionError()]
+)
 def test_whatever_is_raised_is_told_as_one_type(raised: Exception) -> None:
     """The caller gets a ProcessorError with the exception as its cause (T7)."""
 

@@ -76,7 +76,9 @@ def test_spans_of_a_tick(heard: Heard) -> None:
             "archetype.run": there.run_id,
             "archetype.tick": 1,
         }
-        inner = [span for span in heard.exporter.get_finished_spans() if span.context.trace_id == second.context.trace_id]
+        inner = [
+            span for span in heard.exporter.get_finished_spans() if span.context.trace_id == second.context.trace_id
+        ]
         below = {span.name for span in inner if span.parent and span.parent.span_id == second.context.span_id}
         assert below == {"archetype.phase.execute", "archetype.phase.materialize", "archetype.commit"}
         (processor,) = heard.spans("archetype.processor")

@@ -301,9 +301,7 @@ class WorldMachine(RuleBasedStateMachine):
     def reopen(self, on: Subject) -> Subject:
         """What is committed comes back; a fork that never stepped is only in memory."""
         if on.model.records and on.model.records[-1].world_id == on.model.world_id:
-            opened = World.open(
-                self.store, on.world.world_id, processors=self.processors(), resources=[self.switch]
-            )
+            opened = World.open(self.store, on.world.world_id, processors=self.processors(), resources=[self.switch])
             on.world = self.runner.run(opened)
             on.model.reopened()
             self.check(on)
