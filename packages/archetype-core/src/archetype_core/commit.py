@@ -1,4 +1,4 @@
-"""What crosses from the engine to a store: a tick, the segment that it belongs to, and the questions a store answers."""
+"""What crosses from the engine to a store: ticks, the segments they belong to, and the questions a store answers."""
 
 from __future__ import annotations
 
@@ -203,5 +203,5 @@ def project(snapshot: Snapshot, scan: Scan, tick: int, active: bool, schema: pa.
         for name in scan.columns
     ]
     if not arrays:
-        return pa.RecordBatch.from_struct_array(pa.array([{}] * snapshot.num_rows, pa.struct([])))
+        return pa.RecordBatch.from_struct_array(pa.StructArray.from_buffers(pa.struct([]), snapshot.num_rows, [None]))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

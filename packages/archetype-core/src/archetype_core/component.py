@@ -230,12 +230,17 @@ class _ComponentMeta(ModelMetaclass):
     """Describes a component class when it is defined, and makes its fields Daft columns: `Position.x`."""
 
     # in `__init__`, not `__new__`: pydantic reads the frame that called its `__new__` to resolve local annotations
-    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(
+        cls,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name, bases, namespace)
-        if not any(isinstance(base, _ComponentMeta) for base in bases):
-            return
+        is_root = not any(isinstance(base, _ComponentMeta) for base in bases)
         generic = cls.__pydantic_generic_metadata__
-        if generic["parameters"] or generic["origin"]:
+        if is_root or generic["parameters"] or generic["origin"]:
             # a template: its concrete subclasses are components
             cls.__archetype_plan__ = None
             return

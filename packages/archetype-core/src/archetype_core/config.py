@@ -8,6 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 
+def is_count(value: object) -> bool:
+    """Whether a value is a whole number, 0 or more; True and False are not."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 @dataclass(frozen=True, slots=True)
 class RunConfig:
     """How to run: ``run_id=None`` goes on with the active run, a new id starts a run at the current tick."""
@@ -17,9 +22,9 @@ class RunConfig:
     inputs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        if not isinstance(self.steps, int) or isinstance(self.steps, bool) or self.steps < 0:
+        if not is_count(self.steps):
             raise ValueError(f"steps is a number of ticks, 0 or more, not {self.steps!r}")
-        if self.run_id is not None and (not isinstance(self.run_id, str) or not self.run_id):
+        if self.run_id == "" or not isinstance(self.run_id, str | None):
             raise ValueError(f"run_id is a non-empty string, not {self.run_id!r}")
 
 

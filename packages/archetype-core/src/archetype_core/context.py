@@ -32,6 +32,7 @@ class TickContext:
     delivered: Snapshot | None
     inputs: Mapping[str, Any]
     loop: asyncio.AbstractEventLoop | None
+    is_traced: bool = False
     running: set[Future[Any]] = field(default_factory=set)
     mailboxes: dict[str, Mailbox] = field(default_factory=dict)
     is_cancelled: bool = False
@@ -44,17 +45,16 @@ class TickContext:
         return found
 
     def arguments(self, slot: Slot, table: str) -> dict[str, Any]:
-        """The keyword arguments for one call of a processor."""
-        offered: dict[str, Any] = {
-            "tick": self.tick,
-            "resources": self.resources,
-            "world": self.world,
-            "messages": self.mailbox(table),
-            **self.inputs,
-        }
-        if slot.accepts is None or "rng" in slot.accepts:
+        """The keyword arguments for one call of a processor: of all there are, those that it names (T9)."""
+        accepts = slot.accepts
+        if accepts is not None and not accepts:
+            return {}
+        offered: dict[str, Any] = {**self.inputs, "tick": self.tick, "resources": self.resources, "world": self.world}
+        if slot.takes("messages"):
+            offered["messages"] = self.mailbox(table)
+        if slot.takes("rng"):
             offered["rng"] = self.rng(slot.name, table)
-        return slot.arguments(offered)
+        return offered if accepts is None else {name: offered[name] for name in accepts & offered.keys()}
 
     def rng(self, processor: str, table: str) -> np.random.Generator:
         """A generator that depends on nothing but world seed, tick, processor and table, so replays repeat it (T10)."""

@@ -30,10 +30,10 @@ Tables = Mapping[Archetype, Snapshot]
 
 
 def diff(before: Tables, after: Tables) -> DataFrame:
-    """What differs, a row each: ``op`` is ``added``, ``removed`` or ``changed``, values are JSON, null where there is none.
+    """What differs, a row each: ``op`` is ``added``, ``removed`` or ``changed``; values are JSON, or null for none.
 
     An entity that came, went or changed its set of components has one row with a null ``column`` and the names of its
-    components; every column that differs has another. Values are compared bit by bit: NaN equals itself, 0.0 is not −0.0.
+    components; every column that differs has another. Values are compared bit by bit: NaN equals itself, 0.0 differs from -0.0.
     """
     was, now = _components(before), _components(after)
     parts = [_component_rows(was, now)]
@@ -41,8 +41,7 @@ def diff(before: Tables, after: Tables) -> DataFrame:
     there_before, there_after = pa.array(list(was), pa.int64()), pa.array(list(now), pa.int64())
     for kind in kinds:
         old, new = _gathered(before, kind), _gathered(after, kind)
-        for field in kind.fields:
-            parts.append(_column_rows(field.name, old, new, there_before, there_after))
+        parts += [_column_rows(field.name, old, new, there_before, there_after) for field in kind.fields]
     table = pa.concat_tables(parts).sort_by([(ENTITY_ID, "ascending"), ("column", "ascending")])
     return daft.from_arrow(table)
 

@@ -49,7 +49,7 @@ class EntityIndex:
         place = int(ids.searchsorted(entity_id))
         if ids[place] != entity_id:
             return None
-        return self._archetypes[self._tables[place]]
+        return self._archetypes[int(self._tables[place])]
 
     def enter(self, entity_ids: pa.Array, archetype: Archetype) -> None:
         """Record that entities, none of them alive before, now have an archetype."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import daft
 from daft import DataFrame, col, lit
-from daft.dataframe.dataframe import Preview
+from daft.dataframe.preview import Preview
 from daft.expressions import Expression
 from daft.logical.builder import LogicalPlanBuilder
 
@@ -31,6 +31,8 @@ class Frame(DataFrame):
     _result_cache: Any = None
     _source_builder: Any = None
     _metadata: Any = None
+    _preview: Any = Preview(partition=None, total_rows=None)
+    _plan: LogicalPlanBuilder | None = None
     _num_preview_rows = 8
 
     def __init__(self, snapshot: Snapshot, constants: Mapping[str, Expression], stages: tuple[Stage, ...] = ()) -> None:
@@ -38,8 +40,6 @@ class Frame(DataFrame):
         self.snapshot = snapshot
         self.constants = constants
         self.stages = stages
-        self._plan: LogicalPlanBuilder | None = None
-        self._preview = Preview(partition=None, total_rows=None)
 
     @property
     def _DataFrame__builder(self) -> LogicalPlanBuilder:  # noqa: N802  # reason: the parent's mangled name

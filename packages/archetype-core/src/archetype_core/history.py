@@ -20,7 +20,7 @@ from daft.io.source import DataSource, DataSourceTask
 from daft.recordbatch import RecordBatch
 
 from archetype_core.archetype import Archetype
-from archetype_core.commit import BASE_FIELDS, Head, IS_ACTIVE, Scan, Span, Timeline
+from archetype_core.commit import BASE_FIELDS, IS_ACTIVE, Head, Scan, Span, Timeline
 from archetype_core.component import Component, ComponentType
 from archetype_core.errors import TickNotFound
 from archetype_core.message import Message
@@ -87,7 +87,10 @@ def load(store: Store, timeline: Timeline, head: Head) -> tuple[dict[Archetype, 
     for name in sorted(head.live):
         archetype = Archetype.from_schema(timeline.tables[name])
         rows = rows_at(store, archetype, span)
-        live[archetype] = Snapshot.from_arrow(archetype, rows.filter(rows.column(IS_ACTIVE)).drop_columns([IS_ACTIVE]))
+        active = rows.column(IS_ACTIVE)
+        # Without tombstones the rows are taken as they are, memory included.
+        live_rows = rows if pc.all(active, min_count=0).as_py() else rows.filter(active)
+        live[archetype] = Snapshot.from_arrow(archetype, live_rows.drop_columns([IS_ACTIVE]))
     mail = Archetype.of(Message)
     if mail.name not in timeline.tables:
         return live, None
@@ -170,11 +173,12 @@ class HistoryTask(DataSourceTask):
         for batch in question.store.scan(scan):
             if not question.include_inactive:
                 active = batch.column(scan.columns.index(IS_ACTIVE))
-                if active.false_count:
-                    batch = batch.filter(active)
-            if batch.num_rows:
-                waiting.append(batch)
-                rows += batch.num_rows
+                kept = batch.filter(active) if active.false_count else batch
+            else:
+                kept = batch
+            if kept.num_rows:
+                waiting.append(kept)
+                rows += kept.num_rows
             if rows >= _BATCH_ROWS:
                 yield pa.Table.from_batches(waiting, schema).combine_chunks()
                 waiting, rows = [], 0
@@ -213,7 +217,11 @@ def live(
     """Live tables as a frame of the same columns that ``query`` gives."""
     kinds = tuple(component.component_type() for component in components)
     schema = _schema(kinds)
-    found = [rows.to_arrow().select([ENTITY_ID, *schema.names[len(BASE_FIELDS) :]]) for one, rows in tables.items() if one.has(kinds)]
+    found = [
+        rows.to_arrow().select([ENTITY_ID, *schema.names[len(BASE_FIELDS) :]])
+        for one, rows in tables.items()
+        if one.has(kinds)
+    ]
     own = pa.schema([schema.field(ENTITY_ID), *(field for kind in kinds for field in kind.fields)])
     table = pa.concat_tables([one.cast(own) for one in found]) if found else own.empty_table()
     constants = {"world_id": lit(world_id), "run_id": lit(run_id), "tick": lit(tick).cast(daft.DataType.int64())}

@@ -114,7 +114,7 @@ class Hooks:
 
     def add(self, event: type[Event], handler: Handler, mode: Mode = "blocking", fail_fast: bool = False) -> HookHandle:
         """Register a handler, sync or async, for an event type (or a base of several)."""
-        if not (isinstance(event, type) and issubclass(event, Event)):
+        if not issubclass(event, Event):
             raise TypeError(f"{event!r} is no event type")
         if not callable(handler):
             raise TypeError(f"{handler!r} cannot be called")

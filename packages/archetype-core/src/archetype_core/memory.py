@@ -15,7 +15,14 @@ from typing import ClassVar
 import pyarrow as pa
 
 from archetype_core.commit import Head, Point, Rows, Scan, Segment, Span, TickCommit, Timeline, WorldRecord, project
-from archetype_core.errors import CommitError, StoreClosed, TickConflict, TickNotFound, UnsupportedCapability, WorldNotFound
+from archetype_core.errors import (
+    CommitError,
+    StoreClosed,
+    TickConflict,
+    TickNotFound,
+    UnsupportedCapability,
+    WorldNotFound,
+)
 from archetype_core.ports import Capability
 
 
@@ -77,9 +84,10 @@ class _Space:
 
 
 class MemoryStore:
-    """Keeps every tick in memory, shared by reference with the engine; gone with the process."""
+    """Keeps every tick in memory, shared by reference with the engine; gone with the process.
 
-    capabilities: frozenset[Capability] = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
+    Only a named one can be opened twice, so only a named one claims to persist and to be shared.
+    """
 
     def __init__(self, name: str = "") -> None:
         self.name = name
@@ -88,6 +96,11 @@ class MemoryStore:
 
     def __repr__(self) -> str:
         return f"MemoryStore({self.name!r})"
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        lasting = {Capability.PERSISTENCE, Capability.SHARED} if self.name else set()
+        return frozenset({Capability.TIME_TRAVEL, *lasting})
 
     @staticmethod
     def forget(name: str) -> None:
@@ -99,7 +112,10 @@ class MemoryStore:
         if not ticks:
             return
         # Everything that can fail runs before the first change, so a half-made commit cannot exist.
-        staged = [(commit, tuple(commit.written.items())) for commit in ticks]
+        staged = [
+            (commit, [(name, rows, rows.live.archetype.schema) for name, rows in commit.written.items()])
+            for commit in ticks
+        ]
         with space.lock:
             self._check(space, ticks)
             for commit, written in staged:
@@ -107,10 +123,10 @@ class MemoryStore:
                 branch = space.branches.get(key)
                 if branch is None:
                     branch = space.branches[key] = _Branch(commit.segment)
-                for name, rows in written:
+                for name, rows, schema in written:
                     places = branch.tables.get(name)
                     if places is None:
-                        places = branch.tables[name] = _Places(rows.live.archetype.schema)
+                        places = branch.tables[name] = _Places(schema)
                     places.ticks.append(commit.tick)
                     places.rows.append(rows)
                 branch.ids.append(commit.next_entity_id)
@@ -119,18 +135,16 @@ class MemoryStore:
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
         space = self._open()
-        branch = space.branches.get((scan.segment.world_id, scan.segment.run_id))
-        if branch is None or scan.first < branch.segment.first_tick or scan.last > branch.last:
-            raise TickNotFound(
-                scan.segment.name,
-                scan.last,
-                branch.segment.first_tick if branch else None,
-                branch.last if branch else None,
-            )
-        table = self._schema(space, branch, scan.table)
+        with space.lock:
+            branch = space.branches.get((scan.segment.world_id, scan.segment.run_id))
+            if branch is None:
+                raise TickNotFound(scan.segment.name, scan.first, None, None)
+            for tick in (scan.first, scan.last):
+                if not branch.segment.first_tick <= tick <= branch.last:
+                    raise TickNotFound(scan.segment.name, tick, branch.segment.first_tick, branch.last)
+            table = self._schema(space, branch, scan.table)
         if table is None:
-            known = pa.schema([])
-            return pa.RecordBatchReader.from_batches(known, [])
+            return pa.RecordBatchReader.from_batches(pa.schema([]), [])
         schema = scan.schema(table)
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -187,6 +201,7 @@ class MemoryStore:
             )
 
     def files(self, scan: Scan) -> tuple[str, ...]:
+        del scan  # there are none to name
         self._open()
         raise UnsupportedCapability(repr(self), Capability.FILES)
 
@@ -200,13 +215,15 @@ class MemoryStore:
 
     @staticmethod
     def _schema(space: _Space, branch: _Branch, table: str) -> pa.Schema | None:
+        last = branch.last
         while True:
-            if (places := branch.tables.get(table)) is not None:
+            places = branch.tables.get(table)
+            if places is not None and places.ticks[0] <= last:
                 return places.schema
             parent = branch.segment.parent
             if parent is None:
                 return None
-            branch = space.branch(parent.world_id, parent.run_id)
+            last, branch = parent.tick, space.branch(parent.world_id, parent.run_id)
 
     @staticmethod
     def _check(space: _Space, ticks: Sequence[TickCommit]) -> None:
@@ -215,7 +232,7 @@ class MemoryStore:
         segment = first.segment
         head = space.worlds.get(segment.world_id)
         tip = Point(head.segment.world_id, head.segment.run_id, head.last) if head else segment.parent
-        expected = tip.tick + 1 if tip else first.tick
+        expected = tip.tick + 1 if tip else segment.first_tick
         if first.tick != expected:
             raise TickConflict(segment.world_id, expected, first.tick)
         if head is not None and head.segment != segment:
@@ -224,18 +241,25 @@ class MemoryStore:
         elif head is None and segment.parent is not None:
             parent = space.branches.get((segment.parent.world_id, segment.parent.run_id))
             if parent is None or not parent.segment.first_tick <= segment.parent.tick <= parent.last:
-                raise CommitError(f"segment {segment.run_id} grows from {segment.parent}, which this store does not hold")
+                raise CommitError(
+                    f"segment {segment.run_id} grows from {segment.parent}, which this store does not hold"
+                )
 
 
 def check_successors(ticks: Sequence[TickCommit]) -> None:
-    """Refuse a commit whose ticks are not consecutive ticks of one segment, starting no earlier than it does."""
+    """Refuse a commit whose ticks are not consecutive ticks of one segment that begins right after its parent."""
     previous = None
     for commit in ticks:
         if previous is not None and (commit.segment != previous.segment or commit.tick != previous.tick + 1):
             raise CommitError("a commit holds consecutive ticks of one segment")
         previous = commit
-    if ticks[0].tick < ticks[0].segment.first_tick:
-        raise CommitError(f"tick {ticks[0].tick} lies before its segment, which begins at {ticks[0].segment.first_tick}")
+    segment = ticks[0].segment
+    if ticks[0].tick < segment.first_tick:
+        raise CommitError(f"tick {ticks[0].tick} lies before its segment, which begins at {segment.first_tick}")
+    if segment.parent is not None and segment.first_tick != segment.parent.tick + 1:
+        raise CommitError(
+            f"segment {segment.run_id} begins at tick {segment.first_tick}, its parent ends at {segment.parent.tick}"
+        )
 
 
 def open_memory(uri: str) -> MemoryStore:

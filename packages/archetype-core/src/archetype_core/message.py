@@ -87,7 +87,9 @@ class Mailbox:
         if self._letters is None:
             names = (ENTITY_ID, "message__sender", "message__kind", "message__body")
             columns = [self.to_arrow().column(name).to_pylist() for name in names]
-            self._letters = tuple(Letter(to, by, kind, json.loads(body)) for to, by, kind, body in zip(*columns, strict=True))
+            self._letters = tuple(
+                Letter(to, by, kind, json.loads(body)) for to, by, kind, body in zip(*columns, strict=True)
+            )
         return iter(self._letters)
 
     def __len__(self) -> int:

@@ -130,7 +130,7 @@ class Log:
         self.count += 1
 
     def then(self, later: Log) -> Log:
-        """This log followed by a later one."""
+        """The log that is this one followed by a later one."""
         return Log(
             [*self.operations, *later.operations],
             {**self.places, **later.places},

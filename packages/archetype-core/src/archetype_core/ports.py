@@ -28,7 +28,7 @@ class Capability(enum.StrEnum):
     TIME_TRAVEL = "time_travel"
     """Any tick ever committed can be scanned, not only the newest."""
     PERSISTENCE = "persistence"
-    """What was acknowledged is there when the place is opened again, in this process or another."""
+    """What was acknowledged is there when the place is opened again: in another process, if the place outlives this one."""
     SHARED = "shared"
     """Several open handles of one place see each other's commits at once, and only one of them wins a tick."""
     FILES = "files"
@@ -48,9 +48,10 @@ class Store(Protocol):
         ...
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
-        """Store consecutive ticks of one world, all or nothing; an empty sequence is a no-op.
+        """Store consecutive ticks of one segment, all or nothing; an empty sequence is a no-op.
 
-        ``TickConflict`` if the first is not the successor of the world's head, or opens a segment elsewhere than at it.
+        ``TickConflict`` if the first is not the successor of the world's head, or opens a segment elsewhere than at it;
+        ``CommitError`` if the ticks do not form one run of one segment, or grow from a tick that is not there.
         """
         ...
 

@@ -6,9 +6,10 @@ import dis
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from archetype_core.archetype import Archetype
+from archetype_core.archetype import BASE_COLUMNS, Archetype
 from archetype_core.component import Component, ComponentType
 
 if TYPE_CHECKING:
@@ -55,17 +56,23 @@ class Slot:
     needs: frozenset[ComponentType]
     accepts: frozenset[str] | None
     """Keyword arguments that ``process`` names; ``None`` for all."""
+    is_coroutine: bool
     suspends: bool
     """Whether ``process`` may await, and so belongs on the event loop."""
+    columns: frozenset[str]
+    """The columns of the components it needs, and the ones every table has."""
 
     @property
     def skips_errors(self) -> bool:
         return getattr(self.processor, "on_error", "raise") == "skip"
 
-    def arguments(self, offered: dict[str, Any]) -> dict[str, Any]:
-        """Those of the offered arguments that this processor names (T9)."""
-        accepts = self.accepts
-        return offered if accepts is None else {name: offered[name] for name in accepts if name in offered}
+    @property
+    def is_rowwise(self) -> bool:
+        return bool(getattr(self.processor, "rowwise", False) and self.needs)
+
+    def takes(self, name: str) -> bool:
+        """Whether the processor would get an argument of that name (T9)."""
+        return self.accepts is None or name in self.accepts
 
 
 class System:
@@ -93,7 +100,9 @@ class System:
             raise TypeError(f"{type(processor).__name__}.components is a tuple of component classes")
         for component in components:
             if not (isinstance(component, type) and issubclass(component, Component)):
-                raise TypeError(f"{type(processor).__name__}.components holds {component!r}, which is no component class")
+                raise TypeError(
+                    f"{type(processor).__name__}.components holds {component!r}, which is no component class"
+                )
         base = type(processor).__qualname__
         taken = {slot.name for slot in self._slots}
         name, count = base, 1
@@ -106,7 +115,11 @@ class System:
             priority=int(getattr(processor, "priority", 0)),
             needs=frozenset(component.component_type() for component in components),
             accepts=_accepted(method),
+            is_coroutine=inspect.iscoroutinefunction(method),
             suspends=_suspends(method),
+            columns=frozenset(
+                [*BASE_COLUMNS, *(field.name for one in components for field in one.component_type().fields)]
+            ),
         )
         self._replace([*self._slots, slot])
         return slot
@@ -116,7 +129,9 @@ class System:
         kept = [
             slot
             for slot in self._slots
-            if not (isinstance(slot.processor, processor) if isinstance(processor, type) else slot.processor is processor)
+            if not (
+                isinstance(slot.processor, processor) if isinstance(processor, type) else slot.processor is processor
+            )
         ]
         removed = len(self._slots) - len(kept)
         self._replace(kept)
@@ -130,11 +145,9 @@ class System:
             found = self._matching[archetype] = tuple(slot for slot in self._slots if slot.needs <= here)
         return found
 
-    def copy(self) -> System:
-        """A system with the same processors, to go its own way from here."""
-        other = System()
-        other._slots = self._slots
-        return other
+    def adopt(self, other: System) -> None:
+        """Run what another system runs, in its order."""
+        self._replace(other.slots)
 
     def _replace(self, slots: Iterable[Slot]) -> None:
         self._slots = tuple(sorted(slots, key=lambda slot: slot.priority))
@@ -143,11 +156,24 @@ class System:
 
 def _accepted(method: Any) -> frozenset[str] | None:
     parameters = list(inspect.signature(method).parameters.values())
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+    rest = [parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.VAR_KEYWORD]
+    if rest and _reads(method, rest[0]):
         return None
     # The first one is the frame.
     named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return frozenset(parameter.name for parameter in parameters[1:] if parameter.kind in named)
+
+
+def _reads(method: Any, name: str) -> bool:
+    """Whether a method's code can look at a variable of its own; arguments nobody looks at need not be made."""
+    code = _code(method)
+    if code is None or name in code.co_cellvars or {"locals", "vars", "eval", "exec"} & set(code.co_names):
+        return True
+    return any(step.opname.startswith("LOAD") and step.argval == name for step in dis.get_instructions(code))
+
+
+def _code(method: Any) -> CodeType | None:
+    return getattr(getattr(method, "__func__", method), "__code__", None)
 
 
 _AWAITING = frozenset({"GET_AWAITABLE", "GET_AITER", "GET_ANEXT", "BEFORE_ASYNC_WITH", "SEND"})
@@ -157,5 +183,5 @@ def _suspends(method: Any) -> bool:
     """Whether a coroutine method can suspend: one whose code never awaits runs to its end when it is started."""
     if not inspect.iscoroutinefunction(method):
         return False
-    code = getattr(getattr(method, "__func__", method), "__code__", None)
+    code = _code(method)
     return code is None or any(step.opname in _AWAITING for step in dis.get_instructions(code))

@@ -55,7 +55,11 @@ def load_kernel(kernel: str | Kernel) -> Kernel:
         return PythonKernel()
     known = _found(KERNELS)
     if kernel not in known:
-        remedy = f"pip install {_OURS[kernel]}" if kernel in _OURS else f"installed kernels: {', '.join(sorted({'python', *known}))}"
+        remedy = (
+            f"pip install {_OURS[kernel]}"
+            if kernel in _OURS
+            else f"installed kernels: {', '.join(sorted({'python', *known}))}"
+        )
         raise AdapterMissing("kernel", kernel, remedy)
     factory: Callable[[], Any] = known[kernel].load()
     found: Kernel = factory()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from daft import DataFrame, col
 
+from archetype_core.cast import CastRefused, cast
 from archetype_core.errors import PlanTooDeep, SchemaMismatch
 from archetype_core.expression import evaluate, read
 from archetype_core.frame import PLAN_LIMIT, Frame, Stage, depth, is_rowwise
@@ -27,6 +28,18 @@ def collect(result: Any, snapshot: Snapshot) -> dict[str, Column]:
     if missing:
         raise SchemaMismatch(snapshot.archetype.name, [f"column {name} is missing" for name in missing])
     return _aligned(_run(result.select(*wanted)), snapshot)
+
+
+def is_local(stages: Sequence[Stage], columns: frozenset[str]) -> bool:
+    """Whether recorded steps make nothing but row-wise columns out of the given ones, so that any rows may share them."""
+    made: set[str] = set()
+    for stage in stages:
+        for expression in stage.values():
+            reading = read(expression)
+            if reading is None or not reading.is_rowwise or not reading.columns <= columns | made:
+                return False
+        made.update(stage)
+    return ENTITY_ID not in made
 
 
 def settle(snapshot: Snapshot, changed: Mapping[str, Column]) -> Snapshot:
@@ -145,40 +158,11 @@ def _difference(got: pa.ChunkedArray, expected: pa.Array) -> str:
 
 def _typed(column: Column, field: pa.Field, snapshot: Snapshot) -> Column:
     array = column.arrow
-    if array.type != field.type:
-        if not _is_kin(array.type, field.type):
-            raise SchemaMismatch(snapshot.archetype.name, [f"column {field.name} is {array.type}, not {field.type}"])
-        try:
-            column = Column(array.cast(field.type))
-        except pa.ArrowInvalid as failure:
-            raise SchemaMismatch(snapshot.archetype.name, [f"column {field.name}: {failure}"]) from failure
-        if pa.types.is_floating(field.type) and pc.sum(pc.is_inf(column.arrow)) != pc.sum(pc.is_inf(array)):
-            raise SchemaMismatch(snapshot.archetype.name, [f"column {field.name} overflows {field.type}"])
-    if not field.nullable and column.arrow.null_count:
-        problem = f"column {field.name} has {column.arrow.null_count} nulls, and the field is not Optional"
+    try:
+        fitting = cast(array, field.type)
+    except CastRefused as failure:
+        raise SchemaMismatch(snapshot.archetype.name, [f"column {field.name}: {failure}"]) from failure
+    if not field.nullable and fitting.null_count:
+        problem = f"column {field.name} has {fitting.null_count} nulls, and the field is not Optional"
         raise SchemaMismatch(snapshot.archetype.name, [problem])
-    return column
-
-
-def _is_kin(given: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether a value of one type may become the other: same kind, other width. The cast itself refuses what is lost."""
-    if pa.types.is_integer(given):
-        return bool(pa.types.is_integer(wanted) or pa.types.is_floating(wanted) or pa.types.is_decimal(wanted))
-    kinds = (
-        pa.types.is_floating,
-        pa.types.is_decimal,
-        lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
-        lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
-        lambda kind: pa.types.is_timestamp(kind) and getattr(kind, "tz", None) == getattr(wanted, "tz", None),
-        pa.types.is_duration,
-        pa.types.is_date,
-    )
-    if pa.types.is_null(given) or any(kind(given) and kind(wanted) for kind in kinds):
-        return True
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    if any(kind(given) for kind in lists) and any(kind(wanted) for kind in lists):
-        return given.value_type == wanted.value_type or _is_kin(given.value_type, wanted.value_type)
-    return bool(pa.types.is_struct(given) and pa.types.is_struct(wanted)) or bool(
-        pa.types.is_map(given) and pa.types.is_map(wanted)
-    )
-
+    return column if fitting is array else Column(fitting)

@@ -21,7 +21,7 @@ from uuid import UUID
 import pyarrow as pa
 
 
-class Refusal(ValueError):  # noqa: N818  (a verdict, and never seen outside)
+class Refusal(ValueError):
     """A value has no place in its column; the message is the reason."""
 
 
@@ -34,7 +34,7 @@ def clip(value: object) -> str:
     """Return a short, always printable repr for a message."""
     try:
         text = ascii(value)
-    except Exception as exc:  # a value's own __repr__ may do anything, and must not hide the refusal
+    except Exception as exc:  # noqa: BLE001  # reason: a value's own __repr__ may do anything, and must not hide the refusal
         text = f"unprintable: {type(exc).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -95,7 +95,9 @@ class Snapshot:
         table = self._table
         if table is None:
             schema = self.archetype.schema
-            table = self._table = pa.Table.from_arrays([self.columns[name].arrow for name in schema.names], schema=schema)
+            table = self._table = pa.Table.from_arrays(
+                [self.columns[name].arrow for name in schema.names], schema=schema
+            )
         return table
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:

@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from archetype_core import message, telemetry
-from archetype_core.archetype import Archetype
+from archetype_core.archetype import Archetype, type_of
 from archetype_core.component import Component, ComponentType, fields_of
+from archetype_core.config import is_count
 from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
 from archetype_core.mutation import Log
-from archetype_core.snapshot import ENTITY_ID, Column, Snapshot
+from archetype_core.snapshot import ENTITY_ID, Column, Snapshot, contiguous
 from archetype_core.state import State
 
 Bundle = Component | Sequence[Component]
@@ -36,7 +37,7 @@ class Staging:
 
     def reserve(self, count: int = 1) -> range:
         """Entity ids that nobody else will get."""
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        if not is_count(count):
             raise ValueError(f"count is a number of ids, 0 or more, not {count!r}")
         with self._state.lock:
             first = self._state.next_entity_id
@@ -85,10 +86,9 @@ class Staging:
         with self._state.lock:
             ids = self.reserve(table.num_rows)
             if len(ids):
-                numbers = pa.array(range(0), pa.int64()) if not len(ids) else _consecutive(ids)
-                columns = {name: table.column(name) for name in archetype.column_names}
-                full = pa.table({ENTITY_ID: numbers, **columns})
-                self._state.pending.spawn_table(Snapshot.from_arrow(archetype, full), ids.start)
+                columns = {ENTITY_ID: Column(_consecutive(ids))}
+                columns.update((name, Column(contiguous(table.column(name)))) for name in archetype.column_names)
+                self._state.pending.spawn_table(Snapshot(archetype, columns, len(ids)), ids.start)
         return ids
 
     def despawn(self, *entity_ids: int) -> None:
@@ -106,7 +106,10 @@ class Staging:
 
     def update(self, entity_id: int, *components: Component) -> None:
         """Stage values over components that an entity has: the fields that were given, the others stay (T2, T4)."""
-        values = {kind: _given(kind, one, row) for one, (kind, row) in zip(components, _values(components).items(), strict=True)}
+        values = {
+            kind: _given(kind, one, row)
+            for one, (kind, row) in zip(components, _values(components).items(), strict=True)
+        }
         with self._state.lock:
             archetype = self._placed(entity_id)
             missing = [kind.name for kind in values if kind not in archetype]
@@ -123,7 +126,11 @@ class Staging:
         values = _values(components)
         with self._state.lock:
             archetype = self._placed(entity_id)
-            new = {kind: dict(zip(_columns(kind), row, strict=True)) for kind, row in values.items() if kind not in archetype}
+            new = {
+                kind: dict(zip(_columns(kind), row, strict=True))
+                for kind, row in values.items()
+                if kind not in archetype
+            }
             if new:
                 self._state.pending.move(entity_id, _storable(archetype.plus(*new)), new)
 
@@ -172,7 +179,7 @@ class Staging:
             if odd := [one for one in components if not isinstance(one, Component)]:
                 raise SignatureError(f"an entity is made of component instances, not {odd[0]!r}")
             archetype = _storable(Archetype.of(*components))
-            order = {kind: index for index, kind in enumerate(one.component_type() for one in kinds)}
+            order = {type_of(one): index for index, one in enumerate(components)}
             found = self._archetypes[kinds] = archetype, tuple(order[kind] for kind in archetype.components)
         archetype, places = found
         return archetype, tuple(
@@ -232,7 +239,8 @@ def _to_arrow(data: Any) -> pa.Table:
         return pa.Table.from_batches([data])
     if isinstance(data, Mapping):
         try:
-            return pa.table(dict(data))
+            # A numpy array can change after this call; Arrow would go on looking at it.
+            return pa.table({name: _own(values) for name, values in data.items()})
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError) as failure:
             raise SchemaMismatch("(given columns)", [str(failure)]) from failure
     if hasattr(data, "to_arrow"):
@@ -242,13 +250,19 @@ def _to_arrow(data: Any) -> pa.Table:
     raise TypeError(f"spawn_table takes an Arrow table, a DataFrame or a mapping of columns, not {type(data).__name__}")
 
 
+def _own(values: Any) -> Any:
+    return values.copy() if hasattr(values, "__array__") and hasattr(values, "copy") else values
+
+
 def _named(table: pa.Table, archetype: Archetype) -> pa.Table:
-    """The table with bare field names spelled out where they are unambiguous."""
-    full = set(archetype.column_names)
+    """The table with bare field names spelled out where only one component has such a field."""
     bare: dict[str, list[str]] = {}
-    for name in full:
-        bare.setdefault(name.split("__", 1)[1], []).append(name)
-    names = [
-        bare[name][0] if name not in full and len(bare.get(name, ())) == 1 else name for name in table.column_names
-    ]
+    for kind in archetype.components:
+        for name in _columns(kind):
+            bare.setdefault(name[len(kind.prefix) + 2 :], []).append(name)
+    for name in table.column_names:
+        if len(known := bare.get(name, ())) > 1:
+            raise SchemaMismatch(archetype.name, [f"column {name} could be {' or '.join(known)}: spell it out"])
+    full = set(archetype.column_names)
+    names = [name if name in full else bare.get(name, [name])[0] for name in table.column_names]
     return table.rename_columns(names)

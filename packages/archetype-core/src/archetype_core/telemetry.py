@@ -47,8 +47,10 @@ def _span(name: str, attributes: Mapping[str, Any]) -> Iterator[Span]:
         yield current
 
 
-def processor(name: str, table: str, rows: int) -> AbstractContextManager[Span]:
-    """The span of one processor on one table."""
+def processor(name: str, table: str, rows: int, traced: bool) -> AbstractContextManager[Span]:
+    """The span of one processor on one table; asking whether it is traced is left to the tick, which asks once."""
+    if not traced:
+        return _NO_SPAN
     return span(
         "archetype.processor",
         lambda: {"archetype.processor": name, "archetype.table": table, "archetype.rows": rows},
@@ -85,7 +87,8 @@ def histogram(name: str, unit: str) -> Histogram:
 
 def carried(work: Callable[[], Any]) -> Callable[[], Any]:
     """The work bound to this thread's context variables, so that spans in another thread find their parent."""
-    return lambda context=contextvars.copy_context(): context.run(work)
+    context = contextvars.copy_context()
+    return lambda: context.run(work)
 
 
 @lru_cache(maxsize=8)

@@ -51,7 +51,11 @@ class Engine:
     def run(self, segment: Segment, context: TickContext, applied: tuple[str, ...]) -> Outcome:
         """Run and commit the next tick, blocking; on any failure the world is as it was."""
         began = time.perf_counter()
-        attributes = {"archetype.world": segment.world_id, "archetype.run": segment.run_id, "archetype.tick": context.tick}
+        attributes = {
+            "archetype.world": segment.world_id,
+            "archetype.run": segment.run_id,
+            "archetype.tick": context.tick,
+        }
         with telemetry.span("archetype.step", lambda: attributes):
             frozen, outbox = self.staging.freeze()
             try:
@@ -125,7 +129,9 @@ class Engine:
                 raise
             # A store is an adapter over an engine with errors of its own; its caller gets one type.
             except Exception as failure:
-                raise CommitError(f"tick {context.tick} was not stored: {type(failure).__name__}: {failure}") from failure
+                raise CommitError(
+                    f"tick {context.tick} was not stored: {type(failure).__name__}: {failure}"
+                ) from failure
         if telemetry.is_measured():
             rows_written = sum(rows.num_rows for rows in tables.values())
             telemetry.counter("archetype.commit.rows").add(rows_written)

@@ -10,15 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
-from archetype_core import history, hook
+from archetype_core import hook, telemetry
 from archetype_core.clock import SystemIds
 from archetype_core.commit import Head, Point, Rows, Segment, TickCommit, Timeline
 from archetype_core.component import Component
-from archetype_core.config import RunConfig
+from archetype_core.config import RunConfig, is_count
 from archetype_core.context import RESERVED_ARGUMENTS, TickContext
 from archetype_core.entity import EntityIndex
 from archetype_core.errors import PendingMutations, ReentrantStep, RunConflict, WorldClosed, WorldNotFound
-from archetype_core.executor import LocalExecutor
 from archetype_core.ports import Executor, IdSource, Kernel, Store
 from archetype_core.processor import Processor, System
 from archetype_core.registry import load_kernel
@@ -56,7 +55,7 @@ class World(WorldView):
         executor: Executor | None = None,
         ids: IdSource | None = None,
     ) -> None:
-        if not isinstance(name, str) or not name:
+        if not name:
             raise ValueError(f"a world's name is a non-empty string, not {name!r}")
         self._ids: IdSource = ids or SystemIds()
         segment = Segment(
@@ -110,7 +109,8 @@ class World(WorldView):
             if len(found) != 1:
                 raise WorldNotFound(world, sorted(f"{one.name} ({one.world_id})" for one in found or records))
             timeline = store.timeline(found[0].world_id)
-            return cls._loaded(store, timeline, store.head(found[0].world_id), None, kernel, executor, ids)
+            head = store.head(found[0].world_id)
+            return cls._loaded(store, timeline, head, segment=None, kernel=kernel, executor=executor, ids=ids)
 
         opened = await in_thread(load)
         for resource in resources:
@@ -127,11 +127,14 @@ class World(WorldView):
         store: Store,
         timeline: Timeline,
         head: Head,
+        *,
         segment: Segment | None,
         kernel: str | Kernel,
         executor: Executor | None,
         ids: IdSource | None,
     ) -> World:
+        from archetype_core import history
+
         live, delivered = history.load(store, timeline, head)
         index = EntityIndex()
         for archetype, rows in live.items():
@@ -145,9 +148,14 @@ class World(WorldView):
             delivered=delivered,
             has_history=True,
         )
+        return cls._made(state, store, load_kernel(kernel), executor or _shared_executor(), ids or SystemIds())
+
+    @classmethod
+    def _made(cls, state: State, store: Store, kernel: Kernel, executor: Executor, ids: IdSource) -> World:
+        """A world around a state that is there already."""
         world = cls.__new__(cls)
-        world._ids = ids or SystemIds()
-        world._assemble(state, store, load_kernel(kernel), executor or _shared_executor())
+        world._ids = ids  # noqa: SLF001  # reason: this is its constructor
+        world._assemble(state, store, kernel, executor)  # noqa: SLF001  # reason: this is its constructor
         return world
 
     def __repr__(self) -> str:
@@ -157,39 +165,39 @@ class World(WorldView):
 
     def spawn(self, *components: Component, entity_id: int | None = None) -> int:
         """Stage an entity and return its id; ``entity_id`` takes one that ``reserve`` gave out."""
-        return self._open()._staging.spawn(*components, entity_id=entity_id)
+        return self._open().spawn(*components, entity_id=entity_id)
 
     def spawn_many(self, bundles: Iterable[Bundle]) -> range:
         """Stage an entity per bundle of components, all or none, and return their ids."""
-        return self._open()._staging.spawn_many(bundles)
+        return self._open().spawn_many(bundles)
 
     def spawn_table(self, data: Any, *components: type[Component]) -> range:
         """Stage an entity per row of an Arrow table, DataFrame or mapping of columns, and return their ids."""
-        return self._open()._staging.spawn_table(data, *components)
+        return self._open().spawn_table(data, *components)
 
     def reserve(self, count: int = 1) -> range:
         """Entity ids for later ``spawn(…, entity_id=…)``; nobody else gets them."""
-        return self._open()._staging.reserve(count)
+        return self._open().reserve(count)
 
     def despawn(self, *entity_ids: int) -> None:
         """Stage the end of entities; one that is not alive is logged and ignored."""
-        self._open()._staging.despawn(*entity_ids)
+        self._open().despawn(*entity_ids)
 
     def update(self, entity_id: int, *components: Component) -> None:
         """Stage values over components that an entity has."""
-        self._open()._staging.update(entity_id, *components)
+        self._open().update(entity_id, *components)
 
     def add_components(self, entity_id: int, *components: Component) -> None:
         """Stage new components for an entity; those it already has are left as they are."""
-        self._open()._staging.add_components(entity_id, *components)
+        self._open().add_components(entity_id, *components)
 
     def remove_components(self, entity_id: int, *components: type[Component]) -> None:
         """Stage the loss of components; the last one cannot go."""
-        self._open()._staging.remove_components(entity_id, *components)
+        self._open().remove_components(entity_id, *components)
 
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
         """Stage a message, sent with the next tick and delivered to processors in the one after."""
-        self._open()._staging.send(recipient, body, sender=sender, kind=kind)
+        self._open().send(recipient, body, sender=sender, kind=kind)
 
     @property
     def pending(self) -> int:
@@ -200,17 +208,20 @@ class World(WorldView):
 
     def add_processor(self, processor: Processor) -> None:
         """Run a processor from the next tick on."""
-        self._open().system.add(processor)
+        self._check_open()
+        self.system.add(processor)
 
     def remove_processor(self, processor: Processor | type[Processor]) -> int:
         """Stop running a processor, or all of a class; returns how many there were."""
-        return self._open().system.remove(processor)
+        self._check_open()
+        return self.system.remove(processor)
 
     def add_hook(
         self, event: type[hook.Event], handler: hook.Handler, *, mode: hook.Mode = "blocking", fail_fast: bool = False
     ) -> hook.HookHandle:
         """Call a handler, sync or async, on every event of a type; returns what ``remove_hook`` takes."""
-        return self._open()._hooks.add(event, handler, mode, fail_fast)
+        self._check_open()
+        return self._hooks.add(event, handler, mode, fail_fast)
 
     def remove_hook(self, handle: hook.HookHandle) -> bool:
         """Stop calling a handler; says whether it was there."""
@@ -218,9 +229,7 @@ class World(WorldView):
 
     # Ticks.
 
-    async def step(
-        self, config: RunConfig | None = None, *, applied: tuple[str, ...] = (), **inputs: Any
-    ) -> Outcome:
+    async def step(self, config: RunConfig | None = None, *, applied: tuple[str, ...] = (), **inputs: Any) -> Outcome:
         """Run one tick and commit it; on any error the world is as it was, staged mutations included (T7).
 
         Keyword arguments go to the processors that name them. ``applied`` are ids of commands to put on record with the
@@ -233,7 +242,7 @@ class World(WorldView):
         if self._running is not None and self._running in _inside.get():
             raise ReentrantStep(self.name, self.tick)
         async with self._turn:
-            self._open()
+            self._check_open()
             token = self._running = object()
             reset = _inside.set(_inside.get() | {token})
             try:
@@ -265,6 +274,7 @@ class World(WorldView):
             delivered=self._state.delivered,
             inputs=inputs,
             loop=asyncio.get_running_loop(),
+            is_traced=telemetry.is_traced(),
         )
         outcome = await in_thread(lambda: self._engine.run(segment, context, applied), context.cancel)
         await self._announce(outcome)
@@ -348,28 +358,36 @@ class World(WorldView):
                     outbox=list(state.outbox),
                     has_history=state.has_history,
                 )
-            world = type(self).__new__(type(self))
-            world._ids = self._ids
-            world._assemble(forked_state, self._store, engine.kernel, engine.executor)
+            world = self._made(forked_state, self._store, engine.kernel, engine.executor, self._ids)
         else:
 
             def load() -> World:
                 timeline = self._known(past)
                 head = self._store.head(parent.world_id, at=past)
                 return self._loaded(
-                    self._store, timeline, head, segment, engine.kernel, engine.executor, self._ids
+                    self._store,
+                    timeline,
+                    head,
+                    segment=segment,
+                    kernel=engine.kernel,
+                    executor=engine.executor,
+                    ids=self._ids,
                 )
 
             world = await in_thread(load)
-        world.resources = forked_resources
-        world.system._replace(self.system.slots)
-        world._hooks = self._hooks.copy()
+        world._inherit(self, forked_resources)  # noqa: SLF001  # reason: a world of the same class
         if store is not None and store is not self._store:
-            await in_thread(lambda: world._move(store))
+            await in_thread(lambda: world._move(store))  # noqa: SLF001  # reason: a world of the same class
         return world
 
+    def _inherit(self, source: World, resources: Resources) -> None:
+        """Take over a source's processors and hooks as they are registered now."""
+        self.resources = resources
+        self.system.adopt(source.system)
+        self._hooks = source._hooks.copy()  # reason: a world of the same class
+
     def _move(self, store: Store) -> None:
-        """Go on in another store, which holds none of the ancestors: the live rows are committed there as they stand."""
+        """Go on in another store, which holds no ancestors: the live rows are committed there as they stand."""
         state, engine = self._state, self._engine
         if state.has_history:
             segment = Segment(self.world_id, self.run_id, state.tick - 1, None, self.name, self.seed)
@@ -389,21 +407,25 @@ class World(WorldView):
         await self.close()
 
     async def close(self) -> None:
-        """Wait for a running tick and for spawned hooks, and refuse all further use; idempotent. The store stays open."""
+        """Wait for a running tick and spawned hooks, and refuse all further use; idempotent. The store stays open."""
         if self._running is not None and self._running in _inside.get():
             raise ReentrantStep(self.name, self.tick)
         async with self._turn:
             self._is_open = False
         await self._hooks.drain()
 
-    def _open(self) -> World:
+    def _open(self) -> Staging:
+        """The door to the next tick, while there is going to be one."""
+        self._check_open()
+        return self._staging
+
+    def _check_open(self) -> None:
         if not self._is_open:
             raise WorldClosed(self.name)
-        return self
 
 
 async def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
-    """Run blocking work off the loop. When cancelled, ask it to stop, and leave only once it has: no work goes on unseen."""
+    """Run blocking work off the loop; when cancelled, ask it to stop, and leave once it has: none goes on unseen."""
     loop = asyncio.get_running_loop()
     future = loop.run_in_executor(_shared_pool(), contextvars.copy_context().run, work)
     try:
@@ -424,18 +446,19 @@ async def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = N
 def _seed(seed: int | None) -> int:
     if seed is None:
         return secrets.randbits(63)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+    if not is_count(seed) or seed >= 2**63:
         raise ValueError(f"a seed is an int from 0 to 2**63 - 1, not {seed!r}")
     return seed
 
 
 @lru_cache(maxsize=1)
 def _shared_executor() -> Executor:
+    # Brings Daft along, which takes as long to import as everything else together.
+    from archetype_core.executor import LocalExecutor
+
     return LocalExecutor()
 
 
 @lru_cache(maxsize=1)
 def _shared_pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(64, "archetype-tick")
-
-

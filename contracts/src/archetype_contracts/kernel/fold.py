@@ -1,0 +1,194 @@
+"""Clauses on folding: which mutation wins, over what, and in which order rows come out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from archetype_contracts.kernel.book import clause
+from archetype_contracts.kernel.subject import KernelSubject, PatchRows, both, require_rows, row, staged
+from archetype_contracts.sample import MARKED, snapshot
+from archetype_contracts.verdict import require_equal
+from archetype_core.kernel import Patch, Staged
+from archetype_core.snapshot import Snapshot
+
+TEXT, RANK, X = "motto__text", "motto__rank", "spot__x"
+
+
+def _prior(*entities: int) -> Snapshot:
+    return both({entity: row(entity) for entity in entities})
+
+
+def _processed(*entities: int) -> Snapshot:
+    return both({entity: row(entity + 100) for entity in entities})
+
+
+@clause("K-101", "A tombstone carries the last visible values, not what processors made of them.")
+def tombstones_are_prior(subject: KernelSubject) -> None:
+    result = subject.fold(_prior(1, 2), _processed(1, 2), staged(leaving=[1]))
+    require_rows(result, {2: row(102)}, {1: row(1)})
+
+
+@clause("K-102", "A patch lies over the last visible row: the fields it does not name keep their values, unprocessed.")
+def patches_are_over_prior(subject: KernelSubject) -> None:
+    result = subject.fold(_prior(1, 2, 3), _processed(1, 2, 3), staged(patches=[[(2, {X: -1.0})]]))
+    require_rows(result, {1: row(101), 2: (*row(2)[:3], -1.0), 3: row(103)})
+
+
+@clause("K-103", "Patches apply in order: the later one has the last word, field by field.")
+def order_of_patches(subject: KernelSubject) -> None:
+    patches: list[PatchRows] = [
+        [(1, {TEXT: "a", X: 1.0}), (2, {TEXT: "b", X: 2.0})],
+        [(1, {TEXT: "c"})],
+        [(2, {X: None})],
+        [(1, {RANK: 5})],
+    ]
+    result = subject.fold(_prior(1, 2), _processed(1, 2), staged(patches=patches))
+    require_rows(result, {1: ("c", row(1)[1], 5, 1.0), 2: ("b", row(2)[1], 2, None)})
+
+
+@clause("K-104", "Of several rows for one entity in a patch the last one stands.")
+def repeats_in_a_patch(subject: KernelSubject) -> None:
+    rows: PatchRows = [(2, {X: 1.0}), (1, {X: 2.0}), (2, {X: 3.0}), (9, {X: 4.0}), (2, {X: None}), (1, {X: 5.0})]
+    result = subject.fold(_prior(1, 2), _processed(1, 2), staged([(9, row(9))], patches=[rows]))
+    require_rows(result, {1: (*row(1)[:3], 5.0), 2: (*row(2)[:3], None), 9: (*row(9)[:3], 4.0)})
+
+
+@clause("K-105", "Patches apply to entering rows as well.")
+def patches_on_entering_rows(subject: KernelSubject) -> None:
+    patches: list[PatchRows] = [[(3, {TEXT: "a"}), (1, {TEXT: "b"})], [(3, {TEXT: None, X: -0.0})]]
+    result = subject.fold(_prior(1), _processed(1), staged([(3, row(3)), (4, row(4)), (3, row(5))], patches=patches))
+    require_rows(result, {1: ("b", *row(1)[1:]), 3: (None, *row(5)[1:3], -0.0), 4: row(4)})
+
+
+@clause("K-106", "Leaving wins over entering and over patches.")
+def leaving_wins(subject: KernelSubject) -> None:
+    mutations = staged(
+        [(1, row(50)), (4, row(4)), (5, row(5))], [[(1, {X: 9.0}), (2, {X: 9.0}), (4, {X: 9.0})]], [4, 2, 1]
+    )
+    result = subject.fold(_prior(1, 2, 3), _processed(1, 2, 3), mutations)
+    require_rows(result, {3: row(103), 5: row(5)}, {1: row(1), 2: row(2)})
+
+
+@clause("K-107", "An entering row for an entity that is there replaces its values in its old place.")
+def entering_what_is_there(subject: KernelSubject) -> None:
+    mutations = staged([(7, row(7)), (2, row(50)), (2, row(60))], patches=[[(2, {RANK: 1})]])
+    result = subject.fold(_prior(1, 2, 3), _processed(1, 2, 3), mutations)
+    require_rows(result, {1: row(101), 2: (*row(60)[:2], 1, 60.0), 3: row(103), 7: row(7)})
+
+
+@clause("K-108", "An entity that is said to leave several times leaves once.")
+def repeated_leaving(subject: KernelSubject) -> None:
+    result = subject.fold(_prior(1, 2), None, staged(leaving=[2, 2, 2]))
+    require_rows(result, {1: row(1)}, {2: row(2)})
+
+
+@clause(
+    "K-109", "Survivors keep their order, new rows follow in theirs, and tombstones keep the order they had as rows."
+)
+def order_of_rows(subject: KernelSubject) -> None:
+    entities = (9, 2, 7, 1, 8, 3)
+    mutations = staged([(20, row(20)), (5, row(5)), (11, row(11))], [[(3, {X: 0.0}), (9, {X: 0.0})]], [1, 8, 2])
+    result = subject.fold(_prior(*entities), _processed(*entities), mutations)
+    live = {9: (*row(9)[:3], 0.0), 7: row(107), 3: (*row(3)[:3], 0.0), 20: row(20), 5: row(5), 11: row(11)}
+    require_rows(result, live, {2: row(2), 1: row(1), 8: row(8)})
+
+
+@clause("K-110", "Mutations of entities that the table does not hold are passed over.")
+def strangers(subject: KernelSubject) -> None:
+    result = subject.fold(_prior(1), _processed(1), staged(patches=[[(8, {X: 0.0})]], leaving=[9]))
+    require_rows(result, {1: row(101)})
+    result = subject.fold(_prior(1), _processed(1), staged([(2, row(2))], [[(8, {X: 0.0})]], [9]))
+    require_rows(result, {1: row(101), 2: row(2)})
+
+
+@clause("K-111", "An empty table takes every kind of mutation.")
+def empty_prior(subject: KernelSubject) -> None:
+    require_rows(subject.fold(both(), None, staged(leaving=[1])), {})
+    require_rows(subject.fold(both(), None, staged(patches=[[(1, {X: 0.0})]])), {})
+    mutations = staged([(2, row(2)), (1, row(1)), (3, row(3))], [[(1, {X: 0.0})]], [3])
+    require_rows(subject.fold(both(), None, mutations), {2: row(2), 1: (*row(1)[:3], 0.0)})
+
+
+@clause("K-112", "Mutations without rows are no mutations, in whatever shape they come.")
+def empty_mutations(subject: KernelSubject) -> None:
+    none = pa.array([], pa.int64())
+    empty_patch = Patch(none, {X: pa.array([], pa.float64())})
+    shapes = [
+        Staged(),
+        Staged(both(), (), none),
+        Staged(None, [empty_patch], None),
+        Staged(both(), [empty_patch, Patch(none, {})], none),
+        Staged(None, [Patch(pa.array([8], pa.int64()), {X: pa.array([1.0])})], none),
+    ]
+    for shape in shapes:
+        require_rows(subject.fold(both(), None, shape), {}, what="rows of an empty table")
+        require_rows(subject.fold(_prior(1, 2), _processed(1, 2), shape), {1: row(101), 2: row(102)})
+
+
+@clause("K-113", "A patch that names no field makes its row stand unprocessed.")
+def patch_without_fields(subject: KernelSubject) -> None:
+    shape = Staged(None, [Patch(pa.array([2], pa.int64()), {})], None)
+    require_rows(subject.fold(_prior(1, 2), _processed(1, 2), shape), {1: row(101), 2: row(2)})
+
+
+@clause("K-114", "When all leave, tombstones are all there is.")
+def all_leave(subject: KernelSubject) -> None:
+    result = subject.fold(_prior(3, 1, 2), _processed(3, 1, 2), staged(leaving=[1, 2, 3]))
+    require_rows(result, {}, {3: row(3), 1: row(1), 2: row(2)})
+    result = subject.fold(_prior(3), None, staged([(4, row(4))], leaving=[3]))
+    require_rows(result, {4: row(4)}, {3: row(3)})
+
+
+@clause("K-115", "A table of a tag without fields folds like any other.")
+def tags(subject: KernelSubject) -> None:
+    prior = snapshot(MARKED, [5, 1, 3])
+    mutations = staged([(9, ()), (2, ()), (9, ()), (4, ())], leaving=[1, 4], archetype=MARKED)
+    require_rows(subject.fold(prior, None, mutations), {5: (), 3: (), 9: (), 2: ()}, {1: ()})
+    require_rows(subject.fold(snapshot(MARKED), None, staged([(1, ())], archetype=MARKED)), {1: ()})
+
+
+@clause("K-116", "Entity ids are 64 bits wide, whatever their order.")
+def wide_ids(subject: KernelSubject) -> None:
+    top = 2**63 - 1
+    near = [top, 1, 2**53, 2**53 + 1, 2**32, 2**31, 2**31 - 1, top - 1]
+    prior = both({entity: row(index) for index, entity in enumerate(near)})
+    mutations = staged([(2**53 + 2, row(50))], [[(2**53 + 1, {X: 0.5}), (top, {X: 1.5})]], [2**53, top - 1])
+    kept = {entity: row(index) for index, entity in enumerate(near) if entity not in (2**53, top - 1)}
+    kept[2**53 + 1], kept[top] = (*row(3)[:3], 0.5), (*row(0)[:3], 1.5)
+    require_rows(subject.fold(prior, None, mutations), {**kept, 2**53 + 2: row(50)}, {2**53: row(2), top - 1: row(7)})
+
+
+@clause("K-117", "Many rows fold like few.")
+def many_rows(subject: KernelSubject) -> None:
+    size = 20_000
+    prior, processed = _prior(*range(size)), _processed(*range(size))
+    leaving, patched = range(0, size, 7), range(1, size, 5)
+    entering = [(entity, row(1)) for entity in range(size + 500, size, -1)]
+    result = subject.fold(prior, processed, staged(entering, [[(entity, {X: 0.0}) for entity in patched]], leaving))
+    gone, written = set(leaving), set(patched)
+    live = {
+        entity: (*row(entity)[:3], 0.0) if entity in written else row(entity + 100)
+        for entity in range(size)
+        if entity not in gone
+    }
+    require_rows(result, {**live, **dict(entering)}, {entity: row(entity) for entity in leaving})
+
+
+@clause("K-118", "Folding changes nothing that it was given.")
+def inputs_stand(subject: KernelSubject) -> None:
+    prior, processed = _prior(1, 2, 3), _processed(1, 2, 3)
+    mutations = staged([(4, row(4)), (2, row(50))], [[(1, {X: 0.0})], [(4, {X: 0.0})]], [3])
+    leaving: Any = mutations.leaving
+    parts = [prior, processed, mutations.entering or prior]
+    before = [part.to_arrow().to_pylist() for part in parts]
+    held = len(mutations.patches), leaving.to_pylist()
+    first = subject.fold(prior, processed, mutations)
+    second = subject.fold(prior, processed, mutations)
+    expected = {1: (*row(1)[:3], 0.0), 2: row(50), 4: (*row(4)[:3], 0.0)}
+    for result in (first, second):
+        require_rows(result, expected, {3: row(3)})
+    for part, rows in zip(parts, before, strict=True):
+        require_equal(rows, Snapshot(part.archetype, part.columns, part.num_rows).to_arrow().to_pylist(), "an input")
+    require_equal(held, (len(mutations.patches), leaving.to_pylist()), "staged mutations")

@@ -1,0 +1,106 @@
+"""The kernel under test, and how clauses speak to it: rows as plain Python, one tuple of values per entity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from archetype_contracts.sample import BOTH, snapshot
+from archetype_contracts.store.model import exact
+from archetype_contracts.verdict import Broken, require, require_equal
+from archetype_core.archetype import Archetype
+from archetype_core.commit import Rows
+from archetype_core.kernel import Patch, Staged
+from archetype_core.ports import Kernel
+from archetype_core.snapshot import Snapshot
+
+Values = tuple[Any, ...]
+PatchRows = Sequence[tuple[int, Mapping[str, Any]]]
+
+
+@dataclass(slots=True)
+class KernelSubject:
+    """One kernel, called through ``materialize`` only."""
+
+    kernel: Kernel
+    examples: int | None = None
+
+    def fold(self, prior: Snapshot, processed: Snapshot | None = None, staged: Staged | None = None) -> Rows:
+        """Materialize, and hold the answer to be rows of the same table."""
+        after = prior if processed is None else processed
+        result = self.kernel.materialize(prior, after, Staged() if staged is None else staged)
+        require(isinstance(result, Rows), f"materialize returned a {type(result).__name__}, not Rows")
+        for part in (result.live, result.tombstones):
+            if part is not None:
+                _require_form(prior.archetype, part)
+        return result
+
+
+def both(values: Mapping[int, Values] | None = None) -> Snapshot:
+    """Rows of the table of text, bytes, rank and x."""
+    return snapshot(BOTH, values or {})
+
+
+def row(number: int) -> Values:
+    """Values that tell where they come from."""
+    return (f"text {number}", bytes([number % 256]), number % 1000, float(number))
+
+
+def staged(
+    entering: Iterable[tuple[int, Values]] = (),
+    patches: Sequence[PatchRows] = (),
+    leaving: Iterable[int] = (),
+    archetype: Archetype = BOTH,
+) -> Staged:
+    """Mutations from plain Python; entities may repeat, and all rows of one patch name the same columns."""
+    ids = list(leaving)
+    made = [patch(rows, archetype) for rows in patches]
+    return Staged(rows_of(list(entering), archetype), made, pa.array(ids, pa.int64()) if ids else None)
+
+
+def rows_of(entering: Sequence[tuple[int, Values]], archetype: Archetype = BOTH) -> Snapshot | None:
+    """A snapshot in which entities may repeat."""
+    if not entering:
+        return None
+    once = snapshot(archetype, {index: values for index, (_, values) in enumerate(entering)}).to_arrow()
+    ids = pa.array([entity for entity, _ in entering], pa.int64())
+    return Snapshot.from_arrow(archetype, once.set_column(0, archetype.schema.field(0), ids))
+
+
+def patch(rows: PatchRows, archetype: Archetype = BOTH) -> Patch:
+    """A patch of the columns that its first row names."""
+    names = list(rows[0][1]) if rows else []
+    columns = {
+        name: pa.array([values[name] for _, values in rows], archetype.schema.field(name).type) for name in names
+    }
+    return Patch(pa.array([entity for entity, _ in rows], pa.int64()), columns)
+
+
+def told(part: Snapshot | None) -> list[tuple[Any, ...]]:
+    """Rows in plain Python, id first, floats as bits."""
+    if part is None:
+        return []
+    columns = [part.columns[name].arrow.to_pylist() for name in part.archetype.schema.names]
+    return [tuple(map(exact, values)) for values in zip(*columns, strict=True)]
+
+
+def require_rows(
+    result: Rows, live: Mapping[int, Values], gone: Mapping[int, Values] | None = None, what: str = "rows"
+) -> None:
+    """Hold active rows and tombstones, in order and bit by bit."""
+    for part, expected, kind in ((result.live, live, "active"), (result.tombstones, gone or {}, "tombstone")):
+        wanted = [(entity, *map(exact, values)) for entity, values in expected.items()]
+        require_equal(wanted, told(part), f"{kind} {what}")
+
+
+def _require_form(archetype: Archetype, part: Snapshot) -> None:
+    require_equal(archetype.name, part.archetype.name, "table of the answer")
+    require_equal(set(archetype.schema.names), set(part.columns), "columns of the answer")
+    for field in archetype.schema:
+        array = part.columns[field.name].arrow
+        require_equal(field.type, array.type, f"type of {field.name}")
+        if len(array) != part.num_rows:
+            raise Broken(f"{field.name} has {len(array)} values, the answer {part.num_rows} rows")

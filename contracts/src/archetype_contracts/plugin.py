@@ -1,0 +1,153 @@
+"""The pytest plugin: no clause is lost or skipped in silence, and ``--archetype-report`` says which of them hold.
+
+It recognises contracts by their attributes and imports none: a run without contracts pays nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_PROPERTY = "archetype_clause"
+_REPORT = pytest.StashKey["Conformance"]()
+_EVASIONS = ("skip", "skipif", "xfail")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--archetype-report``."""
+    group = parser.getgroup("archetype", "Archetype contracts")
+    group.addoption(
+        "--archetype-report",
+        metavar="PATH",
+        help="write a JSON report that says, clause by clause, which contracts hold",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin a report if one is asked for."""
+    path = config.getoption("--archetype-report")
+    if path and not hasattr(config, "workerinput"):
+        config.stash[_REPORT] = Conformance(config, Path(path))
+        config.pluginmanager.register(config.stash[_REPORT], "archetype-conformance")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse to run where a clause was removed, replaced, or marked as one that may be passed over."""
+    verified = set()
+    for item in items:
+        contract = _contract_of(item)
+        if contract is None:
+            continue
+        if contract not in verified:
+            verified.add(contract)
+            _verify(contract)
+        clause = _clause_of(item)
+        marks = [mark.name for mark in item.iter_markers() if mark.name in _EVASIONS]
+        if clause is not None and marks:
+            raise pytest.UsageError(
+                f"{item.nodeid}: clause {clause.id} is marked {marks[0]}; use known_failures instead"
+            )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skipped clause into a failed one, and note the outcome for the report."""
+    report = yield
+    clause, contract = _clause_of(item), _contract_of(item)
+    if clause is None or contract is None:
+        return report
+    reason = getattr(report, "wasxfail", None)
+    if report.skipped and reason is None:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: clause {clause.id} was skipped; a clause holds, fails, or is a known failure"
+    if report.when == "call" or report.failed:
+        outcome = "known failure" if reason is not None else report.outcome
+        known = contract.known_failures.get(clause.id) if reason is not None else None
+        entry = {"class": _spell(contract), "id": clause.id, "outcome": outcome, "reason": known or _reason(report)}
+        report.user_properties.append((_PROPERTY, json.dumps({**entry, "about": _about(contract)})))
+    return report
+
+
+class Conformance:
+    """Collects the outcome of every clause and writes them at the end."""
+
+    def __init__(self, config: pytest.Config, path: Path) -> None:
+        self.path = path if path.is_absolute() else config.invocation_params.dir / path
+        self.contracts: dict[str, dict[str, Any]] = {}
+        self.outcomes: dict[tuple[str, str], tuple[str, str | None]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take one outcome; reports of other processes arrive here too."""
+        for name, value in report.user_properties:
+            if name != _PROPERTY:
+                continue
+            entry = json.loads(str(value))
+            self.contracts[entry["class"]] = entry["about"]
+            # A clause that held and then failed to close has failed.
+            self.outcomes[entry["class"], entry["id"]] = (entry["outcome"], entry["reason"])
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the report."""
+        written = [self._contract(name, about) for name, about in sorted(self.contracts.items())]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps({"format": 1, "contracts": written}, indent=2) + "\n")
+
+    def _contract(self, name: str, about: dict[str, Any]) -> dict[str, Any]:
+        clauses = []
+        for clause in about["clauses"]:
+            outcome, reason = self.outcomes.get((name, clause["id"]), ("not run", None))
+            if clause["void"] is not None:
+                outcome, reason = "not applicable", clause["void"]
+            clauses.append({"id": clause["id"], "sentence": clause["sentence"], "outcome": outcome, "reason": reason})
+        conforms = all(clause["outcome"] in ("passed", "not applicable") for clause in clauses)
+        return {
+            "class": name,
+            "port": about["port"],
+            "adapter": about["adapter"],
+            "capabilities": about["capabilities"],
+            "conforms": conforms,
+            "clauses": clauses,
+        }
+
+
+def _contract_of(item: pytest.Item) -> Any:
+    cls = getattr(item, "cls", None)
+    return cls if cls is not None and hasattr(cls, "book") and hasattr(cls, "voided") else None
+
+
+def _clause_of(item: pytest.Item) -> Any:
+    return getattr(getattr(item, "function", None), "clause", None)
+
+
+def _verify(contract: Any) -> None:
+    try:
+        contract.verify()
+    except TypeError as exc:
+        raise pytest.UsageError(str(exc)) from exc
+
+
+def _about(contract: Any) -> dict[str, Any]:
+    voided = {clause.id: reason for clause, reason in contract.voided()}
+    return {
+        "port": contract.book.port,
+        "adapter": contract.adapter,
+        "capabilities": sorted(contract.claims()),
+        "clauses": [
+            {"id": clause.id, "sentence": clause.sentence, "void": voided.get(clause.id)} for clause in contract.book
+        ],
+    }
+
+
+def _spell(contract: type) -> str:
+    return f"{contract.__module__}.{contract.__qualname__}"
+
+
+def _reason(report: pytest.TestReport) -> str | None:
+    if report.passed:
+        return None
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(getattr(crash, "message", report.longrepr)).splitlines()[0]

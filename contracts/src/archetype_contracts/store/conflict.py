@@ -1,0 +1,180 @@
+"""Clauses on conflicts: a tick follows the head or is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from archetype_contracts.sample import spots
+from archetype_contracts.script import Script
+from archetype_contracts.store.book import clause
+from archetype_contracts.store.observation import require_history, require_nothing, require_worlds
+from archetype_contracts.store.subject import StoreSubject
+from archetype_contracts.verdict import require_refusal
+from archetype_core.commit import Point, TickCommit
+from archetype_core.errors import CommitError, TickConflict
+from archetype_core.ports import Capability, Store
+
+
+def refused(store: Store, commit: TickCommit, expected: int) -> None:
+    """Require a conflict that says which tick was due."""
+    require_refusal(
+        TickConflict,
+        lambda: store.commit([commit]),
+        world_id=commit.segment.world_id,
+        expected=expected,
+        got=commit.tick,
+    )
+
+
+@clause("S-101", "A tick that is already there is refused, with the tick that was due.")
+def duplicate_tick(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    store.commit([script.tick(spots({1: float(tick)})) for tick in range(3)])
+    refused(store, script.draft(spots({1: 9.0}), tick=2), expected=3)
+    require_history(subject, script)
+
+
+@clause("S-102", "A tick older than the newest is refused.")
+def stale_tick(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    store.commit([script.tick(spots({1: float(tick)})) for tick in range(3)])
+    for tick in (1, 0):
+        refused(store, script.draft(spots({1: 9.0}), tick=tick), expected=3)
+    require_history(subject, script)
+
+
+@clause("S-103", "A tick that leaves one out is refused.")
+def skipped_tick(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    store.commit([script.tick(spots({1: 1.0}))])
+    refused(store, script.draft(spots({1: 9.0}), tick=2), expected=1)
+    require_history(subject, script)
+
+
+@clause("S-104", "A new world begins with the first tick of its segment.")
+def world_without_its_first_tick(subject: StoreSubject) -> None:
+    store, script = subject.store, Script(first_tick=3)
+    refused(store, script.draft(spots({1: 1.0}), tick=4), expected=3)
+    require_nothing(store)
+    require_refusal(CommitError, lambda: store.commit([script.draft(spots({1: 1.0}), tick=2)]))
+    require_nothing(store)
+
+
+@clause("S-105", "A commit of several ticks that begins anywhere but after the head is refused whole.")
+def overlapping_ticks(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    store.commit([script.tick(spots({1: float(tick)})) for tick in range(2)])
+    ticks = [script.draft(spots({1: 9.0}), tick=tick) for tick in (1, 2, 3)]
+    require_refusal(TickConflict, lambda: store.commit(ticks), expected=2, got=1)
+    require_history(subject, script)
+
+
+@clause("S-106", "Of two handles the one that lost a tick is refused.", needs=[Capability.SHARED])
+def second_handle(subject: StoreSubject) -> None:
+    first, second, script = subject.store, subject.open(), Script()
+    first.commit([script.tick(spots({1: 1.0}))])
+    lost = script.draft(spots({1: 9.0}))
+    second.commit([script.tick(spots({1: 2.0}))])
+    refused(first, lost, expected=2)
+    for store in (first, second):
+        require_history(subject, script, store)
+    first.commit([script.tick(spots({1: 3.0}))])
+    require_history(subject, script, second)
+
+
+@clause("S-107", "A new run begins at the head of its world, not behind it and not ahead of it.")
+def run_elsewhere(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    store.commit([script.tick(spots({1: float(tick)})) for tick in range(3)])
+    run = script.new_run()
+    for tick in (1, 3):
+        segment = replace(run.segment, first_tick=tick + 1, parent=replace(_end(script), tick=tick))
+        refused(store, replace(run.draft(spots({1: 9.0}), tick=tick + 1), segment=segment), expected=3)
+    require_worlds(store, script)
+    require_history(subject, script)
+
+
+@clause("S-108", "A new run names the run that it follows.")
+def run_after_another(subject: StoreSubject) -> None:
+    store, script, other = subject.store, Script(), Script("b")
+    for each in (script, other):
+        store.commit([each.tick(spots({1: 1.0}))])
+    run = script.new_run()
+    for parent in (_end(other), replace(_end(script), run_id="another"), None):
+        commit = replace(run.draft(spots({1: 9.0})), segment=replace(run.segment, parent=parent))
+        require_refusal(TickConflict, store.commit, [commit], world_id=script.segment.world_id, got=1)
+    require_worlds(store, script, other)
+    require_history(subject, script)
+
+
+@clause("S-109", "A run that ended does not go on, and does not start again.")
+def ended_run(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    store.commit([script.tick(spots({1: 1.0}))])
+    run = script.new_run()
+    store.commit([run.tick(spots({1: 2.0}))])
+    refused(store, script.draft(spots({1: 9.0}), tick=1), expected=2)
+    again = script.draft(spots({1: 9.0}), tick=2)
+    reopened = replace(again, segment=replace(script.segment, first_tick=2, parent=_end(run)))
+    for commit in (again, reopened):
+        require_refusal(TickConflict, store.commit, [commit], world_id=script.segment.world_id)
+    require_worlds(store, run)
+    require_history(subject, run)
+
+
+@clause("S-110", "A segment stays as it was opened: its name and seed do not change.")
+def altered_segment(subject: StoreSubject) -> None:
+    store, script = subject.store, Script(seed=1)
+    store.commit([script.tick(spots({1: 1.0}))])
+    for segment in (replace(script.segment, seed=2), replace(script.segment, name="other")):
+        commit = replace(script.draft(spots({1: 9.0})), segment=segment)
+        require_refusal(TickConflict, store.commit, [commit], world_id=segment.world_id)
+    require_worlds(store, script)
+    require_history(subject, script)
+
+
+@clause("S-111", "A fork begins right after the tick it grows from.")
+def fork_with_a_gap(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    store.commit([script.tick(spots({1: 1.0}))])
+    fork = script.fork("fork")
+    refused(store, fork.draft(spots({1: 9.0}), tick=2), expected=1)
+    for first in (0, 2):
+        commit = replace(
+            fork.draft(spots({1: 9.0}), tick=max(first, 1)), segment=replace(fork.segment, first_tick=first)
+        )
+        require_refusal(CommitError, store.commit, [commit])
+    require_worlds(store, script)
+
+
+@clause("S-112", "A fork from a world or a tick that the store does not hold is refused.")
+def fork_from_nowhere(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    store.commit([script.tick(spots({1: 1.0}))])
+    fork = script.fork("fork")
+    for parent, first in (
+        (Point("nobody", "nothing", 0), 1),
+        (replace(_end(script), run_id="nothing"), 1),
+        (replace(_end(script), tick=5), 6),
+    ):
+        segment = replace(fork.segment, parent=parent, first_tick=first)
+        commit = replace(fork.draft(spots({1: 9.0}), tick=first), segment=segment)
+        require_refusal(CommitError, store.commit, [commit])
+    require_worlds(store, script)
+    require_history(subject, script)
+
+
+@clause("S-113", "A new run begins right after the tick it grows from.")
+def run_with_a_gap(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    store.commit([script.tick(spots({1: float(tick)})) for tick in range(2)])
+    run = script.new_run()
+    refused(store, run.draft(spots({1: 9.0}), tick=3), expected=2)
+    early = replace(run.draft(spots({1: 9.0})), segment=replace(run.segment, first_tick=1))
+    require_refusal(CommitError, lambda: store.commit([early]))
+    require_worlds(store, script)
+    require_history(subject, script)
+
+
+def _end(script: Script) -> Point:
+    return Point(script.segment.world_id, script.segment.run_id, script.last)

@@ -1,0 +1,300 @@
+"""Kernels that are each broken in one way, with the clauses that have to notice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archetype_core.commit import Rows
+from archetype_core.kernel import Patch, PythonKernel, Staged
+from archetype_core.snapshot import Column, Snapshot, stack
+
+
+@dataclass(frozen=True)
+class Mutant:
+    make: type[PythonKernel]
+    clauses: tuple[str, ...]
+    caught_at_random: bool
+
+    @property
+    def name(self) -> str:
+        return self.make.__name__
+
+
+MUTANTS: list[Mutant] = []
+
+
+def breaks(*clauses: str, caught_at_random: bool = True) -> Callable[[type[PythonKernel]], type[PythonKernel]]:
+    """Enter a broken kernel and say which clauses notice, and whether the property does."""
+
+    def enter(cls: type[PythonKernel]) -> type[PythonKernel]:
+        MUTANTS.append(Mutant(cls, clauses, caught_at_random))
+        return cls
+
+    return enter
+
+
+def mapped(rows: Rows, act: Callable[[Snapshot], Snapshot]) -> Rows:
+    """Change active rows and tombstones alike."""
+    return Rows(act(rows.live), act(rows.tombstones) if rows.tombstones else None)
+
+
+def columns(snapshot: Snapshot, act: Callable[[pa.Array], pa.Array]) -> Snapshot:
+    """Change every column."""
+    return snapshot.with_columns({name: Column(act(column.arrow)) for name, column in snapshot.columns.items()})
+
+
+def where(snapshot: Snapshot, mask: pa.Array) -> Snapshot:
+    """Keep the rows of a mask."""
+    return snapshot.take(pc.indices_nonzero(mask).cast(pa.int64()))
+
+
+@breaks("K-101")
+class ProcessedTombstones(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        found = super().materialize(prior, processed, staged)
+        if not found.tombstones:
+            return found
+        return Rows(found.live, where(processed, pc.is_in(processed.entity_ids, value_set=found.tombstones.entity_ids)))
+
+
+@breaks("K-102", "K-113", "K-204")
+class PatchesProcessedRows(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        found = super().materialize(processed, processed, staged)
+        return Rows(found.live, super().materialize(prior, processed, staged).tombstones)
+
+
+@breaks("K-103")
+class PatchesBackwards(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        return super().materialize(prior, processed, replace(staged, patches=list(staged.patches)[::-1]))
+
+
+@breaks("K-104")
+class FirstPatchRowStands(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        return super().materialize(prior, processed, replace(staged, patches=[self.turned(p) for p in staged.patches]))
+
+    @staticmethod
+    def turned(patch: Patch) -> Patch:
+        back = pa.array(range(len(patch.entity_ids) - 1, -1, -1), pa.int64())
+        return Patch(patch.entity_ids.take(back), {name: array.take(back) for name, array in patch.columns.items()})
+
+
+@breaks("K-105", "K-203")
+class NoPatchesOnEntering(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        old = super().materialize(prior, processed, replace(staged, entering=None))
+        new = super().materialize(old.live, old.live, Staged(staged.entering))
+        if staged.leaving is not None and len(staged.leaving):
+            new = Rows(super().materialize(new.live, new.live, Staged(leaving=staged.leaving)).live)
+        return Rows(new.live, old.tombstones)
+
+
+@breaks("K-003", "K-106", "K-111")
+class EnteringBeatsLeaving(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        old = super().materialize(prior, processed, replace(staged, entering=None))
+        new = super().materialize(old.live, old.live, Staged(staged.entering, staged.patches))
+        return Rows(new.live, old.tombstones)
+
+
+@breaks("K-003", "K-106")
+class TombstonesForCancelled(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        found = super().materialize(prior, processed, staged)
+        if not staged.entering or staged.leaving is None:
+            return found
+        gone = where(staged.entering, pc.is_in(staged.entering.entity_ids, value_set=staged.leaving))
+        parts = [*([found.tombstones] if found.tombstones else []), gone]
+        return Rows(found.live, stack(prior.archetype, parts))
+
+
+@breaks("K-004")
+class LastPlace(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        if staged.entering:
+            last = {entity: index for index, entity in enumerate(staged.entering.entity_ids.to_pylist())}
+            staged = replace(staged, entering=staged.entering.take(pa.array(sorted(last.values()), pa.int64())))
+        return super().materialize(prior, processed, staged)
+
+
+@breaks("K-004")
+class FirstValues(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        if staged.entering:
+            ids = staged.entering.entity_ids.to_pylist()
+            staged = replace(
+                staged, entering=staged.entering.take(pa.array([ids.index(e) for e in dict.fromkeys(ids)], pa.int64()))
+            )
+        return super().materialize(prior, processed, staged)
+
+
+@breaks("K-004", "K-109", "K-115")
+class SortsRows(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        found = super().materialize(prior, processed, staged)
+        return mapped(found, lambda part: part.take(pc.array_sort_indices(part.entity_ids).cast(pa.int64())))
+
+
+@breaks("K-109")
+class TombstonesInStagedOrder(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        found = super().materialize(prior, processed, staged)
+        if not found.tombstones:
+            return found
+        order = pc.index_in(pc.unique(staged.leaving), value_set=found.tombstones.entity_ids).drop_null()
+        return Rows(found.live, found.tombstones.take(order))
+
+
+@breaks("K-107")
+class AppendsWhatIsThere(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        old = super().materialize(prior, processed, replace(staged, entering=None))
+        new = super().materialize(prior.slice(0, 0), prior.slice(0, 0), replace(staged))
+        return Rows(stack(prior.archetype, (old.live, new.live)), old.tombstones)
+
+
+@breaks("K-108")
+class OneTombstonePerMention(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        found = super().materialize(prior, processed, staged)
+        if not found.tombstones:
+            return found
+        places = pc.index_in(staged.leaving, value_set=found.tombstones.entity_ids).drop_null()
+        return Rows(found.live, found.tombstones.take(pc.array_take(places, pc.array_sort_indices(places))))
+
+
+@breaks("K-005", "K-101", "K-114")
+class NoTombstones(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        return Rows(super().materialize(prior, processed, staged).live)
+
+
+@breaks("K-001", "K-002", "K-006")
+class ProcessesWhatWasWritten(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        live = super().materialize(prior, processed, staged)
+        if not staged.entering and not staged.patches:
+            return live
+        fields = {name for name in prior.columns if name == "spot__x"}
+        return mapped(
+            live, lambda part: part.with_columns({n: Column(pc.add(part.columns[n].arrow, 1.0)) for n in fields})
+        )
+
+
+@breaks("K-110", "K-112")
+class StrangersFail(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        known = set(prior.entity_ids.to_pylist()) | set(
+            staged.entering.entity_ids.to_pylist() if staged.entering else ()
+        )
+        for patch in staged.patches:
+            for entity in patch.entity_ids.to_pylist():
+                if entity not in known:
+                    raise KeyError(entity)
+        return super().materialize(prior, processed, staged)
+
+
+@breaks("K-111")
+class NothingFromNothing(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        return super().materialize(prior, processed, staged) if prior.num_rows else Rows(prior)
+
+
+@breaks("K-116", caught_at_random=False)
+class DoubleIds(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        found = super().materialize(prior, processed, staged)
+
+        def rough(part: Snapshot) -> Snapshot:
+            ids = part.entity_ids.cast(pa.float64(), safe=False).cast(pa.int64(), safe=False)
+            return part.with_columns({"entity_id": Column(ids)})
+
+        return mapped(found, rough)
+
+
+@breaks("K-118", caught_at_random=False)
+class KeepsItsNotes(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        found = super().materialize(prior, processed, staged)
+        if isinstance(staged.patches, list):
+            staged.patches.append(Patch(pa.array([], pa.int64()), {}))
+        return found
+
+
+@breaks("K-201", "K-202", "K-203")
+class OneNaN(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        def plain(array: pa.Array) -> pa.Array:
+            if array.type != pa.float64():
+                return array
+            values = np.array(pc.fill_null(array, 0.0))
+            values[np.isnan(values)] = np.nan
+            return pa.array(values, mask=np.asarray(array.is_null()))
+
+        return mapped(super().materialize(prior, processed, staged), lambda part: columns(part, plain))
+
+
+@breaks("K-201", "K-203")
+class NullsBecomeEmpty(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        def filled(array: pa.Array) -> pa.Array:
+            return pc.fill_null(array, "") if pa.types.is_large_string(array.type) else array
+
+        return mapped(super().materialize(prior, processed, staged), lambda part: columns(part, filled))
+
+
+@breaks("K-103", "K-104", "K-203")
+class NullPatchesAreIgnored(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        patches = []
+        for patch in staged.patches:
+            for name, values in patch.columns.items():
+                valid = values.is_valid()
+                patches.append(Patch(patch.entity_ids.filter(valid), {name: values.filter(valid)}))
+        return super().materialize(prior, processed, replace(staged, patches=patches))
+
+
+@breaks("K-205", caught_at_random=False)
+class IgnoresOffsets(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        def begin(array: pa.Array) -> pa.Array:
+            if array.type.num_fields or array.offset == 0:
+                return array
+            return pa.Array.from_buffers(array.type, len(array), array.buffers())
+
+        same = processed is prior
+        prior = columns(prior, begin)
+        return super().materialize(prior, prior if same else columns(processed, begin), staged)
+
+
+@breaks("K-206", "K-207", caught_at_random=False)
+class CopiesEverything(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        found = super().materialize(prior, processed, staged)
+        return mapped(found, lambda part: part.take(pa.array(range(part.num_rows), pa.int64())))
+
+
+@breaks("K-117", caught_at_random=False)
+class SixteenBitPlaces(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        found = super().materialize(prior, processed, staged)
+        return mapped(
+            found, lambda part: part.take(pa.array(np.arange(part.num_rows) % 2**14)) if part.num_rows else part
+        )
+
+
+@breaks("K-208", caught_at_random=False)
+class SharesItsScratch(PythonKernel):
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        self.scratch = staged
+        threading.Event().wait(0.001)
+        found = super().materialize(prior, processed, staged)
+        return super().materialize(prior, processed, self.scratch) if self.scratch is not staged else found

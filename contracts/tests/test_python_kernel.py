@@ -1,0 +1,14 @@
+"""The Python kernel keeps the whole kernel contract."""
+
+from __future__ import annotations
+
+from archetype_contracts import KernelContract
+from archetype_core.kernel import PythonKernel
+from archetype_core.ports import Kernel
+
+_: type[Kernel] = PythonKernel
+
+
+class TestPythonKernel(KernelContract):
+    def make_kernel(self) -> Kernel:
+        return PythonKernel()

@@ -1,0 +1,25 @@
+"""A store from elsewhere is held to the contract as its author would hold it: one class, one hook."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from toy_archetype_store import ToyStore
+
+from archetype_contracts import Capability, StoreContract
+from archetype_core.ports import Store
+
+_: type[Store] = ToyStore
+
+
+class TestToyStore(StoreContract):
+    capabilities = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE})
+    examples = 30
+
+    @asynccontextmanager
+    async def open_store(self, place: Path) -> AsyncIterator[Store]:
+        store = ToyStore(place)
+        yield store
+        store.close()
