@@ -229,7 +229,7 @@ class Model:
 
 
 def spelled(values: Mapping[str, Any]) -> str:
-    """Values as text, so that NaN equals itself and −0.0 is not 0.0."""
+    """Values as text, so that NaN equals itself and -0.0 is not 0.0."""
     return repr(sorted(values.items()))
 
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pyarrow as pa
+from pydantic import Field
 from scene import Frozen, Health, Move, Name, Position, Velocity, drive, world
 
 from archetype_core.component import Component
@@ -16,7 +17,7 @@ from archetype_core.view import WorldView
 
 class Blob(Component):
     data: bytes = b""
-    tags: list[str] = []
+    tags: list[str] = Field(default_factory=list)
 
 
 def rows(view: WorldView, before: Any, after: Any) -> list[tuple[Any, ...]]:
@@ -52,7 +53,7 @@ def test_changed_values() -> None:
 
 
 def test_values_are_compared_bit_by_bit() -> None:
-    """−0.0 differs from 0.0, null from empty, and every other kind of value by what it is (Q2)."""
+    """-0.0 differs from 0.0, null from empty, and every other kind of value by what it is (Q2)."""
 
     async def scenario() -> None:
         there = world()

@@ -82,7 +82,7 @@ def test_every_value_matters(kind: pa.DataType, values: list[Any]) -> None:
 
 
 def test_bits_matter() -> None:
-    """0.0 is not −0.0, two NaN with different payloads are two, null is not the zero beneath it, "" is not null."""
+    """0.0 is not -0.0, two NaN with different payloads are two, null is not the zero beneath it, "" is not null."""
     nan, other = (struct.unpack("<d", struct.pack("<Q", 0x7FF8000000000000 + n))[0] for n in (0, 1))
     floats = [0.0, -0.0, nan, other, None, math.inf]
     assert len({digest_table(table(pa.array([value], pa.float64()))) for value in floats}) == len(floats)

@@ -230,7 +230,7 @@ def test_what_is_not_row_by_row_goes_to_the_runner(expression: Expression) -> No
 
 def test_literals_that_are_equal_in_python_are_told_apart() -> None:
     """What was read for one expression is not answered for another that only looks alike."""
-    prior = snapshot([{name: None for name in VALUES} | {"a": 1.0, "i": 1, "p": True, "s": "x"}] * 2)
+    prior = snapshot([dict.fromkeys(VALUES) | {"a": 1.0, "i": 1, "p": True, "s": "x"}] * 2)
     for literal in (1, 1.0, True, "1", -0.0, 0.0):
         assert_same(directly(prior, [{"mixed__a": lit(literal)}]), by_runner(prior, [{"mixed__a": lit(literal)}]))
 

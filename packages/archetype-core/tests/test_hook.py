@@ -87,6 +87,22 @@ def test_entity_events() -> None:
     drive(scenario)
 
 
+def test_entities_of_one_archetype_are_told_together() -> None:
+    """However their spawns were mixed with others, the entities of an archetype are one event (§8)."""
+
+    async def scenario() -> None:
+        heard: list[OnSpawn] = []
+        there = world(hooks=[(OnSpawn, heard.append)])
+        there.spawn_many([Position(), Frozen(), Position(), Frozen(), Position()])
+        there.spawn_table({"x": [1.0, 2.0]}, Position)
+        await there.step()
+        told = {event.archetype: event.entity_ids for event in heard}
+        assert told == {Archetype.of(Position): (1, 3, 5, 6, 7), Archetype.of(Frozen): (2, 4)}
+        assert len(heard) == 2
+
+    drive(scenario)
+
+
 def test_hooks_run_in_registration_order() -> None:
     """Plain and asynchronous handlers run one after the other, as they were registered, bases included (§8)."""
 

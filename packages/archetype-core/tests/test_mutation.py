@@ -115,12 +115,12 @@ def test_values_that_cannot_be_stored_are_refused_at_the_door() -> None:
         del missing.__dict__["hp"]
         for component in (bad, wrong, missing):
             for enter in (
-                lambda: there.spawn(component),
-                lambda: there.spawn_many([Health(), component]),
-                lambda: there.update(entity, component),
+                there.spawn,
+                lambda one: there.spawn_many([Health(), one]),
+                lambda one: there.update(entity, one),
             ):
                 with pytest.raises(ValueRejected) as caught:
-                    enter()
+                    enter(component)
                 assert (caught.value.component, caught.value.field) == ("Health", "hp")
         assert there.pending == 0
         assert there.spawn(Position()) == entity + 1
@@ -130,7 +130,7 @@ def test_values_that_cannot_be_stored_are_refused_at_the_door() -> None:
 
 
 def test_odd_values_come_back_as_they_were() -> None:
-    """NaN, infinities, −0.0, int extremes, empty and odd texts are stored exactly (M7)."""
+    """NaN, infinities, -0.0, int extremes, empty and odd texts are stored exactly (M7)."""
 
     async def scenario() -> None:
         there = world()
@@ -253,10 +253,10 @@ def test_tags_make_tables() -> None:
 
 
 FORMS = {
-    "table": lambda columns: pa.table(columns),
-    "batch": lambda columns: pa.RecordBatch.from_pydict(columns),
-    "mapping": lambda columns: columns,
-    "frame": lambda columns: daft.from_pydict(columns),
+    "table": pa.table,
+    "batch": pa.RecordBatch.from_pydict,
+    "mapping": dict,
+    "frame": daft.from_pydict,
     "stream": lambda columns: pa.RecordBatchReader.from_batches(
         pa.table(columns).schema, pa.table(columns).to_batches()
     ),

@@ -10,8 +10,21 @@ from typing import Any
 import daft
 import pytest
 from daft import DataFrame, DataType, lit
-from scene import PATIENCE_S, Calls, FaultyStore, Frozen, Health, Marked, Move, Position, Velocity, drive, history
-from scene import world, xs
+from scene import (
+    PATIENCE_S,
+    Calls,
+    FaultyStore,
+    Frozen,
+    Health,
+    Marked,
+    Move,
+    Position,
+    Velocity,
+    drive,
+    history,
+    world,
+    xs,
+)
 
 from archetype_core.component import Component
 from archetype_core.errors import ArchetypeError, CommitError, ProcessorError, ReentrantStep
@@ -148,7 +161,7 @@ def test_one_bad_value_does_not_stop_a_world() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.0])
 def test_any_float_and_any_bytes_can_be_spawned(value: float) -> None:
-    """NaN, infinities, −0.0 and arbitrary bytes go in and come back, live and from history (M7)."""
+    """NaN, infinities, -0.0 and arbitrary bytes go in and come back, live and from history (M7)."""
 
     async def scenario() -> None:
         there = world()

@@ -10,8 +10,22 @@ import daft
 import numpy as np
 import pytest
 from daft import DataFrame, DataType, col, lit
-from scene import Calls, FaultyStore, Frozen, Health, Marked, Move, Name, Position, SkippedCalls, Velocity, drive
-from scene import history, world, xs
+from scene import (
+    Calls,
+    FaultyStore,
+    Frozen,
+    Health,
+    Marked,
+    Move,
+    Name,
+    Position,
+    SkippedCalls,
+    Velocity,
+    drive,
+    history,
+    world,
+    xs,
+)
 
 from archetype_core.config import RunConfig
 from archetype_core.errors import ArchetypeError, PlanTooDeep, ProcessorError, SchemaMismatch
@@ -57,22 +71,25 @@ def refused(act: Any) -> ProcessorError:
     return drive(scenario)
 
 
-ENTITY = col("entity_id")
+entity_id = col("entity_id")
 
 WRONG = {
-    "lost": (lambda df, **_: df.where(ENTITY != lit(2)), "lost 1"),
+    "lost": (lambda df, **_: df.where(entity_id != lit(2)), "lost 1"),
     "lost all": (lambda df, **_: df.where(lit(False)), "lost 3"),
-    "duplicated": (lambda df, **_: df.concat(df.where(ENTITY == lit(2))), "repeated 1"),
-    "duplicated and lost": (lambda df, **_: df.where(ENTITY < lit(3)).concat(df.where(ENTITY == lit(2))), "lost 1"),
+    "duplicated": (lambda df, **_: df.concat(df.where(entity_id == lit(2))), "repeated 1"),
+    "duplicated and lost": (
+        lambda df, **_: df.where(entity_id < lit(3)).concat(df.where(entity_id == lit(2))),
+        "lost 1",
+    ),
     "invented": (
-        lambda df, **_: df.concat(df.where(ENTITY == lit(2)).with_column("entity_id", lit(9))),
+        lambda df, **_: df.concat(df.where(entity_id == lit(2)).with_column("entity_id", lit(9))),
         "invented 1",
     ),
     "renamed": (
-        lambda df, **_: through_the_runner(df).with_column("entity_id", (ENTITY + lit(10)).cast(DataType.int64())),
+        lambda df, **_: through_the_runner(df).with_column("entity_id", (entity_id + lit(10)).cast(DataType.int64())),
         "invented 3",
     ),
-    "rewritten ids": (lambda df, **_: df.with_column("entity_id", ENTITY + lit(1)), "entity_id"),
+    "rewritten ids": (lambda df, **_: df.with_column("entity_id", entity_id + lit(1)), "entity_id"),
     "ids of another type": (lambda df, **_: through_the_runner(df).with_column("entity_id", lit("x")), "entity_id"),
     "missing column": (lambda df, **_: df.exclude("position__x"), "position__x is missing"),
     "no entity_id": (lambda df, **_: df.exclude("entity_id"), "entity_id is missing"),
@@ -112,7 +129,7 @@ def test_wrong_frames_are_errors(act: Any, told: str) -> None:
 @pytest.mark.xfail(reason="BUG: ids that change places among the rows of a table are not noticed")
 def test_ids_that_change_places_are_errors() -> None:
     """A processor that gives rows the ids of other rows is refused, not obeyed (T8)."""
-    refused(lambda df, **_: through_the_runner(df).with_column("entity_id", lit(4) - ENTITY))
+    refused(lambda df, **_: through_the_runner(df).with_column("entity_id", lit(4) - entity_id))
 
 
 def test_helper_columns_are_dropped() -> None:
@@ -257,8 +274,8 @@ def test_missing_input_is_the_processors_error() -> None:
     drive(scenario)
 
 
-def test_any_kind_of_process_works() -> None:
-    """process may be plain, a coroutine that awaits or not, decorated, delegating, or of no Processor at all (T9)."""
+def test_any_kind_of_process_works() -> None:  # noqa: C901  # reason: one class for each kind
+    """A process may be plain, a coroutine that awaits or not, decorated, delegating, or of no Processor at all (T9)."""
 
     def plus_one(df: DataFrame) -> DataFrame:
         return df.with_column("position__x", Position.x + lit(1.0))

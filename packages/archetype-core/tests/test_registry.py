@@ -56,7 +56,7 @@ def test_schemes_choose_the_adapter(adapters: dict[str, dict[str, EntryPoint]]) 
 def test_bare_paths_are_the_embedded_store(adapters: dict[str, dict[str, EntryPoint]]) -> None:
     """A path without a scheme, a drive letter too, is the embedded store's."""
     adapters[registry.STORES]["lance"] = EntryPoint("lance", "test_registry:open_fake", registry.STORES)
-    for path in ("./data", "data", "C:\\data", "/tmp/x", Path("some") / "where"):
+    for path in ("./data", "data", "C:\\data", "/srv/x", Path("some") / "where"):
         assert open_store(path) == (str(path), {})
 
 
@@ -88,7 +88,7 @@ def test_unknown_schemes_name_the_known_ones(adapters: dict[str, dict[str, Entry
 
 
 def test_kernels(adapters: dict[str, dict[str, EntryPoint]]) -> None:
-    """python is built in, an instance is itself, others come from entry points or are told as missing."""
+    """The name python is built in, an instance is itself, others come from entry points or are told as missing."""
     assert isinstance(load_kernel("python"), PythonKernel)
     kernel = PythonKernel()
     assert load_kernel(kernel) is kernel

@@ -36,7 +36,7 @@ def test_objects_are_found_by_their_own_type() -> None:
 
 
 def test_missing_resources_say_what_is_there() -> None:
-    """get and remove give None; require is a LookupError that names the wanted and the present."""
+    """With get and remove it is None; require is a LookupError that names the wanted and the present."""
     resources = Resources(Config())
     assert resources.get(FastConfig) is None
     assert resources.remove(FastConfig) is None

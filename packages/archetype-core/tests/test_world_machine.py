@@ -20,8 +20,14 @@ from scene import Frozen, Health, Move, Name, Position, Velocity
 
 from archetype_core.component import Component
 from archetype_core.config import RunConfig
-from archetype_core.errors import EntityNotFound, PendingMutations, ProcessorError, RunConflict, SignatureError
-from archetype_core.errors import TickNotFound
+from archetype_core.errors import (
+    EntityNotFound,
+    PendingMutations,
+    ProcessorError,
+    RunConflict,
+    SignatureError,
+    TickNotFound,
+)
 from archetype_core.memory import MemoryStore
 from archetype_core.processor import Processor
 from archetype_core.world import World
