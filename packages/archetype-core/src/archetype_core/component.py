@@ -130,12 +130,15 @@ class ComponentType:
         columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(self.fields)
         return [pa.array(column, field.type) for column, field in zip(columns, self.fields, strict=True)]
 
-    def decode(self, row: Mapping[str, Any]) -> Component:
+    def decode(self, row: Mapping[str, Any], cls: type[Component] | None = None) -> Component:
         """Return the component of a row, as `to_pylist(maps_as_pydicts="strict")` gives it; other columns are ignored.
 
-        Validators do not run again: what was stored is what comes back.
+        It is of the latest class stored like this, or of `cls`, which has to be. Validators do not run again: what was
+        stored is what comes back.
         """
-        plan = _plan_for(self)
+        plan = cls.__archetype_plan__ if cls is not None else _plan_for(self)
+        if plan is None or plan.type != self:
+            raise UnknownComponent(self.name, f"{cls} is stored otherwise")
         values = {}
         for field in plan.fields:
             try:

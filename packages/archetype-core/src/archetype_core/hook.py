@@ -152,8 +152,10 @@ class Hooks:
                 await _observe(handle, event)
 
     async def drain(self) -> None:
-        """Wait for handlers that were spawned on this loop and still run."""
+        """Wait for handlers that were spawned on this loop and still run; one of them waits for none."""
         loop = asyncio.get_running_loop()
+        if asyncio.current_task() in self.spawned:
+            return
         while mine := [task for task in self.spawned if task.get_loop() is loop]:
             await asyncio.gather(*mine)
 

@@ -257,7 +257,7 @@ class _Fold:
             staged = Staged(entering.get(archetype), tuple(patches.get(archetype, ())), gone)
             if staged:
                 tables[archetype] = staged
-        return Folded(tables, changes)
+        return Folded(tables, _joined(changes))
 
     def _entering(
         self, archetype: Archetype, unborn: Mapping[Archetype, list[int]], changes: list[Change]
@@ -337,6 +337,14 @@ class _Fold:
             arrays = {one.name: _array(one, rows) for one in kind.fields if one.name in names}
             patches.setdefault(archetype, []).append(Patch(pa.array(list(by_entity), pa.int64()), arrays))
         return patches
+
+
+def _joined(changes: Sequence[Change]) -> list[Change]:
+    """The changes with those between the same two archetypes made one."""
+    together: dict[tuple[Archetype | None, Archetype | None], list[pa.Array]] = {}
+    for change in changes:
+        together.setdefault((change.origin, change.target), []).append(change.entity_ids)
+    return [Change(pa.concat_arrays(parts), *between) for between, parts in together.items()]
 
 
 def _array(field: pa.Field, rows: Sequence[Mapping[str, Any]]) -> pa.Array:

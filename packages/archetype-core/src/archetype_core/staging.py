@@ -38,12 +38,17 @@ class Staging:
             return taken + state.pending.count + len(state.outbox)
 
     def reserve(self, count: int = 1) -> range:
-        """Entity ids that nobody else will get."""
+        """Entity ids that nobody else will get, each for one later ``spawn(…, entity_id=…)``."""
         if not is_count(count):
             raise ValueError(f"count is a number of ids, 0 or more, not {count!r}")
         with self._state.lock:
-            first = self._state.next_entity_id
-            self._state.next_entity_id = first + count
+            ids = self._take(count)
+            self._state.reserved.update(ids)
+        return ids
+
+    def _take(self, count: int) -> range:
+        first = self._state.next_entity_id
+        self._state.next_entity_id = first + count
         return range(first, first + count)
 
     def spawn(self, *components: Component, entity_id: int | None = None) -> int:
@@ -54,7 +59,9 @@ class Staging:
             if entity_id is None:
                 entity_id = state.next_entity_id
                 state.next_entity_id = entity_id + 1
-            elif not 0 < checked_id(entity_id) < state.next_entity_id or state.place(entity_id) is not None:
+            elif checked_id(entity_id) in state.reserved:
+                state.reserved.discard(entity_id)
+            else:
                 raise ValueError(f"entity id {entity_id} was not reserved, or is taken")
             state.pending.spawn(archetype, (entity_id,), (row,))
         return entity_id
@@ -70,7 +77,7 @@ class Staging:
             runs[-1][1].append(row)
             count += 1
         with self._state.lock:
-            ids = self.reserve(count)
+            ids = self._take(count)
             first = ids.start
             for archetype, rows in runs:
                 self._state.pending.spawn(archetype, range(first, first + len(rows)), rows)
@@ -84,9 +91,11 @@ class Staging:
         field (``x``). Columns of the right type are taken by reference.
         """
         archetype = _storable(Archetype.of(*components))
-        table = archetype.conform(_named(_to_arrow(data), archetype))
+        given = _to_arrow(data)
+        table = archetype.conform(_named(given, archetype))
         with self._state.lock:
-            ids = self.reserve(table.num_rows)
+            # Counted before, for a table of tags has no columns that could tell.
+            ids = self._take(given.num_rows)
             if len(ids):
                 columns = {ENTITY_ID: Column(_consecutive(ids))}
                 columns.update((name, Column(contiguous(table.column(name)))) for name in archetype.column_names)
@@ -178,6 +187,8 @@ class Staging:
         kinds = tuple(map(type, components))
         found = self._archetypes.get(kinds)
         if found is None:
+            if odd := [one for one in components if not isinstance(one, Component)]:
+                raise SignatureError(f"an entity is made of component instances, not {odd[0]!r}")
             archetype = _storable(Archetype.of(*components))
             order = {type_of(one): index for index, one in enumerate(components)}
             found = self._archetypes[kinds] = archetype, tuple(order[kind] for kind in archetype.components)

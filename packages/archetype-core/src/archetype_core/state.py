@@ -35,6 +35,8 @@ class State:
     """Messages that wait for the next tick."""
     leaving: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
     """Messages that a running tick has taken."""
+    reserved: set[int] = field(default_factory=set)
+    """Entity ids that were given out and wait for their entity."""
     has_history: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     _busy: dict[Archetype, tuple[Slot, ...]] | None = None

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from archetype_core.archetype import Archetype
 from archetype_core.commit import Timeline
 from archetype_core.component import Component
+from archetype_core.entity import Entity
 from archetype_core.errors import EntityNotFound, TickNotFound
 from archetype_core.snapshot import Snapshot
 
@@ -74,7 +75,7 @@ class WorldView:
         ids = pa.concat_arrays(found) if found else pa.array([], pa.int64())
         return ids.take(pc.sort_indices(ids))
 
-    def get(self, entity_id: int) -> dict[type[Component], Component]:
+    def get(self, entity_id: int) -> Entity:
         """A live entity's components by class; ``EntityNotFound`` if it is not alive."""
         with self._state.lock:
             archetype = self._state.index.get(entity_id)
@@ -82,18 +83,12 @@ class WorldView:
                 raise EntityNotFound(entity_id, self.name)
             rows = self._state.live[archetype]
         row = rows.slice(pc.index(rows.entity_ids, entity_id).as_py(), 1).to_arrow()
-        (values,) = row.to_pylist(maps_as_pydicts="strict")
-        return {kind.cls: kind.decode(values) for kind in archetype.components}
+        return Entity(entity_id, archetype, row.to_pylist(maps_as_pydicts="strict")[0])
 
     def get_components(self, entity_id: int, *components: type[C]) -> tuple[Any, ...]:
-        """The given components of a live entity, or all it has; ``LookupError`` names one that it lacks."""
-        found = {type(one).component_type(): one for one in self.get(entity_id).values()}
-        if not components:
-            return tuple(found.values())
-        for component in components:
-            if component.component_type() not in found:
-                raise LookupError(f"entity {entity_id} has no {component.__name__}")
-        return tuple(found[component.component_type()] for component in components)
+        """The given components of a live entity, or all it has; ``KeyError`` names one that it lacks."""
+        entity = self.get(entity_id)
+        return tuple(entity[component] for component in components or entity)
 
     def timeline(self) -> Timeline | None:
         """The segments of this world's history, oldest first; ``None`` before the first committed tick."""

@@ -1,0 +1,161 @@
+"""What differs between two moments."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyarrow as pa
+from pydantic import Field
+from scene import Frozen, Health, Move, Name, Position, Velocity, drive, world
+
+from archetype_core.component import Component
+from archetype_core.diff import SCHEMA, same
+from archetype_core.memory import MemoryStore
+from archetype_core.view import WorldView
+
+
+class Blob(Component):
+    data: bytes = b""
+    tags: list[str] = Field(default_factory=list)
+
+
+def rows(view: WorldView, before: Any, after: Any) -> list[tuple[Any, ...]]:
+    """The rows of a diff."""
+    table = view.diff(before, after).to_arrow()
+    assert table.schema.names == SCHEMA.names
+    return [tuple(row.values()) for row in table.to_pylist()]
+
+
+def test_nothing_differs_from_itself() -> None:
+    """A moment has no difference with itself, NaN included, nor with an idle tick (Q2)."""
+
+    async def scenario() -> None:
+        there = world()
+        there.spawn(Position(x=math.nan), Name(), Blob(data=b"\x00", tags=["a"]))
+        await there.run(2)
+        assert rows(there, 0, 0) == rows(there, 0, 1) == rows(there, 1, there) == []
+
+    drive(scenario)
+
+
+def test_changed_values() -> None:
+    """A changed column is a row with both values as JSON; unchanged ones are not there (Q2)."""
+
+    async def scenario() -> None:
+        there = world(Move())
+        there.spawn_many([(Position(), Velocity(dx=1.0)), (Position(), Velocity(dx=0.0))])
+        await there.run(3)
+        assert rows(there, 0, 2) == [("changed", 1, "position__x", "0.0", "2.0")]
+        assert rows(there, 2, 0) == [("changed", 1, "position__x", "2.0", "0.0")]
+
+    drive(scenario)
+
+
+def test_values_are_compared_bit_by_bit() -> None:
+    """-0.0 differs from 0.0, null from empty, and every other kind of value by what it is (Q2)."""
+
+    async def scenario() -> None:
+        there = world()
+        there.spawn(Position(), Name(note=""), Blob(data=b"a", tags=["a"]))
+        await there.step()
+        there.update(1, Position(x=-0.0, y=math.nan), Name(note=None), Blob(data=b"b", tags=["a", "b"]))
+        await there.step()
+        assert rows(there, 0, 1) == [
+            ("changed", 1, "blob__data", '"61"', '"62"'),
+            ("changed", 1, "blob__tags", '["a"]', '["a", "b"]'),
+            ("changed", 1, "name__note", '""', None),
+            ("changed", 1, "position__x", "0.0", "-0.0"),
+            ("changed", 1, "position__y", "0.0", "NaN"),
+        ]
+
+    drive(scenario)
+
+
+def test_entities_that_come_and_go() -> None:
+    """An added or removed entity has a row for itself, with its components, and one for each column (Q2)."""
+
+    async def scenario() -> None:
+        there = world()
+        there.spawn(Health(hp=1, seen=2))
+        await there.step()
+        there.despawn(1)
+        there.spawn(Frozen())
+        await there.step()
+        assert rows(there, 0, 1) == [
+            ("removed", 1, "health__hp", "1", None),
+            ("removed", 1, "health__seen", "2", None),
+            ("removed", 1, None, '["Health"]', None),
+            ("added", 2, None, None, '["Frozen"]'),
+        ]
+
+    drive(scenario)
+
+
+def test_components_that_come_and_go() -> None:
+    """A migration is a change of components, and of the columns gained and lost; kept values are not mentioned (Q2)."""
+
+    async def scenario() -> None:
+        there = world()
+        there.spawn(Position(x=1.0), Name(label="n"))
+        await there.step()
+        there.remove_components(1, Name)
+        there.add_components(1, Health(hp=5))
+        await there.step()
+        assert rows(there, 0, 1) == [
+            ("changed", 1, "health__hp", None, "5"),
+            ("changed", 1, "health__seen", None, None),
+            ("changed", 1, "name__label", '"n"', None),
+            ("changed", 1, "name__note", None, None),
+            ("changed", 1, None, '["Name", "Position"]', '["Health", "Position"]'),
+        ]
+
+    drive(scenario)
+
+
+def test_branches_are_compared() -> None:
+    """A moment may be another world's latest tick, or any tick of it, in another store too (Q2)."""
+
+    async def scenario() -> None:
+        there = world(Move())
+        there.spawn(Position(), Velocity())
+        await there.run(2)
+        fork = await there.fork()
+        moved = await there.fork(store=MemoryStore())
+        fork.update(1, Velocity(dx=5.0))
+        await fork.step()
+        await moved.step()
+        assert rows(there, 1, fork) == [("changed", 1, "velocity__dx", "1.0", "5.0")]
+        assert rows(there, there, (fork, 1)) == []
+        assert rows(there, (fork, 2), moved) == [
+            ("changed", 1, "position__x", "1.0", "2.0"),
+            ("changed", 1, "velocity__dx", "5.0", "1.0"),
+        ]
+
+    drive(scenario)
+
+
+def test_large_diffs_are_sorted_by_entity() -> None:
+    """Rows come by entity and column, however many tables they are from (Q2)."""
+
+    async def scenario() -> None:
+        there = world(Move())
+        there.spawn_many([(Position(), Velocity(), *([Frozen()] if n % 3 else [])) for n in range(300)])
+        await there.run(2)
+        found = rows(there, 0, 1)
+        assert [row[1] for row in found] == list(range(1, 301))
+
+    drive(scenario)
+
+
+def test_same_sees_through_slices() -> None:
+    """Arrays are compared by value wherever they lie in memory, nulls and NaN equal to themselves (Q2)."""
+    whole = pa.array([math.nan, None, 0.0, -0.0, 1.0])
+    assert same(whole.slice(2, 2), pa.array([0.0, -0.0])).tolist() == [True, True]
+    assert same(whole.slice(2, 2), whole.slice(3, 2)).tolist() == [False, False]
+    assert same(whole, pa.array([math.nan, None, 0.0, 0.0, None])).tolist() == [True, True, True, False, False]
+    lists = pa.array([[1.0], None, [math.nan], []])
+    assert same(lists.slice(1), pa.array([None, [math.nan], []], lists.type)).tolist() == [True, True, True]
+    structs = pa.array([{"a": 1}, {"a": 2}, {"a": 3}])
+    assert same(structs.slice(0, 2), structs.slice(1, 2)).tolist() == [False, False]
+    assert same(pa.array([], pa.int64()), pa.array([], pa.int64())).tolist() == []

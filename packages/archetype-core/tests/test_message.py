@@ -1,0 +1,288 @@
+"""Messages between entities."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from daft import DataFrame
+from scene import Calls, Frozen, Health, Position, drive, history, world
+
+from archetype_core.errors import ProcessorError, SignatureError, ValueRejected
+from archetype_core.memory import MemoryStore
+from archetype_core.message import Letter, Mailbox, Message
+from archetype_core.processor import Processor
+from archetype_core.world import World
+
+
+class Reads(Processor):
+    """Collects what is delivered, once a tick."""
+
+    components = (Position,)
+
+    def __init__(self) -> None:
+        self.got: dict[int, list[Letter]] = {}
+
+    def process(self, df: DataFrame, tick: int, messages: Mailbox) -> DataFrame:
+        self.got[tick] = list(messages)
+        return df
+
+
+def test_message_is_delivered_in_the_next_tick_only() -> None:
+    """What is sent in tick t is delivered in t+1, and not again (G7)."""
+
+    async def scenario() -> None:
+        reads = Reads()
+        there = world(reads)
+        there.spawn(Position())
+        await there.step()
+        there.send(1, {"hello": [1, 2.5, None, "ü"]}, sender=7, kind="greeting")
+        assert there.pending == 1
+        await there.run(3)
+        assert reads.got == {1: [], 2: [Letter(1, 7, "greeting", {"hello": [1, 2.5, None, "ü"]})], 3: []}
+
+    drive(scenario)
+
+
+def test_processors_send_and_receive() -> None:
+    """A processor's message goes out with its tick; each table's are delivered in one order (G7)."""
+
+    async def scenario() -> None:
+        def act(df: Any, tick: int, messages: Mailbox, **_: Any) -> DataFrame:
+            name = df.snapshot.archetype.name
+            if tick < 3:
+                for number in range(2):
+                    messages.send(1, [name, tick, number])
+            return df
+
+        reads = Reads()
+        there = world(Calls(act), reads)
+        there.spawn_many([Position(), (Position(), Frozen())])
+        await there.step()
+        there.send(1, "from outside")
+        await there.run(3)
+        two, three = reads.got[2], reads.got[3]
+        assert two[0].body == "from outside"
+        for got, tick in ((two[1:], 1), (three, 2)):
+            assert [one.body[1:] for one in got] == [[tick, 0], [tick, 1]] * 2
+            names = [one.body[0] for one in got]
+            assert names == sorted(names)
+
+    drive(scenario)
+
+
+def test_messages_of_a_failed_tick_are_not_sent() -> None:
+    """A tick that fails sends nothing of its own, and keeps what was staged from outside (G7, T7)."""
+
+    async def scenario() -> None:
+        fails = True
+
+        def act(df: Any, messages: Mailbox, **_: Any) -> DataFrame:
+            messages.send(1, "inner")
+            if fails:
+                raise RuntimeError("boom")
+            return df
+
+        reads = Reads()
+        there = world(Calls(act), reads)
+        there.spawn(Position())
+        await there.step()
+        there.send(1, "outer")
+        for _ in range(2):
+            with pytest.raises(ProcessorError):
+                await there.step()
+        assert there.pending == 1
+        fails = False
+        await there.run(2)
+        assert [one.body for one in reads.got[2]] == ["outer", "inner"]
+
+    drive(scenario)
+
+
+def test_messages_to_anybody_are_delivered() -> None:
+    """Recipients may be dead, unborn or at the ends of int64: a message is not a mutation (G7)."""
+
+    async def scenario() -> None:
+        reads = Reads()
+        there = world(reads)
+        there.spawn_many([Position(), Position()])
+        await there.step()
+        there.despawn(2)
+        for recipient in (2, 99, 0, -1, 2**63 - 1, -(2**63)):
+            there.send(recipient, recipient)
+        await there.run(2)
+        assert [one.body for one in reads.got[2]] == [2, 99, 0, -1, 2**63 - 1, -(2**63)]
+        assert len(there) == 1
+
+    drive(scenario)
+
+
+@pytest.mark.parametrize(
+    ("letter", "field"),
+    [
+        ({"recipient": 2**63}, "recipient"),
+        ({"recipient": -(2**63) - 1}, "recipient"),
+        ({"recipient": "1"}, "recipient"),
+        ({"recipient": True}, "recipient"),
+        ({"recipient": None}, "recipient"),
+        ({"sender": 2**70}, "sender"),
+        ({"sender": 1.0}, "sender"),
+        ({"kind": 3}, "kind"),
+        ({"kind": None}, "kind"),
+        ({"kind": "\ud800"}, "kind"),
+        ({"body": object()}, "body"),
+        ({"body": {1, 2}}, "body"),
+    ],
+    ids=repr,
+)
+def test_messages_that_cannot_be_stored_are_refused(letter: dict[str, Any], field: str) -> None:
+    """They are refused where they are sent, by the name of what is wrong, and no later tick suffers (M7)."""
+
+    async def scenario() -> None:
+        there = world()
+        given: dict[str, Any] = {"recipient": 1, "body": "x", **letter}
+        with pytest.raises(ValueRejected) as caught:
+            there.send(**given)
+        assert (caught.value.component, caught.value.field) == ("Message", field)
+        assert there.pending == 0
+        box = Mailbox(None)
+        with pytest.raises(ValueRejected):
+            box.send(**given)
+        assert box.sent == []
+        await there.step()
+
+    drive(scenario)
+
+
+def test_deep_bodies_are_refused() -> None:
+    """A body nested beyond what JSON here can write is refused, and one that holds itself is (M7)."""
+    there = world()
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    endless: list[Any] = []
+    endless.append(endless)
+    for body in (deep, endless):
+        with pytest.raises(ValueRejected):
+            there.send(1, body)
+    # Taken apart by hand: the interpreter's own destructor would recurse.
+    while deep:
+        deep = deep.pop()
+
+
+def test_body_is_taken_as_it_is_now() -> None:
+    """Changing an object after it was sent does not change the message (G7)."""
+
+    async def scenario() -> None:
+        reads = Reads()
+        there = world(reads)
+        there.spawn(Position())
+        body = [1]
+        there.send(1, body)
+        body.append(2)
+        await there.run(2)
+        assert reads.got[1][0].body == [1]
+
+    drive(scenario)
+
+
+def test_mailbox_can_be_read_in_many_ways() -> None:
+    """A mailbox is iterated, counted, asked for one recipient, and read as Arrow (G7)."""
+
+    async def scenario() -> None:
+        boxes: list[Mailbox] = []
+        there = world(Calls(lambda df, messages, **_: boxes.append(messages) or df))
+        there.spawn(Position())
+        await there.step()
+        for recipient in (1, 2, 1):
+            there.send(recipient, recipient * 10, kind="k")
+        await there.run(2)
+        empty, box = boxes
+        assert (len(empty), list(empty), empty.to(1), empty.to_arrow().num_rows) == (0, [], (), 0)
+        assert len(box) == 3
+        assert [one.body for one in box.to(1)] == [10, 10]
+        assert box.to(9) == ()
+        table = box.to_arrow()
+        assert table["entity_id"].to_pylist() == [1, 2, 1]
+        assert table["message__sender"].to_pylist() == [None] * 3
+        assert table["message__body"].to_pylist() == ["10", "20", "10"]
+
+    drive(scenario)
+
+
+def test_messages_are_history() -> None:
+    """Sent messages can be read back at their tick, in the order they were sent (G7)."""
+
+    async def scenario() -> None:
+        there = world()
+        there.send(5, "a", kind="k", sender=1)
+        await there.step()
+        there.send(6, "b")
+        there.send(5, "c")
+        await there.run(2)
+        rows = history(there, Message, include_inactive=True)
+        assert [(row["tick"], row["entity_id"], row["message__body"]) for row in rows] == [
+            (0, 5, '"a"'),
+            (1, 5, '"c"'),
+            (1, 6, '"b"'),
+        ]
+        assert history(there, Message) == []
+        assert there.archetypes() == {}
+
+    drive(scenario)
+
+
+def test_messages_survive_reopening_and_forking() -> None:
+    """What was sent in the last tick is delivered in the world that goes on from it, in each of them (G7, R3, R5)."""
+
+    async def scenario() -> None:
+        store = MemoryStore()
+        there = world(store=store)
+        there.spawn(Position())
+        await there.step()
+        there.send(1, "hello")
+        await there.run(1)
+        reads = [Reads() for _ in range(4)]
+        forks = [await there.fork(), await there.fork(at_tick=1), await there.fork(at_tick=0)]
+        opened = await World.open(store, there.world_id)
+        for each, read in zip([*forks, opened], reads, strict=True):
+            each.add_processor(read)
+            await each.step()
+        bodies = [[one.body for got in read.got.values() for one in got] for read in reads]
+        assert bodies == [["hello"], ["hello"], [], ["hello"]]
+
+    drive(scenario)
+
+
+def test_asynchronous_processors_send_too() -> None:
+    """A processor on the loop sends through the same mailbox (G7)."""
+
+    async def scenario() -> None:
+        async def act(df: Any, messages: Mailbox, **_: Any) -> DataFrame:
+            await asyncio.sleep(0)
+            messages.send(1, "async")
+            return df
+
+        reads = Reads()
+        there = world(Calls(act), reads)
+        there.spawn(Position())
+        await there.run(3)
+        assert [one.body for one in reads.got[2]] == ["async"]
+
+    drive(scenario)
+
+
+def test_messages_are_no_components_for_entities() -> None:
+    """Nobody can spawn or add the engine's own message rows (G7)."""
+    there = world()
+    for spawn in (
+        lambda: there.spawn(Message()),
+        lambda: there.spawn(Health(), Message()),
+        lambda: there.spawn_many([Message()]),
+        lambda: there.spawn_table({"body": ["x"]}, Message),
+        lambda: there.add_components(there.spawn(Health()), Message()),
+    ):
+        with pytest.raises(SignatureError):
+            spawn()
+    assert there.pending == 1

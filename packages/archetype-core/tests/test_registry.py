@@ -1,0 +1,111 @@
+"""Finding stores and kernels by name."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archetype_core import registry
+from archetype_core.config import RunConfig, StorageConfig
+from archetype_core.errors import AdapterMissing, StoreClosed, UnknownScheme
+from archetype_core.kernel import PythonKernel
+from archetype_core.memory import MemoryStore
+from archetype_core.registry import load_kernel, open_store
+
+
+@pytest.fixture
+def adapters(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, EntryPoint]]:
+    """The entry points that are installed, to be decided by a test."""
+    found: dict[str, dict[str, EntryPoint]] = {registry.STORES: {}, registry.KERNELS: {}}
+    monkeypatch.setattr(registry, "_found", found.__getitem__)
+    return found
+
+
+def open_fake(uri: str, **options: Any) -> tuple[str, dict[str, Any]]:
+    """What an adapter is called with."""
+    return uri, options
+
+
+def test_memory_needs_no_adapter() -> None:
+    """memory: is a new store each time, memory:name one per name (S1)."""
+    one, two = open_store("memory:"), open_store("memory:")
+    assert isinstance(one, MemoryStore)
+    assert isinstance(two, MemoryStore)
+    assert one._space is not two._space
+    named = [open_store(uri) for uri in ("memory:shelf", "memory:shelf", "memory:/shelf")]
+    assert {one.name for one in named if isinstance(one, MemoryStore)} == {"shelf"}
+    named[0].close()
+    with pytest.raises(StoreClosed):
+        named[0].worlds()
+    assert named[1].worlds() == ()
+    MemoryStore.forget("shelf")
+
+
+def test_schemes_choose_the_adapter(adapters: dict[str, dict[str, EntryPoint]]) -> None:
+    """The scheme, or the backend if one is named, says which entry point opens the store, with its options."""
+    adapters[registry.STORES]["fake"] = EntryPoint("fake", "test_registry:open_fake", registry.STORES)
+    assert open_store("fake:./data") == ("fake:./data", {})
+    assert open_store("FAKE:./data") == ("FAKE:./data", {})
+    config = StorageConfig(uri="./data", backend="fake", options={"a": 1})
+    assert open_store(config) == ("./data", {"a": 1})
+
+
+def test_bare_paths_are_the_embedded_store(adapters: dict[str, dict[str, EntryPoint]]) -> None:
+    """A path without a scheme, a drive letter too, is the embedded store's."""
+    adapters[registry.STORES]["lance"] = EntryPoint("lance", "test_registry:open_fake", registry.STORES)
+    for path in ("./data", "data", "C:\\data", "/srv/x", Path("some") / "where"):
+        assert open_store(path) == (str(path), {})
+
+
+@pytest.mark.parametrize(
+    ("uri", "package"),
+    [
+        ("lance:./x", "archetype-store-lance"),
+        ("./x", "archetype-store-lance"),
+        ("iceberg:x", "archetype-store-iceberg"),
+        ("parquet:x", "archetype-native"),
+    ],
+)
+def test_missing_adapters_of_ours_name_their_package(
+    adapters: dict[str, dict[str, EntryPoint]], uri: str, package: str
+) -> None:
+    """An adapter of ours that is not installed is an error that says what to install."""
+    with pytest.raises(AdapterMissing, match=package) as caught:
+        open_store(uri)
+    assert caught.value.kind == "store"
+    assert isinstance(caught.value, ImportError)
+
+
+def test_unknown_schemes_name_the_known_ones(adapters: dict[str, dict[str, EntryPoint]]) -> None:
+    """A scheme that nobody knows is told together with those that are installed."""
+    adapters[registry.STORES]["fake"] = EntryPoint("fake", "test_registry:open_fake", registry.STORES)
+    with pytest.raises(UnknownScheme) as caught:
+        open_store("gopher:x")
+    assert (caught.value.scheme, caught.value.known) == ("gopher", ("fake", "memory"))
+
+
+def test_kernels(adapters: dict[str, dict[str, EntryPoint]]) -> None:
+    """The name python is built in, an instance is itself, others come from entry points or are told as missing."""
+    assert isinstance(load_kernel("python"), PythonKernel)
+    kernel = PythonKernel()
+    assert load_kernel(kernel) is kernel
+    with pytest.raises(AdapterMissing, match="archetype-native"):
+        load_kernel("native")
+    with pytest.raises(AdapterMissing, match="python"):
+        load_kernel("abacus")
+    adapters[registry.KERNELS]["abacus"] = EntryPoint("abacus", "archetype_core.kernel:PythonKernel", registry.KERNELS)
+    assert isinstance(load_kernel("abacus"), PythonKernel)
+
+
+def test_run_configs_are_checked() -> None:
+    """A number of steps is 0 or more, a run id is a text that is not empty (R1)."""
+    for steps in (-1, 1.0, True, "1", None):
+        with pytest.raises(ValueError, match="steps"):
+            RunConfig(steps=steps)  # type: ignore[arg-type]
+    for run_id in ("", 3):
+        with pytest.raises(ValueError, match="run_id"):
+            RunConfig(run_id=run_id)  # type: ignore[arg-type]
+    assert RunConfig(steps=0) == RunConfig(steps=0)
