@@ -206,7 +206,6 @@ def test_pending_mutations_refuse_or_come_along() -> None:
     drive(scenario)
 
 
-@pytest.mark.xfail(reason="BUG: mutations that a running tick has taken are neither refused nor copied by a fork")
 def test_fork_during_a_tick_loses_no_mutation() -> None:
     """A fork while a tick runs waits for it, is refused, or takes along what the tick has taken (R3)."""
 

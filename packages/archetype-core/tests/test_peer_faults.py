@@ -14,9 +14,9 @@ from scene import (
     PATIENCE_S,
     Calls,
     FaultyStore,
+    Flagged,
     Frozen,
     Health,
-    Marked,
     Move,
     Position,
     Velocity,
@@ -43,11 +43,11 @@ def test_components_without_fields_have_their_own_tables() -> None:
 
     async def scenario() -> None:
         there = world()
-        frozen, marked = there.spawn(Frozen()), there.spawn(Marked())
+        frozen, marked = there.spawn(Frozen()), there.spawn(Flagged())
         await there.step()
         assert len(there.archetypes()) == 2
         assert {row["entity_id"] for row in history(there, Frozen)} == {frozen}
-        assert {row["entity_id"] for row in history(there, Marked)} == {marked}
+        assert {row["entity_id"] for row in history(there, Flagged)} == {marked}
 
     drive(scenario)
 

@@ -12,9 +12,9 @@ from scene import (
     PATIENCE_S,
     Calls,
     FaultyStore,
+    Flagged,
     Frozen,
     Health,
-    Marked,
     Move,
     Position,
     Velocity,
@@ -90,7 +90,7 @@ def test_sync_processor_may_stage_from_its_thread() -> None:
             return df
 
         there = world(Calls(act))
-        there.spawn_many([Position(), (Position(), Frozen()), (Position(), Marked())])
+        there.spawn_many([Position(), (Position(), Frozen()), (Position(), Flagged())])
         await there.run(4)
         assert len(there.entity_ids(Health)) == 3 * 2
         assert there.pending == 3
@@ -129,7 +129,6 @@ def test_steps_of_one_world_take_turns() -> None:
     drive(scenario)
 
 
-@pytest.mark.xfail(reason="BUG: the turn's asyncio.Lock stays bound to the first loop that contended for it")
 def test_steps_take_turns_on_a_second_loop() -> None:
     """A world that was stepped concurrently on one loop can be so on the next."""
     there = world()

@@ -27,8 +27,11 @@ from archetype_core.result import collect, is_local, settle
 from archetype_core.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from archetype_core.archetype import Archetype
     from archetype_core.context import TickContext
+    from archetype_core.message import Mailbox
     from archetype_core.processor import Slot
 
 
@@ -208,20 +211,26 @@ class _Shift:
                     return True
                 job.record = None
                 job.rows = settle(rows, collect(result, rows))
-            except (CancelledError, asyncio.CancelledError):
-                raise
+            except (CancelledError, asyncio.CancelledError) as failure:
+                if self.context.is_cancelled:
+                    raise
+                # Nobody cancelled the tick: it is the processor's own doing.
+                self._fail(job, mailbox, sent, span, failure)
             # A processor is user code: it may raise anything, and the caller gets one typed error with the cause in it.
-            except Exception as failure:
-                job.record = None
-                if not slot.skips_errors:
-                    reason = (
-                        str(failure) if isinstance(failure, ArchetypeError) else f"{type(failure).__name__}: {failure}"
-                    )
-                    raise ProcessorError(slot.name, table, self.context.tick, reason.rstrip(".")) from failure
-                if mailbox is not None:
-                    del mailbox.sent[sent:]
-                telemetry.skipped(span, slot.name, table, self.context.tick, failure)
+            except Exception as failure:  # noqa: BLE001  # reason: raised again as one type, in _fail
+                self._fail(job, mailbox, sent, span, failure)
         return False
+
+    def _fail(self, job: _Job, mailbox: Mailbox | None, sent: int, span: Span, failure: BaseException) -> None:
+        """Drop the frame of a processor that says so, or raise what the caller of the tick gets."""
+        job.record = None
+        slot, table = job.slot, job.rows.archetype.name
+        if not slot.skips_errors:
+            reason = str(failure) if isinstance(failure, ArchetypeError) else f"{type(failure).__name__}: {failure}"
+            raise ProcessorError(slot.name, table, self.context.tick, reason.rstrip(".")) from failure
+        if mailbox is not None:
+            del mailbox.sent[sent:]
+        telemetry.skipped(span, slot.name, table, self.context.tick, failure)
 
     def _may_wait(self, job: _Job, result: Any) -> bool:
         """Put a small table's recorded columns aside, where many tables may be given the same."""

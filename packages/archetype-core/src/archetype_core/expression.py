@@ -116,6 +116,10 @@ class _Unreadable(Exception):
     """The expression holds something whose inputs cannot be listed."""
 
 
+# Daft's visitor refuses what it cannot walk with any of these.
+_UNREADABLE = (_Unreadable, ValueError, AttributeError, TypeError, NotImplementedError)
+
+
 class _Reader(ExpressionVisitor[None]):
     def __init__(self) -> None:
         self.columns: set[str] = set()
@@ -147,12 +151,27 @@ class _Reader(ExpressionVisitor[None]):
                 self.visit(one)
 
     def visit_function(self, name: str, args: list[Expression]) -> None:
-        if name not in _ROWWISE:
+        if name not in _ROWWISE or (name == "plus" and any(map(_may_be_zero, args))):
             self.is_rowwise = False
         for arg in args:
             if not isinstance(arg, Expression):
                 raise _Unreadable
             self.visit(arg)
+
+
+def _may_be_zero(argument: Any) -> bool:
+    """Whether an addend is a constant that Daft's planner could find to be 0 and drop, which turns 0.0 into -0.0."""
+    if not isinstance(argument, Expression):
+        return True
+    if argument.is_literal():
+        value = argument.as_py()
+        return not isinstance(value, str | bytes) and not value
+    reader = _Reader()
+    try:
+        reader.visit(argument)
+    except _UNREADABLE:
+        return True
+    return not reader.columns
 
 
 class Structure:
@@ -188,8 +207,7 @@ def read(expression: Expression) -> Reading | None:
     try:
         reader.visit(expression)
         reading = Reading(frozenset(reader.columns), reader.is_rowwise)
-    # Daft's visitor refuses what it cannot walk with any of these.
-    except (_Unreadable, ValueError, AttributeError, TypeError, NotImplementedError):
+    except _UNREADABLE:
         reading = None
     if len(_readings) >= _READINGS_KEPT:
         _readings.clear()

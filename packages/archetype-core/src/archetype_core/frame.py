@@ -16,15 +16,13 @@ from daft.expressions import Expression
 from daft.logical.builder import LogicalPlanBuilder
 
 from archetype_core.errors import PlanTooDeep
-from archetype_core.expression import read
+from archetype_core.guard import Guarded, Stage, is_rowwise, keep_ids
 from archetype_core.snapshot import Snapshot
 
 PLAN_LIMIT = 64
 
-Stage = Mapping[str, Expression]
 
-
-class Frame(DataFrame):
+class Frame(Guarded):
     """A Daft DataFrame over a snapshot. ``with_column`` and ``with_columns`` are recorded; the rest is inherited."""
 
     # The parent keeps its plan under this mangled name; serving it from a property makes the plan lazy. Pinned by tests.
@@ -74,23 +72,24 @@ class Frame(DataFrame):
             return col(item)
         return super().__getitem__(item)
 
-    def with_column(self, column_name: str, expr: Expression) -> DataFrame:
-        return self.with_columns({column_name: expr})
-
-    def with_columns(self, columns: Mapping[str, Expression]) -> DataFrame:
+    def with_columns(self, columns: dict[str, Expression]) -> DataFrame:
+        keep_ids(columns)
         if self._result_cache is not None or not all(isinstance(one, Expression) for one in columns.values()):
             return super().with_columns(dict(columns))
         return Frame(self.snapshot, self.constants, (*self.stages, dict(columns)))
 
     @property
+    def _has_code(self) -> bool:
+        return self._result_cache is None and bool(self.stages) and not is_rowwise(self.stages[-1])
+
+    @_has_code.setter
+    def _has_code(self, value: bool) -> None:
+        """Follows from the record."""
+
+    @property
     def is_record(self) -> bool:
         """Whether nothing but recorded column steps lies between the snapshot and this frame."""
         return self._result_cache is None
-
-
-def is_rowwise(stage: Stage) -> bool:
-    """Whether every expression of a stage can be evaluated row by row, in any batches."""
-    return all((reading := read(expression)) is not None and reading.is_rowwise for expression in stage.values())
 
 
 def base_columns(world_id: str, run_id: str, tick: int) -> dict[str, Expression]:

@@ -69,7 +69,7 @@ def query(
     parts = tuple(
         Part(name, table, span)
         for name, table in timeline.tables.items()
-        if Archetype.from_schema(table).has(kinds)
+        if _answers(Archetype.from_schema(table), kinds)
         for first, last in runs
         for span in timeline.between(first, last)
     )
@@ -138,7 +138,10 @@ class HistoryTask(DataSourceTask):
         names = question.schema.names
         # Daft filters what it gets once more, so the columns of a filter are part of the answer, asked for or not. And it
         # finds columns by place: they have to come in the source's order, whatever order was asked for.
-        wanted = {*(names if pushdowns.columns is None else pushdowns.columns), *pushdowns.filter_required_column_names()}
+        wanted = {
+            *(names if pushdowns.columns is None else pushdowns.columns),
+            *pushdowns.filter_required_column_names(),
+        }
         self._columns = tuple(name for name in names if name in wanted)
         needed = dict.fromkeys(self._columns)
         if not question.include_inactive:
@@ -192,6 +195,12 @@ def _schema(kinds: Sequence[ComponentType]) -> pa.Schema:
 
 def _daft_schema(schema: pa.Schema) -> Any:
     return daft.Schema.from_pyarrow_schema(schema)
+
+
+def _answers(archetype: Archetype, kinds: Sequence[ComponentType]) -> bool:
+    """Whether a table has the components; messages are no entities, and only come when they are asked for."""
+    message = Message.component_type()
+    return archetype.has(kinds) and (message in kinds or message not in archetype)
 
 
 def _runs(ticks: Ticks) -> list[tuple[int | None, int | None]]:

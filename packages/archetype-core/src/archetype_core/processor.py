@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import inspect
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import CodeType
@@ -30,14 +31,14 @@ class Processor:
 
     components: ClassVar[tuple[type[Component], ...]] = ()
     """The components a table must have; none means every table."""
-    priority: ClassVar[int] = 0
+    priority: ClassVar[float] = 0
     """Lower runs first; among equals, the one added first."""
     on_error: ClassVar[Literal["raise", "skip"]] = "raise"
     rowwise: ClassVar[bool] = False
     """A promise that each row of the result depends on that row alone, by way of the declared components only. The engine
     may then hand over the rows of many archetypes as one frame that has just those columns."""
 
-    def process(self, df: DataFrame, **kwargs: Any) -> Any:
+    def process(self, df: DataFrame, *args: Any, **kwargs: Any) -> Any:
         """The frame of this tick, from the frame of the one before."""
         raise NotImplementedError
 
@@ -52,7 +53,7 @@ class Slot:
 
     processor: Processor
     name: str
-    priority: int
+    priority: float
     needs: frozenset[ComponentType]
     accepts: frozenset[str] | None
     """Keyword arguments that ``process`` names; ``None`` for all."""
@@ -95,6 +96,9 @@ class System:
             raise TypeError(f"{type(processor).__name__} does not define process(df)")
         if getattr(processor, "on_error", "raise") not in ("raise", "skip"):
             raise ValueError(f"{type(processor).__name__}.on_error is 'raise' or 'skip', not {processor.on_error!r}")
+        priority = getattr(processor, "priority", 0)
+        if not isinstance(priority, int | float) or math.isnan(priority):
+            raise TypeError(f"{type(processor).__name__}.priority is a number, not {priority!r}")
         components = getattr(processor, "components", ())
         if not isinstance(components, (tuple, list, set, frozenset)):
             raise TypeError(f"{type(processor).__name__}.components is a tuple of component classes")
@@ -112,7 +116,7 @@ class System:
         slot = Slot(
             processor=processor,
             name=name,
-            priority=int(getattr(processor, "priority", 0)),
+            priority=priority,
             needs=frozenset(component.component_type() for component in components),
             accepts=_accepted(method),
             is_coroutine=inspect.iscoroutinefunction(method),

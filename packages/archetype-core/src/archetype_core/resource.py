@@ -57,7 +57,9 @@ class Resources:
         if how == "copy":
             return Resources(*(copy.deepcopy(resource) for resource in self))
         if not isinstance(how, Mapping):
-            raise TypeError(f"resources is 'share', 'copy' or a mapping of types to objects, not {how!r}")
+            raise ValueError(  # noqa: TRY004  # reason: a wrong word is the common case
+                f"resources is 'share', 'copy' or a mapping of types to objects, not {how!r}"
+            )
         mixed: dict[type, Any] = {**self._by_type, **how}
         forked = Resources()
         for kind, resource in mixed.items():

@@ -12,7 +12,8 @@ from daft import DataFrame, col
 from archetype_core.cast import CastRefused, cast
 from archetype_core.errors import PlanTooDeep, SchemaMismatch
 from archetype_core.expression import evaluate, read
-from archetype_core.frame import PLAN_LIMIT, Frame, Stage, depth, is_rowwise
+from archetype_core.frame import PLAN_LIMIT, Frame, depth
+from archetype_core.guard import Stage, is_rowwise
 from archetype_core.snapshot import ENTITY_ID, Column, Snapshot
 
 
@@ -39,7 +40,7 @@ def is_local(stages: Sequence[Stage], columns: frozenset[str]) -> bool:
             if reading is None or not reading.is_rowwise or not reading.columns <= columns | made:
                 return False
         made.update(stage)
-    return ENTITY_ID not in made
+    return True
 
 
 def settle(snapshot: Snapshot, changed: Mapping[str, Column]) -> Snapshot:
@@ -47,10 +48,7 @@ def settle(snapshot: Snapshot, changed: Mapping[str, Column]) -> Snapshot:
     schema = snapshot.archetype.schema
     kept: dict[str, Column] = {}
     for name, column in changed.items():
-        if name == ENTITY_ID:
-            if not column.arrow.equals(snapshot.entity_ids):
-                raise ValueError("process wrote entity_id; entities are the engine's")
-        elif name in snapshot.columns:
+        if name in snapshot.columns:
             kept[name] = _typed(column, schema.field(name), snapshot)
     return snapshot.with_columns(kept) if kept else snapshot
 
@@ -98,8 +96,6 @@ def _run_stage(stage: Stage, frame: Frame, changed: Mapping[str, Column]) -> dic
     # A base column that an earlier step wrote over is a column like any other.
     constants = {name: value for name, value in frame.constants.items() if name not in changed}
     result = daft.from_arrow(table).with_columns(constants).with_columns(dict(stage))
-    if ENTITY_ID in stage:
-        raise ValueError("process wrote entity_id; entities are the engine's")
     return _aligned(_run(result.select(col(ENTITY_ID), *(col(name) for name in stage))), snapshot)
 
 

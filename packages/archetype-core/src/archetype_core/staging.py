@@ -33,7 +33,9 @@ class Staging:
     def count(self) -> int:
         """Mutations and messages that wait for the next tick."""
         with self._state.lock:
-            return self._state.pending.count + len(self._state.outbox)
+            state = self._state
+            taken = state.frozen.count + len(state.leaving) if state.frozen else 0
+            return taken + state.pending.count + len(state.outbox)
 
     def reserve(self, count: int = 1) -> range:
         """Entity ids that nobody else will get."""
@@ -154,16 +156,16 @@ class Staging:
         state = self._state
         with state.lock:
             state.frozen, state.pending = state.pending, Log()
-            outbox, state.outbox = state.outbox, []
-            return state.frozen, outbox
+            state.leaving, state.outbox = state.outbox, []
+            return state.frozen, state.leaving
 
-    def restore(self, outbox: list[Any]) -> None:
+    def restore(self) -> None:
         """Give back what ``freeze`` took, before anything staged since."""
         state = self._state
         with state.lock:
             if state.frozen is not None:
                 state.pending, state.frozen = state.frozen.then(state.pending), None
-            state.outbox = [*outbox, *state.outbox]
+            state.outbox, state.leaving = [*state.leaving, *state.outbox], []
 
     def _placed(self, entity_id: int) -> Archetype:
         archetype = self._state.place(checked_id(entity_id))

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from archetype_core.archetype import Archetype
 from archetype_core.commit import Point, Rows, Segment
@@ -30,7 +31,10 @@ class State:
     pending: Log = field(default_factory=Log)
     frozen: Log | None = None
     """Mutations that a running tick has taken, until it commits or gives them back."""
-    outbox: list[tuple[int, tuple[object, ...]]] = field(default_factory=list)
+    outbox: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
+    """Messages that wait for the next tick."""
+    leaving: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
+    """Messages that a running tick has taken."""
     has_history: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     _busy: dict[Archetype, tuple[Slot, ...]] | None = None
@@ -46,6 +50,11 @@ class State:
         if self.tick == self.segment.first_tick:
             return self.segment.parent
         return Point(self.segment.world_id, self.segment.run_id, self.tick - 1)
+
+    @property
+    def staged(self) -> Log:
+        """All that is not yet in the live tables: what a running tick has taken, then what was staged since."""
+        return self.frozen.then(self.pending) if self.frozen else self.pending
 
     def place(self, entity_id: int) -> Archetype | None:
         """The archetype that an entity will have once everything staged is applied."""
@@ -90,3 +99,4 @@ class State:
             self.tick += 1
             self.has_history = True
             self.frozen = None
+            self.leaving = []

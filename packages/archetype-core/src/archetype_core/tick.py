@@ -63,7 +63,7 @@ class Engine:
                 written, letters = self._materialize(folded, context, outbox)
                 self._commit(segment, context, written, letters, applied)
             except BaseException:
-                self.staging.restore(outbox)
+                self.staging.restore()
                 if telemetry.is_measured():
                     telemetry.counter("archetype.tick.failures").add(1)
                 raise

@@ -25,6 +25,7 @@ from archetype_core.resource import Resources
 from archetype_core.staging import Bundle, Staging
 from archetype_core.state import State
 from archetype_core.tick import Engine, Outcome
+from archetype_core.turn import Turn
 from archetype_core.view import WorldView
 
 T = TypeVar("T")
@@ -81,7 +82,7 @@ class World(WorldView):
         self._hooks = hook.Hooks()
         self._staging = Staging(state)
         self._engine = Engine(state, self._staging, self.system, store, kernel, executor)
-        self._turn = asyncio.Lock()
+        self._turn = Turn()
         self._running: object | None = None
         self._is_open = True
 
@@ -354,8 +355,8 @@ class World(WorldView):
                     live=dict(state.live),
                     index=state.index.copy(),
                     delivered=state.delivered,
-                    pending=state.pending.copy(),
-                    outbox=list(state.outbox),
+                    pending=state.staged.copy(),
+                    outbox=[*state.leaving, *state.outbox],
                     has_history=state.has_history,
                 )
             world = self._made(forked_state, self._store, engine.kernel, engine.executor, self._ids)
@@ -363,6 +364,7 @@ class World(WorldView):
 
             def load() -> World:
                 timeline = self._known(past)
+                assert parent is not None
                 head = self._store.head(parent.world_id, at=past)
                 return self._loaded(
                     self._store,
