@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import types
 from typing import Any
 
 import daft
@@ -200,7 +201,8 @@ def test_added_field_leaves_old_history_readable() -> None:
 
     def define(**defaults: Any) -> type[Component]:
         fields = {"__annotations__": dict.fromkeys(defaults, int), "__module__": __name__, **defaults}
-        return type(Component)("Gadget", (Component,), fields)
+        made: type[Component] = types.new_class("Gadget", (Component,), exec_body=lambda body: body.update(fields))
+        return made
 
     async def scenario() -> None:
         store = MemoryStore()
