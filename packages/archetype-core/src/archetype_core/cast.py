@@ -18,7 +18,7 @@ def cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
         array = array.dictionary_decode()
         if array.type == wanted:
             return array
-    if not _is_kin(array.type, wanted):
+    if not is_kin(array.type, wanted):
         raise CastRefused(f"{array.type} does not become {wanted}")
     try:
         result = array.cast(wanted)
@@ -33,42 +33,62 @@ def _infinities(array: pa.Array) -> int:
     return pc.sum(pc.is_inf(array)).as_py() or 0
 
 
-def _is_kin(given: pa.DataType, wanted: pa.DataType) -> bool:
+def is_kin(source: pa.DataType, target: pa.DataType) -> bool:
+    """Return whether values of one type may go into a column of the other, one by one."""
     types = pa.types
-    if types.is_null(given):
+    if source == target or types.is_null(source):
         return True
-    if types.is_integer(given):
-        # The cast itself refuses what the other type cannot hold exactly.
-        return bool(types.is_integer(wanted) or types.is_floating(wanted) or types.is_decimal(wanted))
-    kinds = (types.is_floating, types.is_decimal, _is_text, _is_bytes, types.is_duration, types.is_date)
-    if any(kind(given) and kind(wanted) for kind in kinds):
+    if types.is_dictionary(source):
+        return is_kin(source.value_type, target)
+    if is_list(target):
+        return is_list(source) and is_kin(source.value_type, target.value_type)
+    if types.is_struct(target):
+        return (
+            types.is_struct(source)
+            and {field.name for field in source} == {field.name for field in target}
+            and source.num_fields == target.num_fields
+            and all(is_kin(source.field(field.name).type, field.type) for field in target)
+        )
+    if types.is_map(target):
+        same = types.is_map(source) and is_kin(source.key_type, target.key_type)
+        return same and is_kin(source.item_type, target.item_type)
+    if types.is_timestamp(target):
+        return types.is_timestamp(source) and (source.tz is None) is (target.tz is None)
+    if types.is_integer(source) and (types.is_floating(target) or types.is_decimal(target)):
         return True
-    if types.is_timestamp(given) and types.is_timestamp(wanted):
-        return (given.tz is None) == (wanted.tz is None)
-    if _is_list(given) and _is_list(wanted):
-        return given.value_type == wanted.value_type or _is_kin(given.value_type, wanted.value_type)
-    if types.is_struct(given) and types.is_struct(wanted):
-        names = [field.name for field in wanted]
-        return [field.name for field in given] == names and all(
-            given.field(name).type == wanted.field(name).type
-            or _is_kin(given.field(name).type, wanted.field(name).type)
-            for name in names
-        )
-    if types.is_map(given) and types.is_map(wanted):
-        return _is_text(given.key_type) and (
-            given.item_type == wanted.item_type or _is_kin(given.item_type, wanted.item_type)
-        )
-    return False
+    return any(test(source) and test(target) for test in _SAME_KIND)
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+def is_list(arrow_type: pa.DataType) -> bool:
+    """Whether a type is a list of any kind."""
+    types = pa.types
+    return bool(types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type))
 
 
-def _is_bytes(kind: pa.DataType) -> bool:
-    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
-    return bool(binary or pa.types.is_fixed_size_binary(kind))
+def is_text(arrow_type: pa.DataType) -> bool:
+    """Whether a type is text of any width."""
+    types = pa.types
+    return bool(types.is_string(arrow_type) or types.is_large_string(arrow_type) or types.is_string_view(arrow_type))
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+def is_bytes(arrow_type: pa.DataType) -> bool:
+    """Whether a type is bytes of any width."""
+    types = pa.types
+    return bool(
+        types.is_binary(arrow_type)
+        or types.is_large_binary(arrow_type)
+        or types.is_binary_view(arrow_type)
+        or types.is_fixed_size_binary(arrow_type)
+    )
+
+
+_SAME_KIND = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_decimal,
+    pa.types.is_date,
+    pa.types.is_duration,
+    is_text,
+    is_bytes,
+)

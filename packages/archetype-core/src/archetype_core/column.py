@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archetype_core.cast import is_bytes, is_kin, is_list, is_text
 from archetype_core.component import ComponentField, ComponentType, fields_of, is_moment
 from archetype_core.errors import ValueRejected
 from archetype_core.nested import ListOf, Nullable
@@ -89,7 +90,7 @@ def _cast(column: pa.ChunkedArray, codec: Codec, nullable: bool) -> pa.ChunkedAr
         raise _BadRow(_first(column.is_null()), "null in a field that is not optional")
     if pa.types.is_null(column.type):
         return column.cast(codec.type)
-    if not _kin(column.type, codec.type):
+    if not is_kin(column.type, codec.type):
         raise _BadRow(0 if len(column) else None, f"a column of {column.type} does not fit {codec.type}")
     if isinstance(codec, VectorOf):
         cast = _cast_vector(column, codec)
@@ -103,64 +104,6 @@ def _cast(column: pa.ChunkedArray, codec: Codec, nullable: bool) -> pa.ChunkedAr
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-
-
-def _kin(source: pa.DataType, target: pa.DataType) -> bool:
-    """Return whether values of one type may go into a column of the other, one by one."""
-    types = pa.types
-    if source == target or types.is_null(source):
-        return True
-    if types.is_dictionary(source):
-        return _kin(source.value_type, target)
-    if _is_list(target):
-        return _is_list(source) and _kin(source.value_type, target.value_type)
-    if types.is_struct(target):
-        return (
-            types.is_struct(source)
-            and {field.name for field in source} == {field.name for field in target}
-            and source.num_fields == target.num_fields
-            and all(_kin(source.field(field.name).type, field.type) for field in target)
-        )
-    if types.is_map(target):
-        same = types.is_map(source) and _kin(source.key_type, target.key_type)
-        return same and _kin(source.item_type, target.item_type)
-    if types.is_timestamp(target):
-        return types.is_timestamp(source) and (source.tz is None) is (target.tz is None)
-    if types.is_integer(source) and (types.is_floating(target) or types.is_decimal(target)):
-        return True
-    return any(test(source) and test(target) for test in _SAME_KIND)
-
-
-def _is_list(arrow_type: pa.DataType) -> bool:
-    types = pa.types
-    return bool(types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type))
-
-
-def _is_text(arrow_type: pa.DataType) -> bool:
-    types = pa.types
-    return bool(types.is_string(arrow_type) or types.is_large_string(arrow_type) or types.is_string_view(arrow_type))
-
-
-def _is_bytes(arrow_type: pa.DataType) -> bool:
-    types = pa.types
-    return bool(
-        types.is_binary(arrow_type)
-        or types.is_large_binary(arrow_type)
-        or types.is_binary_view(arrow_type)
-        or types.is_fixed_size_binary(arrow_type)
-    )
-
-
-_SAME_KIND = (
-    pa.types.is_integer,
-    pa.types.is_floating,
-    pa.types.is_boolean,
-    pa.types.is_decimal,
-    pa.types.is_date,
-    pa.types.is_duration,
-    _is_text,
-    _is_bytes,
-)
 
 
 def _cast_scalar(column: pa.ChunkedArray, codec: Codec) -> pa.ChunkedArray:
@@ -357,11 +300,11 @@ def _compare(column: pa.ChunkedArray, bound: Any, name: str, compare: Callable[[
 
 
 def _lengths(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    if _is_text(column.type):
+    if is_text(column.type):
         return pc.utf8_length(column)
-    if _is_bytes(column.type):
+    if is_bytes(column.type):
         return pc.binary_length(column)
-    return pc.list_value_length(column) if _is_list(column.type) else None
+    return pc.list_value_length(column) if is_list(column.type) else None
 
 
 def _refuse_unless(good: Any, column: pa.ChunkedArray, reason: str) -> None:
