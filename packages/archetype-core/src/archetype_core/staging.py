@@ -178,7 +178,8 @@ class Staging:
         kinds = tuple(map(type, components))
         found = self._archetypes.get(kinds)
         if found is None:
-            if odd := [one for one in components if not isinstance(one, Component)]:
+            given: Sequence[object] = components
+            if odd := [one for one in given if not isinstance(one, Component)]:
                 raise SignatureError(f"an entity is made of component instances, not {odd[0]!r}")
             archetype = _storable(Archetype.of(*components))
             order = {type_of(one): index for index, one in enumerate(components)}
