@@ -273,7 +273,6 @@ def test_spawned_hook_may_step_its_world() -> None:
     drive(scenario)
 
 
-@pytest.mark.xfail(reason="BUG: close waits for spawned hooks, so one that closes its world waits for itself")
 def test_spawned_hook_may_close_its_world() -> None:
     """A spawned handler that closes or destroys its world does not wait for itself (T15)."""
 

@@ -153,6 +153,9 @@ class Hooks:
 
     async def drain(self) -> None:
         """Wait for handlers that were spawned on this loop and still run."""
+        # A spawned handler that ends its world can wait neither for itself nor for another that does the same.
+        if asyncio.current_task() in self.spawned:
+            return
         loop = asyncio.get_running_loop()
         while mine := [task for task in self.spawned if task.get_loop() is loop]:
             await asyncio.gather(*mine)
