@@ -85,6 +85,7 @@ class World(WorldView):
         self._turn = Turn()
         self._running: object | None = None
         self._is_open = True
+        self._is_ending = False
 
     @classmethod
     async def open(
@@ -404,7 +405,8 @@ class World(WorldView):
 
     async def destroy(self) -> None:
         """Tell the hooks, and close; history stays in the store."""
-        if self._is_open:
+        if self._is_open and not self._is_ending:
+            self._is_ending = True
             await self._hooks.fire(hook.OnDestroy(self, self.tick))
         await self.close()
 
