@@ -23,9 +23,11 @@ T = TypeVar("T")
 PATIENCE_S = 60
 
 
+# Classes that are stored alike are one component, and reads give instances of the one defined last. So no other test
+# module may define a component of the same name and columns; y before x makes this position unlike the usual one.
 class Position(Component):
-    x: float = 0.0
     y: float = 0.0
+    x: float = 0.0
 
 
 class Velocity(Component):
@@ -47,7 +49,7 @@ class Frozen(Component):
     pass
 
 
-class Marked(Component):
+class Flagged(Component):
     pass
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scene import Frozen, Health, Marked, Move, Position, Velocity, drive, world
+from scene import Flagged, Frozen, Health, Move, Position, Velocity, drive, world
 
 from archetype_core.digest import digest, digest_table
 from archetype_core.world import World
@@ -168,6 +168,6 @@ def test_tags_count() -> None:
         return there.digest()
 
     async def scenario() -> None:
-        assert len({await play(Frozen()), await play(Marked()), await play(Frozen(), Marked())}) == 3
+        assert len({await play(Frozen()), await play(Flagged()), await play(Frozen(), Flagged())}) == 3
 
     drive(scenario)

@@ -12,7 +12,7 @@ import daft
 import numpy as np
 import pytest
 from daft import DataFrame, DataType, lit
-from scene import PATIENCE_S, Calls, Frozen, Marked, Move, Position, Velocity, drive, world, xs
+from scene import PATIENCE_S, Calls, Flagged, Frozen, Move, Position, Velocity, drive, world, xs
 
 from archetype_core.errors import ProcessorError
 from archetype_core.executor import LocalExecutor
@@ -24,7 +24,7 @@ from archetype_core.world import World
 
 _: Callable[[], Executor] = LocalExecutor
 
-PARTIES = [(Position(),), (Position(), Frozen()), (Position(), Marked())]
+PARTIES = [(Position(),), (Position(), Frozen()), (Position(), Flagged())]
 
 
 def counted() -> tuple[Any, Callable[[], int]]:
@@ -300,7 +300,7 @@ def test_more_archetypes_than_threads() -> None:
         executor = LocalExecutor(threads=2)
         there = World(MemoryStore(), executor=executor, processors=[Move()])
         there.spawn_many(
-            [(Position(), Velocity(), *more) for more in ((), (Frozen(),), (Marked(),), (Frozen(), Marked()))]
+            [(Position(), Velocity(), *more) for more in ((), (Frozen(),), (Flagged(),), (Frozen(), Flagged()))]
         )
         await there.run(2)
         executor.close()
@@ -388,7 +388,7 @@ def test_numbers_do_not_depend_on_threads() -> None:
 
         class Draws(Processor):
             def process(self, df: Any, rng: np.random.Generator) -> DataFrame:
-                mine = next(name for name in ("frozen", "marked", "") if name in df.snapshot.archetype.name)
+                mine = next(name for name in ("frozen", "flagged", "") if name in df.snapshot.archetype.name)
                 assert turns[mine].wait(PATIENCE_S)
                 found[mine] = rng.random()
                 after = order.index(mine) + 1
@@ -404,6 +404,6 @@ def test_numbers_do_not_depend_on_threads() -> None:
         drive(scenario)
         return found
 
-    first, *others = (run(list(order)) for order in itertools.permutations(("frozen", "marked", "")))
+    first, *others = (run(list(order)) for order in itertools.permutations(("frozen", "flagged", "")))
     assert len(set(first.values())) == 3
     assert all(other == first for other in others)

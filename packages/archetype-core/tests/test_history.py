@@ -41,8 +41,8 @@ def test_query_gives_base_columns_and_those_of_the_components() -> None:
     table = there.query(Position, Velocity).to_arrow()
     assert table.column_names == [
         *BASE_FIELDS,
-        "position__x",
         "position__y",
+        "position__x",
         "velocity__dx",
         "velocity__dy",
     ]

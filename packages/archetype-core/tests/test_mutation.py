@@ -9,7 +9,7 @@ import daft
 import numpy as np
 import pyarrow as pa
 import pytest
-from scene import Calls, Frozen, Health, Marked, Move, Name, Position, Velocity, drive, history, world, xs
+from scene import Calls, Flagged, Frozen, Health, Move, Name, Position, Velocity, drive, history, world, xs
 
 from archetype_core.component import Component
 from archetype_core.errors import ArchetypeError, EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
@@ -140,7 +140,7 @@ def test_odd_values_come_back_as_they_were() -> None:
         nan = there.spawn(Position(x=math.nan))
         await there.run(2)
         for entity, one in zip(ids, [*positions, *healths, *names], strict=True):
-            assert repr(there.get(entity)) == repr({type(one): one})
+            assert repr(dict(there.get(entity))) == repr({type(one): one})
         assert math.isnan(there.get(nan)[Position].x)
 
     drive(scenario)
@@ -238,15 +238,15 @@ def test_tags_make_tables() -> None:
 
     async def scenario() -> None:
         there = world()
-        a, b, both = there.spawn_many([Frozen(), Marked(), (Frozen(), Marked())])
+        a, b, both = there.spawn_many([Frozen(), Flagged(), (Frozen(), Flagged())])
         await there.step()
         assert len(there.archetypes()) == 3
-        there.add_components(a, Marked())
+        there.add_components(a, Flagged())
         there.remove_components(both, Frozen)
         await there.step()
         assert there.entity_ids(Frozen).to_pylist() == [a]
-        assert there.entity_ids(Marked).to_pylist() == [a, b, both]
-        assert there.get(a) == {Frozen: Frozen(), Marked: Marked()}
+        assert there.entity_ids(Flagged).to_pylist() == [a, b, both]
+        assert there.get(a) == {Frozen: Frozen(), Flagged: Flagged()}
 
     drive(scenario)
 

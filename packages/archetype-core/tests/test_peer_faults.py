@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import types
 from typing import Any
 
 import daft
@@ -14,9 +15,9 @@ from scene import (
     PATIENCE_S,
     Calls,
     FaultyStore,
+    Flagged,
     Frozen,
     Health,
-    Marked,
     Move,
     Position,
     Velocity,
@@ -43,11 +44,11 @@ def test_components_without_fields_have_their_own_tables() -> None:
 
     async def scenario() -> None:
         there = world()
-        frozen, marked = there.spawn(Frozen()), there.spawn(Marked())
+        frozen, marked = there.spawn(Frozen()), there.spawn(Flagged())
         await there.step()
         assert len(there.archetypes()) == 2
         assert {row["entity_id"] for row in history(there, Frozen)} == {frozen}
-        assert {row["entity_id"] for row in history(there, Marked)} == {marked}
+        assert {row["entity_id"] for row in history(there, Flagged)} == {marked}
 
     drive(scenario)
 
@@ -200,7 +201,8 @@ def test_added_field_leaves_old_history_readable() -> None:
 
     def define(**defaults: Any) -> type[Component]:
         fields = {"__annotations__": dict.fromkeys(defaults, int), "__module__": __name__, **defaults}
-        return type(Component)("Gadget", (Component,), fields)
+        made: type[Component] = types.new_class("Gadget", (Component,), exec_body=lambda body: body.update(fields))
+        return made
 
     async def scenario() -> None:
         store = MemoryStore()

@@ -13,9 +13,9 @@ from daft import DataFrame, DataType, col, lit
 from scene import (
     Calls,
     FaultyStore,
+    Flagged,
     Frozen,
     Health,
-    Marked,
     Move,
     Name,
     Position,
@@ -71,7 +71,7 @@ def refused(act: Any) -> ProcessorError:
     return drive(scenario)
 
 
-entity_id = col("entity_id")
+ENTITY = col("entity_id")
 
 
 def with_ids(df: DataFrame, ids: Any) -> DataFrame:
@@ -80,22 +80,19 @@ def with_ids(df: DataFrame, ids: Any) -> DataFrame:
 
 
 WRONG = {
-    "lost": (lambda df, **_: df.where(entity_id != lit(2)), "lost 1"),
+    "lost": (lambda df, **_: df.where(lit(2) != ENTITY), "lost 1"),
     "lost all": (lambda df, **_: df.where(lit(False)), "lost 3"),
-    "duplicated": (lambda df, **_: df.concat(df.where(entity_id == lit(2))), "repeated 1"),
-    "duplicated and lost": (
-        lambda df, **_: df.where(entity_id < lit(3)).concat(df.where(entity_id == lit(2))),
-        "lost 1",
-    ),
+    "duplicated": (lambda df, **_: df.concat(df.where(lit(2) == ENTITY)), "repeated 1"),
+    "duplicated and lost": (lambda df, **_: df.where(lit(3) > ENTITY).concat(df.where(lit(2) == ENTITY)), "lost 1"),
     "invented": (
-        lambda df, **_: df.concat(with_ids(df.where(entity_id == lit(2)), lit(9).cast(DataType.int64()))),
+        lambda df, **_: df.concat(with_ids(df.where(lit(2) == ENTITY), lit(9).cast(DataType.int64()))),
         "invented 1",
     ),
     "renamed": (
-        lambda df, **_: with_ids(df, (entity_id + lit(10)).cast(DataType.int64())),
+        lambda df, **_: with_ids(df, (ENTITY + lit(10)).cast(DataType.int64())),
         "invented 3",
     ),
-    "rewritten ids": (lambda df, **_: df.with_column("entity_id", entity_id + lit(1)), "entity_id"),
+    "rewritten ids": (lambda df, **_: df.with_column("entity_id", ENTITY + lit(1)), "entity_id"),
     "ids of another type": (lambda df, **_: through_the_runner(df).with_column("entity_id", lit("x")), "entity_id"),
     "missing column": (lambda df, **_: df.exclude("position__x"), "position__x is missing"),
     "no entity_id": (lambda df, **_: df.exclude("entity_id"), "entity_id is missing"),
@@ -134,7 +131,7 @@ def test_wrong_frames_are_errors(act: Any, told: str) -> None:
 
 def test_ids_that_change_places_are_errors() -> None:
     """A processor that gives rows the ids of other rows is refused, not obeyed (T8)."""
-    refused(lambda df, **_: through_the_runner(df).with_column("entity_id", lit(4) - entity_id))
+    refused(lambda df, **_: through_the_runner(df).with_column("entity_id", lit(4) - ENTITY))
 
 
 def test_helper_columns_are_dropped() -> None:
@@ -418,7 +415,7 @@ def test_processor_runs_on_every_table_that_has_its_components() -> None:
     async def scenario() -> None:
         there = world(Move(), Anywhere())
         there.spawn_many(
-            [(Position(), Velocity()), (Position(), Velocity(), Frozen()), Position(), (Name(), Marked()), Frozen()]
+            [(Position(), Velocity()), (Position(), Velocity(), Frozen()), Position(), (Name(), Flagged()), Frozen()]
         )
         await there.run(2)
         assert xs(there) == {1: 1.0, 2: 1.0, 3: 0.0}

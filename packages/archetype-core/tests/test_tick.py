@@ -11,9 +11,9 @@ from daft import DataFrame, lit
 from scene import (
     Calls,
     FaultyStore,
+    Flagged,
     Frozen,
     Health,
-    Marked,
     Move,
     Name,
     Position,
@@ -387,7 +387,7 @@ def test_failing_commit_undoes_the_tick(fault: Exception, kind: type[Exception])
         there = world(Move(), store=store)
         entity = there.spawn(Position(), Velocity())
         await there.step()
-        there.add_components(entity, Marked())
+        there.add_components(entity, Flagged())
         other = there.spawn(Health())
         store.faults.append(fault)
         before = there.tables()
@@ -397,7 +397,7 @@ def test_failing_commit_undoes_the_tick(fault: Exception, kind: type[Exception])
         assert (there.tick, there.tables(), there.pending) == (1, before, 2)
         assert [row["tick"] for row in history(there, include_inactive=True)] == [0]
         await there.step()
-        assert there.get(entity) == {Position: Position(), Velocity: Velocity(), Marked: Marked()}
+        assert there.get(entity) == {Position: Position(), Velocity: Velocity(), Flagged: Flagged()}
         assert other in there
 
     drive(scenario)

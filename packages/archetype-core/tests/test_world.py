@@ -12,9 +12,9 @@ from scene import (
     PATIENCE_S,
     Calls,
     FaultyStore,
+    Flagged,
     Frozen,
     Health,
-    Marked,
     Move,
     Position,
     Velocity,
@@ -90,7 +90,7 @@ def test_sync_processor_may_stage_from_its_thread() -> None:
             return df
 
         there = world(Calls(act))
-        there.spawn_many([Position(), (Position(), Frozen()), (Position(), Marked())])
+        there.spawn_many([Position(), (Position(), Frozen()), (Position(), Flagged())])
         await there.run(4)
         assert len(there.entity_ids(Health)) == 3 * 2
         assert there.pending == 3
@@ -329,5 +329,86 @@ def test_processors_come_and_go_during_a_run() -> None:
         there.spawn(Position(), Velocity())
         await there.run(7)
         assert [row["position__x"] for row in history(there, Position)] == [0.0, 0.0, 0.0, 1.0, 2.0, 2.0, 2.0]
+
+    drive(scenario)
+
+
+def test_step_cancelled_while_it_commits_is_committed() -> None:
+    """Cancelling too late changes nothing of the tick: it is committed and live, and the next step goes on (T7)."""
+
+    async def scenario() -> None:
+        inside, leave = threading.Event(), threading.Event()
+
+        class SlowStore(MemoryStore):
+            def commit(self, ticks: Any) -> None:
+                super().commit(ticks)
+                inside.set()
+                assert leave.wait(PATIENCE_S)
+
+        there = world(store=SlowStore())
+        entity = there.spawn(Position())
+        task = asyncio.create_task(there.step())
+        await asyncio.to_thread(inside.wait, PATIENCE_S)
+        task.cancel()
+        asyncio.get_running_loop().call_soon(leave.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (there.tick, there.pending, entity in there) == (1, 0, True)
+        await there.step()
+        assert there.tick == 2
+
+    drive(scenario)
+
+
+def test_hooks_hear_of_every_committed_tick() -> None:
+    """A tick that is committed is told to hooks, also when its step was cancelled too late (§8)."""
+
+    async def scenario() -> None:
+        inside, leave = threading.Event(), threading.Event()
+
+        class SlowStore(MemoryStore):
+            def commit(self, ticks: Any) -> None:
+                super().commit(ticks)
+                inside.set()
+                assert leave.wait(PATIENCE_S)
+
+        heard: list[int] = []
+        there = world(store=SlowStore(), hooks=[(PostTick, lambda event: heard.append(event.tick))])
+        task = asyncio.create_task(there.step())
+        await asyncio.to_thread(inside.wait, PATIENCE_S)
+        task.cancel()
+        asyncio.get_running_loop().call_soon(leave.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert heard == [0]
+
+    drive(scenario)
+
+
+def test_unacknowledged_commit_asks_for_reopening() -> None:
+    """When a store fails after it committed, nothing is written twice: the world is told to reopen (T7, S3)."""
+
+    async def scenario() -> None:
+        class LostAck(MemoryStore):
+            loses = False
+
+            def commit(self, ticks: Any) -> None:
+                super().commit(ticks)
+                if self.loses:
+                    self.loses = False
+                    raise OSError("connection lost")
+
+        store = LostAck()
+        there = world(store=store)
+        entity = there.spawn(Position())
+        await there.step()
+        store.loses = True
+        there.update(entity, Position(x=1.0))
+        with pytest.raises(CommitError):
+            await there.step()
+        with pytest.raises(TickConflict):
+            await there.step()
+        again = await World.open(store, there.world_id)
+        assert (again.tick, xs(again)) == (2, {entity: 1.0})
 
     drive(scenario)

@@ -5,6 +5,7 @@ Whatever is refused here is refused whole, and nothing of it is staged (M7, T6).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -43,8 +44,19 @@ class Staging:
             raise ValueError(f"count is a number of ids, 0 or more, not {count!r}")
         with self._state.lock:
             ids = self._take(count)
-            self._state.reserved.update(ids)
+            if ids:
+                self._state.reserved.append(ids)
         return ids
+
+    def _redeem(self, entity_id: int) -> None:
+        """Use up a reserved id; one that is not is refused."""
+        reserved = self._state.reserved
+        place = bisect_right(reserved, entity_id, key=lambda ids: ids.start) - 1
+        if place < 0 or entity_id not in reserved[place]:
+            raise ValueError(f"entity id {entity_id} was not reserved, or is taken")
+        ids = reserved[place]
+        halves = (range(ids.start, entity_id), range(entity_id + 1, ids.stop))
+        reserved[place : place + 1] = [half for half in halves if half]
 
     def _take(self, count: int) -> range:
         first = self._state.next_entity_id
@@ -59,10 +71,8 @@ class Staging:
             if entity_id is None:
                 entity_id = state.next_entity_id
                 state.next_entity_id = entity_id + 1
-            elif checked_id(entity_id) in state.reserved:
-                state.reserved.discard(entity_id)
             else:
-                raise ValueError(f"entity id {entity_id} was not reserved, or is taken")
+                self._redeem(checked_id(entity_id))
             state.pending.spawn(archetype, (entity_id,), (row,))
         return entity_id
 
@@ -187,7 +197,8 @@ class Staging:
         kinds = tuple(map(type, components))
         found = self._archetypes.get(kinds)
         if found is None:
-            if odd := [one for one in components if not isinstance(one, Component)]:
+            given: Sequence[object] = components
+            if odd := [one for one in given if not isinstance(one, Component)]:
                 raise SignatureError(f"an entity is made of component instances, not {odd[0]!r}")
             archetype = _storable(Archetype.of(*components))
             order = {type_of(one): index for index, one in enumerate(components)}

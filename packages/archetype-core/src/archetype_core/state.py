@@ -35,8 +35,8 @@ class State:
     """Messages that wait for the next tick."""
     leaving: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
     """Messages that a running tick has taken."""
-    reserved: set[int] = field(default_factory=set)
-    """Entity ids that were given out and wait for their entity."""
+    reserved: list[range] = field(default_factory=list)
+    """Entity ids that were given out and wait for their entity, ascending."""
     has_history: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     _busy: dict[Archetype, tuple[Slot, ...]] | None = None
@@ -82,7 +82,13 @@ class State:
             self._carried, self._written = MappingProxyType(idle), written
         return self._carried
 
-    def swap(self, segment: Segment, written: Mapping[Archetype, Rows], changes: Sequence[Change]) -> None:
+    def swap(
+        self,
+        segment: Segment,
+        written: Mapping[Archetype, Rows],
+        changes: Sequence[Change],
+        letters: Snapshot | None,
+    ) -> None:
         """Make a committed tick the live state."""
         with self.lock:
             for archetype, rows in written.items():
@@ -102,3 +108,4 @@ class State:
             self.has_history = True
             self.frozen = None
             self.leaving = []
+            self.delivered = letters

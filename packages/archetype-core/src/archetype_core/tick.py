@@ -67,8 +67,7 @@ class Engine:
                 if telemetry.is_measured():
                     telemetry.counter("archetype.tick.failures").add(1)
                 raise
-            self.state.swap(segment, written, folded.changes)
-            self.state.delivered = letters
+            self.state.swap(segment, written, folded.changes, letters)
         duration = time.perf_counter() - began
         if telemetry.is_measured():
             telemetry.counter("archetype.ticks").add(1)

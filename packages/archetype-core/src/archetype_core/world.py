@@ -7,6 +7,7 @@ import contextvars
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
@@ -160,6 +161,10 @@ class World(WorldView):
         world._assemble(state, store, kernel, executor)  # noqa: SLF001  # reason: this is its constructor
         return world
 
+    def __bool__(self) -> bool:
+        """A world is there, also without entities."""
+        return True
+
     def __repr__(self) -> str:
         return f"World({self.name!r}, tick {self.tick}, {len(self)} entities in {len(self._state.live)} archetypes)"
 
@@ -248,7 +253,7 @@ class World(WorldView):
             token = self._running = object()
             reset = _inside.set(_inside.get() | {token})
             try:
-                return await self._tick(self._segment(config.run_id), inputs, applied)
+                return await self._tick(await self._segment(config.run_id), inputs, applied)
             finally:
                 self._running = None
                 _inside.reset(reset)
@@ -278,9 +283,14 @@ class World(WorldView):
             loop=asyncio.get_running_loop(),
             is_traced=telemetry.is_traced(),
         )
-        outcome = await in_thread(lambda: self._engine.run(segment, context, applied), context.cancel)
-        await self._announce(outcome)
-        return outcome
+        done: list[Outcome] = []
+        try:
+            await in_thread(lambda: done.append(self._engine.run(segment, context, applied)), context.cancel)
+        finally:
+            # A step that was cancelled while it committed has happened all the same.
+            if done:
+                await self._announce(done[0])
+        return done[0]
 
     async def _announce(self, outcome: Outcome) -> None:
         if not self._hooks.handles:
@@ -290,13 +300,13 @@ class World(WorldView):
         results = {archetype.name: rows for archetype, rows in self._state.live.items()}
         await self._hooks.fire(hook.PostTick(self, outcome.tick, outcome.segment.run_id, results))
 
-    def _segment(self, run_id: str | None) -> Segment:
+    async def _segment(self, run_id: str | None) -> Segment:
         """The active segment, or a new one for a new run."""
         state = self._state
         active = state.segment
         if run_id is None or run_id == active.run_id:
             return active
-        timeline = self.timeline()
+        timeline = await in_thread(self.timeline)
         spans = timeline.own(self.world_id).spans if timeline else ()
         if any(span.segment.run_id == run_id for span in spans):
             raise RunConflict(run_id)
@@ -326,62 +336,53 @@ class World(WorldView):
         if self.pending and (pending == "refuse" or at_tick is not None):
             raise PendingMutations(self.name, self.pending)
         forked_resources = self.resources.forked(resources)
-        is_now = at_tick is None or (at_tick == self.tick - 1 and self._state.has_history)
-        past = None if is_now else at_tick
-        world_id = self._ids.new()
         seed = self.seed if rng == "same" else _seed(None if rng == "fresh" else rng)
-        state = self._state
-        if past is None:
-            parent = state.tip
+        world_id = self._ids.new()
+        # Where it begins is filled in by whoever knows.
+        segment = Segment(world_id, self._ids.new(), 0, None, name or f"{self.name}-{world_id[-12:]}", seed)
+        if at_tick is None or (at_tick == self.tick - 1 and self._state.has_history):
+            world = self._forked(segment)
         else:
-            span = self._known(past).at(past)
-            assert span is not None
-            # The tick's own world: this one may be a fork that never stepped, which no store knows yet.
-            parent = Point(span.segment.world_id, span.segment.run_id, past)
-        segment = Segment(
-            world_id=world_id,
-            run_id=self._ids.new(),
-            first_tick=self.tick if past is None else past + 1,
-            parent=parent,
-            name=name or f"{self.name}-{world_id[-12:]}",
-            seed=seed,
-        )
-        engine = self._engine
-        if past is None:
-            with state.lock:
-                forked_state = State(
-                    segment,
-                    tick=state.tick,
-                    next_entity_id=state.next_entity_id,
-                    live=dict(state.live),
-                    index=state.index.copy(),
-                    delivered=state.delivered,
-                    pending=state.staged.copy(),
-                    outbox=[*state.leaving, *state.outbox],
-                    has_history=state.has_history,
-                )
-            world = self._made(forked_state, self._store, engine.kernel, engine.executor, self._ids)
-        else:
-
-            def load() -> World:
-                timeline = self._known(past)
-                assert parent is not None
-                head = self._store.head(parent.world_id, at=past)
-                return self._loaded(
-                    self._store,
-                    timeline,
-                    head,
-                    segment=segment,
-                    kernel=engine.kernel,
-                    executor=engine.executor,
-                    ids=self._ids,
-                )
-
-            world = await in_thread(load)
+            world = await in_thread(lambda: self._forked_past(segment, at_tick))
         world._inherit(self, forked_resources)  # noqa: SLF001  # reason: a world of the same class
         if store is not None and store is not self._store:
             await in_thread(lambda: world._move(store))  # noqa: SLF001  # reason: a world of the same class
         return world
+
+    def _forked(self, segment: Segment) -> World:
+        """A world that begins where this one stands."""
+        state, engine = self._state, self._engine
+        with state.lock:
+            forked = State(
+                replace(segment, first_tick=state.tick, parent=state.tip),
+                tick=state.tick,
+                next_entity_id=state.next_entity_id,
+                live=dict(state.live),
+                index=state.index.copy(),
+                delivered=state.delivered,
+                pending=state.staged.copy(),
+                outbox=[*state.leaving, *state.outbox],
+                has_history=state.has_history,
+            )
+        return self._made(forked, self._store, engine.kernel, engine.executor, self._ids)
+
+    def _forked_past(self, segment: Segment, tick: int) -> World:
+        """A world that begins at the end of an earlier tick, read from the store; blocks."""
+        timeline = self._known(tick)
+        span = timeline.at(tick)
+        assert span is not None
+        # The tick's own world: this one may be a fork that never stepped, which no store knows yet.
+        parent = Point(span.segment.world_id, span.segment.run_id, tick)
+        engine = self._engine
+        return self._loaded(
+            self._store,
+            timeline,
+            self._store.head(parent.world_id, at=tick),
+            segment=replace(segment, first_tick=tick + 1, parent=parent),
+            kernel=engine.kernel,
+            executor=engine.executor,
+            ids=self._ids,
+        )
 
     def _inherit(self, source: World, resources: Resources) -> None:
         """Take over a source's processors and hooks as they are registered now."""
