@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import pyarrow as pa
 
+from archetype_core.errors import CommitError
 from archetype_core.snapshot import Snapshot
 
 TICK = "tick"
@@ -205,3 +206,19 @@ def project(snapshot: Snapshot, scan: Scan, tick: int, active: bool, schema: pa.
     if not arrays:
         return pa.RecordBatch.from_struct_array(pa.StructArray.from_buffers(pa.struct([]), snapshot.num_rows, [None]))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def check_successors(ticks: Sequence[TickCommit]) -> None:
+    """Refuse a commit whose ticks are not consecutive ticks of one segment that begins right after its parent."""
+    previous = None
+    for commit in ticks:
+        if previous is not None and (commit.segment != previous.segment or commit.tick != previous.tick + 1):
+            raise CommitError("a commit holds consecutive ticks of one segment")
+        previous = commit
+    segment = ticks[0].segment
+    if ticks[0].tick < segment.first_tick:
+        raise CommitError(f"tick {ticks[0].tick} lies before its segment, which begins at {segment.first_tick}")
+    if segment.parent is not None and segment.first_tick != segment.parent.tick + 1:
+        raise CommitError(
+            f"segment {segment.run_id} begins at tick {segment.first_tick}, its parent ends at {segment.parent.tick}"
+        )

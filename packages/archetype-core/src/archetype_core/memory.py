@@ -14,7 +14,19 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from archetype_core.commit import Head, Point, Rows, Scan, Segment, Span, TickCommit, Timeline, WorldRecord, project
+from archetype_core.commit import (
+    Head,
+    Point,
+    Rows,
+    Scan,
+    Segment,
+    Span,
+    TickCommit,
+    Timeline,
+    WorldRecord,
+    check_successors,
+    project,
+)
 from archetype_core.errors import (
     CommitError,
     StoreClosed,
@@ -244,22 +256,6 @@ class MemoryStore:
                 raise CommitError(
                     f"segment {segment.run_id} grows from {segment.parent}, which this store does not hold"
                 )
-
-
-def check_successors(ticks: Sequence[TickCommit]) -> None:
-    """Refuse a commit whose ticks are not consecutive ticks of one segment that begins right after its parent."""
-    previous = None
-    for commit in ticks:
-        if previous is not None and (commit.segment != previous.segment or commit.tick != previous.tick + 1):
-            raise CommitError("a commit holds consecutive ticks of one segment")
-        previous = commit
-    segment = ticks[0].segment
-    if ticks[0].tick < segment.first_tick:
-        raise CommitError(f"tick {ticks[0].tick} lies before its segment, which begins at {segment.first_tick}")
-    if segment.parent is not None and segment.first_tick != segment.parent.tick + 1:
-        raise CommitError(
-            f"segment {segment.run_id} begins at tick {segment.first_tick}, its parent ends at {segment.parent.tick}"
-        )
 
 
 def open_memory(uri: str) -> MemoryStore:

@@ -22,7 +22,7 @@ ENTITY_ID = "entity_id"
 class Column:
     """An immutable column that converts between Arrow and Daft on demand, without copying where the layouts agree."""
 
-    __slots__ = ("_arrow", "_series")
+    __slots__ = ("__weakref__", "_arrow", "_series")
 
     def __init__(self, arrow: pa.Array | None = None, series: Series | None = None) -> None:
         self._arrow = arrow
