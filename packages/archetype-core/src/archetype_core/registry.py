@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archetype_core.config import StorageConfig
 from archetype_core.errors import AdapterMissing, UnknownScheme
 from archetype_core.kernel import PythonKernel
 from archetype_core.memory import open_memory
 from archetype_core.ports import Kernel, Store
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 STORES = "archetype.stores"
 KERNELS = "archetype.kernels"
@@ -67,4 +69,6 @@ def load_kernel(kernel: str | Kernel) -> Kernel:
 
 
 def _found(group: str) -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group=group)}
