@@ -84,7 +84,7 @@ def test_unknown_schemes_name_the_known_ones(adapters: dict[str, dict[str, Entry
     adapters[registry.STORES]["fake"] = EntryPoint("fake", "test_registry:open_fake", registry.STORES)
     with pytest.raises(UnknownScheme) as caught:
         open_store("gopher:x")
-    assert (caught.value.scheme, caught.value.known) == ("gopher", ("fake", "memory"))
+    assert (caught.value.scheme, caught.value.known) == ("gopher", ("fake", "journal", "memory"))
 
 
 def test_kernels(adapters: dict[str, dict[str, EntryPoint]]) -> None:

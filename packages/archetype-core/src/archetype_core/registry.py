@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from archetype_core.config import StorageConfig
@@ -27,6 +28,16 @@ _OURS = {
     "native": "archetype-native",
 }
 _EMBEDDED = "lance"
+
+
+def _open_journal(uri: str, **options: Any) -> Store:
+    # Brings SQLite along.
+    from archetype_core.journal import open_journal
+
+    return open_journal(uri, **options)
+
+
+_BUILT_IN: Mapping[str, Callable[..., Store]] = MappingProxyType({"memory": open_memory, "journal": _open_journal})
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
 
@@ -38,13 +49,13 @@ def open_store(storage: str | PurePath | StorageConfig) -> Store:
     config = storage if isinstance(storage, StorageConfig) else StorageConfig(uri=str(storage))
     found = _SCHEME.match(config.uri)
     name = config.backend or (found.group(1).lower() if found else _EMBEDDED)
-    if name == "memory":
-        return open_memory(config.uri, **config.options)
+    if name in _BUILT_IN:
+        return _BUILT_IN[name](config.uri, **config.options)
     known = _found(STORES)
     if name not in known:
         if name in _OURS:
             raise AdapterMissing("store", name, f"pip install {_OURS[name]}")
-        raise UnknownScheme(config.uri, name, sorted({"memory", *known}))
+        raise UnknownScheme(config.uri, name, sorted({*_BUILT_IN, *known}))
     opener: Callable[..., Store] = known[name].load()
     return opener(config.uri, **config.options)
 

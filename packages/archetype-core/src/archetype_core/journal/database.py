@@ -37,7 +37,7 @@ CREATE TABLE part (
     live INTEGER NOT NULL, gone INTEGER NOT NULL, places BLOB NOT NULL, crc INTEGER NOT NULL,
     PRIMARY KEY (segment, form, tick)
 ) WITHOUT ROWID;
-CREATE TABLE chunk (id INTEGER PRIMARY KEY, size INTEGER NOT NULL, data BLOB);
+CREATE TABLE chunk (id INTEGER PRIMARY KEY, size INTEGER NOT NULL, file TEXT, data BLOB);
 """
 
 
@@ -97,7 +97,7 @@ class Database:
             raise
 
     def reader(self) -> sqlite3.Connection:
-        """This thread's connection to read with."""
+        """The connection of the calling thread to read with."""
         found: sqlite3.Connection | None = getattr(self._readers, "connection", None)
         if found is None:
             found = self._readers.connection = self._connect()

@@ -13,7 +13,7 @@ from archetype_core.commit import Point, Rows, Segment
 from archetype_core.errors import CorruptStore
 from archetype_core.journal import chunk
 from archetype_core.journal.database import Database
-from archetype_core.journal.writer import PLACE, Place, file_of
+from archetype_core.journal.writer import PLACE, Place
 from archetype_core.snapshot import Column, Snapshot
 
 
@@ -25,6 +25,13 @@ class Branch:
     segment: Segment
     parent: int | None
     last: int
+
+
+_BRANCH = (
+    "SELECT s.id, s.world_id, s.run_id, s.first_tick, s.parent, s.parent_tick, s.name, s.seed,"
+    " p.world_id, p.run_id, (SELECT max(tick) FROM tick WHERE segment = s.id)"
+    " FROM segment s LEFT JOIN segment p ON p.id = s.parent WHERE "
+)
 
 
 class Reader:
@@ -39,19 +46,17 @@ class Reader:
 
     def branch(self, segment_id: int) -> Branch:
         """A segment by its id."""
-        return self._branch("s.id = ?", (segment_id,))  # type: ignore[return-value]  # reason: ids come from the database
+        found = self._branch("s.id = ?", (segment_id,))
+        if found is None:
+            raise CorruptStore(str(self._database.path), f"segment {segment_id} is missing")
+        return found
 
     def find(self, world_id: str, run_id: str) -> Branch | None:
         """A segment by world and run."""
         return self._branch("s.world_id = ? AND s.run_id = ?", (world_id, run_id))
 
     def _branch(self, where: str, values: tuple[object, ...]) -> Branch | None:
-        row = self.connection.execute(
-            "SELECT s.id, s.world_id, s.run_id, s.first_tick, s.parent, s.parent_tick, s.name, s.seed,"
-            " p.world_id, p.run_id, (SELECT max(tick) FROM tick WHERE segment = s.id)"
-            f" FROM segment s LEFT JOIN segment p ON p.id = s.parent WHERE {where}",  # reason: ours
-            values,
-        ).fetchone()
+        row = self.connection.execute(_BRANCH + where, values).fetchone()
         if row is None:
             return None
         number, world_id, run_id, first, parent, parent_tick, name, seed, parent_world, parent_run, last = row
@@ -117,15 +122,13 @@ class Reader:
         """The values at a place."""
         number, offset, length, crc = place
         row = self.connection.execute(
-            "SELECT data IS NULL, substr(data, ?, ?) FROM chunk WHERE id = ?", (offset + 1, length, number)
+            "SELECT file, substr(data, ?, ?) FROM chunk WHERE id = ?", (offset + 1, length, number)
         ).fetchone()
         where = f"{self._database.path} chunk {number} ({field.name})"
         if row is None:
             raise CorruptStore(where, "it is missing")
-        is_file, data = row
-        buffer = (
-            chunk.read_file(file_of(self._database.path, number), offset, length) if is_file else pa.py_buffer(data)
-        )
+        file, data = row
+        buffer = pa.py_buffer(data) if file is None else chunk.read_file(self._database.path / file, offset, length)
         return chunk.decode(buffer, crc, field, where)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -105,7 +106,7 @@ class JournalStore:
             ).fetchone()
             found = ((name, self._reader.rows(branch, name, tick)) for name in timeline.tables)
             live = {name: rows.live.num_rows for name, rows in found if rows is not None and rows.live.num_rows}
-        return Head(branch.segment, tick, next_entity_id, tuple(applied.split("\n")) if applied else (), live)
+        return Head(branch.segment, tick, next_entity_id, tuple(json.loads(applied)) if applied else (), live)
 
     def timeline(self, world_id: str) -> Timeline:
         self._opened()
@@ -162,7 +163,7 @@ class JournalStore:
         conflict = TickConflict(segment.world_id, last + 1, first.tick)
         if first.tick != last + 1:
             raise conflict
-        known = self._known(connection, segment.world_id, segment.run_id)
+        known = self._reader.find(segment.world_id, segment.run_id)
         if head is not None:
             if head[1] == segment.run_id:
                 if known is None or known.segment != segment:
@@ -170,13 +171,9 @@ class JournalStore:
             elif known is not None or parent is None or (parent.world_id, parent.run_id) != (segment.world_id, head[1]):
                 raise conflict
         elif parent is not None:
-            grown = self._known(connection, parent.world_id, parent.run_id)
+            grown = self._reader.find(parent.world_id, parent.run_id)
             if grown is None or not grown.segment.first_tick <= parent.tick <= grown.last:
                 raise CommitError(f"segment {segment.run_id} grows from {parent}, which this store does not hold")
-
-    def _known(self, connection: sqlite3.Connection, world_id: str, run_id: str) -> Branch | None:
-        del connection
-        return self._reader.find(world_id, run_id)
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 import sqlite3
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import count
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import pyarrow as pa
@@ -25,13 +25,27 @@ Place = tuple[int, int, int, int]
 
 @dataclass(slots=True)
 class _Chunk:
-    id: int
-    pieces: list[pa.Buffer]
-    size: int
+    """The new columns of one table at one tick, one after the other."""
 
-    @property
-    def is_file(self) -> bool:
-        return self.size > chunk.INLINE_BYTES
+    pieces: list[pa.Buffer] = field(default_factory=list)
+    size: int = 0
+    file: str | None = None
+    """The name of its file, if it is large."""
+    id: int = 0
+    """Known once it is inserted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A place in a chunk that has no id yet."""
+
+    chunk: _Chunk
+    offset: int
+    length: int
+    crc: int
+
+    def place(self) -> Place:
+        return (self.chunk.id, self.offset, self.length, self.crc)
 
 
 @dataclass(slots=True)
@@ -41,7 +55,11 @@ class _Part:
     tick: int
     live: int
     gone: int
-    places: bytes
+    places: list[Place | _New]
+
+    def packed(self) -> bytes:
+        """The places as they are stored; only once the chunks are."""
+        return b"".join(PLACE.pack(*(one.place() if isinstance(one, _New) else one)) for one in self.places)
 
 
 @dataclass(slots=True)
@@ -51,8 +69,7 @@ class Prepared:
     ticks: Sequence[TickCommit]
     parts: list[_Part] = field(default_factory=list)
     chunks: list[_Chunk] = field(default_factory=list)
-    columns: list[tuple[Column, Place]] = field(default_factory=list)
-    """New columns and where they will be once this is committed."""
+    columns: dict[Column, _New] = field(default_factory=dict)
 
 
 class Writer:
@@ -61,8 +78,6 @@ class Writer:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._written: WeakKeyDictionary[Column, Place] = WeakKeyDictionary()
-        (last,) = database.reader().execute("SELECT coalesce(max(id), 0) FROM chunk").fetchone()
-        self._ids = count(last + 1)
         self._forms: dict[str, int] = {}
         self._segments: dict[tuple[str, str], int] = {}
 
@@ -72,11 +87,16 @@ class Writer:
         for commit in ticks:
             for name, rows in commit.written.items():
                 prepared.parts.append(self._part(prepared, commit.tick, name, rows))
-        files = [one for one in prepared.chunks if one.is_file]
-        for one in files:
-            chunk.write_file(file_of(self._database.path, one.id), one.pieces)
-        if files:
-            sync_directory(self._database.path)
+        large = [one for one in prepared.chunks if one.size > chunk.INLINE_BYTES]
+        try:
+            for one in large:
+                one.file = f"{secrets.token_hex(12)}.chunk"
+                chunk.write_file(self._database.path / one.file, one.pieces)
+            if large:
+                sync_directory(self._database.path)
+        except BaseException:
+            self.abandoned(prepared)
+            raise
         return prepared
 
     def _part(self, prepared: Prepared, tick: int, name: str, rows: Rows) -> _Part:
@@ -84,52 +104,51 @@ class Writer:
         places = self._places(prepared, rows.live)
         if gone is not None and gone.num_rows:
             places += self._places(prepared, gone)
-        schema = rows.live.archetype.schema
-        packed = b"".join(PLACE.pack(*place) for place in places)
-        return _Part(name, schema, tick, rows.live.num_rows, gone.num_rows if gone is not None else 0, packed)
+        count = gone.num_rows if gone is not None else 0
+        return _Part(name, rows.live.archetype.schema, tick, rows.live.num_rows, count, places)
 
-    def _places(self, prepared: Prepared, rows: Snapshot) -> list[Place]:
+    def _places(self, prepared: Prepared, rows: Snapshot) -> list[Place | _New]:
         if not rows.num_rows:
             return []
         schema = rows.archetype.schema
-        columns = [rows.columns[name] for name in schema.names]
-        pending = dict(prepared.columns)
-        places = [self._written.get(column) or pending.get(column) for column in columns]
-        new = [index for index, place in enumerate(places) if place is None]
-        if new:
-            made = _Chunk(next(self._ids), [], 0)
-            prepared.chunks.append(made)
-            for index in new:
-                data = chunk.encode(columns[index].arrow, schema.field(index))
-                places[index] = place = (made.id, made.size, data.size, chunk.checksum(data))
-                prepared.columns.append((columns[index], place))
+        places: list[Place | _New] = []
+        made: _Chunk | None = None
+        for index, name in enumerate(schema.names):
+            column = rows.columns[name]
+            place = self._written.get(column) or prepared.columns.get(column)
+            if place is None:
+                if made is None:
+                    made = _Chunk()
+                    prepared.chunks.append(made)
+                data = chunk.encode(column.arrow, schema.field(index))
+                place = prepared.columns[column] = _New(made, made.size, data.size, chunk.checksum(data))
                 made.pieces.append(data)
                 made.size += data.size
-        return [place for place in places if place is not None]
+            places.append(place)
+        return places
 
     def store(self, connection: sqlite3.Connection, prepared: Prepared) -> None:
         """Write a prepared commit's rows, inside a transaction."""
         first = prepared.ticks[0]
         segment = self.segment(connection, first.segment)
-        connection.executemany(
-            "INSERT INTO chunk VALUES (?, ?, ?)",
-            [(one.id, one.size, None if one.is_file else b"".join(one.pieces)) for one in prepared.chunks],
-        )
-        connection.executemany(
-            "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (segment, self.form(connection, one.form, one.schema), one.tick, one.live, one.gone, one.places,
-                 chunk.checksum(one.places))
-                for one in prepared.parts
-            ],
-        )  # fmt: skip
-        connection.executemany(
-            "INSERT INTO tick VALUES (?, ?, ?, ?)",
-            [
-                (segment, one.tick, one.next_entity_id, "\n".join(one.applied) if one.applied else None)
-                for one in prepared.ticks
-            ],
-        )
+        for one in prepared.chunks:
+            data = None if one.file is not None else b"".join(one.pieces)
+            cursor = connection.execute(
+                "INSERT INTO chunk (size, file, data) VALUES (?, ?, ?)", (one.size, one.file, data)
+            )
+            one.id = cursor.lastrowid or 0
+        for part in prepared.parts:
+            packed = part.packed()
+            form = self.form(connection, part.form, part.schema)
+            connection.execute(
+                "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (segment, form, part.tick, part.live, part.gone, packed, chunk.checksum(packed)),
+            )
+        for commit in prepared.ticks:
+            connection.execute(
+                "INSERT INTO tick VALUES (?, ?, ?, ?)",
+                (segment, commit.tick, commit.next_entity_id, json.dumps(commit.applied) if commit.applied else None),
+            )
         connection.execute(
             "INSERT INTO world VALUES (?, ?, ?) ON CONFLICT (world_id) DO UPDATE SET segment = excluded.segment,"
             " tick = excluded.tick",
@@ -138,16 +157,16 @@ class Writer:
 
     def committed(self, prepared: Prepared) -> None:
         """Remember where the new columns are, now that they are there for good."""
-        for column, place in prepared.columns:
-            self._written[column] = place
+        for column, new in prepared.columns.items():
+            self._written[column] = new.place()
 
     def abandoned(self, prepared: Prepared) -> None:
         """Forget a prepared commit: its files go, and what it may have named is looked up anew."""
         self._forms.clear()
         self._segments.clear()
         for one in prepared.chunks:
-            if one.is_file:
-                file_of(self._database.path, one.id).unlink(missing_ok=True)
+            if one.file is not None:
+                (self._database.path / one.file).unlink(missing_ok=True)
 
     def form(self, connection: sqlite3.Connection, name: str, schema: pa.Schema) -> int:
         """The id of a table's schema, stored when it is new."""
@@ -195,8 +214,3 @@ class Writer:
         key = (segment.parent.world_id, segment.parent.run_id)
         row = connection.execute("SELECT id FROM segment WHERE world_id = ? AND run_id = ?", key).fetchone()
         return int(row[0])
-
-
-def file_of(path: Path, chunk_id: int) -> Path:
-    """The file of a large chunk."""
-    return path / f"{chunk_id:016x}.chunk"
