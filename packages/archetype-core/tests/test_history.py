@@ -12,7 +12,7 @@ from daft import DataFrame, col
 from scene import Calls, FaultyStore, Frozen, Health, Move, Name, Position, Velocity, drive, history, world
 
 from archetype_core.commit import BASE_FIELDS
-from archetype_core.errors import EntityNotFound, ProcessorError, TickNotFound, WorldNotFound
+from archetype_core.errors import AmbiguousWorld, EntityNotFound, ProcessorError, TickNotFound, WorldNotFound
 from archetype_core.hook import PreTick
 from archetype_core.memory import MemoryStore
 from archetype_core.world import World
@@ -339,9 +339,9 @@ def test_ambiguous_names_are_refused() -> None:
         store = MemoryStore()
         for _ in range(2):
             await world(store=store, name="twin").step()
-        with pytest.raises(WorldNotFound) as caught:
+        with pytest.raises(AmbiguousWorld) as caught:
             await World.open(store, "twin")
-        assert len(caught.value.known) == 2
+        assert len(caught.value.world_ids) == 2
 
     drive(scenario)
 

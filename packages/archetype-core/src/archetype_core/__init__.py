@@ -8,6 +8,7 @@ from archetype_core.commit import Head, Point, Rows, Scan, Segment, Span, TickCo
 from archetype_core.component import Component, ComponentType
 from archetype_core.config import RunConfig, StorageConfig
 from archetype_core.digest import digest
+from archetype_core.entity import Entity
 from archetype_core.hook import (
     Event,
     HookHandle,
@@ -21,7 +22,7 @@ from archetype_core.hook import (
 )
 from archetype_core.kernel import Patch, PythonKernel, Staged
 from archetype_core.memory import MemoryStore
-from archetype_core.message import Letter, Mailbox
+from archetype_core.message import Letter, Mailbox, Message
 from archetype_core.ports import Capability, Clock, Executor, IdSource, Kernel, Store
 from archetype_core.processor import AsyncProcessor, Processor
 from archetype_core.registry import load_kernel, open_store
@@ -39,6 +40,7 @@ __all__ = [
     "Clock",
     "Component",
     "ComponentType",
+    "Entity",
     "Event",
     "Executor",
     "Head",
@@ -48,6 +50,7 @@ __all__ = [
     "Letter",
     "Mailbox",
     "MemoryStore",
+    "Message",
     "OnComponentAdded",
     "OnComponentRemoved",
     "OnDespawn",

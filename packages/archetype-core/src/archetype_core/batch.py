@@ -104,5 +104,8 @@ def groups(
         if live[archetype].num_rows <= SMALL_ROWS and all(slot.is_rowwise for slot in slots):
             alike.setdefault(keys.setdefault(slots, len(keys)), []).append(archetype)
     for slots, key in keys.items():
-        if len(members := alike[key]) > 1:
-            yield tuple(members), slots
+        members = alike[key]
+        if len(members) > 1:
+            # Random numbers go by row, and rows must be where they were in any replay.
+            in_order = any(slot.takes("rng") for slot in slots)
+            yield tuple(sorted(members, key=lambda one: one.name) if in_order else members), slots

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -204,6 +205,28 @@ def _check_values(column: pa.ChunkedArray, codec: Codec) -> None:
         _check_utf8(column)
     elif pa.types.is_temporal(codec.type):
         _check_range(column)
+
+
+def value_checks(component_type: ComponentType) -> dict[str, Callable[[pa.Array], None]]:
+    """For columns whose type admits more than the field does, what raises `Refusal` for a value that does not belong."""
+    checks: dict[str, Callable[[pa.Array], None]] = {}
+    for field in fields_of(component_type):
+        codec = field.codec.inner if isinstance(field.codec, Nullable) else field.codec
+        if is_moment(field.codec):
+            checks[field.columns[1].name] = _check_zones
+        elif isinstance(codec, Choice | Member | Uuid):
+            checks[field.columns[0].name] = partial(_check_array, codec)
+    return checks
+
+
+def _check_array(codec: Codec, array: pa.Array) -> None:
+    _check_values(pa.chunked_array([array]), codec)
+
+
+def _check_zones(array: pa.Array) -> None:
+    for name in array.unique().to_pylist():
+        if name is not None:
+            zone_named(name)
 
 
 def _refuse_if_undecodable(column: pa.ChunkedArray, codec: Codec, value: Any) -> None:

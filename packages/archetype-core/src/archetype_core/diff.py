@@ -96,7 +96,9 @@ def _column_rows(name: str, old: pa.Table, new: pa.Table, was: pa.Array, now: pa
 
 def same(left: pa.Array, right: pa.Array) -> np.ndarray[Any, Any]:
     """Row by row, whether two arrays of one type hold the same bits."""
-    if not len(left) or all(a is b or (a and b and a.address == b.address) for a, b in _buffers(left, right)):
+    if not len(left) or all(
+        a is b or (a is not None and b is not None and a.address == b.address) for a, b in _buffers(left, right)
+    ):
         return np.ones(len(left), bool)
     kind = left.type
     if pa.types.is_floating(kind):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 _BULK = 4096
+MAX_ENTITY_ID = 2**63 - 1
+
+
+def checked_id(entity_id: Any) -> int:
+    """An entity id as a plain int; a bool, or a float that equals one, would reach the tick and fail there."""
+    if isinstance(entity_id, bool) or not hasattr(entity_id, "__index__"):
+        raise TypeError(f"an entity id is an int, not {entity_id!r}")
+    return operator.index(entity_id)
 
 
 class Entity(Mapping[type[Component], Component]):

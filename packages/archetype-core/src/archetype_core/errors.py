@@ -130,7 +130,8 @@ class HookError(ArchetypeError, RuntimeError):
 
     def __init__(self, hook: str, event: str) -> None:
         self.hook, self.event = hook, event
-        super().__init__(f"hook {hook} failed on {event} and asked to fail fast")
+        done = "nothing was run" if event == "PreTick" else "the tick is committed"
+        super().__init__(f"hook {hook} failed on {event} and asked to fail fast; {done}")
 
 
 # Worlds, runs and reads (ARC-W)
@@ -168,14 +169,16 @@ class RunConflict(ArchetypeError, ValueError):
         super().__init__(f"run {run_id} has ended; give a new run_id, or none to go on with the active run")
 
 
-class WorldExists(ArchetypeError, ValueError):
-    """A world of that name is there already, under another id."""
+class AmbiguousWorld(ArchetypeError, LookupError):
+    """Several worlds of a store have the name that one was asked for by."""
 
     code = "ARC-W004"
 
-    def __init__(self, name: str, world_id: str) -> None:
-        self.name, self.world_id = name, world_id
-        super().__init__(f"world {name!r} exists as {world_id}: open it, or choose another name")
+    def __init__(self, name: str, world_ids: Iterable[str]) -> None:
+        self.name, self.world_ids = name, tuple(world_ids)
+        super().__init__(
+            f"{len(self.world_ids)} worlds are named {name!r}: give an id, one of {', '.join(self.world_ids)}"
+        )
 
 
 class WorldClosed(ArchetypeError, RuntimeError):

@@ -43,7 +43,7 @@ class LocalExecutor:
     do not pass the interpreter lock around.
     """
 
-    def __init__(self, threads: int = 32) -> None:
+    def __init__(self, threads: int = 128) -> None:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
@@ -226,7 +226,8 @@ class _Shift:
         job.record = None
         slot, table = job.slot, job.rows.archetype.name
         if not slot.skips_errors:
-            reason = str(failure) if isinstance(failure, ArchetypeError) else f"{type(failure).__name__}: {failure}"
+            text = telemetry.told(failure)
+            reason = text if isinstance(failure, ArchetypeError) else f"{type(failure).__name__}: {text}"
             raise ProcessorError(slot.name, table, self.context.tick, reason.rstrip(".")) from failure
         if mailbox is not None:
             del mailbox.sent[sent:]

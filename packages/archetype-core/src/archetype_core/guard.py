@@ -1,7 +1,7 @@
 """A Daft DataFrame whose column steps cannot reach back over each other.
 
 Daft folds chained projections, and then code in an early step, such as a Python function, sees the column that a later step
-wrote (T12). Here a step with code is materialized before another step may follow. Nothing else changes.
+wrote (T12). Here a step with code is materialized before anything is built on it. Nothing else changes.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ class Guarded(DataFrame):
 
     def with_columns(self, columns: dict[str, Expression]) -> DataFrame:
         keep_ids(columns)
-        if self._has_code:
-            self.collect()
+        _settle(self)
         return guarded(super().with_columns(columns), not _is_plain(columns.values()))
 
     def collect(self, num_preview_rows: int | None = 8) -> DataFrame:
@@ -67,12 +66,20 @@ def _is_plain(arguments: Any) -> bool:
     )
 
 
-def _step(method: Callable[..., DataFrame]) -> Callable[..., DataFrame]:
+def _settle(*frames: Any) -> None:
+    """Materialize frames with code, once for whatever is made of them: a plan that names one twice runs it twice (T13)."""
+    for frame in frames:
+        if isinstance(frame, Guarded) and frame._has_code:  # noqa: SLF001  # reason: of its own class
+            frame.collect()
+
+
+def _step(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def step(self: Guarded, *arguments: Any, **options: Any) -> DataFrame:
+    def step(self: Guarded, *arguments: Any, **options: Any) -> Any:
+        given = (*arguments, *options.values())
+        _settle(self, *given)
         result = method(self, *arguments, **options)
-        has_code = self._has_code or not _is_plain((*arguments, *options.values()))  # reason: a method
-        return guarded(result, has_code) if type(result) is DataFrame else result
+        return guarded(result, not _is_plain(given)) if type(result) is DataFrame else result
 
     return step
 
@@ -80,6 +87,6 @@ def _step(method: Callable[..., DataFrame]) -> Callable[..., DataFrame]:
 for _name in (
     "select", "exclude", "filter", "where", "with_column_renamed", "with_columns_renamed", "sort", "limit", "offset",
     "sample", "distinct", "unique", "drop_duplicates", "drop_nan", "drop_null", "explode", "join", "concat", "union_all",
-    "repartition", "into_batches", "transform",
+    "repartition", "into_batches", "transform", "groupby", "agg", "pivot", "union", "intersect", "except_all",
 ):  # fmt: skip
     setattr(Guarded, _name, _step(getattr(DataFrame, _name)))

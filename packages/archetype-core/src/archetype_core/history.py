@@ -6,6 +6,7 @@ timeline, and wraps them once as a Daft source, so that columns, filters and lim
 
 from __future__ import annotations
 
+import operator
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,7 @@ def query(
     components: Sequence[type[Component]],
     *,
     ticks: Ticks = None,
-    entity_ids: Iterable[int] | None = None,
+    entity_ids: int | Iterable[int] | None = None,
     where: Expression | None = None,
     include_inactive: bool = False,
 ) -> DataFrame:
@@ -73,7 +74,8 @@ def query(
         for first, last in runs
         for span in timeline.between(first, last)
     )
-    ids = None if entity_ids is None else pa.array(list(entity_ids), pa.int64())
+    wanted = entity_ids if entity_ids is None or isinstance(entity_ids, Iterable) else [entity_ids]
+    ids = None if wanted is None else pa.array([operator.index(one) for one in wanted], pa.int64())
     frame = HistorySource(Question(store, parts, schema, ids, include_inactive)).read()
     return frame if where is None else frame.where(where)
 
@@ -207,12 +209,13 @@ def _runs(ticks: Ticks) -> list[tuple[int | None, int | None]]:
     """Ticks as closed ranges: all of them, one, a ``range``, or any set."""
     if ticks is None:
         return [(None, None)]
-    if isinstance(ticks, int):
-        return [(ticks, ticks)]
+    if not isinstance(ticks, Iterable):
+        tick = operator.index(ticks)
+        return [(tick, tick)]
     if isinstance(ticks, range) and ticks.step == 1:
         return [(ticks.start, ticks.stop - 1)] if len(ticks) else []
     runs: list[tuple[int | None, int | None]] = []
-    for tick in sorted(set(ticks)):
+    for tick in sorted({operator.index(one) for one in ticks}):
         if runs and runs[-1][1] == tick - 1:
             runs[-1] = (runs[-1][0], tick)
         else:

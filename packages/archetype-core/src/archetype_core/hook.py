@@ -170,7 +170,10 @@ async def _observe(handle: HookHandle, event: Event) -> None:
         if inspect.isawaitable(result):
             await result
     # A hook is user code and only observes: whatever it raises must not reach the tick.
-    except Exception as failure:
+    except (Exception, asyncio.CancelledError) as failure:
+        task = asyncio.current_task()
+        if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
         telemetry.hook_failed(handle.name, type(event).__name__, failure)
         if handle.fail_fast:
             raise HookError(handle.name, type(event).__name__) from failure

@@ -47,7 +47,7 @@ def encode(recipient: int, body: Any, sender: int | None, kind: str) -> tuple[in
     if not isinstance(kind, str):
         raise ValueRejected("Message", "kind", f"a kind is a str, not {type(kind).__name__}")
     try:
-        text = json.dumps(body, separators=(",", ":"))
+        text = json.dumps(body, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as failure:
         raise ValueRejected("Message", "body", f"not JSON: {failure}") from failure
     row = Message.component_type().values(Message(sender=sender, kind=kind, body=text))

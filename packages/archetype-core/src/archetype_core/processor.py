@@ -160,6 +160,9 @@ class System:
 
 def _accepted(method: Any) -> frozenset[str] | None:
     parameters = list(inspect.signature(method).parameters.values())
+    # A wrapper shows the parameters of what it wraps, but reads its own.
+    if hasattr(method, "__wrapped__") and any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
+        return None
     rest = [parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.VAR_KEYWORD]
     if rest and _reads(method, rest[0]):
         return None

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from daft import DataFrame, col
 
+from archetype_core.archetype import Archetype
 from archetype_core.cast import CastRefused, cast
-from archetype_core.errors import PlanTooDeep, SchemaMismatch
+from archetype_core.column import value_checks
+from archetype_core.errors import PlanTooDeep, SchemaMismatch, UnknownComponent
 from archetype_core.expression import evaluate, read
 from archetype_core.frame import PLAN_LIMIT, Frame, depth
 from archetype_core.guard import Stage, is_rowwise
-from archetype_core.snapshot import ENTITY_ID, Column, Snapshot
+from archetype_core.snapshot import ENTITY_ID, Column, Snapshot, owned
 
 
 def collect(result: Any, snapshot: Snapshot) -> dict[str, Column]:
@@ -126,17 +130,23 @@ def _shared(column: pa.ChunkedArray, before: Column | None) -> Column:
     """The column, or the very one it was before where the runner passed its memory through."""
     if before is not None and column.type == before.arrow.type and _same_memory(column, before.arrow):
         return before
-    return Column(column.chunk(0) if column.num_chunks == 1 else column.combine_chunks())
+    # A function may hand out a buffer that it goes on writing to; what is committed must not follow.
+    return Column(owned(column))
 
 
 def _same_memory(column: pa.ChunkedArray, array: pa.Array) -> bool:
-    where = [buffer and buffer.address for buffer in array.buffers()]
+    where = _addresses(array)
     offset = array.offset
     for chunk in column.chunks:
-        if chunk.offset != offset or [buffer and buffer.address for buffer in chunk.buffers()] != where:
+        if chunk.offset != offset or _addresses(chunk) != where:
             return False
         offset += len(chunk)
     return len(column) == len(array) and len(array) > 0
+
+
+def _addresses(array: pa.Array) -> list[int | None]:
+    # An empty buffer is falsy, so it is asked for by name.
+    return [None if buffer is None else buffer.address for buffer in array.buffers()]
 
 
 def _difference(got: pa.ChunkedArray, expected: pa.Array) -> str:
@@ -161,4 +171,21 @@ def _typed(column: Column, field: pa.Field, snapshot: Snapshot) -> Column:
     if not field.nullable and fitting.null_count:
         problem = f"column {field.name} has {fitting.null_count} nulls, and the field is not Optional"
         raise SchemaMismatch(snapshot.archetype.name, [problem])
+    check = _checks(snapshot.archetype).get(field.name)
+    if check is not None:
+        try:
+            check(fitting)
+        except ValueError as failure:
+            raise SchemaMismatch(snapshot.archetype.name, [f"column {field.name}: {failure}"]) from failure
     return column if fitting is array else Column(fitting)
+
+
+@lru_cache(maxsize=4096)
+def _checks(archetype: Archetype) -> dict[str, Callable[[pa.Array], None]]:
+    """What values of some columns must be beyond their Arrow type: members of enums, literals, UUIDs, zones."""
+    found: dict[str, Callable[[pa.Array], None]] = {}
+    for kind in archetype.components:
+        # Without its class nobody can tell; it was checked where it was defined.
+        with suppress(UnknownComponent):
+            found.update(value_checks(kind))
+    return found

@@ -131,6 +131,14 @@ def contiguous(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     return array
 
 
+def owned(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A copy in memory that nobody else has a hand on."""
+    chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+    # Of two arrays, one of them empty, the concatenation is always new.
+    empty = pa.array([], array.type)
+    return pa.concat_arrays([*chunks, empty, empty])
+
+
 def stack(archetype: Archetype, parts: Iterable[Snapshot]) -> Snapshot:
     """The rows of several snapshots of one archetype, one after the other."""
     filled = [part for part in parts if part.num_rows]

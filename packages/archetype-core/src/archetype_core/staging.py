@@ -15,9 +15,10 @@ from archetype_core import message, telemetry
 from archetype_core.archetype import Archetype, type_of
 from archetype_core.component import Component, ComponentType, fields_of
 from archetype_core.config import is_count
+from archetype_core.entity import MAX_ENTITY_ID, checked_id
 from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
 from archetype_core.mutation import Log
-from archetype_core.snapshot import ENTITY_ID, Column, Snapshot, contiguous
+from archetype_core.snapshot import ENTITY_ID, Column, Snapshot, owned
 from archetype_core.state import State
 
 Bundle = Component | Sequence[Component]
@@ -60,6 +61,8 @@ class Staging:
 
     def _take(self, count: int) -> range:
         first = self._state.next_entity_id
+        if first + count > MAX_ENTITY_ID:
+            raise ValueError(f"{count} more entities would pass the last id, {MAX_ENTITY_ID}")
         self._state.next_entity_id = first + count
         return range(first, first + count)
 
@@ -69,10 +72,10 @@ class Staging:
         state = self._state
         with state.lock:
             if entity_id is None:
-                entity_id = state.next_entity_id
-                state.next_entity_id = entity_id + 1
+                entity_id = self._take(1).start
             else:
-                self._redeem(checked_id(entity_id))
+                entity_id = checked_id(entity_id)
+                self._redeem(entity_id)
             state.pending.spawn(archetype, (entity_id,), (row,))
         return entity_id
 
@@ -98,7 +101,7 @@ class Staging:
         """Stage an entity per row of a table, DataFrame or mapping of columns; their ids are the range returned.
 
         Columns are named as they are stored (``position__x``) or, where only one component has such a field, by the bare
-        field (``x``). Columns of the right type are taken by reference.
+        field (``x``). The values are copied: Arrow may share memory with an array that its owner goes on changing.
         """
         archetype = _storable(Archetype.of(*components))
         given = _to_arrow(data)
@@ -108,7 +111,7 @@ class Staging:
             ids = self._take(given.num_rows)
             if len(ids):
                 columns = {ENTITY_ID: Column(_consecutive(ids))}
-                columns.update((name, Column(contiguous(table.column(name)))) for name in archetype.column_names)
+                columns.update((name, Column(owned(table.column(name)))) for name in archetype.column_names)
                 self._state.pending.spawn_table(Snapshot(archetype, columns, len(ids)), ids.start)
         return ids
 
@@ -116,10 +119,9 @@ class Staging:
         """Stage the end of entities; one that is not alive is logged and ignored."""
         state = self._state
         # All are checked before the first is staged.
-        for entity_id in entity_ids:
-            checked_id(entity_id)
+        ids = [checked_id(entity_id) for entity_id in entity_ids]
         with state.lock:
-            for entity_id in entity_ids:
+            for entity_id in ids:
                 if state.place(entity_id) is None:
                     telemetry.log.warning("despawn of entity %s ignored: it is not alive", entity_id)
                 else:
@@ -127,6 +129,7 @@ class Staging:
 
     def update(self, entity_id: int, *components: Component) -> None:
         """Stage values over components that an entity has: the fields that were given, the others stay (T2, T4)."""
+        entity_id = checked_id(entity_id)
         values = {
             kind: _given(kind, one, row)
             for one, (kind, row) in zip(components, _values(components).items(), strict=True)
@@ -144,6 +147,7 @@ class Staging:
 
     def add_components(self, entity_id: int, *components: Component) -> None:
         """Stage the move of an entity to the archetype with these too; those it already has are left as they are."""
+        entity_id = checked_id(entity_id)
         values = _values(components)
         with self._state.lock:
             archetype = self._placed(entity_id)
@@ -157,6 +161,7 @@ class Staging:
 
     def remove_components(self, entity_id: int, *components: type[Component]) -> None:
         """Stage the move of an entity to the archetype without these; ``SignatureError`` for its last component."""
+        entity_id = checked_id(entity_id)
         kinds = [component.component_type() for component in components]
         with self._state.lock:
             archetype = self._placed(entity_id)
@@ -187,7 +192,7 @@ class Staging:
             state.outbox, state.leaving = [*state.leaving, *state.outbox], []
 
     def _placed(self, entity_id: int) -> Archetype:
-        archetype = self._state.place(checked_id(entity_id))
+        archetype = self._state.place(entity_id)
         if archetype is None:
             raise EntityNotFound(entity_id, self._state.segment.name)
         return archetype
@@ -207,13 +212,6 @@ class Staging:
         return archetype, tuple(
             [kind.values(components[place]) for kind, place in zip(archetype.components, places, strict=True)]
         )
-
-
-def checked_id(entity_id: int) -> int:
-    """The id, if it is an integer; a bool or a float that equals one would reach the tick and fail there."""
-    if isinstance(entity_id, bool) or not hasattr(entity_id, "__index__"):
-        raise TypeError(f"an entity id is an int, not {entity_id!r}")
-    return entity_id
 
 
 def _storable(archetype: Archetype) -> Archetype:
@@ -261,8 +259,9 @@ def _to_arrow(data: Any) -> pa.Table:
         return pa.Table.from_batches([data])
     if isinstance(data, Mapping):
         try:
-            # A numpy array can change after this call; Arrow would go on looking at it.
-            return pa.table({name: _own(values) for name, values in data.items()})
+            if text := [name for name, values in data.items() if isinstance(values, str | bytes)]:
+                raise TypeError(f"column {text[0]} is one text, not a column of them: give a list")
+            return pa.table(dict(data))
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError) as failure:
             raise SchemaMismatch("(given columns)", [str(failure)]) from failure
     if hasattr(data, "to_arrow"):
@@ -270,10 +269,6 @@ def _to_arrow(data: Any) -> pa.Table:
     if hasattr(data, "__arrow_c_stream__"):
         return pa.table(data)
     raise TypeError(f"spawn_table takes an Arrow table, a DataFrame or a mapping of columns, not {type(data).__name__}")
-
-
-def _own(values: Any) -> Any:
-    return values.copy() if hasattr(values, "__array__") and hasattr(values, "copy") else values
 
 
 def _named(table: pa.Table, archetype: Archetype) -> pa.Table:

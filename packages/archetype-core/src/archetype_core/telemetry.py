@@ -59,7 +59,7 @@ def processor(name: str, table: str, rows: int, traced: bool) -> AbstractContext
 
 def skipped(current: Span, name: str, table: str, tick: int, failure: BaseException) -> None:
     """Tell everybody who listens that a processor's frame was dropped."""
-    log.warning("processor %s skipped on %s at tick %d: %s", name, table, tick, failure, exc_info=failure)
+    log.warning("processor %s skipped on %s at tick %d: %s", name, table, tick, told(failure), exc_info=failure)
     counter("archetype.processor.skips").add(1, {"archetype.processor": name, "archetype.table": table})
     current.set_attribute("archetype.skipped", True)
     current.record_exception(failure)
@@ -68,11 +68,19 @@ def skipped(current: Span, name: str, table: str, tick: int, failure: BaseExcept
 
 def hook_failed(hook: str, event: str, failure: BaseException) -> None:
     """Tell everybody who listens that a hook failed and the tick goes on."""
-    log.warning("hook %s failed on %s: %s", hook, event, failure, exc_info=failure)
+    log.warning("hook %s failed on %s: %s", hook, event, told(failure), exc_info=failure)
     counter("archetype.hook.failures").add(1, {"archetype.hook": hook, "archetype.event": event})
     trace.get_current_span().add_event(
-        "archetype.hook.failed", {"archetype.hook": hook, "archetype.event": event, "exception.message": str(failure)}
+        "archetype.hook.failed", {"archetype.hook": hook, "archetype.event": event, "exception.message": told(failure)}
     )
+
+
+def told(failure: BaseException) -> str:
+    """What an exception says of itself, whatever its own text does."""
+    try:
+        return str(failure)
+    except Exception:  # noqa: BLE001  # reason: somebody else's __str__
+        return f"(its text failed: {type(failure).__name__})"
 
 
 def counter(name: str) -> Counter:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from archetype_core.archetype import Archetype
 from archetype_core.commit import Timeline
 from archetype_core.component import Component
-from archetype_core.entity import Entity
+from archetype_core.entity import Entity, checked_id
 from archetype_core.errors import EntityNotFound, TickNotFound
 from archetype_core.snapshot import Snapshot
 
@@ -60,7 +60,7 @@ class WorldView:
         return len(self._state.index)
 
     def __contains__(self, entity_id: int) -> bool:
-        return self._state.index.get(entity_id) is not None
+        return self._state.index.get(checked_id(entity_id)) is not None
 
     def archetypes(self) -> dict[str, int]:
         """The live tables and how many entities each has."""
@@ -77,6 +77,7 @@ class WorldView:
 
     def get(self, entity_id: int) -> Entity:
         """A live entity's components by class; ``EntityNotFound`` if it is not alive."""
+        entity_id = checked_id(entity_id)
         with self._state.lock:
             archetype = self._state.index.get(entity_id)
             if archetype is None:
@@ -103,7 +104,7 @@ class WorldView:
         self,
         *components: type[Component],
         ticks: Ticks = None,
-        entity_ids: Iterable[int] | None = None,
+        entity_ids: int | Iterable[int] | None = None,
         where: Expression | None = None,
         include_inactive: bool = False,
         lineage: bool = True,

@@ -18,7 +18,14 @@ from archetype_core.component import Component
 from archetype_core.config import RunConfig, is_count
 from archetype_core.context import RESERVED_ARGUMENTS, TickContext
 from archetype_core.entity import EntityIndex
-from archetype_core.errors import PendingMutations, ReentrantStep, RunConflict, WorldClosed, WorldNotFound
+from archetype_core.errors import (
+    AmbiguousWorld,
+    PendingMutations,
+    ReentrantStep,
+    RunConflict,
+    WorldClosed,
+    WorldNotFound,
+)
 from archetype_core.ports import Executor, IdSource, Kernel, Store
 from archetype_core.processor import Processor, System
 from archetype_core.registry import load_kernel
@@ -57,8 +64,11 @@ class World(WorldView):
         executor: Executor | None = None,
         ids: IdSource | None = None,
     ) -> None:
-        if not name:
-            raise ValueError(f"a world's name is a non-empty string, not {name!r}")
+        if not isinstance(store, Store):
+            raise TypeError(f"a world needs a store, such as MemoryStore(), not {store!r}")
+        _check_text("name", name)
+        _check_text("world_id", "-" if world_id is None else world_id)
+        _check_text("run_id", "-" if run_id is None else run_id)
         self._ids: IdSource = ids or SystemIds()
         segment = Segment(
             world_id=world_id or self._ids.new(),
@@ -109,8 +119,10 @@ class World(WorldView):
         def load() -> World:
             records = store.worlds()
             found = [one for one in records if one.world_id == world] or [one for one in records if one.name == world]
-            if len(found) != 1:
-                raise WorldNotFound(world, sorted(f"{one.name} ({one.world_id})" for one in found or records))
+            if not found:
+                raise WorldNotFound(world, sorted(f"{one.name} ({one.world_id})" for one in records))
+            if len(found) > 1:
+                raise AmbiguousWorld(world, sorted(one.world_id for one in found))
             timeline = store.timeline(found[0].world_id)
             head = store.head(found[0].world_id)
             return cls._loaded(store, timeline, head, segment=None, kernel=kernel, executor=executor, ids=ids)
@@ -240,14 +252,15 @@ class World(WorldView):
         """Run one tick and commit it; on any error the world is as it was, staged mutations included (T7).
 
         Keyword arguments go to the processors that name them. ``applied`` are ids of commands to put on record with the
-        tick. Cancelling abandons the tick unless it is already being committed.
+        tick. Cancelling abandons the tick unless it is already being committed. The one error that comes after a commit is
+        the ``HookError`` of a hook that asked to fail fast and heard of the tick.
         """
         config = config or RunConfig()
+        _check_ids(applied)
         inputs = {**config.inputs, **inputs}
         if taken := RESERVED_ARGUMENTS & inputs.keys():
             raise TypeError(f"{', '.join(sorted(taken))}: the engine passes these to processors itself")
-        if self._running is not None and self._running in _inside.get():
-            raise ReentrantStep(self.name, self.tick)
+        self._refuse_inside()
         async with self._turn:
             self._check_open()
             token = self._running = object()
@@ -406,6 +419,7 @@ class World(WorldView):
 
     async def destroy(self) -> None:
         """Tell the hooks, and close; history stays in the store."""
+        self._refuse_inside()
         if self._is_open and not self._is_ending:
             self._is_ending = True
             await self._hooks.fire(hook.OnDestroy(self, self.tick))
@@ -413,11 +427,15 @@ class World(WorldView):
 
     async def close(self) -> None:
         """Wait for a running tick and spawned hooks, and refuse all further use; idempotent. The store stays open."""
-        if self._running is not None and self._running in _inside.get():
-            raise ReentrantStep(self.name, self.tick)
+        self._refuse_inside()
         async with self._turn:
             self._is_open = False
         await self._hooks.drain()
+
+    def _refuse_inside(self) -> None:
+        """Nothing that waits for the running tick may be called from inside it."""
+        if self._running is not None and self._running in _inside.get():
+            raise ReentrantStep(self.name, self.tick)
 
     def _open(self) -> Staging:
         """The door to the next tick, while there is going to be one."""
@@ -448,6 +466,16 @@ async def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = N
         raise
 
 
+def _check_ids(applied: object) -> None:
+    if not isinstance(applied, tuple) or not all(isinstance(one, str) for one in applied):
+        raise TypeError(f"applied is a tuple of command ids, not {applied!r}")
+
+
+def _check_text(what: str, text: object) -> None:
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"a world's {what} is a non-empty string, not {text!r}")
+
+
 def _seed(seed: int | None) -> int:
     if seed is None:
         return secrets.randbits(63)
@@ -466,4 +494,4 @@ def _shared_executor() -> Executor:
 
 @lru_cache(maxsize=1)
 def _shared_pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(64, "archetype-tick")
+    return ThreadPoolExecutor(512, "archetype-tick")
