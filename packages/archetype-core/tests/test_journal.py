@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import sqlite3
@@ -16,7 +17,7 @@ import pytest
 from journaling import Drift, Label, Place, Speed
 
 from archetype_core import World, open_store
-from archetype_core.errors import CommitError, CorruptStore, StoreClosed
+from archetype_core.errors import CommitError, CorruptStore, StoreClosed, TickConflict
 from archetype_core.journal import JournalStore
 
 PROGRAM = Path(__file__).with_name("journaling.py")
@@ -118,6 +119,24 @@ def test_newer_format_is_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(CommitError, match="format 99"):
         JournalStore(tmp_path)
+
+
+def test_loser_is_told_who_won(tmp_path: Path) -> None:
+    """A world that another handle moved on is refused, with the name of who did. (S3)"""
+
+    async def scenario() -> None:
+        first, second = JournalStore(tmp_path), JournalStore(tmp_path)
+        world = await moved(first, 2)
+        other = await World.open(second, "w", processors=[Drift()])
+        await other.step()
+        with pytest.raises(TickConflict) as caught:
+            await world.step()
+        assert (caught.value.expected, caught.value.got) == (3, 2)
+        assert str(os.getpid()) in (caught.value.owner or "")
+        first.close()
+        second.close()
+
+    drive(scenario())
 
 
 def test_use_after_close_is_an_error(tmp_path: Path) -> None:

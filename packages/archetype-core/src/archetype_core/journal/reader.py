@@ -37,12 +37,14 @@ _BRANCH = (
 class Reader:
     """Finds and decodes; holds no state that could grow old."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, connection: sqlite3.Connection | None = None) -> None:
         self._database = database
+        self._connection = connection
 
     @property
     def connection(self) -> sqlite3.Connection:
-        return self._database.reader()
+        """The one it was given, such as the writer's inside a transaction, or one of the calling thread."""
+        return self._connection or self._database.reader()
 
     def branch(self, segment_id: int) -> Branch:
         """A segment by its id."""

@@ -42,6 +42,8 @@ class JournalStore:
         with _told(self.path):
             self._writer = Writer(self._database)
         self._reader = Reader(self._database)
+        # Threads that only write need no connection of their own.
+        self._inside = Reader(self._database, self._database.writer)
         self._lock = threading.Lock()
         self._is_open = True
 
@@ -155,15 +157,15 @@ class JournalStore:
         first = ticks[0]
         segment = first.segment
         head = connection.execute(
-            "SELECT w.tick, s.run_id FROM world w JOIN segment s ON s.id = w.segment WHERE w.world_id = ?",
+            "SELECT w.tick, s.run_id, w.owner FROM world w JOIN segment s ON s.id = w.segment WHERE w.world_id = ?",
             (segment.world_id,),
         ).fetchone()
         parent = segment.parent
         last = head[0] if head else parent.tick if parent else segment.first_tick - 1
-        conflict = TickConflict(segment.world_id, last + 1, first.tick)
+        conflict = TickConflict(segment.world_id, last + 1, first.tick, head[2] if head else None)
         if first.tick != last + 1:
             raise conflict
-        known = self._reader.find(segment.world_id, segment.run_id)
+        known = self._inside.find(segment.world_id, segment.run_id)
         if head is not None:
             if head[1] == segment.run_id:
                 if known is None or known.segment != segment:
@@ -171,7 +173,7 @@ class JournalStore:
             elif known is not None or parent is None or (parent.world_id, parent.run_id) != (segment.world_id, head[1]):
                 raise conflict
         elif parent is not None:
-            grown = self._reader.find(parent.world_id, parent.run_id)
+            grown = self._inside.find(parent.world_id, parent.run_id)
             if grown is None or not grown.segment.first_tick <= parent.tick <= grown.last:
                 raise CommitError(f"segment {segment.run_id} grows from {parent}, which this store does not hold")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import socket
 import sqlite3
 import struct
 from collections.abc import Sequence
@@ -78,6 +80,7 @@ class Writer:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._written: WeakKeyDictionary[Column, Place] = WeakKeyDictionary()
+        self._owner = f"process {os.getpid()} on {socket.gethostname()}"
         self._forms: dict[str, int] = {}
         self._segments: dict[tuple[str, str], int] = {}
 
@@ -150,9 +153,9 @@ class Writer:
                 (segment, commit.tick, commit.next_entity_id, json.dumps(commit.applied) if commit.applied else None),
             )
         connection.execute(
-            "INSERT INTO world VALUES (?, ?, ?) ON CONFLICT (world_id) DO UPDATE SET segment = excluded.segment,"
-            " tick = excluded.tick",
-            (first.segment.world_id, segment, prepared.ticks[-1].tick),
+            "INSERT INTO world VALUES (?, ?, ?, ?) ON CONFLICT (world_id) DO UPDATE SET segment = excluded.segment,"
+            " tick = excluded.tick, owner = excluded.owner",
+            (first.segment.world_id, segment, prepared.ticks[-1].tick, self._owner),
         )
 
     def committed(self, prepared: Prepared) -> None:
