@@ -71,7 +71,7 @@ async def bookkeeping(rows: int, table: pa.Table) -> dict[str, float]:
         tracemalloc.stop()
         # Entity ids are a column too, but one that only the engine needs: they count.
         arrow = pa.total_allocated_bytes() - arrow_before
-        columns = 4 * 8 * rows if name == "single" else 0
+        columns = 4 * 8 * rows
         found[f"bytes_per_entity_{name}"] = (after - before + max(0, arrow - columns)) / rows
         assert len(target) == rows
     return found
