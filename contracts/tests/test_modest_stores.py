@@ -19,7 +19,7 @@ from archetype_core.ports import Store
 class NewestOnly(MemoryStore):
     """Answers for the newest tick of a world and for no other."""
 
-    capabilities = frozenset()  # type: ignore[assignment]
+    capabilities = frozenset()  # type: ignore[assignment]  # reason: of no capability, the type is unknown
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         parent = ticks[0].segment.parent if ticks else None

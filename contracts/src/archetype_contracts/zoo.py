@@ -124,8 +124,8 @@ def _bytes() -> Iterator[Exhibit]:
 
 
 def _times() -> Iterator[Exhibit]:
-    first, last = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001  # naive on purpose
-    whole = [first, last, datetime(1970, 1, 1), datetime(1969, 12, 31, 23, 59, 59)]  # noqa: DTZ001
+    first, last = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001  # reason: naive values are to be stored  # naive on purpose
+    whole = [first, last, datetime(1970, 1, 1), datetime(1969, 12, 31, 23, 59, 59)]  # noqa: DTZ001  # reason: naive values are to be stored
     fractions = {"s": [0], "ms": [0, 1_000, 999_000], "us": [0, 1, 999_999]}
     for unit, parts in fractions.items():
         moments = [moment.replace(microsecond=part) for moment in whole for part in parts]

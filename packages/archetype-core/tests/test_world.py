@@ -37,6 +37,19 @@ from archetype_core.memory import MemoryStore
 from archetype_core.world import World
 
 
+class SlowStore(MemoryStore):
+    """Commits at once, and is told when to say so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.leave = threading.Event(), threading.Event()
+
+    def commit(self, ticks: Any) -> None:
+        super().commit(ticks)
+        self.inside.set()
+        assert self.leave.wait(PATIENCE_S)
+
+
 def test_hook_processor_and_resource_may_use_their_world() -> None:
     """From inside a tick mutations are staged for the next one and reads see the last one; step and run refuse (T15)."""
 
@@ -337,20 +350,13 @@ def test_step_cancelled_while_it_commits_is_committed() -> None:
     """Cancelling too late changes nothing of the tick: it is committed and live, and the next step goes on (T7)."""
 
     async def scenario() -> None:
-        inside, leave = threading.Event(), threading.Event()
-
-        class SlowStore(MemoryStore):
-            def commit(self, ticks: Any) -> None:
-                super().commit(ticks)
-                inside.set()
-                assert leave.wait(PATIENCE_S)
-
-        there = world(store=SlowStore())
+        store = SlowStore()
+        there = world(store=store)
         entity = there.spawn(Position())
         task = asyncio.create_task(there.step())
-        await asyncio.to_thread(inside.wait, PATIENCE_S)
+        await asyncio.to_thread(store.inside.wait, PATIENCE_S)
         task.cancel()
-        asyncio.get_running_loop().call_soon(leave.set)
+        asyncio.get_running_loop().call_soon(store.leave.set)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert (there.tick, there.pending, entity in there) == (1, 0, True)
@@ -364,20 +370,13 @@ def test_hooks_hear_of_every_committed_tick() -> None:
     """A tick that is committed is told to hooks, also when its step was cancelled too late (§8)."""
 
     async def scenario() -> None:
-        inside, leave = threading.Event(), threading.Event()
-
-        class SlowStore(MemoryStore):
-            def commit(self, ticks: Any) -> None:
-                super().commit(ticks)
-                inside.set()
-                assert leave.wait(PATIENCE_S)
-
+        store = SlowStore()
         heard: list[int] = []
-        there = world(store=SlowStore(), hooks=[(PostTick, lambda event: heard.append(event.tick))])
+        there = world(store=store, hooks=[(PostTick, lambda event: heard.append(event.tick))])
         task = asyncio.create_task(there.step())
-        await asyncio.to_thread(inside.wait, PATIENCE_S)
+        await asyncio.to_thread(store.inside.wait, PATIENCE_S)
         task.cancel()
-        asyncio.get_running_loop().call_soon(leave.set)
+        asyncio.get_running_loop().call_soon(store.leave.set)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert heard == [0]

@@ -10,7 +10,7 @@ from typing import ClassVar
 from archetype_contracts.contract import Contract
 
 # Each of these enters its clauses in the book.
-from archetype_contracts.kernel import column, fold, gate, program  # noqa: F401
+from archetype_contracts.kernel import column, fold, gate, program  # noqa: F401  # reason: importing them fills the book
 from archetype_contracts.kernel.book import BOOK
 from archetype_contracts.kernel.subject import KernelSubject
 from archetype_contracts.verdict import require

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from archetype_contracts.contract import Contract
 
 # Each of these enters its clauses in the book.
-from archetype_contracts.store import (  # noqa: F401
+from archetype_contracts.store import (  # noqa: F401  # reason: importing them fills the book
     capability,
     commit,
     concurrency,

@@ -25,4 +25,4 @@ def any_program(subject: StoreSubject) -> None:
         return StoreMachine(subject.another())
 
     # anything that makes a machine will do; the annotation asks for a class
-    run_state_machine_as_test(machine, settings=chosen)  # type: ignore[arg-type]
+    run_state_machine_as_test(machine, settings=chosen)  # type: ignore[arg-type]  # reason: it takes any callable

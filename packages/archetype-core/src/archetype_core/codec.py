@@ -274,7 +274,7 @@ def _refuse(annotation: Any, origin: Any, override: pa.DataType | None, place: _
         place.refuse(f"{spelled} stands for any type", "Use a concrete type")
     if annotation in (list, typing.List):  # noqa: UP006  (the spelling that is being refused)
         place.refuse("a bare list does not say what it holds", "Use list[T]")
-    if annotation in (dict, typing.Dict, Mapping):  # noqa: UP006
+    if annotation in (dict, typing.Dict, Mapping):  # noqa: UP006  # reason: the spelling that is being refused
         place.refuse("a bare dict does not say what it holds", "Use dict[str, T]")
     if annotation in _OTHER_LISTS or origin in _OTHER_LISTS:
         place.refuse(f"{spelled} has no Arrow form that keeps its type", "Use list[T]")

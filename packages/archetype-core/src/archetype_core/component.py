@@ -261,7 +261,7 @@ class _ComponentMeta(ModelMetaclass):
                 import daft  # here, because importing it takes most of a second
 
                 return daft.col(f"{cls.__name__.lower()}__{name}")
-        return super().__getattr__(name)  # type: ignore[misc]
+        return super().__getattr__(name)  # type: ignore[misc]  # reason: pydantic hides it from type checkers
 
 
 class Component(BaseModel, metaclass=_ComponentMeta):

@@ -67,8 +67,9 @@ class World(WorldView):
         if not isinstance(store, Store):
             raise TypeError(f"a world needs a store, such as MemoryStore(), not {store!r}")
         _check_text("name", name)
-        _check_text("world_id", "-" if world_id is None else world_id)
-        _check_text("run_id", "-" if run_id is None else run_id)
+        for what, given in (("world_id", world_id), ("run_id", run_id)):
+            if given is not None:
+                _check_text(what, given)
         self._ids: IdSource = ids or SystemIds()
         segment = Segment(
             world_id=world_id or self._ids.new(),
@@ -79,6 +80,15 @@ class World(WorldView):
             seed=_seed(seed),
         )
         self._assemble(State(segment, tick=0), store, load_kernel(kernel), executor or _shared_executor())
+        self._equip(processors, resources, hooks)
+
+    def _equip(
+        self,
+        processors: Iterable[Processor],
+        resources: Iterable[object],
+        hooks: Iterable[tuple[type[hook.Event], hook.Handler]],
+    ) -> None:
+        """Take what a world is given when it is made or opened."""
         for resource in resources:
             self.resources.insert(resource)
         for processor in processors:
@@ -128,12 +138,7 @@ class World(WorldView):
             return cls._loaded(store, timeline, head, segment=None, kernel=kernel, executor=executor, ids=ids)
 
         opened = await in_thread(load)
-        for resource in resources:
-            opened.resources.insert(resource)
-        for processor in processors:
-            opened.add_processor(processor)
-        for event, handler in hooks:
-            opened.add_hook(event, handler)
+        opened._equip(processors, resources, hooks)  # noqa: SLF001  # reason: a world of the same class
         return opened
 
     @classmethod
