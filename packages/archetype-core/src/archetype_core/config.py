@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -36,3 +37,32 @@ class StorageConfig:
     namespace: str = "default"
     backend: str | None = None
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+DURABILITIES = ("tick", "interval", "exit")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """How a journal keeps ticks: when they are on disk, and how many may wait before the store behind it gets them.
+
+    ``durability="tick"`` is on disk before ``step`` returns. ``"interval"`` may lose the last ``interval_s`` seconds when
+    the power fails, ``"exit"`` all since the store was opened; neither loses anything when only the process dies.
+    ``rows`` and ``megabytes`` that wait, or ``idle_s`` seconds without a tick, start a hand-over.
+    """
+
+    durability: str = "tick"
+    interval_s: float = 0.1
+    rows: int = 4_000_000
+    megabytes: float = 256.0
+    idle_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.durability not in DURABILITIES:
+            raise ValueError(f"durability is one of {', '.join(DURABILITIES)}, not {self.durability!r}")
+        if not is_count(self.rows) or self.rows == 0:
+            raise ValueError(f"rows is a number of rows, 1 or more, not {self.rows!r}")
+        for name in ("interval_s", "megabytes", "idle_s"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+                raise ValueError(f"{name} is a number above 0, not {value!r}")

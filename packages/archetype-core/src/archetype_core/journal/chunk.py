@@ -1,18 +1,21 @@
-"""Columns as bytes with a checksum, inline in the database when small, in a synced file when large."""
+"""Columns as bytes with a checksum, and the files that large ones are appended to."""
 
 from __future__ import annotations
 
 import os
+import threading
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 
 from archetype_core.errors import CorruptStore
+from archetype_core.journal.database import sync_directory
 
-INLINE_BYTES = 512 * 1024
-"""Above this a file, written and synced first, is cheaper than a blob in the transaction."""
+FILE_BYTES = 256 * 1024 * 1024
+"""A file that has grown to this gets a successor, so that space comes free in pieces."""
 
 
 def encode(array: pa.Array, field: pa.Field) -> pa.Buffer:
@@ -31,30 +34,85 @@ def decode(data: pa.Buffer, crc: int, field: pa.Field, place: str) -> pa.Array:
         raise CorruptStore(place, str(failure)) from failure
 
 
-def checksum(data: pa.Buffer | bytes) -> int:
+def checksum(data: pa.Buffer | bytes | memoryview) -> int:
     """The checksum under which bytes are stored."""
     return zlib.crc32(data)
 
 
-def write_file(path: Path, pieces: Sequence[pa.Buffer]) -> None:
-    """Write and sync a file that nothing refers to yet."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    try:
-        for piece in pieces:
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+class ChunkFile:
+    """The file that one handle appends large columns to. Bytes that nothing refers to are never looked at."""
+
+    def __init__(self, directory: Path, prefix: str) -> None:
+        self._directory = directory
+        self._prefix = prefix
+        self._lock = threading.Lock()
+        self._syncer: ThreadPoolExecutor | None = None
+        self._descriptor: int | None = None
+        self._count = 0
+        self._end = 0
+        self.name = ""
+
+    def append(self, pieces: Sequence[pa.Buffer]) -> tuple[str, int, list[int]]:
+        """Write bytes and sync them; the name of their file, where in it they begin, and their checksums.
+
+        The sums are made while the disk is at work.
+        """
+        with self._lock:
+            try:
+                descriptor = self._opened()
+                begin = self._end
+                for piece in pieces:
+                    view = memoryview(piece)
+                    while view:
+                        written = os.pwrite(descriptor, view, self._end)
+                        self._end += written
+                        view = view[written:]
+                if self._syncer is None:
+                    self._syncer = ThreadPoolExecutor(1, "archetype-chunk")
+                synced = self._syncer.submit(os.fdatasync, descriptor)
+                try:
+                    sums = [checksum(piece) for piece in pieces]
+                finally:
+                    synced.result()
+            except BaseException:
+                # After a failed sync nobody knows what of the file is on disk: what follows goes into another.
+                self._leave()
+                raise
+            return self.name, begin, sums
+
+    def _opened(self) -> int:
+        if self._descriptor is not None and self._end >= FILE_BYTES:
+            self._leave()
+        if self._descriptor is None:
+            self._count += 1
+            self.name = f"{self._prefix}-{self._count}.chunk"
+            path = self._directory / self.name
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            self._end = 0
+            sync_directory(self._directory)
+        return self._descriptor
+
+    def _leave(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Let go of the file; idempotent."""
+        with self._lock:
+            self._leave()
+            if self._syncer is not None:
+                self._syncer.shutdown()
+                self._syncer = None
 
 
 def read_file(path: Path, offset: int, length: int) -> pa.Buffer:
     """Some bytes of a chunk's file."""
     try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(length)
+        with path.open("rb", buffering=0) as file:
+            data = os.pread(file.fileno(), length, offset)
+            while len(data) < length and (more := os.pread(file.fileno(), length - len(data), offset + len(data))):
+                data += more
     except OSError as failure:
         raise CorruptStore(str(path), str(failure)) from failure
     if len(data) != length:

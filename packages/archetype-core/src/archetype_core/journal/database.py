@@ -1,90 +1,90 @@
-"""The journal's SQLite database: its schema, its connections, and who may write.
+"""The journal's SQLite database: its connections, its transactions, and SQLite's errors as ours.
 
-SQLite in WAL mode with ``synchronous=FULL`` is the commit point of a tick, so there is no recovery code of our own: a
-transaction is there whole or not at all.
+SQLite in WAL mode is the commit point of a tick, so there is no recovery code of our own: a transaction is there whole or
+not at all.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from archetype_core.errors import CommitError, CorruptStore
+from archetype_core.config import CacheConfig
+from archetype_core.errors import CommitError, CorruptStore, StoreClosed
+from archetype_core.journal import wal
+from archetype_core.journal.chore import Chore
 
-VERSION = 1
 FILE = "journal.sqlite"
-
-_SCHEMA = """
-CREATE TABLE segment (
-    id INTEGER PRIMARY KEY, world_id TEXT NOT NULL, run_id TEXT NOT NULL, first_tick INTEGER NOT NULL,
-    parent INTEGER REFERENCES segment, parent_tick INTEGER, name TEXT NOT NULL, seed INTEGER NOT NULL,
-    UNIQUE (world_id, run_id)
-);
-CREATE TABLE world (
-    world_id TEXT PRIMARY KEY, segment INTEGER NOT NULL REFERENCES segment, tick INTEGER NOT NULL, owner TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE form (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, crc INTEGER NOT NULL, schema BLOB NOT NULL);
-CREATE TABLE tick (
-    segment INTEGER NOT NULL REFERENCES segment, tick INTEGER NOT NULL, next_entity_id INTEGER NOT NULL, applied BLOB,
-    PRIMARY KEY (segment, tick)
-) WITHOUT ROWID;
-CREATE TABLE part (
-    segment INTEGER NOT NULL REFERENCES segment, form INTEGER NOT NULL REFERENCES form, tick INTEGER NOT NULL,
-    live INTEGER NOT NULL, gone INTEGER NOT NULL, places BLOB NOT NULL, crc INTEGER NOT NULL,
-    PRIMARY KEY (segment, form, tick)
-) WITHOUT ROWID;
-CREATE TABLE chunk (id INTEGER PRIMARY KEY, size INTEGER NOT NULL, file TEXT, data BLOB);
-"""
+FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm")
+_WAL = FILES[1]
+_CHECKPOINT_BYTES = 4 * 1024 * 1024
+_PAGE = 4096
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_MISMATCH})
+_log = logging.getLogger("archetype.journal")
 
 
 class Database:
-    """One journal directory: a connection to write with, and one to read with for every thread."""
+    """One journal directory: a connection to write with, and as many to read with as readers at work.
 
-    def __init__(self, path: Path) -> None:
+    ``is_synced`` says that whoever wrote last synced every commit, so that only the last one can be torn.
+    """
+
+    def __init__(self, path: Path, cache: CacheConfig, *, is_synced: bool) -> None:
         self.path = path
-        self._readers = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self.name = str(path / FILE)
+        self._cache = cache
         self._lock = threading.Lock()
-        try:
+        self._idle: list[sqlite3.Connection] = []
+        self._is_open = True
+        # Whoever writes, or resets the log, holds this.
+        self.writing = threading.Lock()
+        self._unchecked = 0
+        self._unsynced_since: float | None = None
+        self._checkpointing = Chore("archetype-checkpoint", self._checkpoint)
+        self._syncing = Chore("archetype-sync", self._sync_in_time)
+        with self.told():
             path.mkdir(parents=True, exist_ok=True)
-            self.writer = self._connect()
-            self._prepare()
-        except (OSError, sqlite3.OperationalError) as failure:
-            raise CommitError(f"journal {path} cannot be opened: {failure}") from failure
-        except sqlite3.DatabaseError as failure:
-            raise CorruptStore(str(path / FILE), str(failure)) from failure
+            if is_synced and wal.is_cut(path / _WAL):
+                raise CorruptStore(str(path / _WAL), "whole transactions follow one that does not check")
+            self.writer = self._connect(is_writer=True)
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, *, is_writer: bool = False) -> sqlite3.Connection:
         # Autocommit: transactions are begun and ended by hand, where they belong.
-        connection = sqlite3.connect(self.path / FILE, timeout=30.0, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=OFF")
-        with self._lock:
-            self._open.append(connection)
+        connection = sqlite3.connect(self.name, timeout=30.0, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA foreign_keys=OFF")
+            connection.execute("PRAGMA cell_size_check=ON")
+            # Its work is done by a chore, beside the ticks.
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+            if is_writer:
+                # What a process left behind in the log goes into the database, unless others are at it.
+                connection.execute("PRAGMA busy_timeout=0")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                connection.execute("PRAGMA busy_timeout=30000")
+                mode = "FULL" if self._cache.durability == "tick" else "NORMAL"
+                connection.execute(f"PRAGMA synchronous={mode}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
-    def _prepare(self) -> None:
-        with self.transaction() as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > VERSION:
-                raise CommitError(
-                    f"journal {self.path} has format {version}, this version knows up to {VERSION}: upgrade archetype-core"
-                )
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
-                    if statement.strip():
-                        connection.execute(statement)
-                connection.execute(f"PRAGMA user_version={VERSION}")
-        sync_directory(self.path)
-
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Everything inside happens, on disk when this returns, or nothing does."""
+    def transaction(self, size: int = 0) -> Iterator[sqlite3.Connection]:
+        """Everything inside happens or nothing does; when this returns it is as durable as the mode says.
+
+        To be entered by whoever holds ``writing``. ``size`` is about how many bytes it writes.
+        """
+        since = self._unsynced_since
+        if since is not None and time.monotonic() - since >= self._cache.interval_s:
+            # The chore got no chance, or failed: the bound holds all the same.
+            self.sync()
         connection = self.writer
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -93,28 +93,131 @@ class Database:
         except BaseException:
             # A failed COMMIT leaves the transaction open; a full disk may have ended it already.
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            raise
+        self._unchecked += size + 3 * _PAGE
+        if self._unchecked >= _CHECKPOINT_BYTES:
+            self._unchecked = 0
+            self._checkpointing.ask()
+        if self._cache.durability == "interval" and self._unsynced_since is None:
+            self._unsynced_since = time.monotonic()
+            self._syncing.ask(self._cache.interval_s)
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """One state of the database to read from, whatever is written meanwhile."""
+        with self._lock:
+            if not self._is_open:
+                raise StoreClosed(f"journal {self.path}")
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = self._connect()
+        try:
+            connection.execute("BEGIN")
+            yield connection
+        finally:
+            self._give_back(connection)
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        try:
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+        except sqlite3.Error:
+            connection.close()
+            return
+        with self._lock:
+            if self._is_open:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _sync_in_time(self) -> None:
+        if self._unsynced_since is not None:
+            try:
+                self.sync()
+            except CommitError as failure:
+                # Every commit tries again from here on, and fails as long as this does.
+                _log.warning("journal %s could not be synced: %s", self.path, failure)
+
+    def sync(self) -> None:
+        """Put on disk what is committed, whatever the mode."""
+        since, self._unsynced_since = self._unsynced_since, None
+        try:
+            # Without a log everything is in the database, which its checkpoint has synced.
+            with self.told(), suppress(FileNotFoundError):
+                sync_path(self.path / _WAL)
+        except BaseException:
+            self._unsynced_since = since
             raise
 
-    def reader(self) -> sqlite3.Connection:
-        """The connection of the calling thread to read with."""
-        found: sqlite3.Connection | None = getattr(self._readers, "connection", None)
-        if found is None:
-            found = self._readers.connection = self._connect()
-        return found
-
-    def close(self) -> None:
-        """Close every connection; idempotent."""
-        with self._lock:
-            connections, self._open = self._open, []
-        for connection in connections:
+    def _checkpoint(self) -> None:
+        """Move the log's pages into the database, and begin the log anew if nobody reads it."""
+        try:
+            connection = self._connect()
+        except sqlite3.Error as failure:
+            _log.warning("journal %s was not checkpointed: %s", self.path, failure)
+            return
+        try:
+            connection.execute("PRAGMA busy_timeout=0")
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            # Little is left by now, so writers wait for little.
+            with self.writing:
+                connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        except sqlite3.Error as failure:
+            _log.warning("journal %s was not checkpointed: %s", self.path, failure)
+        finally:
             connection.close()
 
+    def close(self) -> None:
+        """Put everything on disk and close every connection; idempotent."""
+        with self._lock:
+            if not self._is_open:
+                return
+            self._is_open = False
+            connections, self._idle = self._idle, []
+        self._checkpointing.stop()
+        self._syncing.stop()
+        try:
+            if self._cache.durability != "tick":
+                self.sync()
+        finally:
+            for connection in (*connections, self.writer):
+                connection.close()
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable, as ``fsync`` of a file does not."""
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """SQLite's and the system's errors as ours: what cannot be written, what is damaged, what is closed."""
+        try:
+            yield
+        except sqlite3.ProgrammingError as failure:
+            raise StoreClosed(f"journal {self.path}") from failure
+        except sqlite3.Error as failure:
+            raise _translated(str(self.path), failure) from failure
+        except OSError as failure:
+            raise CommitError(f"journal {self.path}: {failure.strerror or failure}") from failure
+
+
+def _translated(path: str, failure: sqlite3.Error) -> CommitError | CorruptStore:
+    code = getattr(failure, "sqlite_errorcode", None)
+    if code is None:
+        return CorruptStore(path, str(failure))
+    short = code == sqlite3.SQLITE_IOERR_SHORT_READ
+    # An error in our own statements means that the tables they name are not there.
+    if short or (code & 0xFF) in _DAMAGE or code == sqlite3.SQLITE_ERROR:
+        return CorruptStore(path, str(failure))
+    return CommitError(f"journal {path}: {failure}")
+
+
+def sync_path(path: Path) -> None:
+    """Put what was written to a file on disk, whoever wrote it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable, as ``fsync`` of a file does not."""
+    sync_path(path)

@@ -3,152 +3,239 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
 from archetype_core.archetype import Archetype
-from archetype_core.commit import Point, Rows, Segment
+from archetype_core.commit import Rows
 from archetype_core.errors import CorruptStore
 from archetype_core.journal import chunk
+from archetype_core.journal.catalog import Branch, Catalog, Table
 from archetype_core.journal.database import Database
-from archetype_core.journal.writer import PLACE, Place
+from archetype_core.journal.record import Part, Place, Record, row_id, unpack
 from archetype_core.snapshot import Column, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
-    """A stored segment, the id of the one it grew from, and its last tick."""
+class Beneath:
+    """The answer lies in the store beneath: what a table shows at a tick of a segment, or only its active rows then."""
 
-    id: int
-    segment: Segment
-    parent: int | None
-    last: int
-
-
-_BRANCH = (
-    "SELECT s.id, s.world_id, s.run_id, s.first_tick, s.parent, s.parent_tick, s.name, s.seed,"
-    " p.world_id, p.run_id, (SELECT max(tick) FROM tick WHERE segment = s.id)"
-    " FROM segment s LEFT JOIN segment p ON p.id = s.parent WHERE "
-)
+    branch: Branch
+    tick: int
+    is_own: bool
+    """Whether that is the very tick that was asked for, so that its tombstones count."""
 
 
 class Reader:
-    """Finds and decodes; holds no state that could grow old."""
+    """Finds and decodes within one state of the database; holds nothing that could grow old."""
 
-    def __init__(self, database: Database, connection: sqlite3.Connection | None = None) -> None:
+    def __init__(self, database: Database, catalog: Catalog) -> None:
         self._database = database
+        self.catalog = catalog
+
+    @contextmanager
+    def read(self) -> Iterator[View]:
+        """Look at one state of the journal."""
+        with self._database.told(), self._database.read() as connection:
+            self.catalog.counts(connection)
+            yield View(self._database.path, self.catalog, connection)
+
+
+class View:
+    """One state of the journal, through one connection."""
+
+    def __init__(self, path: Path, catalog: Catalog, connection: sqlite3.Connection) -> None:
+        self._path = path
         self._connection = connection
+        self._records: dict[int, Record] = {}
+        self.catalog = catalog
 
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """The one it was given, such as the writer's inside a transaction, or one of the calling thread."""
-        return self._connection or self._database.reader()
-
-    def branch(self, segment_id: int) -> Branch:
+    def branch(self, number: int) -> Branch:
         """A segment by its id."""
-        found = self._branch("s.id = ?", (segment_id,))
-        if found is None:
-            raise CorruptStore(str(self._database.path), f"segment {segment_id} is missing")
-        return found
+        return self.catalog.branch(self._connection, number)
 
     def find(self, world_id: str, run_id: str) -> Branch | None:
         """A segment by world and run."""
-        return self._branch("s.world_id = ? AND s.run_id = ?", (world_id, run_id))
+        return self.catalog.find(self._connection, world_id, run_id)
 
-    def _branch(self, where: str, values: tuple[object, ...]) -> Branch | None:
-        row = self.connection.execute(_BRANCH + where, values).fetchone()
-        if row is None:
-            return None
-        number, world_id, run_id, first, parent, parent_tick, name, seed, parent_world, parent_run, last = row
-        point = None if parent is None else Point(parent_world, parent_run, parent_tick)
-        return Branch(number, Segment(world_id, run_id, first, point, name, seed), parent, last)
+    def active(self, world_id: str) -> Branch | None:
+        """A world's newest segment."""
+        tenure = self.catalog.tenure(self._connection, world_id)
+        return None if tenure is None else self.branch(tenure.segment)
 
-    def lineage(self, branch: Branch) -> Iterator[tuple[Branch, int]]:
+    def token(self, world_id: str) -> str | None:
+        """The token of the handle that holds a world."""
+        tenure = self.catalog.tenure(self._connection, world_id)
+        return None if tenure is None else tenure.token
+
+    def lineage(self, branch: Branch, last: int) -> Iterator[tuple[Branch, int]]:
         """A segment and its ancestors, each with the last tick that counts."""
-        last = branch.last
-        while True:
-            yield branch, last
-            if branch.parent is None or branch.segment.parent is None:
-                return
-            last, branch = branch.segment.parent.tick, self.branch(branch.parent)
+        here: tuple[Branch, int] | None = (branch, last)
+        while here is not None:
+            yield here
+            here = self.catalog.parent(self._connection, here[0])
 
-    def forms(self, branch: Branch, last: int) -> Iterator[tuple[str, pa.Schema]]:
-        """The tables that a segment wrote up to a tick."""
-        for name, crc, data in self.connection.execute(
-            "SELECT name, crc, schema FROM form WHERE id IN (SELECT DISTINCT form FROM part WHERE segment = ? AND tick <= ?)",
-            (branch.id, last),
-        ):
-            if chunk.checksum(data) != crc:
-                raise CorruptStore(f"{self._database.path} table {name}", "the checksum of its schema does not match")
-            yield name, pa.ipc.read_schema(pa.py_buffer(data))
+    def record(self, branch: Branch, tick: int) -> Record:
+        """The record of a tick that is not sealed, or of the newest that is."""
+        number = row_id(branch.id, tick - branch.first)
+        found = self._records.get(number)
+        if found is None:
+            row = self._connection.execute("SELECT record FROM tick WHERE id = ?", (number,)).fetchone()
+            found = self._records[number] = unpack(number, row and row[0], self._where(branch, tick))
+        return found
 
-    def rows(self, branch: Branch, table: str, tick: int) -> Rows | None:
-        """What a table shows at a tick: what was written then, or the active rows of the newest write before."""
-        row = self.connection.execute("SELECT id, schema FROM form WHERE name = ?", (table,)).fetchone()
-        if row is None:
-            return None
-        form, data = row
-        wanted = tick
-        while True:
-            part = self.connection.execute(
-                "SELECT tick, live, gone, places, crc FROM part WHERE segment = ? AND form = ? AND tick <= ?"
-                " ORDER BY tick DESC LIMIT 1",
-                (branch.id, form, tick),
-            ).fetchone()
-            if part is not None:
-                break
-            if branch.parent is None or branch.segment.parent is None:
-                return None
-            tick, branch = branch.segment.parent.tick, self.branch(branch.parent)
-        written, live, gone, places, crc = part
-        if chunk.checksum(places) != crc:
-            raise CorruptStore(
-                f"{self._database.path} {table} at tick {written}", "the checksum of its row does not match"
-            )
-        archetype = Archetype.from_schema(pa.ipc.read_schema(pa.py_buffer(data)))
-        found = [PLACE.unpack_from(places, offset) for offset in range(0, len(places), PLACE.size)]
-        width = len(archetype.schema) if live else 0
-        if written != wanted:
-            return Rows(self._snapshot(archetype, found, live)) if live else None
-        tombstones = self._snapshot(archetype, found[width:], gone) if gone else None
-        return Rows(self._snapshot(archetype, found[:width], live), tombstones)
+    def book(self, branch: Branch, tick: int) -> dict[int, tuple[int, int]]:
+        """The first and the newest tick at which a segment wrote each of its tables, up to a tick."""
+        if tick < branch.first:
+            return {}
+        later: list[tuple[int, Record]] = []
+        at = max(tick, branch.sealed)
+        record = self.record(branch, at)
+        while record.entries is None:
+            later.append((at, record))
+            if at <= branch.first:
+                raise CorruptStore(self._where(branch, at), "no tick before it lists the tables")
+            at -= 1
+            record = self.record(branch, at)
+        book = {form: (branch.first + begin, branch.first + end) for form, (begin, end) in record.entries.items()}
+        for one, record in reversed(later):
+            for form in record.parts:
+                book[form] = (book[form][0] if form in book else one, one)
+        if at > tick:
+            # Sealed ticks are listed as of the newest: what began later is not there yet.
+            return {form: (begin, min(end, tick)) for form, (begin, end) in book.items() if begin <= tick}
+        return book
 
-    def _snapshot(self, archetype: Archetype, places: list[Place], count: int) -> Snapshot:
+    def tables(self, branch: Branch, last: int) -> dict[str, Table]:
+        """Every table of a segment's history up to a tick."""
+        found: dict[str, Table] = {}
+        for one, end in self.lineage(branch, last):
+            for form in self.book(one, end):
+                table = self.catalog.table(form)
+                found.setdefault(table.name, table)
+        return found
+
+    def part(self, branch: Branch, form: int, tick: int) -> tuple[Branch, int, Part] | Beneath | None:
+        """The write that a table shows at a tick: the newest up to it, wherever that is."""
+        for one, end in self.lineage(branch, tick):
+            is_own = one is branch
+            found = self.book(one, end).get(form)
+            if found is None:
+                continue
+            if end <= one.sealed:
+                return Beneath(one, end, is_own)
+            if found[1] <= one.sealed:
+                return Beneath(one, one.sealed, is_own=False)
+            return one, found[1], self._part(one, form, found[1])
+        return None
+
+    def _part(self, branch: Branch, form: int, tick: int) -> Part:
+        part = self.record(branch, tick).parts.get(form)
+        if part is None:
+            raise CorruptStore(self._where(branch, tick), f"it does not tell what it wrote to form {form}")
+        return part
+
+    def rows(self, branch: Branch, form: int, tick: int, kept: dict[Place, Column] | None = None) -> Rows | Beneath | None:
+        """What a table shows at a tick: what was written then, or the active rows of the newest write before.
+
+        Columns are read as they are asked for, as long as this view lasts; ``kept`` gives those read before once more.
+        """
+        found = self.part(branch, form, tick)
+        if found is None or isinstance(found, Beneath):
+            return found
+        one, written, part = found
+        archetype = Archetype.from_schema(self.catalog.table(form).schema)
+        width = len(archetype.schema) if part.live else 0
+        live = self._snapshot(archetype, part.places[:width], part.live, kept)
+        if one is not branch or written != tick:
+            return Rows(live) if part.live else None
+        return Rows(live, self._snapshot(archetype, part.places[width:], part.gone, kept) if part.gone else None)
+
+    def _snapshot(
+        self, archetype: Archetype, places: Sequence[Place], count: int, kept: dict[Place, Column] | None
+    ) -> Snapshot:
         if not count:
             return Snapshot.empty(archetype)
-        return Snapshot(archetype, _Columns(self, archetype, places), count)
+        return Snapshot(archetype, _Columns(self, archetype, places, kept), count)
 
     def column(self, place: Place, field: pa.Field) -> pa.Array:
         """The values at a place."""
-        number, offset, length, crc = place
-        row = self.connection.execute(
-            "SELECT file, substr(data, ?, ?) FROM chunk WHERE id = ?", (offset + 1, length, number)
+        return chunk.decode(self.bytes_at(place), place[3], field, self.told(place, field.name))
+
+    def bytes_at(self, place: Place) -> pa.Buffer:
+        """What is stored at a place."""
+        source, offset, length, _ = place
+        if source < 0:
+            return chunk.read_file(self._path / self.file(-source), offset, length)
+        row = self._connection.execute(
+            "SELECT substr(data, ?, ?) FROM tick WHERE id = ?", (offset + 1, length, source)
         ).fetchone()
-        where = f"{self._database.path} chunk {number} ({field.name})"
-        if row is None:
-            raise CorruptStore(where, "it is missing")
-        file, data = row
-        buffer = pa.py_buffer(data) if file is None else chunk.read_file(self._database.path / file, offset, length)
-        return chunk.decode(buffer, crc, field, where)
+        if row is None or not isinstance(row[0], bytes):
+            raise CorruptStore(self.told(place), "it is missing")
+        return pa.py_buffer(row[0])
+
+    def branches(self) -> list[Branch]:
+        """Every segment as it stands."""
+        rows = self._connection.execute("SELECT id, last, sealed FROM segment").fetchall()
+        return [self.catalog.standing(*row) for row in rows]
+
+    def sealed_rows(self, branch: Branch) -> list[int]:
+        """The ids of the rows that are there of a segment's sealed ticks, the newest of which tells what they wrote."""
+        if branch.sealed < branch.first:
+            return []
+        ends = (row_id(branch.id, 0), row_id(branch.id, branch.sealed - branch.first))
+        return [number for (number,) in self._connection.execute("SELECT id FROM tick WHERE id BETWEEN ? AND ?", ends)]
+
+    def file_numbers(self) -> list[int]:
+        """The ids of all files."""
+        return [number for (number,) in self._connection.execute("SELECT id FROM file")]
+
+    def file(self, number: int) -> str:
+        """The name of a file."""
+        return self.catalog.file(self._connection, number)
+
+    def has(self, source: int) -> bool:
+        """Whether the row with that source's bytes, or its file, is there."""
+        where = "file WHERE id = ?" if source < 0 else "tick WHERE id = ? AND data IS NOT NULL"
+        return self._connection.execute(f"SELECT 1 FROM {where}", (abs(source),)).fetchone() is not None
+
+    def told(self, place: Place, column: str = "") -> str:
+        """A place in words."""
+        what = f"file {-place[0]}" if place[0] < 0 else f"row {place[0]}"
+        return f"{self._path} {what} at {place[1]}{f' ({column})' if column else ''}"
+
+    def _where(self, branch: Branch, tick: int) -> str:
+        return f"{self._path} tick {tick} of world {branch.segment.name!r}"
 
 
 class _Columns(Mapping[str, Column]):
     """A table's columns, each read when it is asked for."""
 
-    __slots__ = ("_archetype", "_places", "_reader")
+    __slots__ = ("_archetype", "_kept", "_places", "_view")
 
-    def __init__(self, reader: Reader, archetype: Archetype, places: list[Place]) -> None:
-        self._reader = reader
+    def __init__(
+        self, view: View, archetype: Archetype, places: Sequence[Place], kept: dict[Place, Column] | None
+    ) -> None:
+        self._view = view
         self._archetype = archetype
         self._places = places
+        self._kept = kept
 
     def __getitem__(self, name: str) -> Column:
         index = self._archetype.schema.get_field_index(name)
         if index < 0:
             raise KeyError(name)
-        return Column(self._reader.column(self._places[index], self._archetype.schema.field(index)))
+        place = self._places[index]
+        found = None if self._kept is None else self._kept.get(place)
+        if found is None:
+            found = Column(self._view.column(place, self._archetype.schema.field(index)))
+            if self._kept is not None:
+                self._kept[place] = found
+        return found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._archetype.schema.names)

@@ -2,195 +2,282 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from archetype_core.commit import Head, Scan, Span, TickCommit, Timeline, WorldRecord, check_successors, project
-from archetype_core.errors import (
-    CommitError,
-    CorruptStore,
-    StoreClosed,
-    TickConflict,
-    TickNotFound,
-    UnsupportedCapability,
-    WorldNotFound,
-)
-from archetype_core.journal.database import Database
-from archetype_core.journal.reader import Branch, Reader
-from archetype_core.journal.writer import Writer
+from archetype_core.commit import Head, Rows, Scan, Span, TickCommit, Timeline, WorldRecord, check_successors, project
+from archetype_core.config import CacheConfig
+from archetype_core.errors import CommitError, StoreClosed, TickNotFound, UnsupportedCapability, WorldNotFound
+from archetype_core.journal import migration
+from archetype_core.journal.catalog import Branch, Catalog, Entry
+from archetype_core.journal.database import Database, sync_directory
+from archetype_core.journal.owner import Presence, bury, owners
+from archetype_core.journal.reader import Beneath, Reader, View
+from archetype_core.journal.record import Place
+from archetype_core.journal.writer import Prepared, Writer
 from archetype_core.ports import Capability
+from archetype_core.snapshot import Column
+
+_PIECE_ROWS = 65_536
+"""A scan looks at one state of the journal for about this many rows, then gives it up."""
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """A commit that waits for its transaction."""
+
+    ticks: Sequence[TickCommit]
+    prepared: Prepared
+    is_done: bool = False
+    is_stale: bool = False
+    error: BaseException | None = None
 
 
 class JournalStore:
-    """Keeps worlds in one directory. ``commit`` returns when the ticks are on disk.
+    """Keeps worlds in one directory. ``commit`` returns when the ticks are as durable as ``durability`` says.
 
-    Columns that did not change since a tick that this handle wrote are referenced, not written again; large ones are in
-    files of their own. Readers in this and other processes see every commit at once.
+    Columns that did not change since a tick that this handle wrote are referred to, not written again. Worlds that commit at
+    the same time share a transaction. Readers in this and other processes see every commit at once.
     """
 
-    capabilities: frozenset[Capability] = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
+    def __init__(self, path: str | Path, *, durability: str = "tick", interval_s: float = 0.1) -> None:
+        self._begin(Path(path), CacheConfig(durability=durability, interval_s=interval_s))
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._database = Database(self.path)
-        with _told(self.path):
-            self._writer = Writer(self._database)
-        self._reader = Reader(self._database)
-        # Threads that only write need no connection of their own.
-        self._inside = Reader(self._database, self._database.writer)
-        self._lock = threading.Lock()
+    def _begin(self, path: Path, cache: CacheConfig) -> None:
+        self.path = path
+        self._cache = cache
+        self._database, self._presence = _opened(path, cache)
+        self._catalog = Catalog(str(path))
+        self._reader = Reader(self._database, self._catalog)
+        self._writer = Writer(path, self._presence)
+        self._waiting: list[_Request] = []
+        self._waiting_lock = threading.Lock()
         self._is_open = True
+        self._end = weakref.finalize(self, _let_go, self._database, self._writer, self._presence)
+        try:
+            with self._reader.read():
+                pass
+        except BaseException:
+            self._end()
+            raise
 
     def __repr__(self) -> str:
-        return f"JournalStore({str(self.path)!r})"
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
+
+    # Writing.
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
-        database = self._opened()
-        if not ticks:
-            return
+        self._check_open()
+        if ticks:
+            self._commit(ticks)
+
+    def _commit(self, ticks: Sequence[TickCommit]) -> Prepared:
         check_successors(ticks)
-        with self._lock, _told(self.path):
-            prepared = self._writer.prepare(ticks)
-            try:
-                with database.transaction() as connection:
-                    self._check(connection, ticks)
-                    self._writer.store(connection, prepared)
-            except BaseException:
-                self._writer.abandoned(prepared)
+        while True:
+            with self._database.told():
+                request = _Request(ticks, self._writer.prepare(ticks))
+            with self._waiting_lock:
+                self._waiting.append(request)
+            # Whoever comes first commits for all who wait by then.
+            with self._database.writing:
+                while not request.is_done:
+                    self._commit_waiting()
+            if request.error is not None:
+                raise request.error
+            if not request.is_stale:
+                return request.prepared
+
+    def _commit_waiting(self) -> None:
+        with self._waiting_lock:
+            batch = list({request.prepared.world_id: request for request in reversed(self._waiting)}.values())
+            self._waiting = [request for request in self._waiting if request not in batch]
+        stored: list[_Request] = []
+        try:
+            self._check_open()
+            size = sum(request.prepared.size for request in batch)
+            with self._database.told(), self._database.transaction(size) as connection:
+                entry = Entry(self._catalog, connection)
+                view = View(self.path, self._catalog, connection)
+                self._writer.forget(view, entry.generation)
+                for request in batch:
+                    request.is_stale = self._writer.is_stale(view, entry.generation, request.prepared)
+                    if not request.is_stale:
+                        self._store(entry, view, request, stored)
+                entry.finish()
+        # Everyone who waited is told, each in the thread that asked.
+        except BaseException as failure:
+            for request in batch:
+                request.error = request.error or failure
+            if not isinstance(failure, Exception):
                 raise
-            self._writer.committed(prepared)
+        else:
+            for request in stored:
+                self._writer.committed(request.prepared)
+        finally:
+            for request in batch:
+                request.is_done = True
+
+    def _store(self, entry: Entry, view: View, request: _Request, stored: list[_Request]) -> None:
+        try:
+            self._writer.store(entry, view, request.prepared)
+        # Raised before anything was written: the others go on.
+        except CommitError as failure:
+            request.error = failure
+        else:
+            stored.append(request)
+
+    # Reading.
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
-        self._opened()
-        reader = self._reader
-        with _told(self.path):
-            branch = reader.find(scan.segment.world_id, scan.segment.run_id)
+        self._check_open()
+        with self._reader.read() as view:
+            branch = view.find(scan.segment.world_id, scan.segment.run_id)
             if branch is None:
                 raise TickNotFound(scan.segment.name, scan.first, None, None)
             for tick in (scan.first, scan.last):
-                if not branch.segment.first_tick <= tick <= branch.last:
-                    raise TickNotFound(scan.segment.name, tick, branch.segment.first_tick, branch.last)
-            table = self._tables(branch).get(scan.table)
+                if not branch.first <= tick <= branch.last:
+                    raise TickNotFound(scan.segment.name, tick, branch.first, branch.last)
+            table = view.tables(branch, branch.last).get(scan.table)
         if table is None:
             return pa.RecordBatchReader.from_batches(pa.schema([]), [])
-        schema = scan.schema(table)
+        schema = scan.schema(table.schema)
+        return pa.RecordBatchReader.from_batches(schema, self._batches(scan, branch.id, table.id, schema))
 
-        def batches() -> Iterator[pa.RecordBatch]:
-            for tick in range(scan.first, scan.last + 1):
-                with _told(self.path):
-                    rows = reader.rows(branch, scan.table, tick)
-                    if rows is None:
-                        continue
-                    parts = [(rows.live, True), (rows.tombstones, False)]
-                    found = [project(part, scan, tick, active, schema) for part, active in parts if part]
-                yield from found
+    def _batches(self, scan: Scan, segment: int, form: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        tick = scan.first
+        kept: dict[Place, Column] = {}
+        while tick <= scan.last:
+            found: list[pa.RecordBatch] = []
+            with self._reader.read() as view:
+                branch = view.branch(segment)
+                while tick <= scan.last and sum(batch.num_rows for batch in found) < _PIECE_ROWS:
+                    rows = view.rows(branch, form, tick, kept)
+                    if isinstance(rows, Beneath):
+                        rows = self._beneath(rows, scan.table)
+                    parts = [(rows.live, True), (rows.tombstones, False)] if rows else []
+                    found += [project(part, scan, tick, active, schema) for part, active in parts if part]
+                    tick += 1
+                    if len(kept) > 4 * len(schema):
+                        kept.clear()
+            yield from found
 
-        return pa.RecordBatchReader.from_batches(schema, batches())
+    def _beneath(self, place: Beneath, table: str) -> Rows | None:
+        """What the store beneath holds; there is none here."""
+        raise NotImplementedError(f"{self!r} has nothing beneath it, and needs {table} at tick {place.tick} from there")
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
-        self._opened()
-        with _told(self.path):
-            timeline = self.timeline(world_id)
-            tick = timeline.last if at is None else at
-            span = timeline.at(tick)
-            if span is None:
-                raise TickNotFound(timeline.spans[-1].segment.name, tick, timeline.first, timeline.last)
-            branch = self._reader.find(span.segment.world_id, span.segment.run_id)
-            assert branch is not None
-            next_entity_id, applied = self._reader.connection.execute(
-                "SELECT next_entity_id, applied FROM tick WHERE segment = ? AND tick = ?", (branch.id, tick)
-            ).fetchone()
-            found = ((name, self._reader.rows(branch, name, tick)) for name in timeline.tables)
-            live = {name: rows.live.num_rows for name, rows in found if rows is not None and rows.live.num_rows}
-        return Head(branch.segment, tick, next_entity_id, tuple(json.loads(applied)) if applied else (), live)
+        self._check_open()
+        with self._reader.read() as view:
+            active = self._active(view, world_id)
+            tick = active.last if at is None else at
+            found = next((one for one, last in view.lineage(active, active.last) if one.first <= tick <= last), None)
+            if found is None:
+                first = [one.first for one, _ in view.lineage(active, active.last)][-1]
+                raise TickNotFound(active.segment.name, tick, first, active.last)
+            return self._head(view, found, tick)
+
+    def _head(self, view: View, branch: Branch, tick: int) -> Head:
+        record = view.record(branch, tick)
+        live: dict[str, int] = {}
+        for name, table in view.tables(branch, tick).items():
+            part = view.part(branch, table.id, tick)
+            count = self._live_beneath(part, name) if isinstance(part, Beneath) else part[2].live if part else 0
+            if count:
+                live[name] = count
+        return Head(branch.segment, tick, record.next_entity_id, record.applied, live)
+
+    def _live_beneath(self, place: Beneath, table: str) -> int:
+        rows = self._beneath(place, table)
+        return rows.live.num_rows if rows else 0
+
+    def _active(self, view: View, world_id: str) -> Branch:
+        active = view.active(world_id)
+        if active is None:
+            raise WorldNotFound(world_id, sorted(view.catalog.worlds))
+        return active
 
     def timeline(self, world_id: str) -> Timeline:
-        self._opened()
-        with _told(self.path):
-            connection = self._reader.connection
-            row = connection.execute("SELECT segment FROM world WHERE world_id = ?", (world_id,)).fetchone()
-            if row is None:
-                known = connection.execute("SELECT world_id FROM world ORDER BY world_id").fetchall()
-                raise WorldNotFound(world_id, [one for (one,) in known])
-            branch = self._reader.branch(row[0])
-            spans = [Span(one.segment, one.segment.first_tick, last) for one, last in self._reader.lineage(branch)]
-            return Timeline(tuple(reversed(spans)), self._tables(branch))
+        self._check_open()
+        with self._reader.read() as view:
+            active = self._active(view, world_id)
+            spans = [Span(one.segment, one.first, last) for one, last in view.lineage(active, active.last)]
+            tables = {name: table.schema for name, table in view.tables(active, active.last).items()}
+        return Timeline(tuple(reversed(spans)), tables)
 
     def worlds(self) -> tuple[WorldRecord, ...]:
-        self._opened()
-        with _told(self.path):
-            rows = self._reader.connection.execute(
-                "SELECT w.world_id, s.name, s.run_id, w.tick FROM world w JOIN segment s ON s.id = w.segment"
-            ).fetchall()
-        return tuple(WorldRecord(*row) for row in rows)
+        self._check_open()
+        with self._reader.read() as view:
+            found = [(world_id, view.active(world_id)) for world_id in view.catalog.worlds]
+        return tuple(
+            WorldRecord(world_id, active.segment.name, active.segment.run_id, active.last)
+            for world_id, active in found
+            if active is not None
+        )
 
     def files(self, scan: Scan) -> tuple[str, ...]:
         del scan  # there are none to name
-        self._opened()
+        self._check_open()
         raise UnsupportedCapability(repr(self), Capability.FILES)
 
     def close(self) -> None:
-        with self._lock:
+        # Whoever is in the middle of a transaction comes to its end.
+        with self._database.writing:
             self._is_open = False
-            self._database.close()
+        self._end()
 
-    def _opened(self) -> Database:
+    def _check_open(self) -> None:
         if not self._is_open:
             raise StoreClosed(repr(self))
-        return self._database
-
-    def _tables(self, branch: Branch) -> dict[str, pa.Schema]:
-        tables: dict[str, pa.Schema] = {}
-        for one, last in self._reader.lineage(branch):
-            for name, schema in self._reader.forms(one, last):
-                tables.setdefault(name, schema)
-        return tables
-
-    def _check(self, connection: sqlite3.Connection, ticks: Sequence[TickCommit]) -> None:
-        """Whether these ticks follow the world's last; asked inside the transaction, where nobody else can answer too."""
-        first = ticks[0]
-        segment = first.segment
-        head = connection.execute(
-            "SELECT w.tick, s.run_id, w.owner FROM world w JOIN segment s ON s.id = w.segment WHERE w.world_id = ?",
-            (segment.world_id,),
-        ).fetchone()
-        parent = segment.parent
-        last = head[0] if head else parent.tick if parent else segment.first_tick - 1
-        conflict = TickConflict(segment.world_id, last + 1, first.tick, head[2] if head else None)
-        if first.tick != last + 1:
-            raise conflict
-        known = self._inside.find(segment.world_id, segment.run_id)
-        if head is not None:
-            if head[1] == segment.run_id:
-                if known is None or known.segment != segment:
-                    raise conflict
-            elif known is not None or parent is None or (parent.world_id, parent.run_id) != (segment.world_id, head[1]):
-                raise conflict
-        elif parent is not None:
-            grown = self._inside.find(parent.world_id, parent.run_id)
-            if grown is None or not grown.segment.first_tick <= parent.tick <= grown.last:
-                raise CommitError(f"segment {segment.run_id} grows from {parent}, which this store does not hold")
 
 
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours: what cannot be written, what is damaged, what is closed."""
+def _opened(path: Path, cache: CacheConfig) -> tuple[Database, Presence]:
+    """Open a journal's directory, clear away what dead handles left, and make this one known."""
+    left = [one for one in owners(path) if not one.is_alive] if path.is_dir() else []
+    database = Database(path, cache, is_synced=all(one.durability in ("tick", "") for one in left))
+    presence: Presence | None = None
     try:
-        yield
-    except sqlite3.ProgrammingError as failure:
-        raise StoreClosed(str(path)) from failure
-    except (sqlite3.OperationalError, OSError) as failure:
-        raise CommitError(f"journal {path}: {failure}") from failure
-    except sqlite3.DatabaseError as failure:
-        raise CorruptStore(str(path), str(failure)) from failure
+        with database.told(), database.writing, database.transaction() as connection:
+            migration.migrate(connection, path)
+            # Inside the transaction nobody else opens the journal, so who is alive is known to be.
+            presence = Presence(path, cache.durability)
+            alive = {one.token for one in owners(path) if one.is_alive}
+            known = {name for (name,) in connection.execute("SELECT name FROM file")}
+            for file in path.glob("*.chunk"):
+                if file.name not in known and file.name.partition("-")[0] not in alive:
+                    file.unlink(missing_ok=True)
+            for one in left:
+                if one.token not in alive:
+                    bury(path, one)
+        with database.told():
+            sync_directory(path)
+    except BaseException:
+        if presence is not None:
+            presence.close()
+        with suppress(Exception):
+            database.close()
+        raise
+    return database, presence
 
 
-def open_journal(uri: str) -> JournalStore:
+def _let_go(database: Database, writer: Writer, presence: Presence) -> None:
+    try:
+        database.close()
+    finally:
+        writer.close()
+        presence.close()
+
+
+def open_journal(uri: str, cache: CacheConfig | None = None) -> JournalStore:
     """The store behind ``journal:path``."""
-    return JournalStore(uri.partition(":")[2])
+    cache = cache or CacheConfig()
+    return JournalStore(uri.partition(":")[2], durability=cache.durability, interval_s=cache.interval_s)

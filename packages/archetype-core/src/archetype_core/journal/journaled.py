@@ -1,0 +1,201 @@
+"""A journal in front of any store: every tick is durable in the journal first, and handed over with many others."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from archetype_core.commit import Head, Rows, Scan, TickCommit, Timeline, WorldRecord
+from archetype_core.config import CacheConfig
+from archetype_core.errors import UnsupportedCapability
+from archetype_core.journal.adoption import adopt
+from archetype_core.journal.catalog import Branch
+from archetype_core.journal.chore import Chore
+from archetype_core.journal.reader import Beneath, View
+from archetype_core.journal.sealing import Sealer, rows_beneath
+from archetype_core.journal.store import JournalStore
+from archetype_core.ports import Capability, Store
+
+_OVERFLOW = 4
+"""A commit waits while so many times as much as starts a hand-over is waiting for it."""
+_RETRY_S = 5.0
+_log = logging.getLogger("archetype.journal")
+
+
+class JournaledStore(JournalStore):
+    """A journal, and beneath it the store that its ticks end up in; both are closed together.
+
+    ``cache`` says when a tick is durable and how much waits for a hand-over. A hand-over that fails is tried again; until
+    it succeeds the journal keeps what it has, and ``trouble`` says why. The store must keep every tick; one that does not
+    outlive its handle gets nothing, because a journal lets go of what it hands over.
+    """
+
+    def __init__(self, store: Store, path: str | Path, cache: CacheConfig | None = None) -> None:
+        if Capability.TIME_TRAVEL not in store.capabilities:
+            raise UnsupportedCapability(repr(store), Capability.TIME_TRAVEL)
+        self.beneath = store
+        self.trouble: Exception | None = None
+        self._lasts = Capability.PERSISTENCE in store.capabilities
+        self._tally = threading.Condition()
+        self._rows = self._bytes = 0
+        self._touched_at = time.monotonic()
+        self._sealing = threading.Lock()
+        self._begin(Path(path), cache or CacheConfig())
+        parts = (self._database, self._reader, self._writer, self._presence)
+        self._sealer = Sealer(*parts, store, self._cache.rows)
+        self._chore = Chore("archetype-seal", self._seal_if_due)
+        if self._lasts:
+            # What a handle before this one left.
+            self._chore.ask(self._cache.idle_s)
+
+    def __repr__(self) -> str:
+        return f"JournaledStore({self.beneath!r}, {str(self.path)!r})"
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        ours = super().capabilities
+        return ours & self.beneath.capabilities | {Capability.PERSISTENCE} if self._lasts else ours
+
+    # Writing.
+
+    def commit(self, ticks: Sequence[TickCommit]) -> None:
+        self._check_open()
+        if not ticks:
+            return
+        if self._lasts:
+            self._adopt(ticks[0])
+            self._wait_for_room()
+        prepared = self._commit(ticks)
+        if self._lasts:
+            self._note(*prepared.bulk)
+
+    def _adopt(self, first: TickCommit) -> None:
+        """Take up from the store beneath what a commit builds on and the journal has not heard of."""
+        parent = first.segment.parent
+        for world_id in (first.segment.world_id, *([parent.world_id] if parent else [])):
+            if not self._catalog.knows(world_id):
+                with self._reader.read() as view:
+                    known = view.active(world_id) is not None
+                if not known:
+                    adopt(self._database, self._catalog, self._presence, self.beneath, world_id)
+
+    def _note(self, rows: int, size: int) -> None:
+        with self._tally:
+            self._rows += rows
+            self._bytes += size
+            self._touched_at = time.monotonic()
+            due = self._is_over(1)
+        self._chore.ask(0.0 if due else self._cache.idle_s)
+
+    def _is_over(self, times: int) -> bool:
+        cache = self._cache
+        return self._rows >= times * cache.rows or self._bytes >= times * cache.megabytes * 2**20
+
+    def _wait_for_room(self) -> None:
+        with self._tally:
+            while self._is_over(_OVERFLOW) and self.trouble is None and self._is_open:
+                self._chore.ask()
+                self._tally.wait(1.0)
+
+    def seal(self) -> int:
+        """Hand over everything that waits, now; the number of ticks that went."""
+        self._check_open()
+        if not self._lasts:
+            raise UnsupportedCapability(repr(self.beneath), Capability.PERSISTENCE)
+        return self._seal()
+
+    def _seal(self) -> int:
+        with self._sealing:
+            with self._tally:
+                rows, size = self._rows, self._bytes
+            try:
+                count = self._sealer.seal()
+            except Exception as failure:
+                self.trouble = failure
+                raise
+            else:
+                self.trouble = None
+                with self._tally:
+                    self._rows -= rows
+                    self._bytes -= size
+            finally:
+                with self._tally:
+                    self._tally.notify_all()
+        return count
+
+    def _seal_if_due(self) -> None:
+        with self._tally:
+            left = self._cache.idle_s - (time.monotonic() - self._touched_at)
+            if left > 0 and not self._is_over(1):
+                self._chore.ask(left)
+                return
+        try:
+            self._seal()
+        # The store beneath fails in its own ways; the journal has everything still, so the world goes on.
+        except Exception as failure:
+            if self._is_open:
+                _log.warning("%r handed nothing over, and will try again: %s", self, failure)
+                self._chore.ask(_RETRY_S)
+
+    # Reading.
+
+    def scan(self, scan: Scan) -> pa.RecordBatchReader:
+        return self.beneath.scan(scan) if self._is_only_beneath(scan.segment.world_id) else super().scan(scan)
+
+    def _batches(self, scan: Scan, segment: int, form: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        with self._reader.read() as view:
+            sealed = view.branch(segment).sealed
+        if scan.first <= sealed:
+            yield from self.beneath.scan(replace(scan, last=min(scan.last, sealed)))
+            scan = replace(scan, first=sealed + 1)
+        yield from super()._batches(scan, segment, form, schema)
+
+    def _beneath(self, place: Beneath, table: str) -> Rows | None:
+        with self._reader.read() as view:
+            form = self._catalog.form(table)
+            assert form is not None
+            schema = view.catalog.table(form).schema
+        return rows_beneath(self.beneath, place, schema, table)
+
+    def head(self, world_id: str, *, at: int | None = None) -> Head:
+        return self.beneath.head(world_id, at=at) if self._is_only_beneath(world_id) else super().head(world_id, at=at)
+
+    def _head(self, view: View, branch: Branch, tick: int) -> Head:
+        if tick <= branch.sealed:
+            return replace(self.beneath.head(branch.segment.world_id, at=tick), segment=branch.segment)
+        return super()._head(view, branch, tick)
+
+    def timeline(self, world_id: str) -> Timeline:
+        return self.beneath.timeline(world_id) if self._is_only_beneath(world_id) else super().timeline(world_id)
+
+    def worlds(self) -> tuple[WorldRecord, ...]:
+        ours = super().worlds()
+        known = {one.world_id for one in ours}
+        return (*ours, *(one for one in self.beneath.worlds() if one.world_id not in known))
+
+    def _is_only_beneath(self, world_id: str) -> bool:
+        """Whether only the store beneath has heard of a world."""
+        self._check_open()
+        if self._catalog.knows(world_id):
+            return False
+        with self._reader.read() as view:
+            if view.active(world_id) is not None:
+                return False
+        return any(one.world_id == world_id for one in self.beneath.worlds())
+
+    def close(self) -> None:
+        if self._is_open and self._lasts:
+            self._chore.stop()
+            try:
+                self._seal()
+            # Nothing is lost: whoever opens the journal next hands it over.
+            except Exception as failure:
+                _log.warning("%r handed nothing over on closing: %s", self, failure)
+        super().close()
+        self.beneath.close()

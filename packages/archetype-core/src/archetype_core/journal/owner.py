@@ -1,0 +1,80 @@
+"""Who has a journal open: a locked file per handle, which the system unlocks when the process dies, however it dies.
+
+A process id says nothing about whether its process lives: it may be dead, or another's by now. A lock does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SUFFIX = ".owner"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A handle that has, or had, the journal open."""
+
+    token: str
+    """Random, so that no two handles are ever taken for one another."""
+    name: str
+    durability: str
+    is_alive: bool
+
+
+class Presence:
+    """This handle's own file, locked as long as the handle is open."""
+
+    def __init__(self, directory: Path, durability: str) -> None:
+        self.token = secrets.token_hex(8)
+        self.name = f"process {os.getpid()} on {socket.gethostname()}"
+        self._path = directory / f"{self.token}{SUFFIX}"
+        self._descriptor: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(self._descriptor, f"{durability}\n{self.name}\n".encode())
+            os.fsync(self._descriptor)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Leave; idempotent."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            try:
+                self._path.unlink(missing_ok=True)
+            except OSError:
+                # A file that stays is taken for a dead owner's, which it is.
+                pass
+            finally:
+                os.close(descriptor)
+
+
+def owners(directory: Path) -> Iterator[Owner]:
+    """Everyone who has a journal open, and those who died having it open."""
+    for path in sorted(directory.glob(f"*{SUFFIX}")):
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            durability, _, name = os.read(descriptor, 4096).decode(errors="replace").partition("\n")
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_alive = False
+            except BlockingIOError:
+                is_alive = True
+        finally:
+            os.close(descriptor)
+        yield Owner(path.stem, name.strip(), durability, is_alive)
+
+
+def bury(directory: Path, owner: Owner) -> None:
+    """Remove what a dead owner left of itself."""
+    (directory / f"{owner.token}{SUFFIX}").unlink(missing_ok=True)

@@ -1,0 +1,255 @@
+"""Handing ticks over to the store beneath: many at once, in the background, and letting go of what it has.
+
+The order makes every instant safe to die at. The store beneath commits; then a small transaction says how far it got; then
+the rows it took the place of are dropped, a few at a time. Until the second step the ticks are still the journal's, and a
+hand-over that was cut off there is found complete by the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archetype_core.archetype import Archetype
+from archetype_core.commit import IS_ACTIVE, Rows, Scan, TickCommit
+from archetype_core.errors import CorruptStore, WorldNotFound
+from archetype_core.journal.catalog import Branch, Entry
+from archetype_core.journal.database import Database
+from archetype_core.journal.owner import Presence, owners
+from archetype_core.journal.reader import Beneath, Reader, View
+from archetype_core.journal.record import Place, Record, pack, row_id
+from archetype_core.journal.writer import Writer
+from archetype_core.ports import Store
+from archetype_core.snapshot import Column, Snapshot
+
+_SLICE = 256
+"""So many rows are dropped at a time, with room for ticks in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """How far a segment is in the store beneath, and what is kept here of its ticks up to there."""
+
+    segment: int
+    tick: int
+    keyframe: Record
+
+
+class Sealer:
+    """Moves the ticks of worlds that nobody else is writing from a journal to the store beneath."""
+
+    def __init__(
+        self, database: Database, reader: Reader, writer: Writer, presence: Presence, store: Store, rows: int
+    ) -> None:
+        self._rows = rows
+        self._database = database
+        self._reader = reader
+        self._writer = writer
+        self._presence = presence
+        self._store = store
+
+    def seal(self) -> int:
+        """Hand over all there is, and drop it; the number of ticks that went."""
+        count = 0
+        with self._reader.read() as view:
+            done: dict[int, int] = {}
+            for branch, last in self._due(view):
+                if last > done.get(branch.id, branch.sealed):
+                    sealed = self._hand_over(view, branch, last)
+                    self._settle(sealed)
+                    count += sealed.tick - done.get(branch.id, branch.sealed)
+                    done[branch.id] = sealed.tick
+        self._sweep()
+        return count
+
+    def _due(self, view: View) -> Iterator[tuple[Branch, int]]:
+        """The segments with ticks to hand over and the last of these; what a segment grew from comes before it."""
+        others = {one.token for one in owners(self._database.path) if one.is_alive} - {self._presence.token}
+        for world_id in view.catalog.worlds:
+            active = view.active(world_id)
+            if active is not None and view.token(world_id) not in others:
+                line = list(view.lineage(active, active.last))
+                yield from ((one, last) for one, last in reversed(line) if last > one.sealed)
+
+    def _hand_over(self, view: View, branch: Branch, last: int) -> _Sealed:
+        there = held(self._store, branch)
+        last = max(last, min(there, branch.last))
+        commits: list[TickCommit] = []
+        for commit in self._commits(view, branch, max(there, branch.sealed) + 1, last):
+            commits.append(commit)
+            # So that no more than this is in memory at a time.
+            if sum(rows.num_rows for one in commits for rows in one.written.values()) >= self._rows:
+                self._store.commit(commits)
+                commits = []
+        self._store.commit(commits)
+        record = view.record(branch, last)
+        first = branch.first
+        entries = {form: (begin - first, end - first) for form, (begin, end) in view.book(branch, last).items()}
+        return _Sealed(branch.id, last, Record(record.next_entity_id, record.applied, last - first, {}, entries))
+
+    def _commits(self, view: View, branch: Branch, first: int, last: int) -> Iterator[TickCommit]:
+        kept: dict[Place, Column] = {}
+        tables = view.tables(branch, last)
+        standing = {name for name in tables if self._stands(view, branch, tables[name].id, first - 1)}
+        for tick in range(first, last + 1):
+            record = view.record(branch, tick)
+            written: dict[str, Rows] = {}
+            for form, part in record.parts.items():
+                rows = view.rows(branch, form, tick, kept)
+                name = view.catalog.table(form).name
+                if not isinstance(rows, Rows):
+                    raise CorruptStore(name, f"tick {tick} says it wrote it, and did not")
+                written[name] = Rows(_read(rows.live), _read(rows.tombstones) if rows.tombstones else None)
+                if part.live:
+                    standing.add(name)
+                else:
+                    standing.discard(name)
+            forms = {name: tables[name].id for name in sorted(standing - written.keys())}
+            carried = _Carried(self._store, view, branch, tick, forms, kept)
+            yield TickCommit(branch.segment, tick, written, record.next_entity_id, carried, record.applied)
+
+    def _stands(self, view: View, branch: Branch, form: int, tick: int) -> bool:
+        """Whether a table has active rows at the tick before the first that goes."""
+        if tick < branch.first:
+            point = branch.segment.parent
+            grown = point and view.find(point.world_id, point.run_id)
+            if grown is None or point is None:
+                return False
+            branch, tick = grown, point.tick
+        found = view.part(branch, form, tick)
+        if isinstance(found, Beneath):
+            table = view.catalog.table(form).name
+            head = self._store.head(found.branch.segment.world_id, at=found.tick)
+            return bool(head.live.get(table))
+        return found is not None and found[2].live > 0
+
+    def _settle(self, sealed: _Sealed) -> None:
+        """Say how far the store beneath got."""
+        database = self._database
+        with database.told(), database.writing, database.transaction() as connection:
+            entry = Entry(self._reader.catalog, connection)
+            branch = entry.branch(sealed.segment)
+            if branch.sealed < sealed.tick:
+                entry.advance(branch, sealed=sealed.tick)
+                number = row_id(branch.id, sealed.tick - branch.first)
+                connection.execute("UPDATE tick SET record = ? WHERE id = ?", (pack(number, sealed.keyframe), number))
+            entry.finish()
+
+    def _sweep(self) -> None:
+        """Drop the rows of sealed ticks that nothing refers to, and files likewise."""
+        with self._reader.read() as view:
+            branches = view.branches()
+            used = set(_sources(view, branches, {}))
+            rows = [number for branch in branches for number in view.sealed_rows(branch) if number not in used]
+            files = [number for number in view.file_numbers() if -number not in used]
+            lasts = {branch.id: branch.last for branch in branches}
+        for begin in range(0, max(len(rows), bool(files)), _SLICE):
+            self._drop(rows[begin : begin + _SLICE], [] if begin else files, lasts)
+
+    def _drop(self, rows: list[int], files: list[int], lasts: Mapping[int, int]) -> None:
+        database = self._database
+        with database.told(), database.writing:
+            with database.transaction() as connection:
+                entry = Entry(self._reader.catalog, connection)
+                view = View(database.path, self._reader.catalog, connection)
+                branches = view.branches()
+                # Ticks that came since may refer to what was free to go.
+                used = set(_sources(view, branches, lasts))
+                keyframes = {row_id(one.id, one.sealed - one.first) for one in branches}
+                for number in rows:
+                    if number in keyframes:
+                        if number not in used:
+                            connection.execute("UPDATE tick SET data = NULL WHERE id = ?", (number,))
+                    elif number not in used:
+                        connection.execute("DELETE FROM tick WHERE id = ?", (number,))
+                names = self._drop_files(view, [number for number in files if -number not in used])
+                for number in names:
+                    connection.execute("DELETE FROM file WHERE id = ?", (number,))
+                entry.let_go()
+                entry.finish()
+            # Still nobody writes: no tick that is being made can come to refer to a file that goes.
+            for name in names.values():
+                (database.path / name).unlink(missing_ok=True)
+
+    def _drop_files(self, view: View, numbers: Iterable[int]) -> dict[int, str]:
+        """Of these files those that nobody is appending to."""
+        others = {one.token for one in owners(self._database.path) if one.is_alive} - {self._presence.token}
+        named = {number: view.file(number) for number in numbers}
+        return {
+            number: name
+            for number, name in named.items()
+            if name != self._writer.current_file and name.partition("-")[0] not in others
+        }
+
+
+class _Carried(Mapping[str, Snapshot]):
+    """The tables that stand unchanged at a tick, read when a store beneath wants them: most do not."""
+
+    def __init__(
+        self, store: Store, view: View, branch: Branch, tick: int, forms: Mapping[str, int], kept: dict[Place, Column]
+    ) -> None:
+        self._store = store
+        self._view = view
+        self._branch = branch
+        self._tick = tick
+        self._forms = forms
+        self._kept = kept
+
+    def __getitem__(self, name: str) -> Snapshot:
+        rows = self._view.rows(self._branch, self._forms[name], self._tick, self._kept)
+        if isinstance(rows, Beneath):
+            rows = rows_beneath(self._store, rows, self._view.catalog.table(self._forms[name]).schema, name)
+        if rows is None:
+            raise CorruptStore(name, f"it stands at tick {self._tick}, and has no rows")
+        return _read(rows.live)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._forms)
+
+    def __len__(self) -> int:
+        return len(self._forms)
+
+
+def _read(snapshot: Snapshot) -> Snapshot:
+    """The rows with every column read, for whoever keeps them longer than the journal does."""
+    return snapshot.with_columns({})
+
+
+def _sources(view: View, branches: Iterable[Branch], lasts: Mapping[int, int]) -> Iterator[int]:
+    """What the records of unsealed ticks refer to, of each segment those after the given tick."""
+    for branch in branches:
+        for tick in range(max(branch.sealed, lasts.get(branch.id, branch.sealed)) + 1, branch.last + 1):
+            for part in view.record(branch, tick).parts.values():
+                yield from (place[0] for place in part.places)
+
+
+def held(store: Store, branch: Branch) -> int:
+    """The last tick of a segment that a store has; the one before its first if it has none."""
+    segment = branch.segment
+    try:
+        timeline = store.timeline(segment.world_id)
+    except WorldNotFound:
+        return branch.first - 1
+    for span in timeline.spans:
+        if (span.segment.world_id, span.segment.run_id) == (segment.world_id, segment.run_id):
+            if span.segment != segment:
+                raise CorruptStore(repr(store), f"it holds {span.segment}, the journal {segment}")
+            return span.last
+    return branch.first - 1
+
+
+def rows_beneath(store: Store, place: Beneath, schema: pa.Schema, table: str) -> Rows | None:
+    """What a store beneath shows of a table at a tick; without its tombstones where a later tick looks back at it."""
+    archetype = Archetype.from_schema(schema)
+    columns = (*archetype.schema.names, IS_ACTIVE)
+    scan = Scan(table, place.branch.segment, place.tick, place.tick, columns)
+    found = pa.Table.from_batches(list(store.scan(scan)), scan.schema(archetype.schema))
+    active = found.column(IS_ACTIVE)
+    live = Snapshot.from_arrow(archetype, found.filter(active).drop_columns([IS_ACTIVE]))
+    if not place.is_own:
+        return Rows(live) if live.num_rows else None
+    gone = Snapshot.from_arrow(archetype, found.filter(pc.invert(active)).drop_columns([IS_ACTIVE]))
+    return Rows(live, gone if gone.num_rows else None) if found.num_rows else None
