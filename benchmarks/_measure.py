@@ -6,30 +6,50 @@ import argparse
 import json
 import os
 import platform
+import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 
 def arguments(description: str) -> argparse.Namespace:
-    """``--quick`` for a run that only shows that it works, ``--out`` for where the JSON goes."""
+    """``--quick`` for a run that only shows that it works, ``--out`` for where the JSON goes, ``--dir`` to choose the disk."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path)
+    parser.add_argument(
+        "--dir", type=Path, help="where files are written and removed again, the system's temporary place"
+    )
     return parser.parse_args()
 
 
 async def rounds(count: int, **works: Callable[[], Awaitable[Any]]) -> dict[str, float]:
     """The median seconds of each piece of work, run in turn so that all meet the same weather."""
+    return {name: statistics.median(times) for name, times in (await samples(count, **works)).items()}
+
+
+async def samples(count: int, **works: Callable[[], Awaitable[Any]]) -> dict[str, list[float]]:
+    """The seconds that each piece of work took in every round; all meet the same weather.
+
+    The order is drawn anew for every round, so that none always follows the same neighbour.
+    """
     taken: dict[str, list[float]] = {name: [] for name in works}
+    order = list(works)
+    draw = random.Random(1)
     for _ in range(count):
-        for name, work in works.items():
+        draw.shuffle(order)
+        for name in order:
             began = time.perf_counter()
-            await work()
+            await works[name]()
             taken[name].append(time.perf_counter() - began)
-    return {name: statistics.median(times) for name, times in taken.items()}
+    return taken
+
+
+def percentile(times: Sequence[float], percent: int) -> float:
+    """The value that so many percent of the times stay below."""
+    return sorted(times)[min(len(times) - 1, len(times) * percent // 100)]
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -39,13 +59,19 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, result
 
 
-def report(name: str, figures: Mapping[str, Any], bounds: Mapping[str, tuple[str, float]], out: Path | None) -> None:
-    """Print the figures, say which keep their bounds, and write them all as JSON."""
+Bound = tuple[str, float] | tuple[float, float]
+
+
+def report(name: str, figures: Mapping[str, Any], bounds: Mapping[str, Bound], out: Path | None) -> None:
+    """Print the figures, say which keep their bounds (one-sided, or a lowest and a highest value), and write them as JSON."""
     verdicts = {}
     for figure, (relation, bound) in bounds.items():
         value = figures[figure]
-        kept = value <= bound if relation == "<=" else value >= bound
-        verdicts[figure] = {"value": value, "bound": f"{relation} {bound}", "kept": kept}
+        if isinstance(relation, float):
+            kept, text = relation <= value <= bound, f"{relation} to {bound}"
+        else:
+            kept, text = value <= bound if relation == "<=" else value >= bound, f"{relation} {bound}"
+        verdicts[figure] = {"value": value, "bound": text, "kept": kept}
     for figure, value in figures.items():
         verdict = verdicts.get(figure)
         text = f"{value:.4g}" if isinstance(value, float) else value

@@ -1,0 +1,96 @@
+"""What the benchmarks of the journal share: its modes, its bytes on the disk, and the machine's own write as the floor."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from archetype_core.journal import JournalStore
+
+MODES = ("tick", "interval", "exit")
+
+
+def modes() -> tuple[str, ...]:
+    """The durability modes that this version's journal takes; without the argument, every tick is on disk."""
+    return MODES if "durability" in inspect.signature(JournalStore).parameters else MODES[:1]
+
+
+def skipped() -> str:
+    """The modes that could not be measured, said aloud so that nobody takes their absence for a result."""
+    names = " ".join(mode for mode in MODES if mode not in modes())
+    if names:
+        print(f"skipped: JournalStore takes no durability here, so there is no {names}")
+    return names
+
+
+def journal(path: Path, durability: str = "tick") -> JournalStore:
+    """The journal in a directory, in one of the modes that this version has."""
+    options = {"durability": durability} if len(modes()) > 1 else {}
+    return JournalStore(path, **options)
+
+
+@contextmanager
+def place(directory: Path | None) -> Iterator[Path]:
+    """A new directory on the chosen disk, removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="archetype-bench-", dir=directory) as name:
+        yield Path(name)
+
+
+def bytes_on_disk(directory: Path) -> int:
+    """The blocks that a directory's files take, as ``du`` counts them."""
+    return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
+
+
+def forget_cached(directory: Path) -> None:
+    """Let the kernel drop its copy of a directory's files, so that the next read is from the disk."""
+    for path in directory.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
+
+
+def resident_bytes() -> int:
+    """The memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def written_bytes() -> int:
+    """The bytes that this process has handed to ``write`` and its kin since it began."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["wchar"])
+
+
+class Floor:
+    """The least that a durable append costs on this disk: one ``write`` of so many bytes to the end of a file, one sync."""
+
+    def __init__(self, directory: Path, size: int) -> None:
+        self.size = size
+        self._data = os.urandom(size)
+        self._file = os.open(directory / f"floor-{size}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def write(self, sync: Callable[[int], None]) -> None:
+        """Append and sync."""
+        rest = memoryview(self._data)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+        sync(self._file)
+
+    def work(self, sync: Callable[[int], None]) -> Callable[[], Awaitable[None]]:
+        """Append and sync, as a piece of work for the rounds."""
+
+        async def work() -> None:
+            self.write(sync)
+
+        return work
+
+    def close(self) -> None:
+        """Close the file; its directory goes with its owner."""
+        os.close(self._file)
