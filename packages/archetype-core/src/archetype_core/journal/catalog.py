@@ -18,7 +18,7 @@ from archetype_core.commit import Point, Segment
 from archetype_core.errors import CorruptStore
 from archetype_core.journal.chunk import checksum
 
-SCHEMA = """
+_SCHEMA = """
 CREATE TABLE head (
     id INTEGER PRIMARY KEY, segments INTEGER NOT NULL, worlds INTEGER NOT NULL, forms INTEGER NOT NULL,
     files INTEGER NOT NULL, generation INTEGER NOT NULL, crc INTEGER NOT NULL
@@ -321,6 +321,15 @@ class Entry:
     def _insert(self, table: str, *values: object) -> None:
         marks = ", ".join("?" * (len(values) + 1))
         self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", (*values, row_sum(values)))
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Make the tables of this version, empty."""
+    for statement in _SCHEMA.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+    counts = (1, 0, 0, 0, 0, 0)
+    connection.execute("INSERT INTO head VALUES (?, ?, ?, ?, ?, ?, ?)", (*counts, row_sum(counts)))
 
 
 def row_sum(values: Iterable[object]) -> int:

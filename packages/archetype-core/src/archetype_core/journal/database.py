@@ -25,6 +25,7 @@ FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm")
 _WAL = FILES[1]
 _CHECKPOINT_BYTES = 4 * 1024 * 1024
 _PAGE = 4096
+_PATIENCE_S = 30
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_MISMATCH})
 _log = logging.getLogger("archetype.journal")
 
@@ -45,6 +46,7 @@ class Database:
         # Whoever writes, or resets the log, holds this.
         self.writing = threading.Lock()
         self._unchecked = 0
+        self._is_tail_unknown = False
         self._unsynced_since: float | None = None
         self._checkpointing = Chore("archetype-checkpoint", self._checkpoint)
         self._syncing = Chore("archetype-sync", self._sync_in_time)
@@ -56,7 +58,7 @@ class Database:
 
     def _connect(self, *, is_writer: bool = False) -> sqlite3.Connection:
         # Autocommit: transactions are begun and ended by hand, where they belong.
-        connection = sqlite3.connect(self.name, timeout=30.0, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self.name, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA foreign_keys=OFF")
@@ -64,10 +66,8 @@ class Database:
             # Its work is done by a chore, beside the ticks.
             connection.execute("PRAGMA wal_autocheckpoint=0")
             if is_writer:
-                # What a process left behind in the log goes into the database, unless others are at it.
-                connection.execute("PRAGMA busy_timeout=0")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                connection.execute("PRAGMA busy_timeout=30000")
+                # What a process left behind in the log goes into the database.
+                _try_checkpoint(connection, "TRUNCATE")
                 mode = "FULL" if self._cache.durability == "tick" else "NORMAL"
                 connection.execute(f"PRAGMA synchronous={mode}")
         except BaseException:
@@ -86,10 +86,16 @@ class Database:
             # The chore got no chance, or failed: the bound holds all the same.
             self.sync()
         connection = self.writer
+        if self._is_tail_unknown:
+            # A transaction that failed while it was written may have left half of itself in the log.
+            _try_checkpoint(connection, "RESTART")
+            self._is_tail_unknown = False
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
+            self._is_tail_unknown = True
             connection.execute("COMMIT")
+            self._is_tail_unknown = False
         except BaseException:
             # A failed COMMIT leaves the transaction open; a full disk may have ended it already.
             if connection.in_transaction:
@@ -159,11 +165,10 @@ class Database:
             _log.warning("journal %s was not checkpointed: %s", self.path, failure)
             return
         try:
-            connection.execute("PRAGMA busy_timeout=0")
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            _try_checkpoint(connection, "PASSIVE")
             # Little is left by now, so writers wait for little.
             with self.writing:
-                connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                _try_checkpoint(connection, "RESTART")
         except sqlite3.Error as failure:
             _log.warning("journal %s was not checkpointed: %s", self.path, failure)
         finally:
@@ -194,8 +199,18 @@ class Database:
             raise StoreClosed(f"journal {self.path}") from failure
         except sqlite3.Error as failure:
             raise _translated(str(self.path), failure) from failure
+        # Of the name of a column, which SQLite does not check.
+        except UnicodeDecodeError as failure:
+            raise CorruptStore(str(self.path), str(failure)) from failure
         except OSError as failure:
             raise CommitError(f"journal {self.path}: {failure.strerror or failure}") from failure
+
+
+def _try_checkpoint(connection: sqlite3.Connection, how: str) -> None:
+    """Move the log into the database as far as that goes without waiting for anybody."""
+    connection.execute("PRAGMA busy_timeout=0")
+    connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
+    connection.execute(f"PRAGMA busy_timeout={_PATIENCE_S * 1000}")
 
 
 def _translated(path: str, failure: sqlite3.Error) -> CommitError | CorruptStore:

@@ -99,7 +99,7 @@ class Inspection:
                 connection.execute("BEGIN")
                 self._structure(connection)
                 self._contents(connection)
-        except sqlite3.Error as failure:
+        except (sqlite3.Error, UnicodeDecodeError) as failure:
             report.findings.append(Finding(str(file), str(failure)))
         except CorruptStore as failure:
             report.findings.append(Finding(failure.place, failure.reason))

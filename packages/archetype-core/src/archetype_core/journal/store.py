@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from archetype_core.commit import Head, Rows, Scan, Span, TickCommit, Timeline, WorldRecord, check_successors, project
 from archetype_core.config import CacheConfig
-from archetype_core.errors import CommitError, StoreClosed, TickNotFound, UnsupportedCapability, WorldNotFound
+from archetype_core.errors import CommitError, CorruptStore, StoreClosed, TickNotFound, UnsupportedCapability, WorldNotFound
 from archetype_core.journal import migration
 from archetype_core.journal.catalog import Branch, Catalog, Entry
-from archetype_core.journal.database import Database, sync_directory
+from archetype_core.journal.database import FILE, Database, sync_directory
 from archetype_core.journal.owner import Presence, bury, owners
 from archetype_core.journal.reader import Beneath, Reader, View
 from archetype_core.journal.record import Place
@@ -242,6 +242,8 @@ class JournalStore:
 
 def _opened(path: Path, cache: CacheConfig) -> tuple[Database, Presence]:
     """Open a journal's directory, clear away what dead handles left, and make this one known."""
+    if not (path / FILE).exists() and (path / migration.MARK).exists():
+        raise CorruptStore(str(path / FILE), "it is not there: bring it back, or run repair if one was cut off")
     left = [one for one in owners(path) if not one.is_alive] if path.is_dir() else []
     database = Database(path, cache, is_synced=all(one.durability in ("tick", "") for one in left))
     presence: Presence | None = None
@@ -259,6 +261,7 @@ def _opened(path: Path, cache: CacheConfig) -> tuple[Database, Presence]:
                 if one.token not in alive:
                     bury(path, one)
         with database.told():
+            migration.mark(path)
             sync_directory(path)
     except BaseException:
         if presence is not None:
