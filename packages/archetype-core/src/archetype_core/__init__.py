@@ -6,7 +6,7 @@ Component model, worlds and ticks, an in-memory store, and lookup of the stores 
 from archetype_core.archetype import Archetype
 from archetype_core.commit import Head, Point, Rows, Scan, Segment, Span, TickCommit, Timeline, WorldRecord
 from archetype_core.component import Component, ComponentType
-from archetype_core.config import RunConfig, StorageConfig
+from archetype_core.config import CacheConfig, RunConfig, StorageConfig
 from archetype_core.digest import digest
 from archetype_core.entity import Entity
 from archetype_core.hook import (
@@ -36,6 +36,7 @@ from archetype_core.world import World
 __all__ = [
     "Archetype",
     "AsyncProcessor",
+    "CacheConfig",
     "Capability",
     "Clock",
     "Component",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from archetype_core.config import StorageConfig
+from archetype_core.config import CacheConfig, StorageConfig
 from archetype_core.errors import AdapterMissing, UnknownScheme
 from archetype_core.kernel import PythonKernel
 from archetype_core.memory import open_memory
@@ -30,34 +31,41 @@ _OURS = {
 _EMBEDDED = "lance"
 
 
-def _open_journal(uri: str, **options: Any) -> Store:
+def _open_journal(uri: str, cache: CacheConfig | None = None) -> Store:
     # Brings SQLite along.
     from archetype_core.journal import open_journal
 
-    return open_journal(uri, **options)
+    return open_journal(uri, cache)
 
 
 _BUILT_IN: Mapping[str, Callable[..., Store]] = MappingProxyType({"memory": open_memory, "journal": _open_journal})
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
 
-def open_store(storage: str | PurePath | StorageConfig) -> Store:
+def open_store(storage: str | PurePath | StorageConfig, cache: CacheConfig | None = None) -> Store:
     """Open the store behind an address such as ``memory:`` or ``lance:./data``; a bare path is the embedded store.
 
-    ``UnknownScheme`` for a scheme nobody knows, ``AdapterMissing`` with the package to install for one of ours.
+    ``cache`` says how its journal keeps ticks; a store without one refuses it. ``UnknownScheme`` for a scheme nobody knows, ``AdapterMissing`` with the package to install for one of ours.
     """
     config = storage if isinstance(storage, StorageConfig) else StorageConfig(uri=str(storage))
     found = _SCHEME.match(config.uri)
     name = config.backend or (found.group(1).lower() if found else _EMBEDDED)
     if name in _BUILT_IN:
-        return _BUILT_IN[name](config.uri, **config.options)
+        return _opened(name, _BUILT_IN[name], config, cache)
     known = _found(STORES)
     if name not in known:
         if name in _OURS:
             raise AdapterMissing("store", name, f"pip install {_OURS[name]}")
         raise UnknownScheme(config.uri, name, sorted({*_BUILT_IN, *known}))
-    opener: Callable[..., Store] = known[name].load()
-    return opener(config.uri, **config.options)
+    return _opened(name, known[name].load(), config, cache)
+
+
+def _opened(name: str, opener: Callable[..., Store], config: StorageConfig, cache: CacheConfig | None) -> Store:
+    if cache is None:
+        return opener(config.uri, **config.options)
+    if "cache" not in signature(opener).parameters:
+        raise ValueError(f"{name}: has no journal, so there is nothing that a CacheConfig could say about it")
+    return opener(config.uri, cache=cache, **config.options)
 
 
 def load_kernel(kernel: str | Kernel) -> Kernel:

@@ -14,7 +14,7 @@ from archetype_core.archetype import Archetype
 from archetype_core.commit import Rows
 from archetype_core.errors import CorruptStore
 from archetype_core.journal import chunk
-from archetype_core.journal.catalog import Branch, Catalog, Table
+from archetype_core.journal.catalog import Branch, Catalog, Table, Tenure
 from archetype_core.journal.database import Database
 from archetype_core.journal.record import Part, Place, Record, row_id, unpack
 from archetype_core.snapshot import Column, Snapshot
@@ -64,13 +64,12 @@ class View:
 
     def active(self, world_id: str) -> Branch | None:
         """A world's newest segment."""
-        tenure = self.catalog.tenure(self._connection, world_id)
+        tenure = self.tenure(world_id)
         return None if tenure is None else self.branch(tenure.segment)
 
-    def token(self, world_id: str) -> str | None:
-        """The token of the handle that holds a world."""
-        tenure = self.catalog.tenure(self._connection, world_id)
-        return None if tenure is None else tenure.token
+    def tenure(self, world_id: str) -> Tenure | None:
+        """Who holds a world, if it is here."""
+        return self.catalog.tenure(self._connection, world_id)
 
     def lineage(self, branch: Branch, last: int) -> Iterator[tuple[Branch, int]]:
         """A segment and its ancestors, each with the last tick that counts."""

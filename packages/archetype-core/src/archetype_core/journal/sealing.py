@@ -69,8 +69,9 @@ class Sealer:
         """The segments with ticks to hand over and the last of these; what a segment grew from comes before it."""
         others = {one.token for one in owners(self._database.path) if one.is_alive} - {self._presence.token}
         for world_id in view.catalog.worlds:
-            active = view.active(world_id)
-            if active is not None and view.token(world_id) not in others:
+            tenure = view.tenure(world_id)
+            if tenure is not None and tenure.token not in others:
+                active = view.branch(tenure.segment)
                 line = list(view.lineage(active, active.last))
                 yield from ((one, last) for one, last in reversed(line) if last > one.sealed)
 
