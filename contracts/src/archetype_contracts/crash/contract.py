@@ -10,7 +10,12 @@ from typing import Any, ClassVar, Literal
 from archetype_contracts.contract import Contract
 
 # Each of these enters its clauses in the book.
-from archetype_contracts.crash import kill  # noqa: F401  # reason: importing them fills the book
+from archetype_contracts.crash import (  # noqa: F401  # reason: importing them fills the book
+    failure,
+    kill,
+    power,
+    rivalry,
+)
 from archetype_contracts.crash.book import BOOK
 from archetype_contracts.crash.effort import Effort
 from archetype_contracts.crash.subject import CrashSubject

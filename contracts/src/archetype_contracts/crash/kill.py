@@ -33,7 +33,7 @@ def random_kills(subject: CrashSubject) -> None:
                 about = f"life {life + 1} over place {number} of seed {subject.effort.seed}, {stop}"
                 trial.inspect(outcome, about, _LONG)
 
-    subject.side_by_side([lambda number=number: series(number) for number in range(-(-kills // _LIVES))])  # type: ignore[misc]  # lambdas bind
+    subject.side_by_side(series, range(-(-kills // _LIVES)))
     subject.remarks.append(f"{kills} processes killed at random")
 
 

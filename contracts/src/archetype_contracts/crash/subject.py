@@ -143,10 +143,10 @@ class CrashSubject:
             self._nurseries.give(nursery)
         shutil.rmtree(place)
 
-    def side_by_side(self, trials: Iterable[Callable[[], None]]) -> None:
-        """Run trials on as many processors as there are nurseries; the first failure ends the rest."""
+    def side_by_side(self, trial: Callable[[int], None], numbers: Iterable[int]) -> None:
+        """Run a trial for every number, as many at once as there are nurseries; the first failure ends the rest."""
         with ThreadPoolExecutor(self._nurseries.jobs) as pool:
-            running = [pool.submit(trial) for trial in trials]
+            running = [pool.submit(trial, number) for number in numbers]
             done, waiting = wait(running, return_when=FIRST_EXCEPTION)
             for one in waiting:
                 one.cancel()
@@ -176,10 +176,10 @@ class CrashSubject:
                 how = "worlds at once" if together else "worlds in turn"
                 trial.inspect(outcome, f"{meant} (seed {self.effort.seed}, {how})", until)
 
-        numbers = self._spread(count, Call(fault.classes))
-        self.side_by_side([lambda number=number: one(number) for number in numbers])  # type: ignore[misc]  # lambdas bind
+        self.side_by_side(one, self.spread(count, Call(fault.classes)))
 
-    def _spread(self, count: int, classes: Call) -> list[int]:
+    def spread(self, count: int, classes: Call) -> list[int]:
+        """The calls to try: all, or evenly spread ones where there are more than the budget; noted either way."""
         if self.effort.at:
             self.remarks.append(f"only call {self.effort.at} of {count} was tried, as asked")
             return [self.effort.at]
