@@ -187,14 +187,18 @@ class Cradle:
     def _ended(self, child: Child, hung: bool, killed_ns: int) -> Outcome:
         os.close(child.pipe)
         _, status = os.waitpid(child.pid, 0)
+        ended_ns = killed_ns or time.monotonic_ns()
         fired, fired_ns = self.shim.fired
+        if os.WIFSIGNALED(status) and not killed_ns and not hung:
+            # It killed itself, earlier than it was noticed here.
+            ended_ns = fired_ns or ended_ns
         outcome = Outcome(
             lines=child.lines,
             status=os.waitstatus_to_exitcode(status),
             hung=hung,
             count=self.shim.count,
             fired=fired,
-            ended_ns=killed_ns or fired_ns or time.monotonic_ns(),
+            ended_ns=ended_ns,
             tail=self.shim.tail(),
             stderr=child.stderr.read_text(errors="replace")[-6000:],
         )
