@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ class ReplacesWithoutSync(FileStore):
         if self.count % 4 == 0:
             new = os.open(self.place / "new", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
             self.write(new, os.pread(self.file, self.end + size, 0))
-            os.rename(self.place / "new", self.place / "ticks")
+            (self.place / "new").rename(self.place / "ticks")
             os.dup2(new, self.file)
             os.close(new)
         return size
@@ -97,11 +97,11 @@ class TwoTransactions(FileStore):
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         for tick in ticks:
-            first, *rest = tick.written.items() or [None]
+            first, rest = list(tick.written.items())[:1], list(tick.written.items())[1:]
             if not rest:
                 super().commit([tick])
                 continue
-            super().commit([replace(tick, written=dict([first]))])
+            super().commit([replace(tick, written=dict(first))])
             with self.lock, self.told(), self.turn():
                 more = replace(tick, written=dict(rest))
                 self.end += self.append(self.dumped(more))
@@ -140,15 +140,15 @@ class SwallowsWriteErrors(FileStore):
 @breaks("X-021", sound="X-002")
 class SwallowsSyncErrors(FileStore):
     def sync(self, file: int) -> None:
-        try:
+        with suppress(OSError):
             super().sync(file)
-        except OSError:
-            pass
 
 
 @breaks("X-002", "X-003")
 class DropsOneTooMany(FileStore):
     """Takes the record before a torn one for torn too."""
+
+    starts: list[int]
 
     def catch_up(self) -> None:
         self.starts = getattr(self, "starts", [])
@@ -159,7 +159,7 @@ class DropsOneTooMany(FileStore):
         return super().record(size)
 
     def torn(self, size: int) -> None:
-        *_, before, _ = [0, *self.starts]
+        before = [0, *self.starts][-2]
         os.ftruncate(self.file, before)
         os.fsync(self.file)
         self.memory, self.end, self.starts = MemoryStore(), 0, []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -283,6 +284,8 @@ def main() -> None:
     """Answer requests until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cradle = Cradle()
+    # What is here stays, so children need not copy the pages that a collection would touch.
+    gc.freeze()
     # Stdout belongs to the answers alone.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

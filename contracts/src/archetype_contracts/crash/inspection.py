@@ -61,7 +61,7 @@ class Inspector:
         play.rounds = self.inspection.onward
         await play.run()
         for line in self.lines:
-            if "ack" not in line and line != {"end": "done"}:
+            if not line.keys() & {"ack", "found"} and line != {"end": "done"}:
                 self.faults.append(f"stepping on: {line}")
         store = self.opener(place)
         later = self._look(store, heads)
@@ -103,6 +103,8 @@ class Inspector:
         timeline = store.timeline(schedule.world_id)
         travels = Capability.TIME_TRAVEL in store.capabilities
         self._spans(name, schedule, timeline, head)
+        # Of a fork's ancestors the last tick is enough: they are looked at themselves.
+        first = max(first, schedule.first - 1)
         found: dict[int, list[tuple[str, pa.Table]]] = {}
         for span in timeline.between(first if travels else head, head):
             for table, schema in timeline.tables.items():

@@ -11,9 +11,9 @@ from archetype_contracts.crash.subject import SHORT, Acknowledged, CrashSubject
 from archetype_core.ports import Capability
 
 _LASTS = [Capability.PERSISTENCE]
-_LIVES = 8
+_LIVES = 5
 """How many processes are killed over one place before the next place."""
-_LONG = 28
+_LONG = 20
 
 
 @clause(
@@ -60,7 +60,7 @@ def kill_after(subject: CrashSubject) -> None:
 )
 def kill_again(subject: CrashSubject) -> None:
     template, told = _left_behind(subject)
-    subject.every_call(Fault(Kind.KILL_BEFORE, 0), template=template, told=told, until=SHORT)
+    subject.every_call(Fault(Kind.KILL_BEFORE, 0), template=template, told=told, until=SHORT + 1)
 
 
 def _left_behind(subject: CrashSubject) -> tuple[Path, Acknowledged]:

@@ -6,6 +6,7 @@ import errno
 import json
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 from archetype_contracts.crash.book import clause
 from archetype_contracts.crash.case import Call, Fault, Kind, Outcome
@@ -36,8 +37,10 @@ class Recording:
         told = Acknowledged(dict(self.earlier.known), dict(self.earlier.required))
         marks = [json.loads(event.path) for event in self.events[:count] if event.kind == "M"]
         window, now = self.subject.window_ns, self.events[count - 1].ns if count else 0
+        for found in self.outcome.said("found"):
+            told.known.update({world: max(tick, told.known.get(world, -1)) for world, tick in found.items()})
         for world, tick, when in marks:
-            told.known[world] = tick
+            told.known[world] = max(tick, told.known.get(world, -1))
             if window is not None and when <= now - window:
                 told.required[world] = tick
         return told
@@ -79,9 +82,9 @@ def power_cuts(subject: CrashSubject) -> None:
         chance = random.Random(f"{subject.effort.seed} power {number}")  # noqa: S311  # reason: told again by its seed
         together = bool(number % 2)
         with subject.trial() as trial:
-            if number >= shares // 2:
-                # Half of them begin with what a killed process left.
-                fault = Fault(Kind.KILL_BEFORE, chance.randint(40, 200))
+            # A third begins in an empty place, a third with what a killed process left, a third with what was closed.
+            if number >= 2:
+                fault = Fault(Kind.KILL_BEFORE, chance.randint(20, 150)) if number < 4 else None
                 trial.live(SHORT, together=together, fault=fault)
             until = _LONG if number % 3 else SHORT
             recording = Recording(trial, until, together=together)
@@ -99,17 +102,31 @@ def power_cuts(subject: CrashSubject) -> None:
     needs=_LASTS,
 )
 def failed_sync(subject: CrashSubject) -> None:
-    fault = Fault(Kind.FAIL, 0, int(Call.SYNC), error=errno.EIO)
+    _fail_syncs(subject, None, Acknowledged(), SHORT)
+    closed = subject.place / "closed"
     with subject.trial() as trial:
-        count = trial.live(fault=Fault(Kind.NOTHING, 0, fault.classes)).count
+        trial.live()
+        trial.place.rename(closed)
+        trial.place.mkdir()
+        told = trial.told
+    _fail_syncs(subject, closed, told, SHORT + 2)
+
+
+def _fail_syncs(subject: CrashSubject, template: Path | None, told: Acknowledged, until: int) -> None:
+    fault = Fault(Kind.FAIL, 0, int(Call.SYNC), error=errno.EIO)
+    with subject.trial(template, told) as trial:
+        count = trial.live(until, fault=Fault(Kind.NOTHING, 0, fault.classes)).count
 
     def one(number: int) -> None:
         chance = random.Random(f"{subject.effort.seed} sync {number}")  # noqa: S311  # reason: told again by its seed
         meant = Fault(Kind.FAIL, number, fault.classes, error=errno.EIO)
-        with subject.trial() as trial:
-            recording = Recording(trial, SHORT, together=False, fault=meant)
+        with subject.trial(template, told) as trial:
+            recording = Recording(trial, until, together=False, fault=meant)
         failed = next((index for index, event in enumerate(recording.events) if event.kind == "F"), 0)
-        moments = sorted([chance.randint(failed + 1, len(recording.events)), len(recording.events)])
-        recording.try_cuts(moments, chance, f"seed {subject.effort.seed}, {meant}")
+        # Right after the next acknowledgement there is most to lose.
+        marks = [index + 1 for index, event in enumerate(recording.events) if event.kind == "M" and index > failed]
+        moments = sorted([chance.randint(failed + 1, len(recording.events)), *marks[:1], len(recording.events)])
+        where = "a closed place" if template else "an empty place"
+        recording.try_cuts(moments, chance, f"seed {subject.effort.seed}, {meant}, in {where}")
 
     subject.side_by_side(one, subject.spread(count, Call.SYNC))

@@ -20,6 +20,8 @@ FORK_TICK = 1
 WORLDS = ("alpha", "beta")
 
 _LARGE = 250_000
+_NEW_RUN = {"alpha": 4, "beta": 2, FORK: 3}
+"""When in five ticks a new run begins."""
 
 
 class Buoy(Component):
@@ -125,7 +127,7 @@ class Schedule:
         living, turn = self._living, Turn(tick)
         if tick % 5 != 4:
             self._mutate(chance, turn)
-        if tick % 5 == 2 and self.name != FORKED:
+        if tick % 5 == _NEW_RUN[self.name]:
             turn.run_id = identifier(f"{self.seed} {self.name} run {tick}")
         if tick % 3 != 1:
             turn.applied = tuple(f"{self.name}/{tick}/{index}" for index in range(1 + tick % 2))
@@ -142,12 +144,13 @@ class Schedule:
             posted = living.notices[one]
             (turn.taken_down if posted else turn.posted).append(one)
             living.notices[one] = not posted
-        if len(settled) > 5:
+        if len(settled) > 2:
             gone = [one for one in chance.sample(settled, 2) if one not in turn.posted + turn.taken_down]
             for one in gone:
                 turn.despawned.append(one)
                 del living.notices[one]
-        if tick % 7 == 3:
+        # The fork keeps for a tick what its source unloads.
+        if tick % 7 == (3 if self.name == FORK else 2):
             turn.despawned += living.cargo
             living.cargo = []
         # Only one of two worlds has a table that changes every tick; the other one has ticks that write nothing.
@@ -155,7 +158,7 @@ class Schedule:
             living.buoys.append(self._spawn(turn, Buoy(x=chance.random()), Current(dx=chance.random())))
         for _ in range(chance.randint(1, 2)):
             living.notices[self._spawn(turn, Notice(text=f"new at {tick}"))] = False
-        if tick % 7 == 1:
+        if tick % 7 == 1 and self.name != "beta":
             living.cargo = [self._spawn(turn, Cargo(load=chance.randbytes(_LARGE))) for _ in range(3)]
 
     def _spawn(self, turn: Turn, *components: Component) -> int:

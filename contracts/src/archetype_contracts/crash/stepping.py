@@ -171,7 +171,8 @@ class Play:
 
     async def _over(self, store: Store) -> bool:
         """Step every world over one handle; false when one got stuck."""
-        present = {record.name for record in store.worlds()}
+        present = {record.name: record.tick for record in store.worlds()}
+        self._tell(found=present)
         names = [*WORLDS, *([FORK] if FORK in present else [])]
         worlds = {name: await Stepper.entered(store, self._seed, name) for name in names}
         while self.rounds != 0:

@@ -19,7 +19,7 @@ from archetype_contracts.crash.nursery import Nurseries, Nursery
 from archetype_contracts.verdict import Broken
 from archetype_core.ports import Capability
 
-SHORT = 4
+SHORT = 3
 """Ticks of a run that is tried at every call: enough for a fork, a new run, tombstones and a large table."""
 
 
@@ -32,7 +32,10 @@ class Acknowledged:
     """The last that must be there: all of them, or those older than the window that the store may lose."""
 
     def take(self, outcome: Outcome, window_ns: int | None) -> None:
-        """Add what one life was told before it ended."""
+        """Add what one life was told before it ended; what it found when it began was there, acknowledged or not."""
+        for found in outcome.said("found"):
+            for world, tick in found.items():
+                self.known[world] = max(tick, self.known.get(world, -1))
         for world, tick, when in outcome.acknowledged:
             self.known[world] = max(tick, self.known.get(world, -1))
             if window_ns is not None and when <= outcome.ended_ns - window_ns:
