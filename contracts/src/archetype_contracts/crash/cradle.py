@@ -24,10 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-# What a child will use is loaded here, once; the first two are loaded by a first tick, and take longest.
-import daft.extension_type  # noqa: F401  # reason: loaded for the children
-import numpy.ma  # noqa: F401  # reason: loaded for the children
-
+# What a child will use is loaded here, once.
 from archetype_contracts.crash import race
 from archetype_contracts.crash.case import Life, Outcome, Stop
 from archetype_contracts.crash.inspection import Inspection, Inspector, digests
@@ -35,6 +32,9 @@ from archetype_contracts.crash.program import FORK, prepare
 from archetype_contracts.crash.shim import Shim
 from archetype_contracts.crash.stepping import Opener, Play, Tell, trace_of
 from archetype_core import executor, history, memory, message  # noqa: F401  # reason: loaded for the children
+
+# The engine loads these at its first tick, which would take longer than the rest of a short life.
+LATE = ("daft.extension_type", "numpy.ma")
 
 Work = Callable[[Tell], None]
 
@@ -284,6 +284,9 @@ def main() -> None:
     """Answer requests until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cradle = Cradle()
+    for name in LATE:
+        with suppress(ImportError):
+            importlib.import_module(name)
     # What is here stays, so children need not copy the pages that a collection would touch.
     gc.freeze()
     # Stdout belongs to the answers alone.
