@@ -264,6 +264,14 @@ class LeavesALockFile(FileStore):
         super().close()
 
 
+@breaks("X-005", sound="X-002")
+class KeepsWhatNobodyRefersTo(FileStore):
+    """Gives every large file another name, and leaves those of the dead."""
+
+    def large(self) -> Path:
+        return self.place / f"{os.urandom(8).hex()}.large"
+
+
 @breaks("X-030", sound="X-002")
 class TakesNoTurns(FileStore):
     @contextmanager

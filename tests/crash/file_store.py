@@ -107,7 +107,7 @@ class FileStore:
 
     def spilled(self, data: bytes, made: list[Path]) -> tuple[str, int]:
         """Put a large record into a file of its own; what it is called and its checksum."""
-        path = self.place / f"{self.end}.large"
+        path = self.large()
         made.append(path)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
@@ -117,6 +117,10 @@ class FileStore:
             os.close(file)
         self.sync_directory()
         return path.name, zlib.crc32(data)
+
+    def large(self) -> Path:
+        """Where the next record's file goes: over one that a dead process may have left for the same place."""
+        return self.place / f"{self.end}.large"
 
     def write(self, file: int, data: bytes) -> None:
         view = memoryview(data)

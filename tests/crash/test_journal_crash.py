@@ -11,3 +11,4 @@ class TestJournalCrash(CrashContract):
     capabilities = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
     opener = "journal_opener:open_store"
     kills = 200
+    known_failures = {"X-005": "the file of a large column stays when its process dies before the tick is committed"}

@@ -14,6 +14,7 @@ from archetype_contracts.crash import (  # noqa: F401  # reason: importing them 
     failure,
     kill,
     power,
+    residue,
     rivalry,
 )
 from archetype_contracts.crash.book import BOOK
