@@ -32,7 +32,19 @@ STRICT: list[str | Path] = ["--strict", "--enable-error-code=redundant-expr", "-
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "none"
 # Cheap first. Everything CI needs; `lock` is for people.
-nox.options.sessions = ["fmt", "lint", "layers", "types", "test", "contracts", "docs", "wheels", "alone", "bench"]
+nox.options.sessions = [
+    "fmt",
+    "lint",
+    "layers",
+    "types",
+    "test",
+    "contracts",
+    "docs",
+    "crash",
+    "wheels",
+    "alone",
+    "bench",
+]
 
 
 def python(session: nox.Session, *arguments: str | Path) -> None:
@@ -111,7 +123,7 @@ def test(session: nox.Session) -> None:
     every(
         session,
         *(("-m", "pytest", member.tests) for member in packages if member.tests),
-        ("-m", "pytest", "tests", "--ignore=tests/test_docs.py", "--ignore=tests/strangers"),
+        ("-m", "pytest", "tests", "--ignore=tests/test_docs.py", "--ignore=tests/strangers", "--ignore=tests/crash"),
     )
 
 
@@ -121,6 +133,35 @@ def contracts(session: nox.Session) -> None:
     if not (ROOT / "contracts" / "tests").is_dir():
         session.skip("there is no contracts/tests")
     python(session, "-m", "pytest", "contracts/tests", *session.posargs)
+
+
+@nox.session
+def crash(session: nox.Session) -> None:
+    """Processes are killed, disks fail, the power goes: the journal keeps its ticks, and broken stores are noticed."""
+    compiler(session)
+    python(session, "-m", "pytest", "tests/crash", *session.posargs)
+
+
+@nox.session(name="crash-long")
+def crash_long(session: nox.Session) -> None:
+    """The same with ten times the chances, for the journal alone; ARCHETYPE_CRASH_SEED changes what happens."""
+    compiler(session)
+    more = {"ARCHETYPE_CRASH_KILLS": "2000", "ARCHETYPE_CRASH_CUTS": "600", "ARCHETYPE_CRASH_RACES": "1000"}
+    for name, value in more.items():
+        os.environ.setdefault(name, value)
+    python(session, "-m", "pytest", "tests/crash/test_journal_crash.py", *session.posargs)
+
+
+def compiler(session: nox.Session) -> None:
+    """See to it that the fault shim can be built."""
+    if any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang")):
+        return
+    apt = shutil.which("apt-get")
+    if apt and os.geteuid() == 0:
+        session.run(apt, "update", "-qq", external=True, silent=True)
+        session.run(apt, "install", "-y", "-qq", "gcc", "libc6-dev", external=True, silent=True)
+        return
+    session.error("NO C COMPILER, SO NOTHING WAS CRASHED: install one (gcc and libc6-dev), or run as root with apt-get")
 
 
 @nox.session

@@ -14,6 +14,8 @@ from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel
 
 from members import ROOT, Project, members
 
+SOURCES = (".py", ".c")
+
 
 def metadata_faults(metadata: Message, project: Project, versions: dict[str, str]) -> list[str]:
     """What is wrong with a METADATA or PKG-INFO text."""
@@ -46,8 +48,9 @@ def wheel_faults(path: Path, project: Project, versions: dict[str, str], licence
     owned = {project.import_root, info}
     faults += [f"holds {name}, outside its import root" for name in names if name.split("/")[0] not in owned]
     faults += [f"holds a test: {name}" for name in names if is_test(name)]
-    packed = {name for name in names if name.endswith(".py")}
-    written = {path.relative_to(project.source.parent).as_posix() for path in project.source.rglob("*.py")}
+    packed = {name for name in names if name.endswith(SOURCES)}
+    sources = (path for path in project.source.rglob("*") if path.suffix in SOURCES)
+    written = {path.relative_to(project.source.parent).as_posix() for path in sources}
     faults += [f"lacks {name}" for name in sorted(written - packed)]
     return faults
 

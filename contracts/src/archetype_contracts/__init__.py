@@ -9,14 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from archetype_contracts.crash.contract import CrashContract
     from archetype_contracts.kernel.contract import KernelContract
     from archetype_contracts.store.contract import StoreContract
     from archetype_core.ports import Capability
 
-__all__ = ["Capability", "KernelContract", "StoreContract"]
+__all__ = ["Capability", "CrashContract", "KernelContract", "StoreContract"]
 
 _HOMES = {
     "Capability": "archetype_core.ports",
+    "CrashContract": "archetype_contracts.crash.contract",
     "KernelContract": "archetype_contracts.kernel.contract",
     "StoreContract": "archetype_contracts.store.contract",
 }

@@ -30,6 +30,8 @@ class Contract:
     known_failures: ClassVar[Mapping[str, str]] = {}
     adapter: str = "?"
     """The type name of what was last opened, for the report."""
+    remarks: tuple[str, ...] = ()
+    """How much a clause tried, for the summary of a run."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 _PROPERTY = "archetype_clause"
+_REMARK = "archetype_remark"
 _REPORT = pytest.StashKey["Conformance"]()
 _EVASIONS = ("skip", "skipif", "xfail")
 
@@ -60,6 +61,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     clause, contract = _clause_of(item), _contract_of(item)
     if clause is None or contract is None:
         return report
+    if report.when == "call":
+        remarks = getattr(getattr(item, "instance", None), "remarks", ())
+        report.user_properties += [(_REMARK, f"{contract.__name__} {clause.id}: {remark}") for remark in remarks]
     reason = getattr(report, "wasxfail", None)
     if report.skipped and reason is None:
         report.outcome = "failed"
@@ -70,6 +74,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         entry = {"class": _spell(contract), "id": clause.id, "outcome": outcome, "reason": known or _reason(report)}
         report.user_properties.append((_PROPERTY, json.dumps({**entry, "about": _about(contract)})))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much was tried where a contract tries more or less of something; it is never a secret."""
+    reports = [one for group in terminalreporter.stats.values() for one in group]
+    found = [text for one in reports for name, text in getattr(one, "user_properties", ()) if name == _REMARK]
+    if found:
+        terminalreporter.section("what contracts tried")
+        for text in sorted(found):
+            terminalreporter.write_line(str(text))
 
 
 class Conformance:

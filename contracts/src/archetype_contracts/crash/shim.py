@@ -1,0 +1,132 @@
+"""The fault shim: built from its source on first use, preloaded into a process, and armed there for one directory."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from archetype_contracts.crash.case import Fault, Kind
+
+SOURCE = Path(__file__).with_name("fault.c")
+
+_KINDS = {Kind.KILL_BEFORE: 1, Kind.KILL_AFTER: 2, Kind.FAIL: 3, Kind.SHORT: 4}
+_RING, _LINE = 48, 160
+
+
+class ShimMissing(RuntimeError):
+    """The shim cannot be built or is not preloaded."""
+
+
+def library() -> Path:
+    """The built shim, made by the C compiler when there is none for this source yet."""
+    if not sys.platform.startswith("linux"):
+        raise ShimMissing(f"the fault shim is made for Linux and glibc, this is {sys.platform}: run the contract there")
+    source = SOURCE.read_bytes()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "archetype-contracts"
+    name = f"fault-{hashlib.sha256(source).hexdigest()[:16]}-{os.uname().machine}.so"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        built = cache / name
+    except OSError:
+        built = Path(tempfile.mkdtemp(prefix="archetype-fault-")) / name
+    if not built.exists():
+        _compile(built)
+    return built
+
+
+def _compile(target: Path) -> None:
+    wanted = os.environ.get("CC")
+    compiler = shutil.which(wanted) if wanted else shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise ShimMissing(
+            "the crash contract builds a small library in C and found no compiler: "
+            "install one (on Debian and Ubuntu `apt-get install gcc libc6-dev`), or name it in CC"
+        )
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        made = Path(scratch) / target.name
+        command = [compiler, "-shared", "-fPIC", "-O2", "-fvisibility=hidden", "-o", str(made), str(SOURCE)]
+        run = subprocess.run([*command, "-ldl", "-lpthread"], capture_output=True, text=True, check=False)  # noqa: S603  # reason: the user's own compiler
+        if run.returncode:
+            raise ShimMissing(f"{compiler} could not build {SOURCE.name} (libc's headers installed?):\n{run.stderr}")
+        # Whoever else builds it at this moment builds the same.
+        made.replace(target)
+
+
+class _Board(ctypes.Structure):
+    _fields_ = (
+        ("count", ctypes.c_uint64),
+        ("fired", ctypes.c_uint64),
+        ("fired_ns", ctypes.c_uint64),
+        ("ring", (ctypes.c_char * _LINE) * _RING),
+    )
+
+
+class Shim:
+    """The preloaded shim of this process, and of the children that it forks: they share the board."""
+
+    def __init__(self) -> None:
+        # The library is in the process already; its names are found like libc's.
+        self._library = ctypes.CDLL(None, use_errno=True)
+        try:
+            board = self._library.archetype_fault_board
+        except AttributeError:
+            raise ShimMissing("the fault shim is not preloaded: start this process through Nursery") from None
+        board.restype = ctypes.POINTER(_Board)
+        found = board()
+        if not found:
+            raise ShimMissing("the fault shim could not map the page that it shares with children")
+        self._board = found.contents
+        arm = self._library.archetype_fault_arm
+        arm.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint]
+        arm.argtypes += [ctypes.c_int, ctypes.c_int, ctypes.c_int]
+
+    def reset(self) -> None:
+        """Forget the calls counted so far."""
+        self._library.archetype_fault_reset()
+
+    def arm(self, root: Path, fault: Fault | None) -> None:
+        """Count calls beneath a directory from now on, and fault those that are meant."""
+        fault = fault or Fault(Kind.NOTHING, 0)
+        what = _KINDS.get(fault.kind, 0)
+        arguments = (what, fault.call, fault.classes, int(fault.stays), fault.error, 1)
+        if self._library.archetype_fault_arm(os.fsencode(root), *arguments):
+            raise OSError(f"{root} cannot be watched")
+
+    def disarm(self) -> None:
+        """Let every call through, uncounted."""
+        self._library.archetype_fault_disarm()
+
+    def trace(self, log: Path) -> None:
+        """Write the calls that are counted to a log."""
+        if self._library.archetype_fault_trace(os.fsencode(log)):
+            raise OSError(f"{log} cannot be written")
+
+    def mark(self, text: str) -> None:
+        """Put a line into the log, between the calls before and after."""
+        self._library.archetype_fault_mark(text.encode())
+
+    def follow_parent(self) -> None:
+        """End this process when its parent ends."""
+        self._library.archetype_fault_follow_parent()
+
+    @property
+    def count(self) -> int:
+        """The calls counted."""
+        return int(self._board.count)
+
+    @property
+    def fired(self) -> tuple[int, int]:
+        """The number of the call that was faulted, 0 for none, and when, by the monotonic clock in nanoseconds."""
+        return int(self._board.fired), int(self._board.fired_ns)
+
+    def tail(self) -> list[str]:
+        """The last calls that were counted, oldest first."""
+        last = self.count
+        numbers = range(max(1, last - _RING + 1), last + 1)
+        return [bytes(self._board.ring[number % _RING].value).decode(errors="replace") for number in numbers]
