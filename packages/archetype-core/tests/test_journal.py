@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -251,11 +252,13 @@ def test_worlds_that_commit_together_share_a_transaction(tmp_path: Path) -> None
         stale = await World.open(store, "w0", processors=[Drift()])
         await worlds[0].step()
         begun: list[str] = []
-        store._database.writer.set_trace_callback(lambda text: begun.append(text) if text.startswith("BEGIN") else None)
-        with store._database.writing:
+        store._handle.database.writer.set_trace_callback(
+            lambda text: begun.append(text) if text.startswith("BEGIN") else None
+        )
+        with store._handle.database.writing:
             steps = [asyncio.create_task(world.step()) for world in (*worlds[1:], stale)]
             while len(store._waiting) < 6:
-                await asyncio.sleep(0.001)
+                await asyncio.to_thread(time.sleep, 0.001)
         results = await asyncio.gather(*steps, return_exceptions=True)
         assert [type(result).__name__ for result in results] == ["Outcome"] * 5 + ["TickConflict"]
         assert len(begun) == 1
@@ -293,7 +296,7 @@ def test_many_tables_are_listed_now_and_then(tmp_path: Path) -> None:
 
 
 def _records(store: JournalStore) -> list[Record]:
-    with store._reader.read() as view:
+    with store._handle.reader.read() as view:
         (branch,) = view.branches()
         return [view.record(branch, tick) for tick in range(branch.first, branch.last + 1)]
 
@@ -325,10 +328,10 @@ def test_epoch_counts_the_holders_of_a_world(tmp_path: Path) -> None:
         world = await moved(first, 3)
         other = await World.open(second, "w", processors=[Drift()])
         await other.run(2)
-        with first._reader.read() as view:
+        with first._handle.reader.read() as view:
             tenure = view.tenure(world.world_id)
         assert tenure is not None
-        assert (tenure.epoch, tenure.token) == (2, second._presence.token)
+        assert (tenure.epoch, tenure.token) == (2, second._handle.presence.token)
         first.close()
         second.close()
 

@@ -45,7 +45,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 def open_store(storage: str | PurePath | StorageConfig, cache: CacheConfig | None = None) -> Store:
     """Open the store behind an address such as ``memory:`` or ``lance:./data``; a bare path is the embedded store.
 
-    ``cache`` says how its journal keeps ticks; a store without one refuses it. ``UnknownScheme`` for a scheme nobody knows, ``AdapterMissing`` with the package to install for one of ours.
+    ``cache`` says how its journal keeps ticks; a store without one refuses it. ``UnknownScheme`` for a scheme nobody knows,
+    ``AdapterMissing`` with the package to install for one of ours.
     """
     config = storage if isinstance(storage, StorageConfig) else StorageConfig(uri=str(storage))
     found = _SCHEME.match(config.uri)

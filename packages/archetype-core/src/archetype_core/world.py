@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import secrets
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -37,6 +39,9 @@ from archetype_core.turn import Turn
 from archetype_core.view import WorldView
 
 T = TypeVar("T")
+
+_VISIT_S = 0.01
+"""How long ``run`` stays in a thread before it looks at the loop again, if a single tick does not take longer."""
 
 # The steps that the current context is part of, to tell a step from inside a step.
 _inside: contextvars.ContextVar[frozenset[object]] = contextvars.ContextVar("archetype_inside", default=frozenset())
@@ -260,8 +265,24 @@ class World(WorldView):
         tick. Cancelling abandons the tick unless it is already being committed. The one error that comes after a commit is
         the ``HookError`` of a hook that asked to fail fast and heard of the tick.
         """
-        config = config or RunConfig()
         _check_ids(applied)
+        (outcome,) = await self._advance(config or RunConfig(), inputs, applied, 1)
+        return outcome
+
+    async def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> int:
+        """Run several ticks, all with one run id, and return the next tick's number."""
+        if "applied" in inputs:
+            raise TypeError("applied: commands belong to one tick, give them to step")
+        config = config or RunConfig()
+        left = RunConfig(steps=config.steps if steps is None else steps).steps
+        while left:
+            left -= len(await self._advance(config, inputs, (), left))
+        return self.tick
+
+    async def _advance(
+        self, config: RunConfig, inputs: Mapping[str, Any], applied: tuple[str, ...], limit: int
+    ) -> list[Outcome]:
+        """Run one tick or, where nobody wants to be told of each, as many as a short while has room for."""
         inputs = {**config.inputs, **inputs}
         if taken := RESERVED_ARGUMENTS & inputs.keys():
             raise TypeError(f"{', '.join(sorted(taken))}: the engine passes these to processors itself")
@@ -271,25 +292,50 @@ class World(WorldView):
             token = self._running = object()
             reset = _inside.set(_inside.get() | {token})
             try:
-                return await self._tick(await self._segment(config.run_id), inputs, applied)
+                return await self._ticks(await self._segment(config.run_id), inputs, applied, limit)
             finally:
                 self._running = None
                 _inside.reset(reset)
 
-    async def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> int:
-        """Run several ticks, all with one run id, and return the next tick's number."""
-        if "applied" in inputs:
-            raise TypeError("applied: commands belong to one tick, give them to step")
-        config = config or RunConfig()
-        count = RunConfig(steps=config.steps if steps is None else steps).steps
-        for _ in range(count):
-            await self.step(config, **inputs)
-        return self.tick
-
-    async def _tick(self, segment: Segment, inputs: Mapping[str, Any], applied: tuple[str, ...]) -> Outcome:
+    async def _ticks(
+        self, segment: Segment, inputs: Mapping[str, Any], applied: tuple[str, ...], limit: int
+    ) -> list[Outcome]:
         if self._hooks.wants(hook.PreTick):
             await self._hooks.fire(hook.PreTick(self, self.tick, segment.run_id))
-        context = TickContext(
+        loop = asyncio.get_running_loop()
+        done: list[Outcome] = []
+        running: list[TickContext] = []
+        stopped = threading.Event()
+
+        def work() -> None:
+            # Going to a thread and back takes about as long as a small tick.
+            until = time.perf_counter() + _VISIT_S
+            while len(done) < limit:
+                running[:] = [self._context(segment, inputs, loop)]
+                if stopped.is_set():
+                    if done:
+                        return
+                    # Whoever cancelled may not have seen this one.
+                    running[0].cancel()
+                done.append(self._engine.run(segment, running[0], applied))
+                if self._hooks.handles or time.perf_counter() >= until:
+                    return
+
+        def cancel() -> None:
+            stopped.set()
+            for context in running:
+                context.cancel()
+
+        try:
+            await in_thread(work, cancel)
+        finally:
+            # A step that was cancelled while it committed has happened all the same.
+            if done:
+                await self._announce(done[-1])
+        return done
+
+    def _context(self, segment: Segment, inputs: Mapping[str, Any], loop: asyncio.AbstractEventLoop) -> TickContext:
+        return TickContext(
             world_id=segment.world_id,
             run_id=segment.run_id,
             tick=self.tick,
@@ -298,17 +344,9 @@ class World(WorldView):
             resources=self.resources,
             delivered=self._state.delivered,
             inputs=inputs,
-            loop=asyncio.get_running_loop(),
+            loop=loop,
             is_traced=telemetry.is_traced(),
         )
-        done: list[Outcome] = []
-        try:
-            await in_thread(lambda: done.append(self._engine.run(segment, context, applied)), context.cancel)
-        finally:
-            # A step that was cancelled while it committed has happened all the same.
-            if done:
-                await self._announce(done[0])
-        return done[0]
 
     async def _announce(self, outcome: Outcome) -> None:
         if not self._hooks.handles:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from archetype_core.errors import WorldNotFound
-from archetype_core.journal.catalog import Catalog, Entry
-from archetype_core.journal.database import Database
-from archetype_core.journal.owner import Presence
+from archetype_core.journal.catalog import Entry
+from archetype_core.journal.handle import Handle
 from archetype_core.journal.record import Record, pack, row_id
 from archetype_core.ports import Store
 
 
-def adopt(database: Database, catalog: Catalog, presence: Presence, store: Store, world_id: str) -> None:
+def adopt(handle: Handle, store: Store, world_id: str) -> None:
     """Make a world of the store beneath known, so that it can be gone on with; nothing if there is no such world."""
     try:
         timeline = store.timeline(world_id)
     except WorldNotFound:
         return
     heads = [store.head(span.segment.world_id, at=span.last) for span in timeline.spans]
+    database = handle.database
     with database.told(), database.writing, database.transaction() as connection:
-        entry = Entry(catalog, connection)
+        entry = Entry(handle.catalog, connection)
         if entry.tenure(world_id) is not None:
             return
         forms = {entry.form(name, schema) for name, schema in timeline.tables.items()}
@@ -35,5 +35,5 @@ def adopt(database: Database, catalog: Catalog, presence: Presence, store: Store
             record = Record(head.next_entity_id, head.applied, last - branch.first, {}, entries)
             entry.write(number, pack(number, record), None)
         assert branch is not None
-        entry.hold(None, world_id, branch.id, presence.name, presence.token)
+        entry.hold(None, world_id, branch.id, handle.presence.name, handle.presence.token)
         entry.finish()

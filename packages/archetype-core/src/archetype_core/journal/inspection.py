@@ -33,7 +33,9 @@ class Finding:
 
     def __str__(self) -> str:
         at = "" if self.tick is None else f"tick {self.tick} of "
-        return f"{at}world {self.world!r}, {self.place}: {self.problem}" if self.world else f"{self.place}: {self.problem}"
+        return (
+            f"{at}world {self.world!r}, {self.place}: {self.problem}" if self.world else f"{self.place}: {self.problem}"
+        )
 
 
 @dataclass(slots=True)

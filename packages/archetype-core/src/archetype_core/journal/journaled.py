@@ -47,8 +47,7 @@ class JournaledStore(JournalStore):
         self._touched_at = time.monotonic()
         self._sealing = threading.Lock()
         self._begin(Path(path), cache or CacheConfig())
-        parts = (self._database, self._reader, self._writer, self._presence)
-        self._sealer = Sealer(*parts, store, self._cache.rows)
+        self._sealer = Sealer(self._handle, store, self._cache.rows)
         self._chore = Chore("archetype-seal", self._seal_if_due)
         if self._lasts:
             # What a handle before this one left.
@@ -79,11 +78,11 @@ class JournaledStore(JournalStore):
         """Take up from the store beneath what a commit builds on and the journal has not heard of."""
         parent = first.segment.parent
         for world_id in (first.segment.world_id, *([parent.world_id] if parent else [])):
-            if not self._catalog.knows(world_id):
-                with self._reader.read() as view:
+            if not self._handle.catalog.knows(world_id):
+                with self._handle.reader.read() as view:
                     known = view.active(world_id) is not None
                 if not known:
-                    adopt(self._database, self._catalog, self._presence, self.beneath, world_id)
+                    adopt(self._handle, self.beneath, world_id)
 
     def _note(self, rows: int, size: int) -> None:
         with self._tally:
@@ -137,8 +136,7 @@ class JournaledStore(JournalStore):
                 return
         try:
             self._seal()
-        # The store beneath fails in its own ways; the journal has everything still, so the world goes on.
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001  # reason: a store beneath fails in its own ways; nothing is lost
             if self._is_open:
                 _log.warning("%r handed nothing over, and will try again: %s", self, failure)
                 self._chore.ask(_RETRY_S)
@@ -149,7 +147,7 @@ class JournaledStore(JournalStore):
         return self.beneath.scan(scan) if self._is_only_beneath(scan.segment.world_id) else super().scan(scan)
 
     def _batches(self, scan: Scan, segment: int, form: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        with self._reader.read() as view:
+        with self._handle.reader.read() as view:
             sealed = view.branch(segment).sealed
         if scan.first <= sealed:
             yield from self.beneath.scan(replace(scan, last=min(scan.last, sealed)))
@@ -157,8 +155,8 @@ class JournaledStore(JournalStore):
         yield from super()._batches(scan, segment, form, schema)
 
     def _beneath(self, place: Beneath, table: str) -> Rows | None:
-        with self._reader.read() as view:
-            form = self._catalog.form(table)
+        with self._handle.reader.read() as view:
+            form = self._handle.catalog.form(table)
             assert form is not None
             schema = view.catalog.table(form).schema
         return rows_beneath(self.beneath, place, schema, table)
@@ -182,9 +180,9 @@ class JournaledStore(JournalStore):
     def _is_only_beneath(self, world_id: str) -> bool:
         """Whether only the store beneath has heard of a world."""
         self._check_open()
-        if self._catalog.knows(world_id):
+        if self._handle.catalog.knows(world_id):
             return False
-        with self._reader.read() as view:
+        with self._handle.reader.read() as view:
             if view.active(world_id) is not None:
                 return False
         return any(one.world_id == world_id for one in self.beneath.worlds())
@@ -194,8 +192,7 @@ class JournaledStore(JournalStore):
             self._chore.stop()
             try:
                 self._seal()
-            # Nothing is lost: whoever opens the journal next hands it over.
-            except Exception as failure:
+            except Exception as failure:  # noqa: BLE001  # reason: as above; whoever opens it next hands it over
                 _log.warning("%r handed nothing over on closing: %s", self, failure)
         super().close()
         self.beneath.close()

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from archetype_core.commit import Point, Segment
 from archetype_core.errors import CorruptStore
-from archetype_core.journal.catalog import Catalog, Entry, create
+from archetype_core.journal.catalog import Branch, Catalog, Entry, create
 from archetype_core.journal.chunk import checksum
 from archetype_core.journal.record import Part, Place, Record, pack, row_id
 
@@ -47,7 +47,7 @@ class _Conversion:
 
     def run(self) -> None:
         """Segments in the order they were made, so that what is referred to is there."""
-        branches = {}
+        branches: dict[int, Branch] = {}
         rows = self._connection.execute(
             "SELECT id, world_id, run_id, first_tick, parent, parent_tick, name, seed FROM old_segment ORDER BY id"
         ).fetchall()
@@ -60,12 +60,16 @@ class _Conversion:
             entries: dict[int, tuple[int, int]] = {}
             for tick in range(first, last + 1):
                 self._tick(number, branch.id, first, tick, entries)
-        for world_id, segment, owner in self._connection.execute("SELECT world_id, segment, owner FROM old_world").fetchall():
+        for world_id, segment, owner in self._connection.execute(
+            "SELECT world_id, segment, owner FROM old_world"
+        ).fetchall():
             self._entry.hold(None, world_id, branches[segment].id, owner, "")
 
     def _tick(self, old: int, segment: int, first: int, tick: int, entries: dict[int, tuple[int, int]]) -> None:
         at = (old, tick)
-        row = self._connection.execute("SELECT next_entity_id, applied FROM old_tick WHERE segment = ? AND tick = ?", at)
+        row = self._connection.execute(
+            "SELECT next_entity_id, applied FROM old_tick WHERE segment = ? AND tick = ?", at
+        )
         next_entity_id, applied = row.fetchone()
         number, data = row_id(segment, tick - first), bytearray()
         parts = {}

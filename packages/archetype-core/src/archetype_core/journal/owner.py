@@ -28,7 +28,7 @@ class Owner:
 
 
 class Presence:
-    """This handle's own file, locked as long as the handle is open."""
+    """The file of one handle, locked as long as the handle is open."""
 
     def __init__(self, directory: Path, durability: str) -> None:
         self.token = secrets.token_hex(8)
@@ -60,7 +60,7 @@ def owners(directory: Path) -> Iterator[Owner]:
     """Everyone who has a journal open, and those who died having it open."""
     for path in sorted(directory.glob(f"*{SUFFIX}")):
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             continue
         try:

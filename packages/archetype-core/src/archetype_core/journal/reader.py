@@ -71,12 +71,16 @@ class View:
         """Who holds a world, if it is here."""
         return self.catalog.tenure(self._connection, world_id)
 
+    def parent(self, branch: Branch) -> tuple[Branch, int] | None:
+        """The segment that one grew from, and the tick at which it did."""
+        return self.catalog.parent(self._connection, branch)
+
     def lineage(self, branch: Branch, last: int) -> Iterator[tuple[Branch, int]]:
         """A segment and its ancestors, each with the last tick that counts."""
         here: tuple[Branch, int] | None = (branch, last)
         while here is not None:
             yield here
-            here = self.catalog.parent(self._connection, here[0])
+            here = self.parent(here[0])
 
     def record(self, branch: Branch, tick: int) -> Record:
         """The record of a tick that is not sealed, or of the newest that is."""
@@ -138,7 +142,9 @@ class View:
             raise CorruptStore(self._where(branch, tick), f"it does not tell what it wrote to form {form}")
         return part
 
-    def rows(self, branch: Branch, form: int, tick: int, kept: dict[Place, Column] | None = None) -> Rows | Beneath | None:
+    def rows(
+        self, branch: Branch, form: int, tick: int, kept: dict[Place, Column] | None = None
+    ) -> Rows | Beneath | None:
         """What a table shows at a tick: what was written then, or the active rows of the newest write before.
 
         Columns are read as they are asked for, as long as this view lasts; ``kept`` gives those read before once more.

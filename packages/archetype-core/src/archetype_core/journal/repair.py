@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +138,10 @@ class _Salvage:
                 for table in ("segment", "world", "form", "file")
             ]
         except (sqlite3.Error, UnicodeDecodeError) as failure:
-            raise CorruptStore(str(self._path), f"neither the counts nor the tables can be read: {failure}") from failure
-        return Counts(*most, generation=0)
+            raise CorruptStore(
+                str(self._path), f"neither the counts nor the tables can be read: {failure}"
+            ) from failure
+        return Counts(*most)
 
     def _row(self, table: str, number: int) -> tuple[Any, ...] | None:
         try:

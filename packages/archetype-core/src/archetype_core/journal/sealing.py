@@ -7,8 +7,9 @@ hand-over that was cut off there is found complete by the next one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,11 +18,9 @@ from archetype_core.archetype import Archetype
 from archetype_core.commit import IS_ACTIVE, Rows, Scan, TickCommit
 from archetype_core.errors import CorruptStore, WorldNotFound
 from archetype_core.journal.catalog import Branch, Entry
-from archetype_core.journal.database import Database
-from archetype_core.journal.owner import Presence, owners
-from archetype_core.journal.reader import Beneath, Reader, View
+from archetype_core.journal.handle import Handle
+from archetype_core.journal.reader import Beneath, View
 from archetype_core.journal.record import Place, Record, pack, row_id
-from archetype_core.journal.writer import Writer
 from archetype_core.ports import Store
 from archetype_core.snapshot import Column, Snapshot
 
@@ -41,20 +40,15 @@ class _Sealed:
 class Sealer:
     """Moves the ticks of worlds that nobody else is writing from a journal to the store beneath."""
 
-    def __init__(
-        self, database: Database, reader: Reader, writer: Writer, presence: Presence, store: Store, rows: int
-    ) -> None:
-        self._rows = rows
-        self._database = database
-        self._reader = reader
-        self._writer = writer
-        self._presence = presence
+    def __init__(self, handle: Handle, store: Store, rows: int) -> None:
+        self._handle = handle
         self._store = store
+        self._rows = rows
 
     def seal(self) -> int:
         """Hand over all there is, and drop it; the number of ticks that went."""
         count = 0
-        with self._reader.read() as view:
+        with self._handle.reader.read() as view:
             done: dict[int, int] = {}
             for branch, last in self._due(view):
                 if last > done.get(branch.id, branch.sealed):
@@ -67,7 +61,7 @@ class Sealer:
 
     def _due(self, view: View) -> Iterator[tuple[Branch, int]]:
         """The segments with ticks to hand over and the last of these; what a segment grew from comes before it."""
-        others = {one.token for one in owners(self._database.path) if one.is_alive} - {self._presence.token}
+        others = self._handle.others()
         for world_id in view.catalog.worlds:
             tenure = view.tenure(world_id)
             if tenure is not None and tenure.token not in others:
@@ -108,18 +102,27 @@ class Sealer:
                     standing.add(name)
                 else:
                     standing.discard(name)
-            forms = {name: tables[name].id for name in sorted(standing - written.keys())}
-            carried = _Carried(self._store, view, branch, tick, forms, kept)
+            idle = partial(self._standing, view, branch, tick, kept)
+            carried = _Carried(standing - written.keys(), idle)
             yield TickCommit(branch.segment, tick, written, record.next_entity_id, carried, record.applied)
+
+    def _standing(self, view: View, branch: Branch, tick: int, kept: dict[Place, Column], name: str) -> Snapshot:
+        """The rows of a table that a tick did not write."""
+        table = view.tables(branch, tick)[name]
+        rows = view.rows(branch, table.id, tick, kept)
+        if isinstance(rows, Beneath):
+            rows = rows_beneath(self._store, rows, table.schema, name)
+        if rows is None:
+            raise CorruptStore(name, f"it stands at tick {tick}, and has no rows")
+        return _read(rows.live)
 
     def _stands(self, view: View, branch: Branch, form: int, tick: int) -> bool:
         """Whether a table has active rows at the tick before the first that goes."""
         if tick < branch.first:
-            point = branch.segment.parent
-            grown = point and view.find(point.world_id, point.run_id)
-            if grown is None or point is None:
+            grown = view.parent(branch)
+            if grown is None:
                 return False
-            branch, tick = grown, point.tick
+            branch, tick = grown
         found = view.part(branch, form, tick)
         if isinstance(found, Beneath):
             table = view.catalog.table(form).name
@@ -129,9 +132,9 @@ class Sealer:
 
     def _settle(self, sealed: _Sealed) -> None:
         """Say how far the store beneath got."""
-        database = self._database
+        database = self._handle.database
         with database.told(), database.writing, database.transaction() as connection:
-            entry = Entry(self._reader.catalog, connection)
+            entry = Entry(self._handle.reader.catalog, connection)
             branch = entry.branch(sealed.segment)
             if branch.sealed < sealed.tick:
                 entry.advance(branch, sealed=sealed.tick)
@@ -141,7 +144,7 @@ class Sealer:
 
     def _sweep(self) -> None:
         """Drop the rows of sealed ticks that nothing refers to, and files likewise."""
-        with self._reader.read() as view:
+        with self._handle.reader.read() as view:
             branches = view.branches()
             used = set(_sources(view, branches, {}))
             rows = [number for branch in branches for number in view.sealed_rows(branch) if number not in used]
@@ -151,11 +154,11 @@ class Sealer:
             self._drop(rows[begin : begin + _SLICE], [] if begin else files, lasts)
 
     def _drop(self, rows: list[int], files: list[int], lasts: Mapping[int, int]) -> None:
-        database = self._database
+        database = self._handle.database
         with database.told(), database.writing:
             with database.transaction() as connection:
-                entry = Entry(self._reader.catalog, connection)
-                view = View(database.path, self._reader.catalog, connection)
+                entry = Entry(self._handle.reader.catalog, connection)
+                view = View(database.path, self._handle.reader.catalog, connection)
                 branches = view.branches()
                 # Ticks that came since may refer to what was free to go.
                 used = set(_sources(view, branches, lasts))
@@ -177,41 +180,32 @@ class Sealer:
 
     def _drop_files(self, view: View, numbers: Iterable[int]) -> dict[int, str]:
         """Of these files those that nobody is appending to."""
-        others = {one.token for one in owners(self._database.path) if one.is_alive} - {self._presence.token}
+        others = self._handle.others()
         named = {number: view.file(number) for number in numbers}
         return {
             number: name
             for number, name in named.items()
-            if name != self._writer.current_file and name.partition("-")[0] not in others
+            if name != self._handle.writer.current_file and name.partition("-")[0] not in others
         }
 
 
 class _Carried(Mapping[str, Snapshot]):
     """The tables that stand unchanged at a tick, read when a store beneath wants them: most do not."""
 
-    def __init__(
-        self, store: Store, view: View, branch: Branch, tick: int, forms: Mapping[str, int], kept: dict[Place, Column]
-    ) -> None:
-        self._store = store
-        self._view = view
-        self._branch = branch
-        self._tick = tick
-        self._forms = forms
-        self._kept = kept
+    def __init__(self, names: Iterable[str], read: Callable[[str], Snapshot]) -> None:
+        self._names = frozenset(names)
+        self._read = read
 
     def __getitem__(self, name: str) -> Snapshot:
-        rows = self._view.rows(self._branch, self._forms[name], self._tick, self._kept)
-        if isinstance(rows, Beneath):
-            rows = rows_beneath(self._store, rows, self._view.catalog.table(self._forms[name]).schema, name)
-        if rows is None:
-            raise CorruptStore(name, f"it stands at tick {self._tick}, and has no rows")
-        return _read(rows.live)
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._forms)
+        return iter(sorted(self._names))
 
     def __len__(self) -> int:
-        return len(self._forms)
+        return len(self._names)
 
 
 def _read(snapshot: Snapshot) -> Snapshot:

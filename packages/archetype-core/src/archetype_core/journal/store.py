@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +12,18 @@ import pyarrow as pa
 
 from archetype_core.commit import Head, Rows, Scan, Span, TickCommit, Timeline, WorldRecord, check_successors, project
 from archetype_core.config import CacheConfig
-from archetype_core.errors import CommitError, CorruptStore, StoreClosed, TickNotFound, UnsupportedCapability, WorldNotFound
-from archetype_core.journal import migration
-from archetype_core.journal.catalog import Branch, Catalog, Entry
-from archetype_core.journal.database import FILE, Database, sync_directory
-from archetype_core.journal.owner import Presence, bury, owners
-from archetype_core.journal.reader import Beneath, Reader, View
+from archetype_core.errors import (
+    CommitError,
+    StoreClosed,
+    TickNotFound,
+    UnsupportedCapability,
+    WorldNotFound,
+)
+from archetype_core.journal.catalog import Branch, Entry
+from archetype_core.journal.handle import Handle
+from archetype_core.journal.reader import Beneath, View
 from archetype_core.journal.record import Place
-from archetype_core.journal.writer import Prepared, Writer
+from archetype_core.journal.writer import Prepared
 from archetype_core.ports import Capability
 from archetype_core.snapshot import Column
 
@@ -52,20 +55,12 @@ class JournalStore:
     def _begin(self, path: Path, cache: CacheConfig) -> None:
         self.path = path
         self._cache = cache
-        self._database, self._presence = _opened(path, cache)
-        self._catalog = Catalog(str(path))
-        self._reader = Reader(self._database, self._catalog)
-        self._writer = Writer(path, self._presence)
+        self._handle = Handle.open(path, cache)
         self._waiting: list[_Request] = []
         self._waiting_lock = threading.Lock()
         self._is_open = True
-        self._end = weakref.finalize(self, _let_go, self._database, self._writer, self._presence)
-        try:
-            with self._reader.read():
-                pass
-        except BaseException:
-            self._end()
-            raise
+        # A store that nobody closed is closed with the last reference to it, or with the process.
+        self._end = weakref.finalize(self, self._handle.close)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -84,12 +79,12 @@ class JournalStore:
     def _commit(self, ticks: Sequence[TickCommit]) -> Prepared:
         check_successors(ticks)
         while True:
-            with self._database.told():
-                request = _Request(ticks, self._writer.prepare(ticks))
+            with self._handle.database.told():
+                request = _Request(ticks, self._handle.writer.prepare(ticks))
             with self._waiting_lock:
                 self._waiting.append(request)
             # Whoever comes first commits for all who wait by then.
-            with self._database.writing:
+            with self._handle.database.writing:
                 while not request.is_done:
                     self._commit_waiting()
             if request.error is not None:
@@ -105,12 +100,12 @@ class JournalStore:
         try:
             self._check_open()
             size = sum(request.prepared.size for request in batch)
-            with self._database.told(), self._database.transaction(size) as connection:
-                entry = Entry(self._catalog, connection)
-                view = View(self.path, self._catalog, connection)
-                self._writer.forget(view, entry.generation)
+            with self._handle.database.told(), self._handle.database.transaction(size) as connection:
+                entry = Entry(self._handle.catalog, connection)
+                view = View(self.path, self._handle.catalog, connection)
+                self._handle.writer.forget(view, entry.generation)
                 for request in batch:
-                    request.is_stale = self._writer.is_stale(view, entry.generation, request.prepared)
+                    request.is_stale = self._handle.writer.is_stale(view, entry.generation, request.prepared)
                     if not request.is_stale:
                         self._store(entry, view, request, stored)
                 entry.finish()
@@ -122,14 +117,14 @@ class JournalStore:
                 raise
         else:
             for request in stored:
-                self._writer.committed(request.prepared)
+                self._handle.writer.committed(request.prepared)
         finally:
             for request in batch:
                 request.is_done = True
 
     def _store(self, entry: Entry, view: View, request: _Request, stored: list[_Request]) -> None:
         try:
-            self._writer.store(entry, view, request.prepared)
+            self._handle.writer.store(entry, view, request.prepared)
         # Raised before anything was written: the others go on.
         except CommitError as failure:
             request.error = failure
@@ -140,7 +135,7 @@ class JournalStore:
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
         self._check_open()
-        with self._reader.read() as view:
+        with self._handle.reader.read() as view:
             branch = view.find(scan.segment.world_id, scan.segment.run_id)
             if branch is None:
                 raise TickNotFound(scan.segment.name, scan.first, None, None)
@@ -158,7 +153,7 @@ class JournalStore:
         kept: dict[Place, Column] = {}
         while tick <= scan.last:
             found: list[pa.RecordBatch] = []
-            with self._reader.read() as view:
+            with self._handle.reader.read() as view:
                 branch = view.branch(segment)
                 while tick <= scan.last and sum(batch.num_rows for batch in found) < _PIECE_ROWS:
                     rows = view.rows(branch, form, tick, kept)
@@ -177,7 +172,7 @@ class JournalStore:
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
         self._check_open()
-        with self._reader.read() as view:
+        with self._handle.reader.read() as view:
             active = self._active(view, world_id)
             tick = active.last if at is None else at
             found = next((one for one, last in view.lineage(active, active.last) if one.first <= tick <= last), None)
@@ -208,7 +203,7 @@ class JournalStore:
 
     def timeline(self, world_id: str) -> Timeline:
         self._check_open()
-        with self._reader.read() as view:
+        with self._handle.reader.read() as view:
             active = self._active(view, world_id)
             spans = [Span(one.segment, one.first, last) for one, last in view.lineage(active, active.last)]
             tables = {name: table.schema for name, table in view.tables(active, active.last).items()}
@@ -216,7 +211,7 @@ class JournalStore:
 
     def worlds(self) -> tuple[WorldRecord, ...]:
         self._check_open()
-        with self._reader.read() as view:
+        with self._handle.reader.read() as view:
             found = [(world_id, view.active(world_id)) for world_id in view.catalog.worlds]
         return tuple(
             WorldRecord(world_id, active.segment.name, active.segment.run_id, active.last)
@@ -231,53 +226,13 @@ class JournalStore:
 
     def close(self) -> None:
         # Whoever is in the middle of a transaction comes to its end.
-        with self._database.writing:
+        with self._handle.database.writing:
             self._is_open = False
         self._end()
 
     def _check_open(self) -> None:
         if not self._is_open:
             raise StoreClosed(repr(self))
-
-
-def _opened(path: Path, cache: CacheConfig) -> tuple[Database, Presence]:
-    """Open a journal's directory, clear away what dead handles left, and make this one known."""
-    if not (path / FILE).exists() and (path / migration.MARK).exists():
-        raise CorruptStore(str(path / FILE), "it is not there: bring it back, or run repair if one was cut off")
-    left = [one for one in owners(path) if not one.is_alive] if path.is_dir() else []
-    database = Database(path, cache, is_synced=all(one.durability in ("tick", "") for one in left))
-    presence: Presence | None = None
-    try:
-        with database.told(), database.writing, database.transaction() as connection:
-            migration.migrate(connection, path)
-            # Inside the transaction nobody else opens the journal, so who is alive is known to be.
-            presence = Presence(path, cache.durability)
-            alive = {one.token for one in owners(path) if one.is_alive}
-            known = {name for (name,) in connection.execute("SELECT name FROM file")}
-            for file in path.glob("*.chunk"):
-                if file.name not in known and file.name.partition("-")[0] not in alive:
-                    file.unlink(missing_ok=True)
-            for one in left:
-                if one.token not in alive:
-                    bury(path, one)
-        with database.told():
-            migration.mark(path)
-            sync_directory(path)
-    except BaseException:
-        if presence is not None:
-            presence.close()
-        with suppress(Exception):
-            database.close()
-        raise
-    return database, presence
-
-
-def _let_go(database: Database, writer: Writer, presence: Presence) -> None:
-    try:
-        database.close()
-    finally:
-        writer.close()
-        presence.close()
 
 
 def open_journal(uri: str, cache: CacheConfig | None = None) -> JournalStore:

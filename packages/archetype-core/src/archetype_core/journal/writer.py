@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import pyarrow as pa
 
-from archetype_core.commit import Rows, TickCommit
+from archetype_core.commit import TickCommit
 from archetype_core.errors import CommitError, TickConflict
 from archetype_core.journal import chunk
 from archetype_core.journal.catalog import Branch, Entry, Tenure
@@ -258,12 +258,10 @@ def due(entry: Entry, ticks: Sequence[TickCommit]) -> tuple[Branch | None, Tenur
         raise conflict
     known = entry.find(segment.world_id, segment.run_id)
     if active is not None:
-        if active.segment.run_id == segment.run_id:
-            if active.segment != segment:
-                raise conflict
-        elif known is not None or parent is None:
-            raise conflict
-        elif (parent.world_id, parent.run_id) != (segment.world_id, active.segment.run_id):
+        is_same = active.segment == segment
+        end = (segment.world_id, active.segment.run_id)
+        is_next = known is None and parent is not None and (parent.world_id, parent.run_id) == end
+        if not (is_same or is_next):
             raise conflict
     elif parent is not None:
         grown = entry.find(parent.world_id, parent.run_id)

@@ -1,0 +1,83 @@
+"""What one open handle of a journal works with, from opening a directory to leaving it tidy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from archetype_core.config import CacheConfig
+from archetype_core.errors import CorruptStore
+from archetype_core.journal import migration
+from archetype_core.journal.catalog import Catalog
+from archetype_core.journal.database import FILE, Database, sync_directory
+from archetype_core.journal.owner import Presence, bury, owners
+from archetype_core.journal.reader import Reader
+from archetype_core.journal.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """The parts of an open journal."""
+
+    path: Path
+    database: Database
+    presence: Presence
+    catalog: Catalog
+    reader: Reader
+    writer: Writer
+
+    @classmethod
+    def open(cls, path: Path, cache: CacheConfig) -> Handle:
+        """Open a directory, clear away what dead handles left, and make this one known."""
+        if not (path / FILE).exists() and (path / migration.MARK).exists():
+            raise CorruptStore(str(path / FILE), "it is not there: bring it back, or run repair if one was cut off")
+        left = [one.durability for one in owners(path) if not one.is_alive] if path.is_dir() else []
+        database = Database(path, cache, is_synced=all(durability in ("tick", "") for durability in left))
+        presence: Presence | None = None
+        try:
+            with database.told(), database.writing, database.transaction() as connection:
+                migration.migrate(connection, path)
+                # Inside the transaction nobody else opens the journal, so who is alive is known to be.
+                _clear(path, {name for (name,) in connection.execute("SELECT name FROM file")})
+                presence = Presence(path, cache.durability)
+            with database.told():
+                migration.mark(path)
+                sync_directory(path)
+            catalog = Catalog(str(path))
+            reader = Reader(database, catalog)
+            with reader.read():
+                # What cannot be read is told now.
+                pass
+        except BaseException:
+            if presence is not None:
+                presence.close()
+            with suppress(Exception):
+                database.close()
+            raise
+        return cls(path, database, presence, catalog, reader, Writer(path, presence))
+
+    def close(self) -> None:
+        """Put everything on disk and leave; idempotent."""
+        try:
+            self.database.close()
+        finally:
+            self.writer.close()
+            self.presence.close()
+
+    def others(self) -> set[str]:
+        """The tokens of all other handles that are open."""
+        return {one.token for one in owners(self.path) if one.is_alive} - {self.presence.token}
+
+
+def _clear(path: Path, known: Collection[str]) -> None:
+    """Remove what dead handles left of themselves, and files that they wrote and nothing refers to."""
+    everybody = list(owners(path))
+    alive = {one.token for one in everybody if one.is_alive}
+    for file in path.glob("*.chunk"):
+        if file.name not in known and file.name.partition("-")[0] not in alive:
+            file.unlink(missing_ok=True)
+    for one in everybody:
+        if not one.is_alive:
+            bury(path, one)
