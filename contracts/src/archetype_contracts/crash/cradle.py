@@ -257,7 +257,7 @@ def find(opener: str) -> Opener:
     found: Any = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
-    return found  # type: ignore[no-any-return]  # whatever it is, calling it says so
+    return found  # type: ignore[no-any-return]  # reason: whatever it is, calling it says so
 
 
 def _be_child(shim: Shim, work: Work, pipe: int) -> None:

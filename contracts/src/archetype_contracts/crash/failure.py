@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 from archetype_contracts.crash.book import clause
 from archetype_contracts.crash.case import Call, Fault, Kind
@@ -12,6 +13,16 @@ from archetype_core.ports import Capability
 _LASTS = [Capability.PERSISTENCE]
 _SPACE = Call.WRITE | Call.CREATE | Call.TRUNCATE | Call.RENAME | Call.LINK
 _NAMES = Call.CREATE | Call.RENAME | Call.LINK | Call.UNLINK
+
+
+def _closed(subject: CrashSubject) -> dict[str, Any]:
+    """A place that was closed after its first ticks: faults while a place is made are for other clauses."""
+    place = subject.place / "closed"
+    with subject.trial() as trial:
+        trial.live(1)
+        trial.place.rename(place)
+        trial.place.mkdir()
+        return {"template": place, "told": trial.told}
 
 
 @clause(
@@ -36,7 +47,7 @@ def errors_for_good(subject: CrashSubject) -> None:
     "X-012", "A disk that is full for one call costs no acknowledged tick, and the process can go on.", needs=_LASTS
 )
 def one_full_disk(subject: CrashSubject) -> None:
-    subject.every_call(Fault(Kind.FAIL, 0, int(_SPACE), error=errno.ENOSPC), together=True)
+    subject.every_call(Fault(Kind.FAIL, 0, int(_SPACE), error=errno.ENOSPC), together=True, **_closed(subject))
 
 
 @clause("X-013", "A disk that stays full costs no acknowledged tick, and errors are typed.", needs=_LASTS)
@@ -46,12 +57,13 @@ def full_disk_for_good(subject: CrashSubject) -> None:
 
 @clause("X-014", "A write that takes only a part is finished, or refused: no tick is cut short.", needs=_LASTS)
 def short_write(subject: CrashSubject) -> None:
-    subject.every_call(Fault(Kind.SHORT, 0, int(Call.WRITE)))
+    subject.every_call(Fault(Kind.SHORT, 0, int(Call.WRITE)), **_closed(subject))
 
 
 @clause("X-015", "A write that takes a part before the disk is full costs no acknowledged tick.", needs=_LASTS)
 def short_write_on_a_full_disk(subject: CrashSubject) -> None:
-    subject.every_call(Fault(Kind.SHORT, 0, int(Call.WRITE), stays=True, error=errno.ENOSPC), together=True)
+    fault = Fault(Kind.SHORT, 0, int(Call.WRITE), stays=True, error=errno.ENOSPC)
+    subject.every_call(fault, together=True, **_closed(subject))
 
 
 @clause(
@@ -65,4 +77,4 @@ def no_permission(subject: CrashSubject) -> None:
 
 @clause("X-017", "Where the disk becomes read-only, errors are typed and nothing acknowledged is lost.", needs=_LASTS)
 def read_only(subject: CrashSubject) -> None:
-    subject.every_call(Fault(Kind.FAIL, 0, stays=True, error=errno.EROFS), together=True)
+    subject.every_call(Fault(Kind.FAIL, 0, stays=True, error=errno.EROFS), together=True, **_closed(subject))

@@ -41,7 +41,7 @@ class Inspection:
 
 @dataclass(slots=True)
 class Inspector:
-    """Opens the place once, reads everything, steps on, and reads that too."""
+    """Opens the place, reads everything, steps on, and reads that too over another handle."""
 
     inspection: Inspection
     opener: Opener
@@ -54,15 +54,14 @@ class Inspector:
         place = Path(self.inspection.place)
         store = self.opener(place)
         heads = self._look(store, {})
-        store.close()
         if self.faults or not self.inspection.onward:
+            store.close()
             return
         play = Play(self.opener, place, self.inspection.seed, self.inspection.until + 2, self._hear, together=False)
         play.rounds = self.inspection.onward
-        await play.run()
-        for line in self.lines:
-            if not line.keys() & {"ack", "found"} and line != {"end": "done"}:
-                self.faults.append(f"stepping on: {line}")
+        await play.over(store)
+        store.close()
+        self.faults += [f"stepping on: {line}" for line in self.lines if not line.keys() & {"ack", "found"}]
         store = self.opener(place)
         later = self._look(store, heads)
         store.close()

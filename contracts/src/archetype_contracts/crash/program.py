@@ -58,7 +58,7 @@ class Drift(AsyncProcessor):
 
     components = (Buoy, Current)
 
-    async def process(self, df):  # type: ignore[no-untyped-def]  # a processor as users write them
+    async def process(self, df):  # type: ignore[no-untyped-def]  # reason: a processor as users write them
         """Add the current to every buoy."""
         return df.with_column("buoy__x", Buoy.x + Current.dx)
 

@@ -156,7 +156,7 @@ class Play:
                 self._tell(error=f"opening: {_spell(failure)}")
                 continue
             try:
-                done = await self._over(store)
+                done = await self.over(store)
             except EXPECTED as failure:
                 self._tell(error=f"reading: {_spell(failure)}")
                 done = False
@@ -169,7 +169,7 @@ class Play:
                 return
         self._tell(end="gave up")
 
-    async def _over(self, store: Store) -> bool:
+    async def over(self, store: Store) -> bool:
         """Step every world over one handle; false when one got stuck."""
         present = {record.name: record.tick for record in store.worlds()}
         self._tell(found=present)
