@@ -1,14 +1,35 @@
-"""The journal keeps the crash contract."""
+"""The journal keeps the crash contract: alone, not waited for, and in front of another store."""
 
 from __future__ import annotations
 
+from journal_opener import WINDOW_S
+
 from archetype_contracts import Capability, CrashContract
+
+EVERYTHING = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
 
 
 class TestJournalCrash(CrashContract):
     """Every tick is a transaction of SQLite; large columns are files that were synced before."""
 
-    capabilities = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
+    capabilities = EVERYTHING
     opener = "journal_opener:open_store"
     kills = 200
-    known_failures = {"X-005": "the file of a large column stays when its process dies before the tick is committed"}
+
+
+class TestIntervalCrash(CrashContract):
+    """Ticks that are not waited for: killed processes lose none, power cuts no more than the declared window."""
+
+    capabilities = EVERYTHING
+    opener = "journal_opener:open_interval"
+    durability = "interval"
+    window_s = WINDOW_S
+    kills, calls, cuts, races = 20, 40, 60, 10
+
+
+class TestSealingCrash(CrashContract):
+    """Ticks move from one journal into another while all of this happens."""
+
+    capabilities = EVERYTHING
+    opener = "journal_opener:open_sealing"
+    kills, calls, cuts, races = 60, 60, 40, 10

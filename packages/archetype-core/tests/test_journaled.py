@@ -124,7 +124,7 @@ def test_failed_hand_over_loses_nothing_and_is_made_up_for(tmp_path: Path, when:
         store = JournaledStore(beneath, tmp_path / "journal", CacheConfig(rows=1, idle_s=0.01))
         setattr(beneath, when, OSError("the disk is somewhere else"))
         world = await begun(store)
-        with pytest.raises(OSError, match="somewhere else"):
+        with pytest.raises(CommitError, match="took nothing: OSError: the disk is somewhere else"):
             store.seal()
         assert "somewhere else" in str(store.trouble)
         await world.run(3)

@@ -27,6 +27,12 @@ _CHECKPOINT_BYTES = 4 * 1024 * 1024
 _PAGE = 4096
 _PATIENCE_S = 30
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_MISMATCH})
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: "free some space and step again, nothing is lost",
+    sqlite3.SQLITE_READONLY: "it can be read, but nothing can be added to it",
+    sqlite3.SQLITE_IOERR: "the disk failed; step again once it works, or open the journal anew",
+    sqlite3.SQLITE_CANTOPEN: "does the directory exist, and may this process write to it?",
+}
 _log = logging.getLogger("archetype.journal")
 
 
@@ -51,7 +57,10 @@ class Database:
         self._checkpointing = Chore("archetype-checkpoint", self._checkpoint)
         self._syncing = Chore("archetype-sync", self._sync_in_time)
         with self.told():
-            path.mkdir(parents=True, exist_ok=True)
+            make_directory(path)
+            if not os.access(path, os.W_OK | os.X_OK):
+                # SQLite would try for ten seconds.
+                raise CommitError(f"journal {path}: this process may not write to the directory")
             if is_synced and wal.is_cut(path / _WAL):
                 raise CorruptStore(str(path / _WAL), "whole transactions follow one that does not check")
             self.writer = self._connect(is_writer=True)
@@ -60,13 +69,13 @@ class Database:
         # Autocommit: transactions are begun and ended by hand, where they belong.
         connection = sqlite3.connect(self.name, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA foreign_keys=OFF")
             connection.execute("PRAGMA cell_size_check=ON")
             # Its work is done by a chore, beside the ticks.
             connection.execute("PRAGMA wal_autocheckpoint=0")
             if is_writer:
-                # What a process left behind in the log goes into the database.
+                _use_log(connection)
+                # What a process left behind in it goes into the database.
                 _try_checkpoint(connection, "TRUNCATE")
                 mode = "FULL" if self._cache.durability == "tick" else "NORMAL"
                 connection.execute(f"PRAGMA synchronous={mode}")
@@ -206,6 +215,20 @@ class Database:
             raise CommitError(f"journal {self.path}: {failure.strerror or failure}") from failure
 
 
+def _use_log(connection: sqlite3.Connection) -> None:
+    """Have a new database write a log; SQLite does not wait for another process that does the same."""
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as failure:
+            if failure.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.005)
+        else:
+            return
+
+
 def _try_checkpoint(connection: sqlite3.Connection, how: str) -> None:
     """Move the log into the database as far as that goes without waiting for anybody."""
     connection.execute("PRAGMA busy_timeout=0")
@@ -221,7 +244,16 @@ def _translated(path: str, failure: sqlite3.Error) -> CommitError | CorruptStore
     # An error in our own statements means that the tables they name are not there.
     if short or (code & 0xFF) in _DAMAGE or code == sqlite3.SQLITE_ERROR:
         return CorruptStore(path, str(failure))
-    return CommitError(f"journal {path}: {failure}")
+    remedy = _REMEDIES.get(code & 0xFF)
+    return CommitError(f"journal {path}: {failure}{f'; {remedy}' if remedy else ''}")
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, and its parents, to last."""
+    if not path.is_dir():
+        make_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_directory(path.parent)
 
 
 def sync_path(path: Path) -> None:

@@ -43,6 +43,8 @@ class Handle:
                 _clear(path, {name for (name,) in connection.execute("SELECT name FROM file")})
                 presence = Presence(path, cache.durability)
             with database.told():
+                # Whatever the mode: nothing may say that there is a journal before there is one.
+                database.sync()
                 migration.mark(path)
                 sync_directory(path)
             catalog = Catalog(str(path))

@@ -194,5 +194,7 @@ class JournaledStore(JournalStore):
                 self._seal()
             except Exception as failure:  # noqa: BLE001  # reason: as above; whoever opens it next hands it over
                 _log.warning("%r handed nothing over on closing: %s", self, failure)
-        super().close()
-        self.beneath.close()
+        try:
+            super().close()
+        finally:
+            self.beneath.close()

@@ -41,14 +41,15 @@ class Reader:
     def read(self) -> Iterator[View]:
         """Look at one state of the journal."""
         with self._database.told(), self._database.read() as connection:
-            self.catalog.counts(connection)
-            yield View(self._database.path, self.catalog, connection)
+            generation = self.catalog.counts(connection).generation
+            yield View(self._database.path, self.catalog, connection, generation)
 
 
 class View:
     """One state of the journal, through one connection."""
 
-    def __init__(self, path: Path, catalog: Catalog, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, catalog: Catalog, connection: sqlite3.Connection, generation: int = 0) -> None:
+        self.generation = generation
         self._path = path
         self._connection = connection
         self._records: dict[int, Record] = {}

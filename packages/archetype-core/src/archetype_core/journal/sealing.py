@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from archetype_core.archetype import Archetype
 from archetype_core.commit import IS_ACTIVE, Rows, Scan, TickCommit
-from archetype_core.errors import CorruptStore, WorldNotFound
+from archetype_core.errors import ArchetypeError, CommitError, CorruptStore, WorldNotFound
 from archetype_core.journal.catalog import Branch, Entry
 from archetype_core.journal.handle import Handle
 from archetype_core.journal.reader import Beneath, View
@@ -77,13 +77,22 @@ class Sealer:
             commits.append(commit)
             # So that no more than this is in memory at a time.
             if sum(rows.num_rows for one in commits for rows in one.written.values()) >= self._rows:
-                self._store.commit(commits)
+                self._commit(commits)
                 commits = []
-        self._store.commit(commits)
+        self._commit(commits)
         record = view.record(branch, last)
         first = branch.first
         entries = {form: (begin - first, end - first) for form, (begin, end) in view.book(branch, last).items()}
         return _Sealed(branch.id, last, Record(record.next_entity_id, record.applied, last - first, {}, entries))
+
+    def _commit(self, commits: list[TickCommit]) -> None:
+        try:
+            self._store.commit(commits)
+        except ArchetypeError:
+            raise
+        # A store is an adapter over an engine with errors of its own, which are not the journal's.
+        except Exception as failure:
+            raise CommitError(f"{self._store!r} took nothing: {type(failure).__name__}: {failure}") from failure
 
     def _commits(self, view: View, branch: Branch, first: int, last: int) -> Iterator[TickCommit]:
         kept: dict[Place, Column] = {}

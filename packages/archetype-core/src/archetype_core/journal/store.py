@@ -14,6 +14,7 @@ from archetype_core.commit import Head, Rows, Scan, Span, TickCommit, Timeline, 
 from archetype_core.config import CacheConfig
 from archetype_core.errors import (
     CommitError,
+    CorruptStore,
     StoreClosed,
     TickNotFound,
     UnsupportedCapability,
@@ -151,20 +152,35 @@ class JournalStore:
     def _batches(self, scan: Scan, segment: int, form: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         tick = scan.first
         kept: dict[Place, Column] = {}
+
+        def at(view: View, branch: Branch) -> list[pa.RecordBatch]:
+            rows = view.rows(branch, form, tick, kept)
+            if isinstance(rows, Beneath):
+                rows = self._beneath(rows, scan.table)
+            parts = [(rows.live, True), (rows.tombstones, False)] if rows else []
+            return [project(part, scan, tick, active, schema) for part, active in parts if part]
+
         while tick <= scan.last:
             found: list[pa.RecordBatch] = []
             with self._handle.reader.read() as view:
                 branch = view.branch(segment)
                 while tick <= scan.last and sum(batch.num_rows for batch in found) < _PIECE_ROWS:
-                    rows = view.rows(branch, form, tick, kept)
-                    if isinstance(rows, Beneath):
-                        rows = self._beneath(rows, scan.table)
-                    parts = [(rows.live, True), (rows.tombstones, False)] if rows else []
-                    found += [project(part, scan, tick, active, schema) for part, active in parts if part]
+                    try:
+                        found += at(view, branch)
+                    except CorruptStore:
+                        # A file goes when nothing refers to it any more, in the newest state of the journal.
+                        if not self._has_moved_on(view):
+                            raise
+                        break
                     tick += 1
                     if len(kept) > 4 * len(schema):
                         kept.clear()
             yield from found
+
+    def _has_moved_on(self, view: View) -> bool:
+        """Whether something was let go of since a view was taken."""
+        with self._handle.reader.read() as now:
+            return now.generation != view.generation
 
     def _beneath(self, place: Beneath, table: str) -> Rows | None:
         """What the store beneath holds; there is none here."""
