@@ -220,12 +220,15 @@ def _use_log(connection: sqlite3.Connection) -> None:
     until = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         except sqlite3.OperationalError as failure:
             if failure.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
             time.sleep(0.005)
         else:
+            if mode != "wal":
+                # Without saying so it goes on with a journal that readers and writers block each other by.
+                raise OSError("its log could not be begun")
             return
 
 
@@ -253,6 +256,9 @@ def make_directory(path: Path) -> None:
     if not path.is_dir():
         make_directory(path.parent)
         path.mkdir(exist_ok=True)
+    # Also where it is there: whoever made it may not have lived, or not have managed, to do this. A place that was given
+    # to this process, in a directory that it may not read, is not its to make last.
+    with suppress(PermissionError):
         sync_directory(path.parent)
 
 
