@@ -221,7 +221,7 @@ class Entry:
         if found is None:
             found = self._forms[name] = self._counts.forms + 1
             self._counts = replace(self._counts, forms=found)
-            self._insert("form", found, name, schema.serialize().to_pybytes())
+            self._insert("form", found, "".join(name), schema.serialize().to_pybytes())
         return found
 
     def file(self, name: str) -> int:
@@ -257,7 +257,7 @@ class Entry:
         self._counts = replace(self._counts, segments=number)
         grown = segment.parent and self.find(segment.parent.world_id, segment.parent.run_id)
         floor = segment.first_tick - 1 if sealed is None else sealed
-        return self._put(Branch(number, segment, grown.id if grown else None, last, floor), is_new=True)
+        return self._put(Branch(number, _plain(segment), grown.id if grown else None, last, floor), is_new=True)
 
     def advance(self, branch: Branch, *, last: int | None = None, sealed: int | None = None) -> Branch:
         """Move the end of a segment, or that of what the store beneath holds of it."""
@@ -295,7 +295,7 @@ class Entry:
         if tenure is None:
             number = self._worlds[world_id] = self._counts.worlds + 1
             self._counts = replace(self._counts, worlds=number)
-            self._insert("world", number, world_id, segment, 1, owner, token)
+            self._insert("world", number, "".join(world_id), segment, 1, owner, token)
         elif (tenure.segment, tenure.token) != (segment, token):
             epoch = tenure.epoch + (tenure.token != token)
             values = (tenure.id, world_id, segment, epoch, owner, token)
@@ -333,12 +333,18 @@ def create(connection: sqlite3.Connection) -> None:
 
 
 def row_sum(values: Iterable[object]) -> int:
-    """The checksum of a row's values, as they are once stored, whatever they turn into."""
-    return checksum(b"".join(map(_plain, values)))
+    """The checksum of a row's values, whatever they turn into. Only of plain ones: a row comes back as such."""
+    return checksum(repr(tuple(values)).encode(errors="replace"))
 
 
-def _plain(value: object) -> bytes:
-    if isinstance(value, int):
-        return b"i%d;" % value
-    text = value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else repr(value).encode()
-    return b"%d:%s" % (len(text), text)
+def _plain(segment: Segment) -> Segment:
+    """A segment whose texts and numbers are nothing more than that."""
+    parent = segment.parent
+    return Segment(
+        "".join(segment.world_id),
+        "".join(segment.run_id),
+        int(segment.first_tick),
+        parent and Point("".join(parent.world_id), "".join(parent.run_id), int(parent.tick)),
+        "".join(segment.name),
+        int(segment.seed),
+    )

@@ -12,7 +12,7 @@ import pyarrow as pa
 from archetype_core.commit import Point, Segment
 from archetype_core.errors import CorruptStore
 from archetype_core.journal.catalog import Branch, Catalog, Entry, create
-from archetype_core.journal.chunk import checksum
+from archetype_core.journal.chunk import MESSAGE, checksum
 from archetype_core.journal.record import Part, Place, Record, pack, row_id
 
 _TABLES = ("segment", "world", "form", "tick", "part", "chunk")
@@ -96,4 +96,4 @@ class _Conversion:
             else:
                 self._moved[chunk] = (-self._entry.file(file), 0)
         source, begin = self._moved[chunk]
-        return (source, begin + offset, length, crc)
+        return (source, begin + offset, length, crc, MESSAGE)

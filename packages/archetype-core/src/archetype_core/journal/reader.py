@@ -170,11 +170,11 @@ class View:
 
     def column(self, place: Place, field: pa.Field) -> pa.Array:
         """The values at a place."""
-        return chunk.decode(self.bytes_at(place), place[3], field, self.told(place, field.name))
+        return chunk.decode(self.bytes_at(place), place[4], place[3], field, self.told(place, field.name))
 
     def bytes_at(self, place: Place) -> pa.Buffer:
         """What is stored at a place."""
-        source, offset, length, _ = place
+        source, offset, length, *_ = place
         if source < 0:
             return chunk.read_file(self._path / self.file(-source), offset, length)
         row = self._connection.execute(

@@ -15,11 +15,11 @@ TICK_BITS = 40
 
 _HEAD = struct.Struct("<IqqqIII")
 _PART = struct.Struct("<IqqI")
-_PLACE = struct.Struct("<qqqI")
+_PLACE = struct.Struct("<qqqIB")
 _ENTRY = struct.Struct("<Iqq")
 
-Place = tuple[int, int, int, int]
-"""Where a column's values are: a source, an offset and a length in it, and their checksum.
+Place = tuple[int, int, int, int, int]
+"""Where a column's values are: a source, an offset and a length in it, their checksum, and the form of the bytes.
 
 The source is the id of the tick's row that holds them, or the negative id of a file.
 """

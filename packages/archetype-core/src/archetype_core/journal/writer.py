@@ -33,6 +33,7 @@ class _New:
     tick: int
     piece: int
     offset: int
+    form: int
 
 
 @dataclass(slots=True)
@@ -92,7 +93,7 @@ class Prepared:
         draft = self.drafts[place.tick]
         offset = place.offset if draft.file is None else draft.file[1] + place.offset
         source = self.source(branch, place.tick)
-        return (source, offset, draft.pieces[place.piece].size, draft.sums[place.piece])
+        return (source, offset, draft.pieces[place.piece].size, draft.sums[place.piece], place.form)
 
 
 @dataclass(slots=True)
@@ -153,8 +154,8 @@ class Writer:
             column = rows.columns[name]
             place = self._written.get(column) or prepared.columns.get(column)
             if place is None:
-                data = chunk.encode(column.arrow, rows.archetype.schema.field(index))
-                place = prepared.columns[column] = _New(tick, len(draft.pieces), draft.size)
+                form, data = chunk.encode(column.arrow, rows.archetype.schema.field(index))
+                place = prepared.columns[column] = _New(tick, len(draft.pieces), draft.size, form)
                 draft.pieces.append(data)
                 draft.size += data.size
             places.append(place)
@@ -256,12 +257,13 @@ def due(entry: Entry, ticks: Sequence[TickCommit]) -> tuple[Branch | None, Tenur
     conflict = TickConflict(segment.world_id, last + 1, first.tick, tenure.owner if tenure else None)
     if first.tick != last + 1:
         raise conflict
+    if active is not None and active.segment == segment:
+        return active, tenure
     known = entry.find(segment.world_id, segment.run_id)
     if active is not None:
-        is_same = active.segment == segment
         end = (segment.world_id, active.segment.run_id)
         is_next = known is None and parent is not None and (parent.world_id, parent.run_id) == end
-        if not (is_same or is_next):
+        if not is_next:
             raise conflict
     elif parent is not None:
         grown = entry.find(parent.world_id, parent.run_id)
