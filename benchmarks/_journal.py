@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from archetype_core.journal import JournalStore
-
-MODES = ("tick", "interval", "exit")
-
-
-def modes() -> tuple[str, ...]:
-    """The durability modes that this version's journal takes; without the argument, every tick is on disk."""
-    return MODES if "durability" in inspect.signature(JournalStore).parameters else MODES[:1]
-
-
-def skipped() -> str:
-    """The modes that could not be measured, said aloud so that nobody takes their absence for a result."""
-    names = " ".join(mode for mode in MODES if mode not in modes())
-    if names:
-        print(f"skipped: JournalStore takes no durability here, so there is no {names}")
-    return names
-
-
-def journal(path: Path, durability: str = "tick") -> JournalStore:
-    """The journal in a directory, in one of the modes that this version has."""
-    options = {"durability": durability} if len(modes()) > 1 else {}
-    return JournalStore(path, **options)
 
 
 @contextmanager

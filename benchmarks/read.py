@@ -27,13 +27,14 @@ import pyarrow as pa
 
 from archetype_core import Scan, World
 from archetype_core.commit import BASE_FIELDS
+from archetype_core.journal import JournalStore
 
 COLUMNS = (*BASE_FIELDS, "position__x", "position__y", "velocity__dx", "velocity__dy")
 
 
 async def fill(path: Path, entities: int, ticks: int) -> None:
     """A closed journal whose movement world has so many ticks."""
-    store = _journal.journal(path)
+    store = JournalStore(path)
     world = await _movement.moving(entities, store)
     await world.run(ticks - 1)
     _movement.check(world, entities)
@@ -44,7 +45,7 @@ async def fill(path: Path, entities: int, ticks: int) -> None:
 class Opened:
     """A world opened again from its journal, and its two ways to read."""
 
-    def __init__(self, store: _journal.JournalStore, world: World) -> None:
+    def __init__(self, store: JournalStore, world: World) -> None:
         self.store = store
         self.world = world
         timeline = world.timeline()
@@ -56,7 +57,7 @@ class Opened:
     @classmethod
     async def of(cls, path: Path) -> Opened:
         """The only world of a journal."""
-        store = _journal.journal(path)
+        store = JournalStore(path)
         (record,) = store.worlds()
         return cls(store, await World.open(store, record.world_id))
 

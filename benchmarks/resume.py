@@ -23,6 +23,7 @@ import _movement
 import numpy as np
 
 from archetype_core import Component, World
+from archetype_core.journal import JournalStore
 
 NAME = "resumed"
 
@@ -35,7 +36,7 @@ class Tag(Component):
 
 async def fill(path: Path, entities: int, ticks: int, tables: int) -> None:
     """A closed journal whose world has so many ticks, its entities spread over one table or two."""
-    store = _journal.journal(path)
+    store = JournalStore(path)
     world = World(store, NAME, seed=1, processors=[_movement.Movement()])
     for number in range(tables):
         each = entities // tables
@@ -61,9 +62,9 @@ def check(world: World, entities: int, ticks: int, tables: int) -> None:
             assert np.array_equal(rows.columns[f"position__{axis}"].arrow.to_numpy(), expected)
 
 
-async def resume(path: Path) -> tuple[_journal.JournalStore, World]:
+async def resume(path: Path) -> tuple[JournalStore, World]:
     """The world of a journal through a handle of its own."""
-    store = _journal.journal(path)
+    store = JournalStore(path)
     return store, await World.open(store, NAME, processors=[_movement.Movement()])
 
 

@@ -121,7 +121,7 @@ def test_failed_hand_over_loses_nothing_and_is_made_up_for(tmp_path: Path, when:
 
     async def scenario() -> None:
         beneath = Failing(tmp_path / "beneath")
-        store = JournaledStore(beneath, tmp_path / "journal", CacheConfig(rows=1, idle_s=0.01))
+        store = JournaledStore(beneath, tmp_path / "journal", CacheConfig(idle_s=3600))
         setattr(beneath, when, OSError("the disk is somewhere else"))
         world = await begun(store)
         with pytest.raises(CommitError, match="took nothing: OSError: the disk is somewhere else"):
