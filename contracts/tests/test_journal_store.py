@@ -16,6 +16,7 @@ _: type[Store] = JournalStore
 class TestJournalStore(StoreContract):
     """One directory, one SQLite database, large columns in files."""
 
+    examples = 60
     capabilities = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
 
     @asynccontextmanager

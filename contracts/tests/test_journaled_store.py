@@ -34,9 +34,10 @@ class TestJournalOverMemory(StoreContract):
 
 
 class TestJournalOverForgetfulMemory(StoreContract):
-    """Nothing is handed over to a store that forgets."""
+    """Nothing is handed over to a store that forgets, so this is the journal alone, which is held to more programs."""
 
     capabilities = EVERYTHING
+    examples = 10
 
     @asynccontextmanager
     async def open_store(self, place: Path) -> AsyncIterator[Store]:
@@ -60,6 +61,7 @@ class TestJournalOverJournal(StoreContract):
     """All reads are answered by the store beneath, another journal."""
 
     capabilities = EVERYTHING
+    examples = 40
 
     @asynccontextmanager
     async def open_store(self, place: Path) -> AsyncIterator[Store]:

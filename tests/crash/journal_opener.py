@@ -7,7 +7,7 @@ from pathlib import Path
 from archetype_core import CacheConfig
 from archetype_core.journal import JournaledStore, JournalStore
 
-WINDOW_S = 0.02
+INTERVAL_S = 0.02
 
 
 def open_store(place: Path) -> JournalStore:
@@ -17,7 +17,7 @@ def open_store(place: Path) -> JournalStore:
 
 def open_interval(place: Path) -> JournalStore:
     """The same, not waited for."""
-    return JournalStore(place, durability="interval", interval_s=WINDOW_S)
+    return JournalStore(place, durability="interval", interval_s=INTERVAL_S)
 
 
 def open_sealing(place: Path) -> JournaledStore:

@@ -38,7 +38,11 @@ class Nursery:
 
     def live(self, life: Life) -> Outcome:
         """Let a process live, and say how it ended."""
-        return Outcome(**self._ask(verb="live", life=life.to_json()))
+        outcome = Outcome(**self._ask(verb="live", life=life.to_json()))
+        if outcome.hung and not outcome.lines and not outcome.count:
+            # A child can inherit a lock that nobody will open. It did nothing yet, so it says nothing about a store.
+            outcome = Outcome(**self._ask(verb="live", life=life.to_json()))
+        return outcome
 
     def inspect(self, inspection: dict[str, Any], patience_s: float) -> Outcome:
         """Look at a place, and step on from there."""

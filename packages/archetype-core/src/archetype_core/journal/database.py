@@ -53,6 +53,7 @@ class Database:
         self.writing = threading.Lock()
         self._unchecked = 0
         self._is_tail_unknown = False
+        self._is_log_lost = False
         self._unsynced_since: float | None = None
         self._checkpointing = Chore("archetype-checkpoint", self._checkpoint)
         self._syncing = Chore("archetype-sync", self._sync_in_time)
@@ -90,11 +91,13 @@ class Database:
 
         To be entered by whoever holds ``writing``. ``size`` is about how many bytes it writes.
         """
-        since = self._unsynced_since
-        if since is not None and time.monotonic() - since >= self._cache.interval_s:
-            # The chore got no chance, or failed: the bound holds all the same.
-            self.sync()
         connection = self.writer
+        since = self._unsynced_since
+        if self._is_log_lost:
+            self._rescue()
+        elif since is not None and time.monotonic() - since >= self._cache.interval_s:
+            # The chore got no chance: the bound holds all the same.
+            self.sync()
         if self._is_tail_unknown:
             # A transaction that failed while it was written may have left half of itself in the log.
             _try_checkpoint(connection, "RESTART")
@@ -148,23 +151,43 @@ class Database:
         connection.close()
 
     def _sync_in_time(self) -> None:
-        if self._unsynced_since is not None:
-            try:
+        if self._unsynced_since is None:
+            return
+        try:
+            with suppress(CommitError):
                 self.sync()
-            except CommitError as failure:
-                # Every commit tries again from here on, and fails as long as this does.
-                _log.warning("journal %s could not be synced: %s", self.path, failure)
+            if self._is_log_lost:
+                with self.writing:
+                    self._rescue()
+        except (CommitError, StoreClosed) as failure:
+            # The next commit makes up for it, or fails.
+            _log.warning("journal %s could not be synced: %s", self.path, failure)
 
     def sync(self) -> None:
         """Put on disk what is committed, whatever the mode."""
-        since, self._unsynced_since = self._unsynced_since, None
+        self._unsynced_since = None
         try:
             # Without a log everything is in the database, which its checkpoint has synced.
             with self.told(), suppress(FileNotFoundError):
                 sync_path(self.path / _WAL)
         except BaseException:
-            self._unsynced_since = since
+            self._is_log_lost = True
             raise
+
+    def _rescue(self) -> None:
+        """Write the whole log once more: after a sync that failed, a later one of the same bytes does nothing.
+
+        To be called by whoever holds ``writing``.
+        """
+        with self.told():
+            # Nobody adds to the log, or begins it anew, meanwhile.
+            self.writer.execute("BEGIN IMMEDIATE")
+            try:
+                with suppress(FileNotFoundError):
+                    rewrite(self.path / _WAL)
+            finally:
+                self.writer.execute("ROLLBACK")
+        self._is_log_lost, self._unsynced_since = False, None
 
     def _checkpoint(self) -> None:
         """Move the log's pages into the database, and begin the log anew if nobody reads it."""
@@ -179,6 +202,8 @@ class Database:
             with self.writing:
                 _try_checkpoint(connection, "RESTART")
         except sqlite3.Error as failure:
+            # It may have been a sync of what nobody has synced yet.
+            self._is_log_lost = self._cache.durability != "tick"
             _log.warning("journal %s was not checkpointed: %s", self.path, failure)
         finally:
             connection.close()
@@ -193,8 +218,12 @@ class Database:
         self._checkpointing.stop()
         self._syncing.stop()
         try:
-            if self._cache.durability != "tick":
-                self.sync()
+            if self._cache.durability != "tick" and not self._is_log_lost:
+                with suppress(CommitError):
+                    self.sync()
+            if self._is_log_lost:
+                with self.writing:
+                    self._rescue()
         finally:
             for connection in (*connections, self.writer):
                 connection.close()
@@ -266,6 +295,18 @@ def sync_path(path: Path) -> None:
     """Put what was written to a file on disk, whoever wrote it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rewrite(path: Path) -> None:
+    """Write a file's bytes over themselves, and put them on disk."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        offset = 0
+        while piece := os.pread(descriptor, 1 << 20, offset):
+            offset += os.pwrite(descriptor, piece, offset)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
