@@ -64,6 +64,8 @@ def open_store(storage: str | PurePath | StorageConfig, cache: CacheConfig | Non
 def _opened(name: str, opener: Callable[..., Store], config: StorageConfig, cache: CacheConfig | None) -> Store:
     if cache is None:
         return opener(config.uri, **config.options)
+    if not isinstance(cache, CacheConfig):
+        raise TypeError(f"cache is a CacheConfig, not {cache!r}")
     if "cache" not in signature(opener).parameters:
         raise ValueError(f"{name}: has no journal, so there is nothing that a CacheConfig could say about it")
     return opener(config.uri, cache=cache, **config.options)

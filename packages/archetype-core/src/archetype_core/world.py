@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import secrets
 import threading
 import time
@@ -517,6 +518,11 @@ def _check_ids(applied: object) -> None:
 def _check_text(what: str, text: object) -> None:
     if not isinstance(text, str) or not text:
         raise ValueError(f"a world's {what} is a non-empty string, not {text!r}")
+    if not text.isprintable():
+        try:
+            text.encode()
+        except UnicodeEncodeError as failure:
+            raise ValueError(f"a world's {what} is text that can be stored, not {text!r}") from failure
 
 
 def _seed(seed: int | None) -> int:
@@ -538,3 +544,7 @@ def _shared_executor() -> Executor:
 @lru_cache(maxsize=1)
 def _shared_pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(512, "archetype-tick")
+
+
+# A copy that fork made of a process has none of its threads.
+os.register_at_fork(after_in_child=_shared_pool.cache_clear)

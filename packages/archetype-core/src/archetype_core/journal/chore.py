@@ -48,12 +48,17 @@ class Chore:
             thread.join()
 
     def _run(self) -> None:
-        while self._wait():
-            work = self._work()
-            if work is None:
-                return
-            work()
-            del work
+        try:
+            while self._wait():
+                work = self._work()
+                if work is None:
+                    return
+                work()
+                del work
+        finally:
+            # Whatever ended it, the next request begins another.
+            with self._changed:
+                self._thread = None
 
     def _wait(self) -> bool:
         """Wait until there is work to do; False if there never will be."""
@@ -63,7 +68,8 @@ class Chore:
                 if self._due is not None and left <= 0:
                     self._due = None
                     return True
-                self._changed.wait(left)
+                # Also where it is long: it may be longer than a clock can count.
+                self._changed.wait(min(left, _LOOK_S))
                 if self._due is None and self._work() is None:
                     return False
             return False

@@ -25,13 +25,15 @@ FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm")
 _WAL = FILES[1]
 _CHECKPOINT_BYTES = 4 * 1024 * 1024
 _PAGE = 4096
+_IDLE = 16
+"""So many connections are kept for the next reader."""
 _PATIENCE_S = 30
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_MISMATCH})
 _REMEDIES = {
     sqlite3.SQLITE_FULL: "free some space and step again, nothing is lost",
     sqlite3.SQLITE_READONLY: "it can be read, but nothing can be added to it",
     sqlite3.SQLITE_IOERR: "the disk failed; step again once it works, or open the journal anew",
-    sqlite3.SQLITE_CANTOPEN: "does the directory exist, and may this process write to it?",
+    sqlite3.SQLITE_CANTOPEN: "does the directory exist, and may this process write to it, and has it file descriptors left?",
 }
 _log = logging.getLogger("archetype.journal")
 
@@ -54,6 +56,7 @@ class Database:
         self._unchecked = 0
         self._is_tail_unknown = False
         self._is_log_lost = False
+        self._files: list[int] | None = None
         self._unsynced_since: float | None = None
         self._checkpointing = Chore("archetype-checkpoint", self._checkpoint)
         self._syncing = Chore("archetype-sync", self._sync_in_time)
@@ -92,6 +95,7 @@ class Database:
         To be entered by whoever holds ``writing``. ``size`` is about how many bytes it writes.
         """
         connection = self.writer
+        self._check_files()
         since = self._unsynced_since
         if self._is_log_lost:
             self._rescue()
@@ -137,6 +141,25 @@ class Database:
         finally:
             self._give_back(connection)
 
+    def _check_files(self) -> None:
+        """Refuse to write to files that are no longer those in the directory.
+
+        They may have been removed, or moved. Or this very process opened and closed one of them, which takes away the locks
+        of all its connections, and another process then tidied up after what it took for the dead.
+        """
+        found = []
+        for name in (FILE, _WAL):
+            try:
+                found.append((self.path / name).stat().st_ino)
+            except FileNotFoundError:
+                found.append(0)
+        if self._files is None:
+            self._files = found if all(found) else None
+        elif found != self._files:
+            raise CommitError(
+                f"journal {self.path}: its files were replaced or removed while it was open; open it anew"
+            )
+
     def _give_back(self, connection: sqlite3.Connection) -> None:
         try:
             if connection.in_transaction:
@@ -145,7 +168,7 @@ class Database:
             connection.close()
             return
         with self._lock:
-            if self._is_open:
+            if self._is_open and len(self._idle) < _IDLE:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -236,7 +259,7 @@ class Database:
         except sqlite3.ProgrammingError as failure:
             raise StoreClosed(f"journal {self.path}") from failure
         except sqlite3.Error as failure:
-            raise _translated(str(self.path), failure) from failure
+            raise translated(str(self.path), failure) from failure
         # Of the name of a column, which SQLite does not check.
         except UnicodeDecodeError as failure:
             raise CorruptStore(str(self.path), str(failure)) from failure
@@ -268,7 +291,8 @@ def _try_checkpoint(connection: sqlite3.Connection, how: str) -> None:
     connection.execute(f"PRAGMA busy_timeout={_PATIENCE_S * 1000}")
 
 
-def _translated(path: str, failure: sqlite3.Error) -> CommitError | CorruptStore:
+def translated(path: str, failure: sqlite3.Error) -> CommitError | CorruptStore:
+    """An error of SQLite's as one of ours."""
     code = getattr(failure, "sqlite_errorcode", None)
     if code is None:
         return CorruptStore(path, str(failure))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archetype_core.config import CacheConfig
-from archetype_core.errors import CorruptStore
+from archetype_core.errors import CommitError, CorruptStore
 from archetype_core.journal import migration
 from archetype_core.journal.catalog import Catalog
 from archetype_core.journal.database import FILE, Database, sync_directory
-from archetype_core.journal.owner import Presence, bury, owners
+from archetype_core.journal.owner import Presence, bury, owner_of, owners
 from archetype_core.journal.reader import Reader
 from archetype_core.journal.writer import Writer
 
@@ -31,9 +31,12 @@ class Handle:
     @classmethod
     def open(cls, path: Path, cache: CacheConfig) -> Handle:
         """Open a directory, clear away what dead handles left, and make this one known."""
-        if not (path / FILE).exists() and (path / migration.MARK).exists():
-            raise CorruptStore(str(path / FILE), "it is not there: bring it back, or run repair if one was cut off")
-        left = [one.durability for one in owners(path) if not one.is_alive] if path.is_dir() else []
+        try:
+            if not (path / FILE).exists() and (path / migration.MARK).exists():
+                raise CorruptStore(str(path / FILE), "it is not there: bring it back, or run repair if one was cut off")
+            left = [one.durability for one in owners(path) if not one.is_alive] if path.is_dir() else []
+        except OSError as failure:
+            raise CommitError(f"journal {path}: {failure.strerror or failure}") from failure
         database = Database(path, cache, is_synced=all(durability in ("tick", "") for durability in left))
         presence: Presence | None = None
         try:
@@ -61,7 +64,9 @@ class Handle:
         return cls(path, database, presence, catalog, reader, Writer(path, presence))
 
     def close(self) -> None:
-        """Put everything on disk and leave; idempotent."""
+        """Put everything on disk and leave; idempotent. In a copy that ``fork`` made, nothing: the journal is not its own."""
+        if not self.presence.is_here:
+            return
         try:
             self.database.close()
         finally:
@@ -78,7 +83,8 @@ def _clear(path: Path, known: Collection[str]) -> None:
     everybody = list(owners(path))
     alive = {one.token for one in everybody if one.is_alive}
     for file in path.glob("*.chunk"):
-        if file.name not in known and file.name.partition("-")[0] not in alive:
+        token = owner_of(file.name)
+        if token is not None and token not in alive and file.name not in known:
             file.unlink(missing_ok=True)
     for one in everybody:
         if not one.is_alive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,10 +12,10 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from archetype_core.archetype import Archetype
-from archetype_core.errors import CorruptStore
+from archetype_core.errors import CommitError, CorruptStore
 from archetype_core.journal import wal
 from archetype_core.journal.catalog import Branch, Catalog
-from archetype_core.journal.database import FILE
+from archetype_core.journal.database import FILE, translated
 from archetype_core.journal.owner import owners
 from archetype_core.journal.reader import View
 from archetype_core.journal.record import TICK_BITS, Part, Place, row_id
@@ -72,7 +73,10 @@ def verify(path: str | Path) -> Report:
 
 def read_only(path: Path) -> sqlite3.Connection:
     """A connection that can change nothing, not even tidy up after a process that died."""
-    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, isolation_level=None, timeout=30.0)
+    # Without a log, and where none can be begun, nobody writes.
+    is_still = not path.with_name(f"{FILE}-wal").exists() and not os.access(path.parent, os.W_OK)
+    how = "immutable=1" if is_still else "mode=ro"
+    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?{how}", uri=True, isolation_level=None, timeout=30.0)
 
 
 class Inspection:
@@ -101,7 +105,13 @@ class Inspection:
                 connection.execute("BEGIN")
                 self._structure(connection)
                 self._contents(connection)
-        except (sqlite3.Error, UnicodeDecodeError) as failure:
+        except sqlite3.Error as failure:
+            told = translated(str(self._path), failure)
+            if isinstance(told, CommitError):
+                # That it cannot be looked at does not say that anything is wrong with it.
+                raise told from failure
+            report.findings.append(Finding(str(file), str(failure)))
+        except UnicodeDecodeError as failure:
             report.findings.append(Finding(str(file), str(failure)))
         except CorruptStore as failure:
             report.findings.append(Finding(failure.place, failure.reason))

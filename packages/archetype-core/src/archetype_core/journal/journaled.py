@@ -39,6 +39,8 @@ class JournaledStore(JournalStore):
     def __init__(self, store: Store, path: str | Path, cache: CacheConfig | None = None) -> None:
         if Capability.TIME_TRAVEL not in store.capabilities:
             raise UnsupportedCapability(repr(store), Capability.TIME_TRAVEL)
+        if isinstance(store, JournalStore) and store.path == Path(path).absolute():
+            raise ValueError(f"{path} cannot be in front of itself: a journal lets go of what the store beneath has")
         self.beneath = store
         self.trouble: Exception | None = None
         self._lasts = Capability.PERSISTENCE in store.capabilities
@@ -90,7 +92,7 @@ class JournaledStore(JournalStore):
             self._bytes += size
             self._touched_at = time.monotonic()
             due = self._is_over(1)
-        self._chore.ask(0.0 if due else self._cache.idle_s)
+        self._chore.ask(_RETRY_S if self.trouble is not None else 0.0 if due else self._cache.idle_s)
 
     def _is_over(self, times: int) -> bool:
         cache = self._cache
@@ -131,7 +133,7 @@ class JournaledStore(JournalStore):
     def _seal_if_due(self) -> None:
         with self._tally:
             left = self._cache.idle_s - (time.monotonic() - self._touched_at)
-            if left > 0 and not self._is_over(1):
+            if left > 0 and not self._is_over(1) and self.trouble is None:
                 self._chore.ask(left)
                 return
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SUFFIX = ".owner"
+_OWNER = re.compile(r"[0-9a-f]{16}\.owner")
+_CHUNK = re.compile(r"([0-9a-f]{16})-[0-9]+\.chunk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Presence:
     def __init__(self, directory: Path, durability: str) -> None:
         self.token = secrets.token_hex(8)
         self.name = f"process {os.getpid()} on {socket.gethostname()}"
+        self._process = os.getpid()
         self._path = directory / f"{self.token}{SUFFIX}"
         self._descriptor: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
@@ -43,8 +47,15 @@ class Presence:
             self.close()
             raise
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that opened the journal, and no copy of it that ``fork`` made."""
+        return os.getpid() == self._process
+
     def close(self) -> None:
         """Leave; idempotent."""
+        if not self.is_here:
+            return
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             try:
@@ -59,6 +70,8 @@ class Presence:
 def owners(directory: Path) -> Iterator[Owner]:
     """Everyone who has a journal open, and those who died having it open."""
     for path in sorted(directory.glob(f"*{SUFFIX}")):
+        if not _OWNER.fullmatch(path.name):
+            continue
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -73,6 +86,12 @@ def owners(directory: Path) -> Iterator[Owner]:
         finally:
             os.close(descriptor)
         yield Owner(path.stem, name.strip(), durability, is_alive)
+
+
+def owner_of(chunk: str) -> str | None:
+    """The token of the handle that wrote a chunk's file, by the file's name; ``None`` if the file is not a journal's."""
+    found = _CHUNK.fullmatch(chunk)
+    return found.group(1) if found else None
 
 
 def bury(directory: Path, owner: Owner) -> None:

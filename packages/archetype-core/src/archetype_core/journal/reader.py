@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -18,6 +20,8 @@ from archetype_core.journal.catalog import Branch, Catalog, Table, Tenure
 from archetype_core.journal.database import Database
 from archetype_core.journal.record import Part, Place, Record, row_id, unpack
 from archetype_core.snapshot import Column, Snapshot
+
+_RECENT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Reader:
 
     def __init__(self, database: Database, catalog: Catalog) -> None:
         self._database = database
+        self._recent = Recent()
         self.catalog = catalog
 
     @contextmanager
@@ -42,17 +47,47 @@ class Reader:
         """Look at one state of the journal."""
         with self._database.told(), self._database.read() as connection:
             generation = self.catalog.counts(connection).generation
-            yield View(self._database.path, self.catalog, connection, generation)
+            yield View(self._database.path, self.catalog, connection, generation, self._recent)
+
+
+Book = Mapping[int, tuple[int, int]]
+"""The tables of a segment, by form: the ticks of their first and their newest write."""
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class Recent:
+    """What was unpacked lately. What a row says never changes as long as its segment is sealed to the same tick."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[int, int], Record] = {}
+        self.books: dict[tuple[int, int, int], Book] = {}
+        self._lock = threading.Lock()
+
+    def keep(self, among: dict[_K, _V], key: _K, value: _V) -> None:
+        """Keep something, and let go of the oldest if there is much."""
+        with self._lock:
+            among[key] = value
+            if len(among) > _RECENT:
+                del among[next(iter(among))]
 
 
 class View:
     """One state of the journal, through one connection."""
 
-    def __init__(self, path: Path, catalog: Catalog, connection: sqlite3.Connection, generation: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        catalog: Catalog,
+        connection: sqlite3.Connection,
+        generation: int = 0,
+        recent: Recent | None = None,
+    ) -> None:
         self.generation = generation
+        self._recent = recent or Recent()
         self._path = path
         self._connection = connection
-        self._records: dict[int, Record] = {}
         self.catalog = catalog
 
     def branch(self, number: int) -> Branch:
@@ -86,16 +121,25 @@ class View:
     def record(self, branch: Branch, tick: int) -> Record:
         """The record of a tick that is not sealed, or of the newest that is."""
         number = row_id(branch.id, tick - branch.first)
-        found = self._records.get(number)
+        found = self._recent.records.get((number, branch.sealed))
         if found is None:
             row = self._connection.execute("SELECT record FROM tick WHERE id = ?", (number,)).fetchone()
-            found = self._records[number] = unpack(number, row and row[0], self._where(branch, tick))
+            found = unpack(number, row and row[0], self._where(branch, tick))
+            self._recent.keep(self._recent.records, (number, branch.sealed), found)
         return found
 
-    def book(self, branch: Branch, tick: int) -> dict[int, tuple[int, int]]:
+    def book(self, branch: Branch, tick: int) -> Book:
         """The first and the newest tick at which a segment wrote each of its tables, up to a tick."""
         if tick < branch.first:
             return {}
+        key = (branch.id, tick, branch.sealed)
+        found = self._recent.books.get(key)
+        if found is None:
+            found = self._book(branch, tick)
+            self._recent.keep(self._recent.books, key, found)
+        return found
+
+    def _book(self, branch: Branch, tick: int) -> Book:
         later: list[tuple[int, Record]] = []
         at = max(tick, branch.sealed)
         record = self.record(branch, at)

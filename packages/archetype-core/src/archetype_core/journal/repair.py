@@ -51,6 +51,8 @@ def repair(path: str | Path, *, roll_back: bool = False) -> Repair:
     to the newest tick that can, and what grew from a later one goes too. The old database is kept beside the new one.
     """
     path = Path(path)
+    if not any(path.glob(f"**/{FILE}")):
+        raise CorruptStore(str(path / FILE), "it is not there, and neither is a copy of it")
     alive = [one.name for one in owners(path) if one.is_alive]
     if alive:
         raise CommitError(f"journal {path} cannot be repaired while it is open: {', '.join(alive)}")
@@ -86,8 +88,6 @@ def _put_aside(path: Path) -> Path:
             (path / name).rename(aside / name)
     sync_directory(aside)
     sync_directory(path)
-    if not (aside / FILE).exists():
-        raise CorruptStore(str(path / FILE), "it is not there, and neither is a copy of it")
     return aside
 
 

@@ -19,6 +19,7 @@ from archetype_core.commit import IS_ACTIVE, Rows, Scan, TickCommit
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore, WorldNotFound
 from archetype_core.journal.catalog import Branch, Entry
 from archetype_core.journal.handle import Handle
+from archetype_core.journal.owner import owner_of
 from archetype_core.journal.reader import Beneath, View
 from archetype_core.journal.record import Place, Record, pack, row_id
 from archetype_core.ports import Store
@@ -46,28 +47,38 @@ class Sealer:
         self._rows = rows
 
     def seal(self) -> int:
-        """Hand over all there is, and drop it; the number of ticks that went."""
+        """Hand over all there is, and drop it; the number of ticks that went.
+
+        What one world cannot get rid of does not keep the others; its failure is raised at the end.
+        """
+        done: dict[int, int] = {}
         count = 0
+        failures: list[Exception] = []
         with self._handle.reader.read() as view:
-            done: dict[int, int] = {}
-            for branch, last in self._due(view):
-                if last > done.get(branch.id, branch.sealed):
-                    sealed = self._hand_over(view, branch, last)
-                    self._settle(sealed)
-                    count += sealed.tick - done.get(branch.id, branch.sealed)
-                    done[branch.id] = sealed.tick
+            for line in self._due(view):
+                try:
+                    for branch, last in line:
+                        if last > done.get(branch.id, branch.sealed):
+                            sealed = self._hand_over(view, branch, last)
+                            self._settle(sealed)
+                            count += sealed.tick - done.get(branch.id, branch.sealed)
+                            done[branch.id] = sealed.tick
+                except ArchetypeError as failure:
+                    failures.append(failure)
         self._sweep()
+        if failures:
+            raise failures[0]
         return count
 
-    def _due(self, view: View) -> Iterator[tuple[Branch, int]]:
-        """The segments with ticks to hand over and the last of these; what a segment grew from comes before it."""
+    def _due(self, view: View) -> Iterator[list[tuple[Branch, int]]]:
+        """The segments with ticks to hand over and the last of these, by world; what a segment grew from comes before it."""
         others = self._handle.others()
         for world_id in view.catalog.worlds:
             tenure = view.tenure(world_id)
             if tenure is not None and tenure.token not in others:
                 active = view.branch(tenure.segment)
                 line = list(view.lineage(active, active.last))
-                yield from ((one, last) for one, last in reversed(line) if last > one.sealed)
+                yield [(one, last) for one, last in reversed(line) if last > one.sealed]
 
     def _hand_over(self, view: View, branch: Branch, last: int) -> _Sealed:
         there = held(self._store, branch)
@@ -194,7 +205,7 @@ class Sealer:
         return {
             number: name
             for number, name in named.items()
-            if name != self._handle.writer.current_file and name.partition("-")[0] not in others
+            if name != self._handle.writer.current_file and owner_of(name) not in others
         }
 
 

@@ -54,7 +54,7 @@ class JournalStore:
         self._begin(Path(path), CacheConfig(durability=durability, interval_s=interval_s))
 
     def _begin(self, path: Path, cache: CacheConfig) -> None:
-        self.path = path
+        self.path = path = path.absolute()
         self._cache = cache
         self._handle = Handle.open(path, cache)
         self._waiting: list[_Request] = []
@@ -97,31 +97,38 @@ class JournalStore:
         with self._waiting_lock:
             batch = list({request.prepared.world_id: request for request in reversed(self._waiting)}.values())
             self._waiting = [request for request in self._waiting if request not in batch]
-        stored: list[_Request] = []
         try:
-            self._check_open()
-            size = sum(request.prepared.size for request in batch)
-            with self._handle.database.told(), self._handle.database.transaction(size) as connection:
-                entry = Entry(self._handle.catalog, connection)
-                view = View(self.path, self._handle.catalog, connection)
-                self._handle.writer.forget(view, entry.generation)
-                for request in batch:
-                    request.is_stale = self._handle.writer.is_stale(view, entry.generation, request.prepared)
-                    if not request.is_stale:
-                        self._store(entry, view, request, stored)
-                entry.finish()
-        # Everyone who waited is told, each in the thread that asked.
-        except BaseException as failure:
-            for request in batch:
-                request.error = request.error or failure
-            if not isinstance(failure, Exception):
-                raise
-        else:
-            for request in stored:
-                self._handle.writer.committed(request.prepared)
+            self._transact(batch)
+        except Exception as failure:  # noqa: BLE001  # reason: whoever waited is told, each in the thread that asked
+            if len(batch) == 1:
+                batch[0].error = failure
+            for request in batch if len(batch) > 1 else ():
+                # One of them may be to blame: the others are not to suffer for it.
+                request.error = None
+                try:
+                    self._transact([request])
+                except Exception as own:  # noqa: BLE001  # reason: as above
+                    request.error = own
         finally:
             for request in batch:
                 request.is_done = True
+
+    def _transact(self, batch: Sequence[_Request]) -> None:
+        self._check_open()
+        stored: list[_Request] = []
+        handle = self._handle
+        size = sum(request.prepared.size for request in batch)
+        with handle.database.told(), handle.database.transaction(size) as connection:
+            entry = Entry(handle.catalog, connection)
+            view = View(self.path, handle.catalog, connection)
+            handle.writer.forget(view, entry.generation)
+            for request in batch:
+                request.is_stale = handle.writer.is_stale(view, entry.generation, request.prepared)
+                if not request.is_stale:
+                    self._store(entry, view, request, stored)
+            entry.finish()
+        for request in stored:
+            handle.writer.committed(request.prepared)
 
     def _store(self, entry: Entry, view: View, request: _Request, stored: list[_Request]) -> None:
         try:
@@ -143,7 +150,8 @@ class JournalStore:
             for tick in (scan.first, scan.last):
                 if not branch.first <= tick <= branch.last:
                     raise TickNotFound(scan.segment.name, tick, branch.first, branch.last)
-            table = view.tables(branch, branch.last).get(scan.table)
+            form = view.catalog.form(scan.table)
+            table = None if form is None else view.catalog.table(form)
         if table is None:
             return pa.RecordBatchReader.from_batches(pa.schema([]), [])
         schema = scan.schema(table.schema)
@@ -184,7 +192,9 @@ class JournalStore:
 
     def _beneath(self, place: Beneath, table: str) -> Rows | None:
         """What the store beneath holds; there is none here."""
-        raise NotImplementedError(f"{self!r} has nothing beneath it, and needs {table} at tick {place.tick} from there")
+        raise CommitError(
+            f"{self!r} handed {table} at tick {place.tick} over: open it with JournaledStore and that store"
+        )
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
         self._check_open()
@@ -241,6 +251,8 @@ class JournalStore:
         raise UnsupportedCapability(repr(self), Capability.FILES)
 
     def close(self) -> None:
+        if not self._handle.presence.is_here:
+            return
         # Whoever is in the middle of a transaction comes to its end.
         with self._handle.database.writing:
             self._is_open = False
@@ -249,9 +261,13 @@ class JournalStore:
     def _check_open(self) -> None:
         if not self._is_open:
             raise StoreClosed(repr(self))
+        if not self._handle.presence.is_here:
+            raise StoreClosed(f"{self!r}, which another process opened, in its copy that fork made,")
 
 
 def open_journal(uri: str, cache: CacheConfig | None = None) -> JournalStore:
     """The store behind ``journal:path``."""
     cache = cache or CacheConfig()
+    if not uri.partition(":")[2]:
+        raise ValueError(f"{uri!r} names no directory: say where the journal is, as in journal:./history")
     return JournalStore(uri.partition(":")[2], durability=cache.durability, interval_s=cache.interval_s)

@@ -239,7 +239,7 @@ class Writer:
         book = self._books.get(branch.id)
         if book is None or book.last != branch.last:
             # Its lists are not looked for: the next tick writes one.
-            book = _Book(branch.last, view.book(branch, branch.last), branch.first - 1)
+            book = _Book(branch.last, dict(view.book(branch, branch.last)), branch.first - 1)
             self._books[branch.id] = book
         return book
 
