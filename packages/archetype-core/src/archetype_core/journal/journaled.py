@@ -39,7 +39,7 @@ class JournaledStore(JournalStore):
     def __init__(self, store: Store, path: str | Path, cache: CacheConfig | None = None) -> None:
         if Capability.TIME_TRAVEL not in store.capabilities:
             raise UnsupportedCapability(repr(store), Capability.TIME_TRAVEL)
-        if isinstance(store, JournalStore) and store.path == Path(path).absolute():
+        if isinstance(store, JournalStore) and store.path.resolve() == Path(path).resolve():
             raise ValueError(f"{path} cannot be in front of itself: a journal lets go of what the store beneath has")
         self.beneath = store
         self.trouble: Exception | None = None
