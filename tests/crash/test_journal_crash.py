@@ -25,7 +25,7 @@ class TestIntervalCrash(CrashContract):
     durability = "interval"
     # A thread whose time has come may have to wait for a processor.
     window_s = INTERVAL_S + 0.2
-    kills, calls, cuts, races = 20, 40, 60, 10
+    kills, calls, cuts, races = 20, 20, 40, 10
 
 
 class TestSealingCrash(CrashContract):
@@ -33,4 +33,4 @@ class TestSealingCrash(CrashContract):
 
     capabilities = EVERYTHING
     opener = "journal_opener:open_sealing"
-    kills, calls, cuts, races = 60, 60, 40, 10
+    kills, calls, cuts, races = 60, 30, 40, 10

@@ -141,7 +141,8 @@ def test_damage_to_the_log_is_told_or_a_torn_tail(left: Path, tmp_path: Path) ->
             shutil.rmtree(tmp_path / "it")
         if found != expected:
             assert where.suffix == ".sqlite-wal", f"damage {index} in {where} was served"
-            _assert_one_tick_less(found, expected)
+            # Zeros may cover the border between two transactions.
+            assert 1 <= _ticks_less(found, expected) <= (2 if damage is gap else 1)
 
 
 def told_of(path: Path, place: Path) -> dict[Any, Any]:
@@ -162,10 +163,10 @@ def _damaged(source: Path, target: Path, chance: random.Random, damage: Callable
     return where
 
 
-def _assert_one_tick_less(found: dict[Any, Any], expected: dict[Any, Any]) -> None:
-    heads = [{key.world_id: key.tick for key in one if not isinstance(key, tuple)} for one in (found, expected)]
-    assert heads[0].keys() == heads[1].keys()
-    assert sum(heads[1][world] - heads[0][world] for world in heads[1]) == 1
+def _ticks_less(found: dict[Any, Any], expected: dict[Any, Any]) -> int:
+    before, after = heads_of(expected), heads_of(found)
+    assert before.keys() == after.keys()
+    return sum(before[world] - after[world] for world in before)
 
 
 def prefix(found: dict[Any, Any], expected: dict[Any, Any]) -> bool:

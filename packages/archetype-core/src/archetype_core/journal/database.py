@@ -19,6 +19,7 @@ from archetype_core.config import CacheConfig
 from archetype_core.errors import CommitError, CorruptStore, StoreClosed
 from archetype_core.journal import wal
 from archetype_core.journal.chore import Chore
+from archetype_core.journal.owner import probe
 
 FILE = "journal.sqlite"
 FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm")
@@ -62,9 +63,8 @@ class Database:
         self._syncing = Chore("archetype-sync", self._sync_in_time)
         with self.told():
             make_directory(path)
-            if not os.access(path, os.W_OK | os.X_OK):
-                # SQLite would try for ten seconds.
-                raise CommitError(f"journal {path}: this process may not write to the directory")
+            # Where nothing can be written SQLite would try for ten seconds.
+            probe(path)
             if is_synced and wal.is_cut(path / _WAL):
                 raise CorruptStore(str(path / _WAL), "whole transactions follow one that does not check")
             self.writer = self._connect(is_writer=True)

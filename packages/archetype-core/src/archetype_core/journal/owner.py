@@ -67,6 +67,14 @@ class Presence:
                 os.close(descriptor)
 
 
+def probe(directory: Path) -> None:
+    """Fail, with the system's reason, if no file can be made in a directory."""
+    # Should it stay, it is taken for one that a dead handle left.
+    path = directory / f"{secrets.token_hex(8)}{SUFFIX}"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+    path.unlink()
+
+
 def owners(directory: Path) -> Iterator[Owner]:
     """Everyone who has a journal open, and those who died having it open."""
     for path in sorted(directory.glob(f"*{SUFFIX}")):

@@ -51,14 +51,8 @@ def is_cut(path: Path) -> bool:
     if belongs.all():
         return False
     cut = int(np.argmin(belongs))
-    ours = (told[:, 2:4] == salts).all(axis=1)
-    ends = ours & (told[:, 1] != 0)
-    if (ends[cut:-1] & belongs[cut + 1 :]).any():
-        return True
-    # One transaction writes a page once: a page that comes twice is of two, and only one can be torn.
-    begin = int(np.max(np.flatnonzero(ends[:cut]), initial=-1)) + 1
-    pages = told[begin:, 0][ours[begin:]]
-    return len(np.unique(pages)) < len(pages)
+    ends = (told[:, 2:4] == salts).all(axis=1) & (told[:, 1] != 0)
+    return bool((ends[cut:-1] & belongs[cut + 1 :]).any())
 
 
 def _sums(words: _Words, start: _Words) -> _Words:
