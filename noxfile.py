@@ -144,9 +144,14 @@ def crash(session: nox.Session) -> None:
 
 @nox.session(name="crash-long")
 def crash_long(session: nox.Session) -> None:
-    """The same with ten times the chances, for the journal alone; ARCHETYPE_CRASH_SEED changes what happens."""
+    """The same with ten times the chances and every call, for the journals alone; ARCHETYPE_CRASH_SEED makes it others."""
     compiler(session)
-    more = {"ARCHETYPE_CRASH_KILLS": "2000", "ARCHETYPE_CRASH_CUTS": "600", "ARCHETYPE_CRASH_RACES": "1000"}
+    more = {
+        "ARCHETYPE_CRASH_KILLS": "2000",
+        "ARCHETYPE_CRASH_CALLS": "2000",
+        "ARCHETYPE_CRASH_CUTS": "600",
+        "ARCHETYPE_CRASH_RACES": "1000",
+    }
     for name, value in more.items():
         os.environ.setdefault(name, value)
     python(session, "-m", "pytest", "tests/crash/test_journal_crash.py", *session.posargs)

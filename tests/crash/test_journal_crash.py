@@ -15,6 +15,7 @@ class TestJournalCrash(CrashContract):
     capabilities = EVERYTHING
     opener = "journal_opener:open_store"
     kills = 200
+    races = 200
 
 
 class TestIntervalCrash(CrashContract):
