@@ -30,7 +30,7 @@ CAUGHT = [(mutant, clause) for mutant in MUTANTS for clause in mutant.clauses]
 @pytest.mark.parametrize(("mutant", "clause"), CAUGHT, ids=[f"{mutant.name}-{clause}" for mutant, clause in CAUGHT])
 def test_the_right_clause_notices(mutant: Mutant, clause: str, tmp_path: Path) -> None:
     """A broken kernel breaks the clause that its author would expect, and the failure names it."""
-    with pytest.raises(Exception) as caught:  # noqa: PT011  # a broken kernel fails as it will
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # reason: a broken kernel fails as it will
         adopter(mutant).check(BOOK.clauses[clause], tmp_path)
     assert f"{clause}: {BOOK.clauses[clause].sentence}" in "\n".join(caught.value.__notes__)
 
@@ -48,5 +48,5 @@ REACHED = [mutant for mutant in MUTANTS if mutant.caught_at_random]
 @pytest.mark.parametrize("mutant", REACHED, ids=[mutant.name for mutant in REACHED])
 def test_the_property_notices(mutant: Mutant, tmp_path: Path) -> None:
     """A few hundred mutations are enough to find what is broken."""
-    with pytest.raises(Exception):  # noqa: B017, PT011
+    with pytest.raises(Exception):  # noqa: B017, PT011  # reason: whatever it raises
         adopter(mutant).check(BOOK.clauses["K-301"], tmp_path)

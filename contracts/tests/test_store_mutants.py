@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import broken_commits  # noqa: F401  # each of these enters its stores
+import broken_commits  # noqa: F401  # reason: each of these enters its stores
 import broken_lives  # noqa: F401  # reason: fills the list of mutants
 import broken_reads  # noqa: F401  # reason: fills the list of mutants
 import broken_values  # noqa: F401  # reason: fills the list of mutants
@@ -40,7 +40,7 @@ CAUGHT = [(mutant, clause) for mutant in MUTANTS for clause in mutant.clauses]
 @pytest.mark.parametrize(("mutant", "clause"), CAUGHT, ids=[f"{mutant.name}-{clause}" for mutant, clause in CAUGHT])
 def test_the_right_clause_notices(mutant: Mutant, clause: str, tmp_path: Path) -> None:
     """A broken store breaks the clause that its author would expect, and the failure names it."""
-    with pytest.raises(Exception) as caught:  # noqa: PT011  # a broken store fails as it will
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # reason: a broken store fails as it will
         adopter(mutant).check(BOOK.clauses[clause], tmp_path)
     notes = "\n".join(caught.value.__notes__)
     assert f"{clause}: {BOOK.clauses[clause].sentence}" in notes
@@ -60,7 +60,7 @@ REACHED = [mutant for mutant in MUTANTS if mutant.machine]
 @pytest.mark.parametrize("mutant", REACHED, ids=[mutant.name for mutant in REACHED])
 def test_the_state_machine_notices(mutant: Mutant, tmp_path: Path) -> None:
     """A few hundred programs are enough to find what is broken."""
-    with pytest.raises(Exception):  # noqa: B017, PT011
+    with pytest.raises(Exception):  # noqa: B017, PT011  # reason: whatever it raises
         adopter(mutant).check(BOOK.clauses["S-950"], tmp_path)
 
 

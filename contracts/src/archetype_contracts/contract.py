@@ -94,7 +94,7 @@ def _method(clause: Clause[Any]) -> Callable[[Contract, Path], None]:
 
     test.__name__ = clause.test_name
     test.__doc__ = f"{clause.id}: {clause.sentence}"
-    test.clause = clause  # type: ignore[attr-defined]  # how the plugin and `verify` recognise it
+    test.clause = clause  # type: ignore[attr-defined]  # reason: how the plugin and `verify` recognise it
     return test
 
 

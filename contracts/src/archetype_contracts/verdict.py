@@ -46,6 +46,6 @@ def require_failure(act: Callable[..., object], *arguments: object) -> None:
     """Raise ``Broken`` unless the act raises an error of any type."""
     try:
         act(*arguments)
-    except Exception:  # noqa: BLE001  # whatever the adapter makes of a broken input, it must not accept it
+    except Exception:  # noqa: BLE001  # reason: whatever the adapter makes of a broken input, it must not accept it
         return
     raise Broken("a commit that broke half-way was acknowledged")

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
+from typing import Any
 
 from archetype_core import AsyncProcessor, Component, World
 from archetype_core.journal import JournalStore
+
+
+class Line(list[Any]):
+    """Commits that wait for their transaction, and an event once there are so many."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size, self.is_full = size, threading.Event()
+
+    def append(self, commit: Any) -> None:
+        super().append(commit)
+        if len(self) >= self.size:
+            self.is_full.set()
 
 
 class Place(Component):

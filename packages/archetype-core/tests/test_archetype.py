@@ -79,8 +79,8 @@ class Everything(Component):
     texts: list[str | None] = []
     cell: Cell = Cell(x=0)
     table: dict[str, int] = {}
-    vector: Vector(2) = [0.0, 0.0]  # type: ignore[valid-type]
-    maybe_vector: Vector(2) | None = None  # type: ignore[valid-type]
+    vector: Vector(2) = [0.0, 0.0]  # type: ignore[valid-type]  # reason: pydantic reads it, a type checker cannot
+    maybe_vector: Vector(2) | None = None  # type: ignore[valid-type]  # reason: pydantic reads it, a type checker cannot
     hp: int = pydantic.Field(default=1, ge=0, le=10)
     ratio: float = pydantic.Field(default=0.5, gt=0, lt=1)
     label: str = pydantic.Field(default="a", min_length=1, max_length=3)
@@ -151,7 +151,7 @@ def test_bad_signatures_are_refused() -> None:
     with pytest.raises(SignatureError, match=r"A\(.*A__b\(.*column 'a__b__c'"):
         Archetype.of(prefixed, nested)
     with pytest.raises(SignatureError, match="is no component"):
-        Archetype.of(int)  # type: ignore[arg-type]
+        Archetype.of(int)  # type: ignore[arg-type]  # reason: this is what is refused
 
 
 def test_membership_adding_and_removing() -> None:

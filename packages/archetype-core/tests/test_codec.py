@@ -110,7 +110,7 @@ TYPES: dict[str, tuple[Any, list[pa.DataType], st.SearchStrategy[Any]]] = {
     "fixed bytes": (Annotated[bytes, pa.binary(3)], [pa.binary(3)], st.binary(min_size=3, max_size=3)),
     "datetime": (dt.datetime, [pa.timestamp("us"), pa.large_string()], NAIVE | AWARE),
     "optional datetime": (
-        Optional[dt.datetime],  # noqa: UP045  (the other spelling of optional)
+        Optional[dt.datetime],  # noqa: UP045  # reason: the other spelling of optional
         [pa.timestamp("us"), pa.large_string()],
         st.none() | NAIVE | AWARE,
     ),
@@ -411,7 +411,7 @@ T = typing.TypeVar("T")
         (tuple[int, ...], r"list\[T\]"),
         (Sequence[int], r"list\[T\]"),
         (list, r"list\[T\]"),
-        (typing.List, r"list\[T\]"),  # noqa: UP006  (the spelling that is refused)
+        (typing.List, r"list\[T\]"),  # noqa: UP006  # reason: the spelling that is refused
         (dict, r"dict\[str, T\]"),
         (Mapping[str, int], r"dict\[str, T\]"),
         (dict[int, int], r"dict\[str, T\]"),

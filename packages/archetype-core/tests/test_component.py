@@ -126,7 +126,7 @@ def test_aliases_do_not_name_columns() -> None:
 def test_an_unknown_argument_is_refused() -> None:
     """A misspelt constructor argument is an error, not a default in disguise. (M1)"""
     with pytest.raises(pydantic.ValidationError, match="Extra inputs"):
-        Position(z=1.0)  # type: ignore[call-arg]
+        Position(z=1.0)  # type: ignore[call-arg]  # reason: this is what is refused
 
 
 def test_unresolvable_forward_references_are_refused() -> None:
@@ -134,7 +134,7 @@ def test_unresolvable_forward_references_are_refused() -> None:
     with pytest.raises(ComponentTypeError, match="Define it before this class") as refusal:
 
         class Early(Component):
-            later: list[Later]  # type: ignore[name-defined]  # noqa: F821
+            later: list[Later]  # type: ignore[name-defined]  # noqa: F821  # reason: it is defined nowhere, which is the point
 
     assert (refusal.value.component, refusal.value.field) == ("Early", "later")
 
@@ -217,13 +217,13 @@ def test_class_attributes_are_daft_columns() -> None:
 def test_an_unknown_class_attribute_is_an_attribute_error() -> None:
     """Only fields are columns; instances keep their values. (M6)"""
     with pytest.raises(AttributeError):
-        Position.z  # noqa: B018
+        Position.z  # noqa: B018  # reason: reading it is the act
     with pytest.raises(AttributeError):
-        Component.x  # type: ignore[attr-defined]  # noqa: B018
+        Component.x  # type: ignore[attr-defined]  # noqa: B018  # reason: reading it is the act
     emptied = Position()
     del emptied.x
     with pytest.raises(AttributeError):
-        emptied.x  # noqa: B018
+        emptied.x  # noqa: B018  # reason: reading it is the act
     assert Position(x=2).x == 2.0
     assert hasattr(Position, "x")
     assert not hasattr(Position, "z")
@@ -235,7 +235,7 @@ def test_overriding_an_inherited_field_warns_of_nothing() -> None:
         warnings.simplefilter("error")
 
         class Wide(Position):
-            x: Annotated[float, pa.float32()]  # type: ignore[assignment]
+            x: Annotated[float, pa.float32()]  # type: ignore[assignment]  # reason: this is what is refused
 
     with pytest.raises(pydantic.ValidationError):
         Wide()
@@ -444,7 +444,7 @@ def test_a_class_that_shares_its_name_with_a_later_one_rebuilds_itself() -> None
 def test_an_invalid_value_does_not_become_a_payload() -> None:
     """A value that cannot be stored is refused before it travels. (M7)"""
     component = Position()
-    component.x = "far"  # type: ignore[assignment]
+    component.x = "far"  # type: ignore[assignment]  # reason: this is what is refused
     with pytest.raises(ValueRejected):
         component.to_payload()
 

@@ -201,7 +201,7 @@ def test_pending_mutations_refuse_or_come_along() -> None:
         assert (xs(source), xs(fork)) == ({1: 60.0}, {1: 50.0})
         assert (len(source), len(fork)) == (3, 1)
         with pytest.raises(ValueError, match="pending"):
-            await source.fork(pending="drop")  # type: ignore[arg-type]
+            await source.fork(pending="drop")  # type: ignore[arg-type]  # reason: this is what is refused
 
     drive(scenario)
 
@@ -284,7 +284,7 @@ def test_resources_are_shared_copied_or_replaced() -> None:
         shared.resources.remove(Terrain)
         assert Terrain in source.resources
         with pytest.raises(ValueError, match="resources"):
-            await source.fork(resources="steal")  # type: ignore[arg-type]
+            await source.fork(resources="steal")  # type: ignore[arg-type]  # reason: this is what is refused
         with pytest.raises(TypeError):
             await source.fork(resources={Weather: terrain})
 
@@ -394,7 +394,7 @@ def test_seeds_of_forks() -> None:
         assert len(fresh) == 20
         for odd in (-1, 2**63, True, 1.5, "other"):
             with pytest.raises(ValueError, match="seed"):
-                await source.fork(rng=odd)  # type: ignore[arg-type]
+                await source.fork(rng=odd)  # type: ignore[arg-type]  # reason: this is what is refused
 
     drive(scenario)
 

@@ -316,9 +316,9 @@ def test_registration_refuses_nonsense() -> None:
     there = world()
     for event, handler in ((int, print), (PreTick(there, 0, "r"), print), (PreTick, 3)):
         with pytest.raises(TypeError):
-            there.add_hook(event, handler)  # type: ignore[arg-type]
+            there.add_hook(event, handler)  # type: ignore[arg-type]  # reason: this is what is refused
     with pytest.raises(ValueError, match="mode"):
-        there.add_hook(PreTick, print, mode="later")  # type: ignore[arg-type]
+        there.add_hook(PreTick, print, mode="later")  # type: ignore[arg-type]  # reason: this is what is refused
     with pytest.raises(ValueError, match="fail fast"):
         there.add_hook(PreTick, print, mode="spawn", fail_fast=True)
 

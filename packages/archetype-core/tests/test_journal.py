@@ -11,13 +11,12 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
-from journaling import Drift, Label, Place, Speed
+from journaling import Drift, Label, Line, Place, Speed
 
 from archetype_core import CacheConfig, Component, Store, World, open_store
 from archetype_core.errors import CommitError, CorruptStore, StoreClosed, TickConflict
@@ -255,10 +254,10 @@ def test_worlds_that_commit_together_share_a_transaction(tmp_path: Path) -> None
         store._handle.database.writer.set_trace_callback(
             lambda text: begun.append(text) if text.startswith("BEGIN") else None
         )
+        store._waiting = line = Line(6)
         with store._handle.database.writing:
             steps = [asyncio.create_task(world.step()) for world in (*worlds[1:], stale)]
-            while len(store._waiting) < 6:
-                await asyncio.to_thread(time.sleep, 0.001)
+            assert await asyncio.to_thread(line.is_full.wait, 60)
         results = await asyncio.gather(*steps, return_exceptions=True)
         assert [type(result).__name__ for result in results] == ["Outcome"] * 5 + ["TickConflict"]
         assert len(begun) == 1

@@ -7,12 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from journaling import Drift, Place, Speed
+from journaling import Drift, Line, Place, Speed
 
 from archetype_core import CacheConfig, TickCommit, World, open_store
 from archetype_core.errors import CommitError, CorruptStore
@@ -87,6 +86,21 @@ def test_forked_process_leaves_the_journal_to_its_parent(tmp_path: Path) -> None
     store.close()
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_forked_process_hands_nothing_over(tmp_path: Path) -> None:
+    """A child that closes its copy of a journal before a store leaves both, and what waits, to its parent. (S3)"""
+    store = JournaledStore(JournalStore(tmp_path / "beneath"), tmp_path / "j", CacheConfig(idle_s=3600))
+    asyncio.run(begun(store))
+    child = os.fork()
+    if child == 0:
+        store.close()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not store.beneath.worlds()
+    assert store.seal() == 3
+    store.close()
+
+
 def test_journal_in_front_of_itself_is_refused(tmp_path: Path) -> None:
     """It would find every tick beneath, and let go of it. (S4)"""
     store = JournalStore(tmp_path)
@@ -153,10 +167,10 @@ def test_one_commit_that_cannot_be_stored_spoils_no_other(tmp_path: Path) -> Non
             world.spawn(Place())
         # Past what a column of whole numbers takes; nothing checks it before.
         worlds[2]._state.next_entity_id = 2**70
+        store._waiting = line = Line(5)
         with store._handle.database.writing:
             steps = [asyncio.create_task(world.step()) for world in worlds]
-            while len(store._waiting) < 5:
-                await asyncio.to_thread(time.sleep, 0.001)
+            assert await asyncio.to_thread(line.is_full.wait, 60)
         results = await asyncio.gather(*steps, return_exceptions=True)
         assert [isinstance(result, Exception) for result in results] == [False, False, True, False, False]
         store.close()

@@ -52,10 +52,10 @@ def test_reserved_ids_materialize() -> None:
                 there.spawn(Position(), entity_id=taken)
         for odd in (1.0, True, "1"):
             with pytest.raises(TypeError):
-                there.spawn(Position(), entity_id=odd)  # type: ignore[arg-type]
+                there.spawn(Position(), entity_id=odd)  # type: ignore[arg-type]  # reason: this is what is refused
         for count in (-1, True, 1.5):
             with pytest.raises(ValueError, match="count"):
-                there.reserve(count)  # type: ignore[arg-type]
+                there.reserve(count)  # type: ignore[arg-type]  # reason: this is what is refused
         assert there.pending == 0
 
     drive(scenario)
@@ -151,9 +151,9 @@ def test_spawn_refuses_what_is_no_entity() -> None:
     there = world()
     for odd in ((), (Position(), Position()), (Position,), ("x",), (None,)):
         with pytest.raises(SignatureError):
-            there.spawn(*odd)  # type: ignore[arg-type]
+            there.spawn(*odd)  # type: ignore[arg-type]  # reason: this is what is refused
         with pytest.raises(SignatureError):
-            there.spawn_many([Position(), odd])  # type: ignore[list-item]
+            there.spawn_many([Position(), odd])  # type: ignore[list-item]  # reason: this is what is refused
     with pytest.raises(SignatureError):
         there.spawn_table({"x": [1.0]})
     assert there.pending == 0
@@ -178,7 +178,7 @@ def test_update_lays_over_given_fields_only() -> None:
         with pytest.raises(SignatureError):
             there.update(entity, Position(x=1.0), Position(y=1.0))
         with pytest.raises(TypeError):
-            there.update(entity, Position)  # type: ignore[arg-type]
+            there.update(entity, Position)  # type: ignore[arg-type]  # reason: this is what is refused
         there.update(entity)
         assert there.pending == 0
 

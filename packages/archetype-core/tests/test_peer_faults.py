@@ -153,7 +153,7 @@ def test_one_bad_value_does_not_stop_a_world() -> None:
             with pytest.raises(ArchetypeError):
                 enter()
         with pytest.raises(TypeError):
-            there.despawn(1.0)  # type: ignore[arg-type]
+            there.despawn(1.0)  # type: ignore[arg-type]  # reason: this is what is refused
         await there.run(2)
         assert there.tick == 3
 

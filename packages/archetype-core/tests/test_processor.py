@@ -329,7 +329,7 @@ def test_any_kind_of_process_works() -> None:
 
     async def scenario() -> None:
         kinds = [Plain(), Coroutine(), Awaits(), Decorated(), Delegates(), Comprehends(), Duck()]
-        there = world(*kinds)  # type: ignore[arg-type]
+        there = world(*kinds)  # type: ignore[arg-type]  # reason: this is what is refused
         there.spawn(Position())
         await there.run(2)
         assert xs(there) == {1: float(len(kinds))}
@@ -345,7 +345,7 @@ def test_failure_of_a_duck_is_a_processor_error() -> None:
             raise ValueError("quack")
 
     async def scenario() -> None:
-        there = world(Duck())  # type: ignore[arg-type]
+        there = world(Duck())  # type: ignore[arg-type]  # reason: this is what is refused
         there.spawn(Position())
         await there.step()
         with pytest.raises(ProcessorError, match="quack"):
@@ -431,18 +431,18 @@ def test_registration_refuses_what_could_never_run() -> None:
         pass
 
     class Odd(Move):
-        components = (int,)  # type: ignore[assignment]
+        components = (int,)  # type: ignore[assignment]  # reason: this is what is refused
 
     class One(Move):
-        components = Position  # type: ignore[assignment]
+        components = Position  # type: ignore[assignment]  # reason: this is what is refused
 
     class Loud(Move):
-        on_error = "shout"  # type: ignore[assignment]
+        on_error = "shout"  # type: ignore[assignment]  # reason: this is what is refused
 
     system = System()
     for wrong in (Move, object(), Empty(), Odd(), One()):
         with pytest.raises(TypeError):
-            system.add(wrong)  # type: ignore[arg-type]
+            system.add(wrong)  # type: ignore[arg-type]  # reason: this is what is refused
     with pytest.raises(ValueError, match="on_error"):
         system.add(Loud())
     assert system.slots == ()
@@ -461,7 +461,7 @@ def test_fractional_priorities_are_kept_or_refused() -> None:
     """0.5 sorts between 0 and 1, or is an error; it is not 0."""
 
     class Half(Move):
-        priority = 0.5  # type: ignore[assignment]
+        priority = 0.5  # type: ignore[assignment]  # reason: this is what is refused
 
     class Zero(Move):
         priority = 0

@@ -104,8 +104,8 @@ def test_run_configs_are_checked() -> None:
     """A number of steps is 0 or more, a run id is a text that is not empty (R1)."""
     for steps in (-1, 1.0, True, "1", None):
         with pytest.raises(ValueError, match="steps"):
-            RunConfig(steps=steps)  # type: ignore[arg-type]
+            RunConfig(steps=steps)  # type: ignore[arg-type]  # reason: this is what is refused
     for run_id in ("", 3):
         with pytest.raises(ValueError, match="run_id"):
-            RunConfig(run_id=run_id)  # type: ignore[arg-type]
+            RunConfig(run_id=run_id)  # type: ignore[arg-type]  # reason: this is what is refused
     assert RunConfig(steps=0) == RunConfig(steps=0)

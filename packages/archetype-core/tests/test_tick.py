@@ -287,16 +287,16 @@ def test_mutation_that_is_refused_stages_nothing() -> None:
         entity = there.spawn(Position())
         await there.step()
         with pytest.raises(TypeError):
-            there.despawn(entity, [entity])  # type: ignore[arg-type]
+            there.despawn(entity, [entity])  # type: ignore[arg-type]  # reason: this is what is refused
         with pytest.raises(SignatureError):
             there.update(entity, Position(x=1.0), Health(hp=1))
         with pytest.raises(SignatureError):
             there.spawn_many([Position(), (Position(), Position())])
         for odd in (True, 1.0, "1", None):
             with pytest.raises(TypeError):
-                there.update(odd, Position(x=1.0))  # type: ignore[arg-type]
+                there.update(odd, Position(x=1.0))  # type: ignore[arg-type]  # reason: this is what is refused
             with pytest.raises(TypeError):
-                there.despawn(odd)  # type: ignore[arg-type]
+                there.despawn(odd)  # type: ignore[arg-type]  # reason: this is what is refused
         assert there.pending == 0
         assert there.spawn(Position()) == entity + 1
         await there.step()

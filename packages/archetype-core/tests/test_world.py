@@ -223,7 +223,7 @@ def test_run_takes_its_steps_by_name_or_place() -> None:
         assert await there.run() == 8
         for odd in (-1, True, 1.5):
             with pytest.raises(ValueError, match="steps"):
-                await there.run(odd)  # type: ignore[arg-type]
+                await there.run(odd)  # type: ignore[arg-type]  # reason: this is what is refused
         with pytest.raises(TypeError):
             await there.run(applied=("x",))
         assert there.tick == 8

@@ -37,7 +37,7 @@ class KernelContract(Contract):
         raise NotImplementedError(f"{type(self).__name__} defines no make_kernel")
 
     @contextmanager
-    def subject(self, place: Path) -> Iterator[KernelSubject]:  # noqa: ARG002  # a kernel keeps nothing anywhere
+    def subject(self, place: Path) -> Iterator[KernelSubject]:  # noqa: ARG002  # reason: a kernel keeps nothing anywhere
         """A kernel of its own for every clause."""
         kernel = self.make_kernel()
         require(isinstance(kernel, Kernel), f"{type(kernel).__name__} lacks a verb of the Kernel protocol")

@@ -141,7 +141,7 @@ class StoreSubject:
             handle = self._handles.pop()
             try:
                 self._runner.run(_leave(handle))
-            except Exception as exc:  # noqa: BLE001  # every handle is left before the first failure is told
+            except Exception as exc:  # noqa: BLE001  # reason: every handle is left before the first failure is told
                 failures.append(exc)
         if failures and earlier is None:
             raise failures[0]

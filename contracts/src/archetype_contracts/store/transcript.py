@@ -87,7 +87,7 @@ def spell_tick(commit: TickCommit) -> str:
     """A tick in one line: the rows and tombstones of every table."""
     try:
         tables = [f"{name}: {_spell_rows(rows)}" for name, rows in commit.written.items()]
-    except Exception:  # noqa: BLE001  # clauses commit mappings that break on purpose
+    except Exception:  # noqa: BLE001  # reason: clauses commit mappings that break on purpose
         tables = ["breaks while it is read"]
     tables += [f"{name}: {snapshot.num_rows} carried" for name, snapshot in commit.carried.items()]
     return f"tick {commit.tick} of {spell_segment(commit.segment)} {{{', '.join(tables)}}}"

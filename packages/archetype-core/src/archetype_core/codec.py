@@ -272,7 +272,7 @@ def _refuse(annotation: Any, origin: Any, override: pa.DataType | None, place: _
         place.refuse(f"{override} does not hold {spelled}", "Annotate the item type, or drop the Arrow type")
     if isinstance(annotation, TypeVar):
         place.refuse(f"{spelled} stands for any type", "Use a concrete type")
-    if annotation in (list, typing.List):  # noqa: UP006  (the spelling that is being refused)
+    if annotation in (list, typing.List):  # noqa: UP006  # reason: the spelling that is being refused
         place.refuse("a bare list does not say what it holds", "Use list[T]")
     if annotation in (dict, typing.Dict, Mapping):  # noqa: UP006  # reason: the spelling that is being refused
         place.refuse("a bare dict does not say what it holds", "Use dict[str, T]")

@@ -48,7 +48,7 @@ class Column:
         return series
 
     def __len__(self) -> int:
-        return len(self._arrow if self._arrow is not None else self._series)  # type: ignore[arg-type]  # one is set
+        return len(self._arrow if self._arrow is not None else self._series)  # type: ignore[arg-type]  # reason: one is set
 
     def take(self, indices: pa.Array) -> Column:
         """The rows at the given positions."""

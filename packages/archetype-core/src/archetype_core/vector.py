@@ -28,7 +28,7 @@ class VectorSize:
         return {"type": "array", "items": {"type": "number"}, "minItems": self.size, "maxItems": self.size}
 
 
-def Vector(size: int) -> Any:  # noqa: N802  (used as a type)
+def Vector(size: int) -> Any:  # noqa: N802  # reason: used as a type
     """Return the type of a vector of `size` float32 values.
 
     It takes lists, tuples and NumPy arrays; the component holds a list of floats, rounded to float32.

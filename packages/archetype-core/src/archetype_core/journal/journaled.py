@@ -80,11 +80,15 @@ class JournaledStore(JournalStore):
         """Take up from the store beneath what a commit builds on and the journal has not heard of."""
         parent = first.segment.parent
         for world_id in (first.segment.world_id, *([parent.world_id] if parent else [])):
-            if not self._handle.catalog.knows(world_id):
-                with self._handle.reader.read() as view:
-                    known = view.active(world_id) is not None
-                if not known:
-                    adopt(self._handle, self.beneath, world_id)
+            if not self._knows(world_id):
+                adopt(self._handle, self.beneath, world_id)
+
+    def _knows(self, world_id: str) -> bool:
+        """Whether the journal has heard of a world."""
+        if self._handle.catalog.knows(world_id):
+            return True
+        with self._handle.reader.read() as view:
+            return view.active(world_id) is not None
 
     def _note(self, rows: int, size: int) -> None:
         with self._tally:
@@ -157,11 +161,12 @@ class JournaledStore(JournalStore):
         yield from super()._batches(scan, segment, form, schema)
 
     def _beneath(self, place: Beneath, table: str) -> Rows | None:
-        with self._handle.reader.read() as view:
-            form = self._handle.catalog.form(table)
-            assert form is not None
-            schema = view.catalog.table(form).schema
-        return rows_beneath(self.beneath, place, schema, table)
+        form = self._handle.catalog.form(table)
+        assert form is not None
+        return rows_beneath(self.beneath, place, self._handle.catalog.table(form).schema, table)
+
+    def _live_beneath(self, place: Beneath, table: str) -> int:
+        return self.beneath.head(place.branch.segment.world_id, at=place.tick).live.get(table, 0)
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
         return self.beneath.head(world_id, at=at) if self._is_only_beneath(world_id) else super().head(world_id, at=at)
@@ -182,14 +187,11 @@ class JournaledStore(JournalStore):
     def _is_only_beneath(self, world_id: str) -> bool:
         """Whether only the store beneath has heard of a world."""
         self._check_open()
-        if self._handle.catalog.knows(world_id):
-            return False
-        with self._handle.reader.read() as view:
-            if view.active(world_id) is not None:
-                return False
-        return any(one.world_id == world_id for one in self.beneath.worlds())
+        return not self._knows(world_id) and any(one.world_id == world_id for one in self.beneath.worlds())
 
     def close(self) -> None:
+        if not self._handle.presence.is_here:
+            return
         if self._is_open and self._lasts:
             self._chore.stop()
             try:
