@@ -14,7 +14,7 @@ from archetype_contracts.clause import Book, Clause
 from archetype_core.ports import Capability
 
 _RESERVED = re.compile(r"test_[a-z]\d{3}(_|$)")
-_SEALED = ("book", "hook", "check", "subject", "claims", "clauses", "verify", "voided")
+_SEALED = ("book", "hook", "check", "subject", "claims", "clauses", "require_whole", "voided")
 
 
 class Contract:
@@ -61,7 +61,7 @@ class Contract:
         return tuple((clause, reason) for clause, reason in found if reason is not None)
 
     @classmethod
-    def verify(cls) -> None:
+    def require_whole(cls) -> None:
         """Raise ``TypeError`` unless every clause that applies is still the test it was made."""
         for clause in cls.clauses():
             if getattr(getattr(cls, clause.test_name, None), "clause", None) is not clause:
@@ -94,7 +94,7 @@ def _method(clause: Clause[Any]) -> Callable[[Contract, Path], None]:
 
     test.__name__ = clause.test_name
     test.__doc__ = f"{clause.id}: {clause.sentence}"
-    test.clause = clause  # type: ignore[attr-defined]  # reason: how the plugin and `verify` recognise it
+    test.clause = clause  # type: ignore[attr-defined]  # reason: how the plugin and `require_whole` recognise it
     return test
 
 

@@ -139,7 +139,7 @@ def _clause_of(item: pytest.Item) -> Any:
 
 def _verify(contract: Any) -> None:
     try:
-        contract.verify()
+        contract.require_whole()
     except TypeError as exc:
         raise pytest.UsageError(str(exc)) from exc
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from archetype_core import registry
+from archetype_core.commit import Segment, TickCommit
 from archetype_core.config import RunConfig, StorageConfig
 from archetype_core.errors import AdapterMissing, StoreClosed, UnknownScheme
 from archetype_core.kernel import PythonKernel
@@ -109,3 +110,20 @@ def test_run_configs_are_checked() -> None:
         with pytest.raises(ValueError, match="run_id"):
             RunConfig(run_id=run_id)  # type: ignore[arg-type]  # reason: this is what is refused
     assert RunConfig(steps=0) == RunConfig(steps=0)
+
+
+def test_a_namespace_is_a_place_of_its_own(tmp_path: Path) -> None:
+    """Worlds of one namespace are not seen in another, in any store; a name that is no name is refused (S5)."""
+    for uri in (f"journal:{tmp_path}/data", "memory:spaced"):
+        stores = [open_store(StorageConfig(uri, namespace=name)) for name in ("default", "one", "two", "one")]
+        segment = Segment("w", "r", 0, None, "w", 1)
+        stores[1].commit((TickCommit(segment, 0, {}, 1),))
+        assert [len(one.worlds()) for one in stores] == [0, 1, 0, 1]
+        for one in stores:
+            one.close()
+    for wrong in ("", "..", "a/b", ".hidden"):
+        with pytest.raises(ValueError, match="namespace"):
+            StorageConfig("memory:", namespace=wrong)
+    MemoryStore.forget("spaced")
+    MemoryStore.forget("spaced/one")
+    MemoryStore.forget("spaced/two")

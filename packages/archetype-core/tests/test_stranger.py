@@ -23,6 +23,7 @@ from archetype_core import (
     World,
     load_kernel,
     open_store,
+    registry,
 )
 from archetype_core.errors import AdapterMissing, ProcessorError, ValueRejected
 
@@ -275,7 +276,7 @@ def test_many_worlds_wait_for_one_another() -> None:
     drive(scenario)
 
 
-def test_odd_arguments_are_refused_where_they_come_in() -> None:
+def test_odd_arguments_are_refused_where_they_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores, names, command ids, texts and message bodies of the wrong kind name themselves. (M7)"""
 
     async def scenario() -> None:
@@ -291,6 +292,8 @@ def test_odd_arguments_are_refused_where_they_come_in() -> None:
             there.spawn_table({"x": "abc"}, Position)
         with pytest.raises(ValueRejected, match="body"):
             there.send(1, float("nan"))
+        # As if no other package were installed.
+        monkeypatch.setattr(registry, "_found", lambda group: {})
         with pytest.raises(AdapterMissing, match="pip install"):
             open_store("lance:./data")
         with pytest.raises(AdapterMissing, match="pip install"):

@@ -22,13 +22,19 @@ class SystemIds:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
+        self._random = b""
+        self._pid = 0
 
     def new(self) -> str:
         # 48 bits of milliseconds and 12 of counter make one number that only ever grows.
         with self._lock:
             self._last = stamp = max(time.time_ns() // 1_000_000 << 12, self._last + 1)
-        value = (stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0x2 << 62
-        return str(UUID(int=value | int.from_bytes(os.urandom(8)) >> 2))
+            # Asking the system costs more than all the rest. What a copy of the process inherits it must not use again.
+            if not self._random or self._pid != os.getpid():
+                self._random, self._pid = os.urandom(4096), os.getpid()
+            drawn, self._random = self._random[:8], self._random[8:]
+        digits = f"{stamp >> 12:012x}7{stamp & 0xFFF:03x}{int.from_bytes(drawn) >> 2 | 1 << 63:016x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 class SequentialIds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
@@ -21,6 +22,8 @@ class RunConfig:
     steps: int = 1
     run_id: str | None = None
     inputs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    debug: bool = False
+    """Write what each tick did to standard error: its phases, and a few rows of every table."""
 
     def __post_init__(self) -> None:
         if not is_count(self.steps):
@@ -29,14 +32,36 @@ class RunConfig:
             raise ValueError(f"run_id is a non-empty string, not {self.run_id!r}")
 
 
+DEFAULT_NAMESPACE = "default"
+_NAMESPACE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+
+
 @dataclass(frozen=True, slots=True)
 class StorageConfig:
-    """Where a world's history is kept. The scheme of ``uri`` chooses the adapter, unless ``backend`` names it."""
+    """Where a world's history is kept. The scheme of ``uri`` chooses the adapter, unless ``backend`` names it.
+
+    A ``namespace`` is a place of its own below ``uri``: worlds of one are not seen in another.
+    """
 
     uri: str = "memory:"
-    namespace: str = "default"
+    namespace: str = DEFAULT_NAMESPACE
     backend: str | None = None
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        given: object = self.uri
+        if not isinstance(given, str) or not given:
+            raise ValueError(f"uri is an address or a path, not {given!r}")
+        space: object = self.namespace
+        if not isinstance(space, str) or not _NAMESPACE.fullmatch(space):
+            raise ValueError(f"namespace is a name of letters, digits, '_', '-' and '.', not {self.namespace!r}")
+
+    @property
+    def address(self) -> str:
+        """``uri``, and the namespace where it is not the default one."""
+        if self.namespace == DEFAULT_NAMESPACE:
+            return self.uri
+        return f"{self.uri.rstrip('/')}/{self.namespace}" if not self.uri.endswith(":") else self.uri + self.namespace
 
 
 DURABILITIES = ("tick", "interval", "exit")

@@ -103,11 +103,11 @@ class ReentrantStep(ArchetypeError, RuntimeError):
 
     code = "ARC-T003"
 
-    def __init__(self, world: str, tick: int) -> None:
+    def __init__(
+        self, world: str, tick: int, remedy: str = "stage mutations instead, they apply at the next tick"
+    ) -> None:
         self.world, self.tick = world, tick
-        super().__init__(
-            f"world {world!r} is in the middle of tick {tick}: stage mutations instead, they apply at the next tick"
-        )
+        super().__init__(f"world {world!r} is in the middle of tick {tick}: {remedy}")
 
 
 class PendingMutations(ArchetypeError, RuntimeError):
@@ -144,7 +144,8 @@ class WorldNotFound(ArchetypeError, LookupError):
 
     def __init__(self, world: str, known: Iterable[str] = ()) -> None:
         self.world, self.known = world, tuple(known)
-        known_text = f"; it holds {', '.join(self.known)}" if self.known else "; it is empty"
+        shown = ", ".join(self.known[:8]) + (f" and {len(self.known) - 8} more" if len(self.known) > 8 else "")
+        known_text = f"; it holds {shown}" if self.known else "; it is empty"
         super().__init__(f"no world {world!r} in this store{known_text}")
 
 
@@ -261,6 +262,115 @@ class UnknownScheme(ArchetypeError, ValueError):
     def __init__(self, uri: str, scheme: str, known: Iterable[str]) -> None:
         self.uri, self.scheme, self.known = uri, scheme, tuple(known)
         super().__init__(f"unknown storage scheme {scheme!r} in {uri!r}; installed schemes: {', '.join(self.known)}")
+
+
+# The gate (ARC-G)
+
+
+class PermissionDenied(ArchetypeError, PermissionError):
+    """No role of an actor allows a command."""
+
+    code = "ARC-G001"
+
+    def __init__(self, actor: str, roles: Iterable[str], command: str) -> None:
+        self.actor, self.roles, self.command = actor, tuple(sorted(roles)), command
+        has = f"its roles ({', '.join(self.roles)}) do not" if self.roles else "it has no role that would"
+        super().__init__(f"{actor} may not {command}: {has} allow it")
+
+
+class QuotaExceeded(ArchetypeError, RuntimeError):
+    """An actor has used up what it may do, for this tick or this day."""
+
+    code = "ARC-G002"
+
+    def __init__(self, actor: str, quota: str, limit: int, used: int, asked: int) -> None:
+        self.actor, self.quota, self.limit, self.used, self.asked = actor, quota, limit, used, asked
+        when = {"commands": "the world's next tick", "tokens": "the next UTC day"}.get(quota, "later")
+        super().__init__(
+            f"{actor} has used {used} of {limit} {quota} and asked for {asked} more; "
+            f"nothing was done, try again after {when}"
+        )
+
+
+class WorldExists(ArchetypeError, ValueError):
+    """The name or id of a new world is taken."""
+
+    code = "ARC-G003"
+
+    def __init__(self, name: str, world_id: str) -> None:
+        self.name, self.world_id = name, world_id
+        super().__init__(f"there is a world {name!r} already ({world_id}): open that one, or choose another name")
+
+
+class NotDeferrable(ArchetypeError, TypeError):
+    """A command cannot wait in a queue, because it does not survive being written down."""
+
+    code = "ARC-G004"
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        super().__init__(
+            f"{command} cannot be queued: execute it, queues hold commands to entities, messages and custom ones"
+        )
+
+
+class LedgerError(ArchetypeError, RuntimeError):
+    """What the gate must put on record could not be written; nothing that was asked is done."""
+
+    code = "ARC-G005"
+
+
+class GateClosed(ArchetypeError, RuntimeError):
+    """A gate was used after it was closed."""
+
+    code = "ARC-G006"
+
+    def __init__(self) -> None:
+        super().__init__("the gate is closed: its worlds are down, their histories stay in their stores")
+
+
+class NoHandler(ArchetypeError, LookupError):
+    """A custom command has a name that no handler of the world was registered for."""
+
+    code = "ARC-G007"
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name, self.known = name, tuple(sorted(known))
+        super().__init__(f"no handler for custom command {name!r}; there are {', '.join(self.known) or 'none'}")
+
+
+# The runtime (ARC-R)
+
+
+class RuntimeClosed(ArchetypeError, RuntimeError):
+    """A runtime was used after it was shut down."""
+
+    code = "ARC-R001"
+
+    def __init__(self) -> None:
+        super().__init__("the runtime is shut down: make a new one, histories stay in their stores")
+
+
+class WorldNotActive(ArchetypeError, RuntimeError):
+    """A declared world was asked for something that only a live one has."""
+
+    code = "ARC-R002"
+
+    def __init__(self, world: str, remedy: str) -> None:
+        self.world, self.remedy = world, remedy
+        super().__init__(f"world {world!r} is not active yet: {remedy}")
+
+
+class LoopBusy(ArchetypeError, RuntimeError):
+    """A sync handle was asked, from within its runtime's own event loop, for something that takes turns on that loop."""
+
+    code = "ARC-R003"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this would wait for the event loop that it was called from, in a hook or an awaiting processor: "
+            "do it after the run, or use the async runtime"
+        )
 
 
 # Plans (ARC-P)

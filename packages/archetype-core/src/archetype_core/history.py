@@ -33,6 +33,23 @@ Ticks = int | range | Iterable[int] | None
 _BATCH_ROWS = 65_536
 
 
+BRANCH_FIELDS = (
+    pa.field("branch", pa.large_string(), nullable=False),
+    pa.field("seed", pa.int64(), nullable=False),
+    pa.field("episode", pa.int64(), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One of several histories that are read together, and what tells its rows from the others'."""
+
+    timeline: Timeline
+    branch: str
+    seed: int
+    episode: int
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A stretch of one table in one segment."""
@@ -40,6 +57,7 @@ class Part:
     table: str
     schema: pa.Schema
     span: Span
+    branch: Branch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +82,53 @@ def query(
     include_inactive: bool = False,
 ) -> DataFrame:
     """History as a lazy frame: base columns and those of ``components``, over every table that has them all."""
-    kinds = tuple(component.component_type() for component in components)
-    schema = _schema(kinds)
+    kinds = _kinds(components)
+    parts = _parts(timeline, kinds, ticks, None)
+    frame = HistorySource(Question(store, parts, _schema(kinds), _ids(entity_ids), include_inactive)).read()
+    return frame if where is None else frame.where(where)
+
+
+def query_branches(
+    store: Store,
+    branches: Iterable[Branch],
+    components: Sequence[type[Component]],
+    *,
+    ticks: Ticks = None,
+    entity_ids: int | Iterable[int] | None = None,
+    where: Expression | None = None,
+    include_inactive: bool = False,
+) -> DataFrame:
+    """Several histories as one lazy frame, with the columns ``branch``, ``seed`` and ``episode`` behind those of ``query``."""
+    kinds = _kinds(components)
+    parts = tuple(part for one in branches for part in _parts(one.timeline, kinds, ticks, one))
+    schema = pa.schema([*_schema(kinds), *BRANCH_FIELDS])
+    frame = HistorySource(Question(store, parts, schema, _ids(entity_ids), include_inactive)).read()
+    return frame if where is None else frame.where(where)
+
+
+def _kinds(components: Sequence[type[Component]]) -> tuple[ComponentType, ...]:
+    given: Sequence[object] = components
+    if odd := [one for one in given if not isinstance(one, type) or not issubclass(one, Component)]:
+        raise TypeError(f"a query takes component classes, not {odd[0]!r}")
+    return tuple(component.component_type() for component in components)
+
+
+def _parts(
+    timeline: Timeline, kinds: tuple[ComponentType, ...], ticks: Ticks, branch: Branch | None
+) -> tuple[Part, ...]:
     runs = _runs(ticks)
-    parts = tuple(
-        Part(name, table, span)
+    return tuple(
+        Part(name, table, span, branch)
         for name, table in timeline.tables.items()
         if _answers(Archetype.from_schema(table), kinds)
         for first, last in runs
         for span in timeline.between(first, last)
     )
+
+
+def _ids(entity_ids: int | Iterable[int] | None) -> pa.Array | None:
     wanted = entity_ids if entity_ids is None or isinstance(entity_ids, Iterable) else [entity_ids]
-    ids = None if wanted is None else pa.array([operator.index(one) for one in wanted], pa.int64())
-    frame = HistorySource(Question(store, parts, schema, ids, include_inactive)).read()
-    return frame if where is None else frame.where(where)
+    return None if wanted is None else pa.array([operator.index(one) for one in wanted], pa.int64())
 
 
 def load(store: Store, timeline: Timeline, head: Head) -> tuple[dict[Archetype, Snapshot], Snapshot | None]:
@@ -145,7 +196,9 @@ class HistoryTask(DataSourceTask):
             *pushdowns.filter_required_column_names(),
         }
         self._columns = tuple(name for name in names if name in wanted)
-        needed = dict.fromkeys(self._columns)
+        self._constants = tuple(field for field in BRANCH_FIELDS if part.branch and field.name in wanted)
+        told = {field.name for field in self._constants}
+        needed = dict.fromkeys(name for name in self._columns if name not in told)
         if not question.include_inactive:
             needed[IS_ACTIVE] = None
         # A batch without columns has no number of rows.
@@ -157,7 +210,11 @@ class HistoryTask(DataSourceTask):
 
     async def read(self) -> AsyncIterator[RecordBatch]:
         given = 0
-        for table in self._tables():
+        for read in self._tables():
+            table = read
+            for field in self._constants:
+                value = pa.scalar(getattr(self._part.branch, field.name), field.type)
+                table = table.append_column(field, pa.repeat(value, table.num_rows))
             batch = RecordBatch.from_arrow_table(table)
             if self._filter is not None:
                 batch = batch.filter(ExpressionsProjection([self._filter]))

@@ -114,8 +114,9 @@ class Hooks:
 
     def add(self, event: type[Event], handler: Handler, mode: Mode = "blocking", fail_fast: bool = False) -> HookHandle:
         """Register a handler, sync or async, for an event type (or a base of several)."""
-        if not issubclass(event, Event):
-            raise TypeError(f"{event!r} is no event type")
+        given: object = event
+        if not isinstance(given, type) or not issubclass(given, Event):
+            raise TypeError(f"{event!r} is no event type, such as PreTick")
         if not callable(handler):
             raise TypeError(f"{handler!r} cannot be called")
         if mode not in ("blocking", "spawn"):

@@ -78,6 +78,8 @@ class Log:
     bulk: list[SpawnTable] = field(default_factory=list)
     """Entities spawned as columns, by ascending id; ``places`` overrides."""
     count: int = 0
+    commands: list[str] = field(default_factory=list)
+    """Ids of the commands that are staged here, for the record of the tick that takes them."""
 
     def __bool__(self) -> bool:
         return bool(self.operations)
@@ -136,6 +138,7 @@ class Log:
             {**self.places, **later.places},
             [*self.bulk, *later.bulk],
             self.count + later.count,
+            [*self.commands, *later.commands],
         )
 
     def copy(self) -> Log:
@@ -144,7 +147,7 @@ class Log:
             SpawnRows(one.archetype, list(one.ids), list(one.rows)) if isinstance(one, SpawnRows) else one
             for one in self.operations
         ]
-        return Log(copied, dict(self.places), list(self.bulk), self.count)
+        return Log(copied, dict(self.places), list(self.bulk), self.count, list(self.commands))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from archetype_core.context import TickContext
     from archetype_core.kernel import Staged
     from archetype_core.processor import Slot
+    from archetype_core.search import Search
     from archetype_core.snapshot import Snapshot
 
 
@@ -33,6 +34,8 @@ class Capability(enum.StrEnum):
     """Several open handles of one place see each other's commits at once, and only one of them wins a tick."""
     FILES = "files"
     """``files(scan)`` names Parquet files that hold exactly the answer, for engines that read them natively."""
+    SEARCH = "search"
+    """``search(search)`` of ``SearchStore`` ranks the rows of a table at any tick by how like a query they are, exactly."""
 
 
 @runtime_checkable
@@ -77,6 +80,18 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release everything; idempotent. Any other verb afterwards raises ``StoreClosed``."""
+        ...
+
+
+@runtime_checkable
+class SearchStore(Store, Protocol):
+    """A store that claims ``SEARCH``."""
+
+    def search(self, search: Search) -> pa.Table:
+        """The entities most like the query and their scores, best first, equals by entity; ``TickNotFound`` as for ``scan``.
+
+        ``UnsupportedCapability`` from a store that has the verb and does not claim it.
+        """
         ...
 
 

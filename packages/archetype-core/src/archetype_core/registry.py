@@ -61,14 +61,19 @@ def open_store(storage: str | PurePath | StorageConfig, cache: CacheConfig | Non
     return _opened(name, known[name].load(), config, cache)
 
 
+def has_embedded_store() -> bool:
+    """Whether the store that a bare path means is installed."""
+    return _EMBEDDED in _found(STORES)
+
+
 def _opened(name: str, opener: Callable[..., Store], config: StorageConfig, cache: CacheConfig | None) -> Store:
     if cache is None:
-        return opener(config.uri, **config.options)
+        return opener(config.address, **config.options)
     if not isinstance(cache, CacheConfig):
         raise TypeError(f"cache is a CacheConfig, not {cache!r}")
     if "cache" not in signature(opener).parameters:
         raise ValueError(f"{name}: has no journal, so there is nothing that a CacheConfig could say about it")
-    return opener(config.uri, cache=cache, **config.options)
+    return opener(config.address, cache=cache, **config.options)
 
 
 def load_kernel(kernel: str | Kernel) -> Kernel:

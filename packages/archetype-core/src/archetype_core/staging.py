@@ -6,7 +6,8 @@ Whatever is refused here is refused whole, and nothing of it is staged (M7, T6).
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from archetype_core.config import is_count
 from archetype_core.entity import MAX_ENTITY_ID, checked_id
 from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
 from archetype_core.mutation import Log
-from archetype_core.snapshot import ENTITY_ID, Column, Snapshot, owned
+from archetype_core.snapshot import ENTITY_ID, Column, Snapshot, contiguous, owned
 from archetype_core.state import State
 
 Bundle = Component | Sequence[Component]
@@ -49,15 +50,52 @@ class Staging:
                 self._state.reserved.append(ids)
         return ids
 
-    def _redeem(self, entity_id: int) -> None:
-        """Use up a reserved id; one that is not is refused."""
+    def claim(self, next_entity_id: int, reserved: Iterable[range]) -> None:
+        """Take over ids that an earlier life of the world gave out: all below the first, some for entities to come."""
+        state = self._state
+        with state.lock:
+            state.next_entity_id = max(state.next_entity_id, next_entity_id)
+            state.reserved = sorted([*state.reserved, *(ids for ids in reserved if ids)], key=lambda ids: ids.start)
+
+    def _redeem(self, wanted: range) -> None:
+        """Use up reserved ids; one that is not is refused."""
+        if not wanted:
+            return
         reserved = self._state.reserved
-        place = bisect_right(reserved, entity_id, key=lambda ids: ids.start) - 1
-        if place < 0 or entity_id not in reserved[place]:
-            raise ValueError(f"entity id {entity_id} was not reserved, or is taken")
+        place = bisect_right(reserved, wanted.start, key=lambda ids: ids.start) - 1
+        if place < 0 or wanted.start < reserved[place].start or wanted.stop > reserved[place].stop:
+            spelled = str(wanted.start) if len(wanted) == 1 else f"{wanted.start} to {wanted.stop - 1}"
+            raise ValueError(f"entity id {spelled} was not reserved, or is taken")
         ids = reserved[place]
-        halves = (range(ids.start, entity_id), range(entity_id + 1, ids.stop))
+        halves = (range(ids.start, wanted.start), range(wanted.stop, ids.stop))
         reserved[place : place + 1] = [half for half in halves if half]
+
+    def _given(self, count: int, entity_ids: range | None) -> range:
+        """The ids for so many new entities: fresh ones, or those that were reserved."""
+        if entity_ids is None:
+            return self._take(count)
+        if len(entity_ids) != count:
+            raise ValueError(f"{len(entity_ids)} reserved ids for {count} entities: give one each")
+        self._redeem(entity_ids)
+        return entity_ids
+
+    @contextmanager
+    def commanded(self, command_id: str, *, undo: bool = False) -> Iterator[None]:
+        """Stage what a command does, and its id for the record of the tick that takes it.
+
+        Nothing else is staged meanwhile. With ``undo``, what was staged before an exception is taken back; a single
+        mutation needs none, it is refused whole.
+        """
+        state = self._state
+        with state.lock:
+            before = (state.pending.copy(), list(state.outbox)) if undo else None
+            try:
+                yield
+            except BaseException:
+                if before is not None:
+                    state.pending, state.outbox = before
+                raise
+            state.pending.commands.append(command_id)
 
     def _take(self, count: int) -> range:
         first = self._state.next_entity_id
@@ -75,11 +113,11 @@ class Staging:
                 entity_id = self._take(1).start
             else:
                 entity_id = checked_id(entity_id)
-                self._redeem(entity_id)
+                self._redeem(range(entity_id, entity_id + 1))
             state.pending.spawn(archetype, (entity_id,), (row,))
         return entity_id
 
-    def spawn_many(self, bundles: Iterable[Bundle]) -> range:
+    def spawn_many(self, bundles: Iterable[Bundle], *, entity_ids: range | None = None) -> range:
         """Stage an entity per bundle of components, all or none; their ids are the range returned, in order."""
         runs: list[tuple[Archetype, list[tuple[Any, ...]]]] = []
         count = 0
@@ -90,28 +128,36 @@ class Staging:
             runs[-1][1].append(row)
             count += 1
         with self._state.lock:
-            ids = self._take(count)
+            ids = self._given(count, entity_ids)
             first = ids.start
             for archetype, rows in runs:
                 self._state.pending.spawn(archetype, range(first, first + len(rows)), rows)
                 first += len(rows)
         return ids
 
-    def spawn_table(self, data: Any, *components: type[Component]) -> range:
+    def spawn_table(
+        self,
+        data: Any,
+        *components: type[Component] | ComponentType,
+        entity_ids: range | None = None,
+        copy: bool = True,
+    ) -> range:
         """Stage an entity per row of a table, DataFrame or mapping of columns; their ids are the range returned.
 
         Columns are named as they are stored (``position__x``) or, where only one component has such a field, by the bare
-        field (``x``). The values are copied: Arrow may share memory with an array that its owner goes on changing.
+        field (``x``). The values are copied, since Arrow may share memory with an array that its owner goes on changing;
+        ``copy=False`` is for those who know that nobody does.
         """
         archetype = _storable(Archetype.of(*components))
-        given = _to_arrow(data)
-        table = archetype.conform(_named(given, archetype))
+        table = conformed(data, archetype)
         with self._state.lock:
-            # Counted before, for a table of tags has no columns that could tell.
-            ids = self._take(given.num_rows)
+            ids = self._given(table.num_rows, entity_ids)
             if len(ids):
                 columns = {ENTITY_ID: Column(_consecutive(ids))}
-                columns.update((name, Column(owned(table.column(name)))) for name in archetype.column_names)
+                columns.update(
+                    (name, Column(owned(table.column(name)) if copy else contiguous(table.column(name))))
+                    for name in archetype.column_names
+                )
                 self._state.pending.spawn_table(Snapshot(archetype, columns, len(ids)), ids.start)
         return ids
 
@@ -212,6 +258,14 @@ class Staging:
         return archetype, tuple(
             [kind.values(components[place]) for kind, place in zip(archetype.components, places, strict=True)]
         )
+
+
+def conformed(data: Any, archetype: Archetype) -> pa.Table:
+    """Rows of an archetype's columns from a table, DataFrame or mapping that may name them by the bare field."""
+    given = _to_arrow(data)
+    table = archetype.conform(_named(given, archetype))
+    # A table of tags has no columns, and still has rows.
+    return table if archetype.column_names else given.select([])
 
 
 def _storable(archetype: Archetype) -> Archetype:

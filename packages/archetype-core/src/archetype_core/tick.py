@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from archetype_core import message, telemetry
@@ -35,6 +35,12 @@ class Outcome:
     segment: Segment
     changes: tuple[Change, ...]
     duration_s: float
+    applied: tuple[str, ...] = ()
+    """Ids of the commands on record with the tick."""
+    phases: tuple[tuple[str, float], ...] = ()
+    """What took how many seconds, in order."""
+    written: Mapping[str, int] = field(default_factory=dict)
+    """Rows that were written, by table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +65,14 @@ class Engine:
         with telemetry.span("archetype.step", lambda: attributes):
             frozen, outbox = self.staging.freeze()
             try:
+                if frozen.commands:
+                    applied = (*frozen.commands, *applied)
                 folded = fold(frozen, self.state.live, self.state.index.get) if frozen else _UNFOLDED
+                folded_at = time.perf_counter()
                 written, letters = self._materialize(folded, context, outbox)
+                made_at = time.perf_counter()
                 self._commit(segment, context, written, letters, applied)
+                stored_at = time.perf_counter()
             except BaseException:
                 self.staging.restore()
                 if telemetry.is_measured():
@@ -72,7 +83,15 @@ class Engine:
         if telemetry.is_measured():
             telemetry.counter("archetype.ticks").add(1)
             telemetry.histogram("archetype.tick.duration", "s").record(duration)
-        return Outcome(context.tick, segment, tuple(folded.changes), duration)
+        return Outcome(
+            context.tick,
+            segment,
+            tuple(folded.changes),
+            duration,
+            applied,
+            (("fold", folded_at - began), ("processors", made_at - folded_at), ("commit", stored_at - made_at)),
+            {archetype.name: rows.num_rows for archetype, rows in written.items()},
+        )
 
     def _materialize(
         self, folded: Folded, context: TickContext, outbox: list[Any]

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archetype_core.archetype import Archetype
-from archetype_core.commit import Timeline
+from archetype_core.commit import Segment, Timeline
 from archetype_core.component import Component
 from archetype_core.entity import Entity, checked_id
-from archetype_core.errors import EntityNotFound, TickNotFound
+from archetype_core.errors import EntityNotFound, TickNotFound, UnsupportedCapability
+from archetype_core.ports import Capability, SearchStore
 from archetype_core.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ class WorldView:
         return self._state.segment.name
 
     @property
+    def segment(self) -> Segment:
+        """The active stretch of its history, which the next tick belongs to unless it begins a new run."""
+        return self._state.segment
+
+    @property
     def seed(self) -> int:
         return self._state.segment.seed
 
@@ -54,6 +60,10 @@ class WorldView:
     def tick(self) -> int:
         """The next tick to run; the last completed one is the one before."""
         return self._state.tick
+
+    def __bool__(self) -> bool:
+        """A world is there, also without entities."""
+        return True
 
     def __len__(self) -> int:
         """The number of live entities."""
@@ -126,6 +136,37 @@ class WorldView:
             where=where,
             include_inactive=include_inactive,
         )
+
+    def search(
+        self,
+        column: Any,
+        query: str | Iterable[float],
+        *,
+        k: int = 10,
+        at: int | None = None,
+        where: Expression | None = None,
+        metric: str = "cosine",
+    ) -> DataFrame:
+        """The ``k`` entities whose ``column`` at a tick, by default the last completed one, is most like ``query``.
+
+        A vector column such as ``Memory.embedding`` takes a vector, and ranks by ``metric``: ``cosine``, ``dot`` or ``l2``. A
+        ``str`` column takes words, and ranks by BM25. Exact; costs a look at that column of that tick. The frame has the
+        component's columns and a ``score``, best first. ``UnsupportedCapability`` unless the store claims ``SEARCH``.
+        """
+        from archetype_core import search
+
+        store = self._store
+        if Capability.SEARCH not in store.capabilities or not isinstance(store, SearchStore):
+            raise UnsupportedCapability(repr(store), Capability.SEARCH)
+        wanted = search.Wanted.of(column, query, k, metric, where)
+        if at is None or (at == self.tick - 1 and self._state.has_history):
+            with self._state.lock:
+                live, segment, tick = dict(self._state.live), self._state.segment, self._state.tick - 1
+            return search.among(live, wanted, segment, tick)
+        timeline = self._known(at)
+        span = timeline.at(at)
+        assert span is not None
+        return search.in_history(store, timeline.tables, span, wanted)
 
     def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:
         """One tick as a DataFrame; by default the last completed one, from memory."""

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from archetype_core import hook, telemetry
 from archetype_core.clock import SystemIds
 from archetype_core.commit import Head, Point, Rows, Segment, TickCommit, Timeline
-from archetype_core.component import Component
-from archetype_core.config import RunConfig, is_count
+from archetype_core.component import Component, ComponentType
+from archetype_core.config import RunConfig
 from archetype_core.context import RESERVED_ARGUMENTS, TickContext
 from archetype_core.entity import EntityIndex
 from archetype_core.errors import (
@@ -29,23 +27,34 @@ from archetype_core.errors import (
     WorldClosed,
     WorldNotFound,
 )
+from archetype_core.identity import check_command_ids, check_text, checked_seed
 from archetype_core.ports import Executor, IdSource, Kernel, Store
 from archetype_core.processor import Processor, System
 from archetype_core.registry import load_kernel
 from archetype_core.resource import Resources
 from archetype_core.staging import Bundle, Staging
 from archetype_core.state import State
+from archetype_core.thread import in_thread
 from archetype_core.tick import Engine, Outcome
 from archetype_core.turn import Turn
 from archetype_core.view import WorldView
-
-T = TypeVar("T")
 
 _VISIT_S = 0.01
 """How long ``run`` stays in a thread before it looks at the loop again, if a single tick does not take longer."""
 
 # The steps that the current context is part of, to tell a step from inside a step.
 _inside: contextvars.ContextVar[frozenset[object]] = contextvars.ContextVar("archetype_inside", default=frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class _Attendant:
+    """Who is told of each tick in the thread that runs it."""
+
+    before: Callable[[int], None] | None = None
+    after: Callable[[Outcome], None] | None = None
+
+
+_UNATTENDED = _Attendant()
 
 
 class World(WorldView):
@@ -72,10 +81,10 @@ class World(WorldView):
     ) -> None:
         if not isinstance(store, Store):
             raise TypeError(f"a world needs a store, such as MemoryStore(), not {store!r}")
-        _check_text("name", name)
+        check_text("name", name)
         for what, given in (("world_id", world_id), ("run_id", run_id)):
             if given is not None:
-                _check_text(what, given)
+                check_text(what, given)
         self._ids: IdSource = ids or SystemIds()
         segment = Segment(
             world_id=world_id or self._ids.new(),
@@ -83,7 +92,7 @@ class World(WorldView):
             first_tick=0,
             parent=None,
             name=name,
-            seed=_seed(seed),
+            seed=checked_seed(seed),
         )
         self._assemble(State(segment, tick=0), store, load_kernel(kernel), executor or _shared_executor())
         self._equip(processors, resources, hooks)
@@ -120,6 +129,7 @@ class World(WorldView):
         store: Store,
         world: str,
         *,
+        branch: Segment | None = None,
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[tuple[type[hook.Event], hook.Handler]] = (),
@@ -130,6 +140,7 @@ class World(WorldView):
         """The world of that name or id, as its last committed tick left it; ``WorldNotFound`` names what is there.
 
         Cost follows the live rows, not the length of history. Processors, resources and hooks are code and come anew.
+        ``branch`` is the segment of a fork that never ran a tick: then the world is that fork, as it was made.
         """
 
         def load() -> World:
@@ -139,9 +150,11 @@ class World(WorldView):
                 raise WorldNotFound(world, sorted(f"{one.name} ({one.world_id})" for one in records))
             if len(found) > 1:
                 raise AmbiguousWorld(world, sorted(one.world_id for one in found))
+            origin = branch.parent.tick if branch is not None and branch.parent is not None else None
+            head = store.head(found[0].world_id, at=origin)
+            # After the head: another process may be moving the world on.
             timeline = store.timeline(found[0].world_id)
-            head = store.head(found[0].world_id)
-            return cls._loaded(store, timeline, head, segment=None, kernel=kernel, executor=executor, ids=ids)
+            return cls._loaded(store, timeline, head, segment=branch, kernel=kernel, executor=executor, ids=ids)
 
         opened = await in_thread(load)
         opened._equip(processors, resources, hooks)  # noqa: SLF001  # reason: a world of the same class
@@ -184,10 +197,6 @@ class World(WorldView):
         world._assemble(state, store, kernel, executor)  # noqa: SLF001  # reason: this is its constructor
         return world
 
-    def __bool__(self) -> bool:
-        """A world is there, also without entities."""
-        return True
-
     def __repr__(self) -> str:
         return f"World({self.name!r}, tick {self.tick}, {len(self)} entities in {len(self._state.live)} archetypes)"
 
@@ -197,13 +206,19 @@ class World(WorldView):
         """Stage an entity and return its id; ``entity_id`` takes one that ``reserve`` gave out."""
         return self._open().spawn(*components, entity_id=entity_id)
 
-    def spawn_many(self, bundles: Iterable[Bundle]) -> range:
+    def spawn_many(self, bundles: Iterable[Bundle], *, entity_ids: range | None = None) -> range:
         """Stage an entity per bundle of components, all or none, and return their ids."""
-        return self._open().spawn_many(bundles)
+        return self._open().spawn_many(bundles, entity_ids=entity_ids)
 
-    def spawn_table(self, data: Any, *components: type[Component]) -> range:
+    def spawn_table(
+        self,
+        data: Any,
+        *components: type[Component] | ComponentType,
+        entity_ids: range | None = None,
+        copy: bool = True,
+    ) -> range:
         """Stage an entity per row of an Arrow table, DataFrame or mapping of columns, and return their ids."""
-        return self._open().spawn_table(data, *components)
+        return self._open().spawn_table(data, *components, entity_ids=entity_ids, copy=copy)
 
     def reserve(self, count: int = 1) -> range:
         """Entity ids for later ``spawn(…, entity_id=…)``; nobody else gets them."""
@@ -228,6 +243,30 @@ class World(WorldView):
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
         """Stage a message, sent with the next tick and delivered to processors in the one after."""
         self._open().send(recipient, body, sender=sender, kind=kind)
+
+    @property
+    def lock(self) -> AbstractContextManager[Any]:
+        """Held while something is staged; whoever holds it stages several things with nothing in between."""
+        return self._state.lock
+
+    def commanded(self, command_id: str, *, undo: bool = False) -> AbstractContextManager[None]:
+        """Stage what is done inside as one command: its id goes on record with the tick that applies it.
+
+        Nothing else is staged meanwhile. With ``undo``, an exception takes back whatever was staged inside.
+        """
+        return self._open().commanded(command_id, undo=undo)
+
+    def claim(self, next_entity_id: int, reserved: Iterable[range] = ()) -> None:
+        """Take over ids that were given out before the world was opened: none below the first is given out again.
+
+        Those in ``reserved`` wait for their entities, as if ``reserve`` had just given them out.
+        """
+        self._open().claim(next_entity_id, reserved)
+
+    @property
+    def next_entity_id(self) -> int:
+        """The id that the next new entity gets."""
+        return self._state.next_entity_id
 
     @property
     def pending(self) -> int:
@@ -257,6 +296,15 @@ class World(WorldView):
         """Stop calling a handler; says whether it was there."""
         return self._hooks.remove(handle)
 
+    @property
+    def hooks(self) -> tuple[hook.HookHandle, ...]:
+        """The registered hooks in the order they are called."""
+        return tuple(self._hooks.handles)
+
+    def view(self) -> WorldView:
+        """The readable half of this world, for those who are not to change it."""
+        return WorldView(self._state, self._store)
+
     # Ticks.
 
     async def step(self, config: RunConfig | None = None, *, applied: tuple[str, ...] = (), **inputs: Any) -> Outcome:
@@ -266,8 +314,8 @@ class World(WorldView):
         tick. Cancelling abandons the tick unless it is already being committed. The one error that comes after a commit is
         the ``HookError`` of a hook that asked to fail fast and heard of the tick.
         """
-        _check_ids(applied)
-        (outcome,) = await self._advance(config or RunConfig(), inputs, applied, 1)
+        check_command_ids(applied)
+        (outcome,) = await self._advance(config or RunConfig(), inputs, applied, 1, _UNATTENDED)
         return outcome
 
     async def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> int:
@@ -277,13 +325,34 @@ class World(WorldView):
         config = config or RunConfig()
         left = RunConfig(steps=config.steps if steps is None else steps).steps
         while left:
-            left -= len(await self._advance(config, inputs, (), left))
+            left -= len(await self._advance(config, inputs, (), left, _UNATTENDED))
         return self.tick
 
-    async def _advance(
-        self, config: RunConfig, inputs: Mapping[str, Any], applied: tuple[str, ...], limit: int
+    async def advance(
+        self,
+        limit: int,
+        config: RunConfig | None = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        before: Callable[[int], None] | None = None,
+        after: Callable[[Outcome], None] | None = None,
     ) -> list[Outcome]:
-        """Run one tick or, where nobody wants to be told of each, as many as a short while has room for."""
+        """Run a tick and, where no hook wants to be told of each, as many more up to ``limit`` as 10 ms have room for.
+
+        ``before`` is called with each tick's number before anything is taken for it, ``after`` with what it did once it is
+        committed, also if the caller has given up by then; both in a worker thread.
+        """
+        attendant = _Attendant(before, after)
+        return await self._advance(config or RunConfig(), inputs or {}, (), max(limit, 1), attendant)
+
+    async def _advance(
+        self,
+        config: RunConfig,
+        inputs: Mapping[str, Any],
+        applied: tuple[str, ...],
+        limit: int,
+        attendant: _Attendant,
+    ) -> list[Outcome]:
         inputs = {**config.inputs, **inputs}
         if taken := RESERVED_ARGUMENTS & inputs.keys():
             raise TypeError(f"{', '.join(sorted(taken))}: the engine passes these to processors itself")
@@ -293,13 +362,24 @@ class World(WorldView):
             token = self._running = object()
             reset = _inside.set(_inside.get() | {token})
             try:
-                return await self._ticks(await self._segment(config.run_id), inputs, applied, limit)
+                segment = await self._segment(config.run_id)
+                done = await self._ticks(segment, inputs, applied, 1 if config.debug else limit, attendant)
+                if config.debug:
+                    from archetype_core import debug
+
+                    debug.show(self, done[-1])
+                return done
             finally:
                 self._running = None
                 _inside.reset(reset)
 
     async def _ticks(
-        self, segment: Segment, inputs: Mapping[str, Any], applied: tuple[str, ...], limit: int
+        self,
+        segment: Segment,
+        inputs: Mapping[str, Any],
+        applied: tuple[str, ...],
+        limit: int,
+        attendant: _Attendant,
     ) -> list[Outcome]:
         if self._hooks.wants(hook.PreTick):
             await self._hooks.fire(hook.PreTick(self, self.tick, segment.run_id))
@@ -318,7 +398,11 @@ class World(WorldView):
                         return
                     # Whoever cancelled may not have seen this one.
                     running[0].cancel()
+                if attendant.before is not None:
+                    attendant.before(self.tick)
                 done.append(self._engine.run(segment, running[0], applied))
+                if attendant.after is not None:
+                    attendant.after(done[-1])
                 if self._hooks.handles or time.perf_counter() >= until:
                     return
 
@@ -341,7 +425,7 @@ class World(WorldView):
             run_id=segment.run_id,
             tick=self.tick,
             seed=segment.seed,
-            world=WorldView(self._state, self._store),
+            world=self.view(),
             resources=self.resources,
             delivered=self._state.delivered,
             inputs=inputs,
@@ -380,6 +464,7 @@ class World(WorldView):
         rng: Literal["same", "fresh"] | int = "same",
         pending: Literal["refuse", "copy"] = "refuse",
         store: Store | None = None,
+        world_id: str | None = None,
     ) -> World:
         """A new world that goes its own way from here, or from the end of an earlier tick.
 
@@ -393,8 +478,8 @@ class World(WorldView):
         if self.pending and (pending == "refuse" or at_tick is not None):
             raise PendingMutations(self.name, self.pending)
         forked_resources = self.resources.forked(resources)
-        seed = self.seed if rng == "same" else _seed(None if rng == "fresh" else rng)
-        world_id = self._ids.new()
+        seed = self.seed if rng == "same" else checked_seed(None if rng == "fresh" else rng)
+        world_id = self._ids.new() if world_id is None else world_id
         # Where it begins is filled in by whoever knows.
         segment = Segment(world_id, self._ids.new(), 0, None, name or f"{self.name}-{world_id[-12:]}", seed)
         if at_tick is None or (at_tick == self.tick - 1 and self._state.has_history):
@@ -410,6 +495,9 @@ class World(WorldView):
         """A world that begins where this one stands."""
         state, engine = self._state, self._engine
         with state.lock:
+            pending = state.staged.copy()
+            # A command is applied once, in the world that it was sent to.
+            pending.commands.clear()
             forked = State(
                 replace(segment, first_tick=state.tick, parent=state.tip),
                 tick=state.tick,
@@ -417,7 +505,7 @@ class World(WorldView):
                 live=dict(state.live),
                 index=state.index.copy(),
                 delivered=state.delivered,
-                pending=state.staged.copy(),
+                pending=pending,
                 outbox=[*state.leaving, *state.outbox],
                 has_history=state.has_history,
             )
@@ -491,60 +579,9 @@ class World(WorldView):
             raise WorldClosed(self.name)
 
 
-async def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
-    """Run blocking work off the loop; when cancelled, ask it to stop, and leave once it has: none goes on unseen."""
-    loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(_shared_pool(), contextvars.copy_context().run, work)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        if cancel is not None:
-            cancel()
-        while not future.done():
-            try:
-                await asyncio.wait([future])
-            except asyncio.CancelledError:
-                continue
-        if not future.cancelled():
-            future.exception()
-        raise
-
-
-def _check_ids(applied: object) -> None:
-    if not isinstance(applied, tuple) or not all(isinstance(one, str) for one in applied):
-        raise TypeError(f"applied is a tuple of command ids, not {applied!r}")
-
-
-def _check_text(what: str, text: object) -> None:
-    if not isinstance(text, str) or not text:
-        raise ValueError(f"a world's {what} is a non-empty string, not {text!r}")
-    if not text.isprintable():
-        try:
-            text.encode()
-        except UnicodeEncodeError as failure:
-            raise ValueError(f"a world's {what} is text that can be stored, not {text!r}") from failure
-
-
-def _seed(seed: int | None) -> int:
-    if seed is None:
-        return secrets.randbits(63)
-    if not is_count(seed) or seed >= 2**63:
-        raise ValueError(f"a seed is an int from 0 to 2**63 - 1, not {seed!r}")
-    return seed
-
-
 @lru_cache(maxsize=1)
 def _shared_executor() -> Executor:
     # Brings Daft along, which takes as long to import as everything else together.
     from archetype_core.executor import LocalExecutor
 
     return LocalExecutor()
-
-
-@lru_cache(maxsize=1)
-def _shared_pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(512, "archetype-tick")
-
-
-# A copy that fork made of a process has none of its threads.
-os.register_at_fork(after_in_child=_shared_pool.cache_clear)

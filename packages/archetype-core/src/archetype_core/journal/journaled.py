@@ -8,19 +8,23 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from archetype_core.commit import Head, Rows, Scan, TickCommit, Timeline, WorldRecord
 from archetype_core.config import CacheConfig
-from archetype_core.errors import UnsupportedCapability
+from archetype_core.errors import TickNotFound, UnsupportedCapability
 from archetype_core.journal.adoption import adopt
 from archetype_core.journal.catalog import Branch
 from archetype_core.journal.chore import Chore
 from archetype_core.journal.reader import Beneath, View
 from archetype_core.journal.sealing import Sealer, rows_beneath
 from archetype_core.journal.store import JournalStore
-from archetype_core.ports import Capability, Store
+from archetype_core.ports import Capability, SearchStore, Store
+
+if TYPE_CHECKING:
+    from archetype_core.search import Search
 
 _OVERFLOW = 4
 """A commit waits while so many times as much as starts a hand-over is waiting for it."""
@@ -61,7 +65,11 @@ class JournaledStore(JournalStore):
     @property
     def capabilities(self) -> frozenset[Capability]:
         ours = super().capabilities
-        return ours & self.beneath.capabilities | {Capability.PERSISTENCE} if self._lasts else ours
+        if not self._lasts:
+            return ours
+        # What is still here is ranked here.
+        more = {Capability.PERSISTENCE, *(self.beneath.capabilities & {Capability.SEARCH})}
+        return ours & self.beneath.capabilities | more
 
     # Writing.
 
@@ -175,6 +183,34 @@ class JournaledStore(JournalStore):
         if tick <= branch.sealed:
             return replace(self.beneath.head(branch.segment.world_id, at=tick), segment=branch.segment)
         return super()._head(view, branch, tick)
+
+    def search(self, search: Search) -> pa.Table:
+        """The best of a table at a tick, wherever its rows are: in the journal, or beneath."""
+        self._check_open()
+        beneath = self.beneath
+        if Capability.SEARCH not in self.capabilities or not isinstance(beneath, SearchStore):
+            raise UnsupportedCapability(repr(self), Capability.SEARCH)
+        if self._is_only_beneath(search.segment.world_id):
+            return beneath.search(search)
+        with self._handle.reader.read() as view:
+            branch = view.find(search.segment.world_id, search.segment.run_id)
+            if branch is None:
+                raise TickNotFound(search.segment.name, search.tick, None, None)
+            if not branch.first <= search.tick <= branch.last:
+                raise TickNotFound(search.segment.name, search.tick, branch.first, branch.last)
+            form = view.catalog.form(search.table)
+            rows = None if form is None else view.rows(branch, form, search.tick)
+            if isinstance(rows, Rows):
+                from archetype_core.search import rank
+
+                live = rows.live
+                return rank(live.entity_ids, live.columns[search.column].arrow, search)
+        if rows is None:
+            from archetype_core.search import FOUND
+
+            return FOUND.empty_table()
+        # What is beneath never changes, so it does not matter that the view is closed.
+        return beneath.search(replace(search, segment=rows.branch.segment, tick=rows.tick))
 
     def timeline(self, world_id: str) -> Timeline:
         return self.beneath.timeline(world_id) if self._is_only_beneath(world_id) else super().timeline(world_id)

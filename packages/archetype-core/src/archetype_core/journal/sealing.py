@@ -84,12 +84,14 @@ class Sealer:
         there = held(self._store, branch)
         last = max(last, min(there, branch.last))
         commits: list[TickCommit] = []
+        waiting = 0
         for commit in self._commits(view, branch, max(there, branch.sealed) + 1, last):
             commits.append(commit)
+            waiting += sum(rows.num_rows for rows in commit.written.values())
             # So that no more than this is in memory at a time.
-            if sum(rows.num_rows for one in commits for rows in one.written.values()) >= self._rows:
+            if waiting >= self._rows:
                 self._commit(commits)
-                commits = []
+                commits, waiting = [], 0
         self._commit(commits)
         record = view.record(branch, last)
         first = branch.first

@@ -1,0 +1,154 @@
+"""Commands that change entities. They are staged for the next tick, and any of them can wait in a queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from archetype_core.archetype import Archetype
+from archetype_core.command.command import Command, R
+from archetype_core.component import Component
+from archetype_core.errors import SignatureError
+
+
+@dataclass(frozen=True, slots=True)
+class EntityCommand(Command[R]):
+    """A command that a world's next tick can apply."""
+
+    is_deferrable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn(EntityCommand[int]):
+    """Make an entity; answered with the id that will materialize."""
+
+    kind: ClassVar[str] = "spawn"
+    components: tuple[Component, ...]
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"components": [payload(one) for one in self.components]}
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnMany(EntityCommand[range]):
+    """Make an entity per bundle of components, all or none; answered with their ids, in order."""
+
+    kind: ClassVar[str] = "spawn"
+    bundles: tuple[tuple[Component, ...], ...]
+
+    @property
+    def weight(self) -> int:
+        return max(1, len(self.bundles))
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"bundles": [[payload(one) for one in bundle] for bundle in self.bundles]}
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnTable(EntityCommand[range]):
+    """Make an entity per row of an Arrow table whose columns are those of some components; answered with their ids."""
+
+    kind: ClassVar[str] = "spawn"
+    table: pa.Table
+    archetype: Archetype
+
+    @property
+    def weight(self) -> int:
+        return max(1, int(self.table.num_rows))
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"rows": self.table.num_rows, "components": [kind.name for kind in self.archetype.components]}
+
+
+@dataclass(frozen=True, slots=True)
+class Despawn(EntityCommand[None]):
+    """End entities; one that is not alive is ignored."""
+
+    kind: ClassVar[str] = "despawn"
+    entity_ids: tuple[int, ...]
+
+    @property
+    def weight(self) -> int:
+        return max(1, len(self.entity_ids))
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"entity_ids": list(self.entity_ids)}
+
+
+@dataclass(frozen=True, slots=True)
+class Update(EntityCommand[None]):
+    """Lay values over components that an entity has: the fields that were given, the others stay."""
+
+    kind: ClassVar[str] = "update"
+    entity_id: int
+    components: tuple[Component, ...]
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"entity_id": self.entity_id, "components": [given_payload(one) for one in self.components]}
+
+
+@dataclass(frozen=True, slots=True)
+class AddComponents(EntityCommand[None]):
+    """Give an entity more components; those it has stay as they are."""
+
+    kind: ClassVar[str] = "add_component"
+    entity_id: int
+    components: tuple[Component, ...]
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"entity_id": self.entity_id, "components": [payload(one) for one in self.components]}
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveComponents(EntityCommand[None]):
+    """Take components from an entity; the last one cannot go."""
+
+    kind: ClassVar[str] = "remove_component"
+    entity_id: int
+    components: tuple[type[Component], ...]
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"entity_id": self.entity_id, "components": [one.__name__ for one in self.components]}
+
+
+@dataclass(frozen=True, slots=True)
+class Send(EntityCommand[None]):
+    """Send a message to an entity: with the next tick, delivered to processors in the one after."""
+
+    kind: ClassVar[str] = "message"
+    recipient: int
+    body: Any
+    sender: int | None = None
+    message_kind: str = ""
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"recipient": self.recipient, "body": self.body, "sender": self.sender, "kind": self.message_kind}
+
+
+@dataclass(frozen=True, slots=True)
+class Custom(EntityCommand[None]):
+    """Whatever a world's own handler of that name makes of some JSON data."""
+
+    kind: ClassVar[str] = "custom"
+    name: str
+    data: Any = None
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"name": self.name, "data": self.data}
+
+
+def payload(component: object) -> dict[str, Any]:
+    """A component as plain data; refuses what is none, such as its class."""
+    if not isinstance(component, Component):
+        hint = " (the class: call it)" if isinstance(component, type) else ""
+        raise SignatureError(f"an entity is made of component instances, not {component!r}{hint}")
+    return component.to_payload()
+
+
+def given_payload(component: Component) -> dict[str, Any]:
+    """The payload of the fields that were given to a component, which are those that an update lays over."""
+    whole, given = payload(component), component.model_fields_set
+    return {key: value for key, value in whole.items() if key == "type" or key in given}

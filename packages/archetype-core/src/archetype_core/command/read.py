@@ -1,0 +1,173 @@
+"""Commands that read. They change nothing, and pass the gate like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from archetype_core.command.audit import AuditFilter, AuditRow
+from archetype_core.command.command import Command
+from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
+from archetype_core.component import Component
+from archetype_core.config import StorageConfig
+
+if TYPE_CHECKING:
+    from daft import DataFrame
+    from daft.expressions import Expression
+
+    from archetype_core.history import Ticks
+
+    FrameCommand = Command[DataFrame]
+else:
+    FrameCommand = Command  # Daft takes as long to import as everything else together
+
+
+@dataclass(frozen=True, slots=True)
+class Query(FrameCommand):
+    """History as a lazy frame of base columns and those of some components."""
+
+    kind: ClassVar[str] = "query_world"
+    components: tuple[type[Component], ...] = ()
+    ticks: Ticks = None
+    entity_ids: int | Iterable[int] | None = None
+    where: Expression | None = None
+    include_inactive: bool = False
+    lineage: bool = True
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"components": [one.__name__ for one in self.components], "lineage": self.lineage}
+
+
+@dataclass(frozen=True, slots=True)
+class QueryEpisodes(FrameCommand):
+    """The histories of a rollout's episodes as one lazy frame, with ``branch``, ``seed`` and ``episode`` columns."""
+
+    kind: ClassVar[str] = "query_world"
+    world_ids: tuple[str, ...]
+    """The episodes' worlds, in order; they may have been destroyed since."""
+    components: tuple[type[Component], ...] = ()
+    ticks: Ticks = None
+    entity_ids: int | Iterable[int] | None = None
+    where: Expression | None = None
+    include_inactive: bool = False
+    lineage: bool = False
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"components": [one.__name__ for one in self.components], "worlds": len(self.world_ids)}
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(FrameCommand):
+    """One tick as a frame; by default the last completed one, from memory."""
+
+    kind: ClassVar[str] = "query_world"
+    components: tuple[type[Component], ...] = ()
+    at: int | None = None
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"components": [one.__name__ for one in self.components], "at": self.at}
+
+
+@dataclass(frozen=True, slots=True)
+class Diff(FrameCommand):
+    """What differs between two moments, each a tick of this world, or ``(world_id, tick or None for the last)``."""
+
+    kind: ClassVar[str] = "query_world"
+    before: int | tuple[str, int | None]
+    after: int | tuple[str, int | None]
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"before": self.before, "after": self.after}
+
+
+@dataclass(frozen=True, slots=True)
+class Digest(Command[str]):
+    """The canonical digest of a committed tick, by default the last."""
+
+    kind: ClassVar[str] = "query_world"
+    at: int | None = None
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"at": self.at}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchWorld(FrameCommand):
+    """The entities whose vector or text is most like a query at a tick, best first; only where the store can search."""
+
+    kind: ClassVar[str] = "query_world"
+    column: Any
+    query: str | tuple[float, ...]
+    k: int = 10
+    at: int | None = None
+    where: Expression | None = None
+    metric: str = "cosine"
+
+    def describe(self) -> Mapping[str, Any]:
+        asked = self.query if isinstance(self.query, str) else f"a vector of {len(self.query)}"
+        column = self.column if isinstance(self.column, str) else self.column.name()
+        return {"column": column, "query": asked, "k": self.k, "at": self.at, "metric": self.metric}
+
+
+@dataclass(frozen=True, slots=True)
+class GetComponents(Command[tuple[Component, ...]]):
+    """A live entity's components as of the last completed tick: those asked for, or all."""
+
+    kind: ClassVar[str] = "query_world"
+    entity_id: int
+    components: tuple[type[Component], ...] = ()
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"entity_id": self.entity_id, "components": [one.__name__ for one in self.components]}
+
+
+@dataclass(frozen=True, slots=True)
+class GetWorldInfo(Command[WorldInfo]):
+    """A world as it stands."""
+
+    kind: ClassVar[str] = "get_world_info"
+
+
+@dataclass(frozen=True, slots=True)
+class ListWorlds(Command[tuple[WorldInfo, ...]]):
+    """The worlds of a storage, live ones and those that only lie there; without a storage, the live ones."""
+
+    kind: ClassVar[str] = "list_worlds"
+    storage: StorageConfig | None = None
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"storage": None if self.storage is None else self.storage.uri}
+
+
+@dataclass(frozen=True, slots=True)
+class ListProcessors(Command[tuple[ProcessorInfo, ...]]):
+    """A world's processors in the order they run."""
+
+    kind: ClassVar[str] = "list_processors"
+
+
+@dataclass(frozen=True, slots=True)
+class ListHooks(Command[tuple[HookInfo, ...]]):
+    """A world's hooks in the order they are called."""
+
+    kind: ClassVar[str] = "list_hooks"
+
+
+@dataclass(frozen=True, slots=True)
+class ListResources(Command[tuple[ResourceInfo, ...]]):
+    """A world's resources."""
+
+    kind: ClassVar[str] = "list_resources"
+
+
+@dataclass(frozen=True, slots=True)
+class GetHistory(Command[tuple[AuditRow, ...]]):
+    """Audit rows of a world, or of the whole ledger when asked of the gate itself."""
+
+    kind: ClassVar[str] = "get_audit_history"
+    filter: AuditFilter = field(default_factory=AuditFilter)
+
+    def describe(self) -> Mapping[str, Any]:
+        one = self.filter
+        return {"actor": one.actor, "type": one.type, "status": one.status, "after": one.after, "limit": one.limit}

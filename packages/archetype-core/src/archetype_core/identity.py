@@ -1,0 +1,33 @@
+"""What names and numbers a world: its texts, its seed, and the ids of its commands."""
+
+from __future__ import annotations
+
+import secrets
+
+from archetype_core.config import is_count
+
+
+def check_command_ids(applied: object) -> None:
+    """Refuse what is no tuple of command ids."""
+    if not isinstance(applied, tuple) or not all(isinstance(one, str) for one in applied):
+        raise TypeError(f"applied is a tuple of command ids, not {applied!r}")
+
+
+def check_text(what: str, text: object) -> None:
+    """Refuse a name or id that is empty or cannot be stored."""
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"a world's {what} is a non-empty string, not {text!r}")
+    if not text.isprintable():
+        try:
+            text.encode()
+        except UnicodeEncodeError as failure:
+            raise ValueError(f"a world's {what} is text that can be stored, not {text!r}") from failure
+
+
+def checked_seed(seed: int | None) -> int:
+    """A seed that can be stored; a fresh one for ``None``."""
+    if seed is None:
+        return secrets.randbits(63)
+    if not is_count(seed) or seed >= 2**63:
+        raise ValueError(f"a seed is an int from 0 to 2**63 - 1, not {seed!r}")
+    return seed

@@ -1,0 +1,166 @@
+"""Search ranks what a tick shows: live, past, in the journal or beneath it; other stores refuse by name."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Coroutine
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from daft import col
+
+from archetype_core import Component, MemoryStore, Vector, World
+from archetype_core.commit import Segment
+from archetype_core.errors import TickNotFound, UnsupportedCapability
+from archetype_core.ports import Capability
+from archetype_core.search import Search, Wanted, rank, ranked
+
+
+class Memory(Component):
+    text: str = ""
+    embedding: Vector(3) | None = None  # type: ignore[valid-type]  # reason: pydantic reads it, a type checker cannot
+    weight: float = 0.0
+
+
+class Mood(Component):
+    joy: float = 0.0
+
+
+class Searching(MemoryStore):
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return super().capabilities | {Capability.SEARCH}
+
+    def search(self, search: Search) -> Any:
+        return ranked(self, search)
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run to the end."""
+    return asyncio.run(work)
+
+
+async def remembering(store: MemoryStore | None = None) -> World:
+    """A world of three memories and one entity without a vector, after a tick."""
+    world = World(store or Searching(), "agents", seed=1)
+    world.spawn(Memory(text="the red fox", embedding=[1.0, 0.0, 0.0], weight=1.0))
+    world.spawn(Memory(text="a blue whale", embedding=[0.0, 1.0, 0.0], weight=2.0), Mood(joy=1.0))
+    world.spawn(Memory(text="a red whale", embedding=[1.0, 1.0, 0.0], weight=3.0))
+    world.spawn(Memory(text="nothing"), Mood(joy=5.0))
+    await world.step()
+    return world
+
+
+@pytest.fixture
+def world() -> Any:
+    """Return a world that remembers."""
+    return run(remembering())
+
+
+def ids(frame: Any) -> list[int]:
+    """The entities of a frame, in order."""
+    found: list[int] = frame.to_pydict()["entity_id"]
+    return found
+
+
+def test_the_nearest_vectors_come_first_over_all_tables(world: World) -> None:
+    """Entities of every archetype with the component are ranked together; those without a vector are not found."""
+    found = world.search(Memory.embedding, [1.0, 0.0, 0.0]).to_pydict()
+    assert found["entity_id"] == [1, 3, 2]
+    assert found["score"] == pytest.approx([1.0, math.sqrt(0.5), 0.0])
+    assert found["memory__text"] == ["the red fox", "a red whale", "a blue whale"]
+    assert found["tick"] == [0, 0, 0]
+    assert ids(world.search(Memory.embedding, np.array([0.0, 1.0, 0.0], np.float32), k=1)) == [2]
+
+
+def test_words_find_texts_that_have_them(world: World) -> None:
+    """A text column takes words, in any case; a text without any of them is not found."""
+    assert set(ids(world.search(Memory.text, "red", k=5))) == {1, 3}
+    assert set(ids(world.search("memory__text", "Whale FOX"))) == {1, 2, 3}
+    assert ids(world.search(Memory.text, "unicorn")) == []
+
+
+def test_past_ticks_answer_as_they_would_have_then(world: World) -> None:
+    """A search at a tick sees what that tick showed, also after everything changed, and what stands from before."""
+
+    async def later() -> None:
+        await world.step()
+        world.update(1, Memory(text="forgotten", embedding=[0.0, 0.0, 1.0]))
+        world.despawn(3)
+        await world.step()
+
+    before = world.search(Memory.embedding, [1.0, 0.0, 0.0]).to_pydict()
+    run(later())
+    assert ids(world.search(Memory.embedding, [1.0, 1.0, 0.0], k=1)) == [2]
+    for tick in (0, 1):
+        past = world.search(Memory.embedding, [1.0, 0.0, 0.0], at=tick).to_pydict()
+        assert past == {**before, "tick": [tick] * 3}
+    assert ids(world.search(Memory.text, "forgotten", at=2)) == [1]
+    with pytest.raises(TickNotFound):
+        world.search(Memory.text, "x", at=9)
+
+
+@pytest.mark.parametrize("at", [None, 0])
+def test_a_condition_holds_before_the_best_are_chosen(world: World, at: int | None) -> None:
+    """``where`` may be about any column of the entities' tables; those that lack it are left out."""
+    run(world.step())
+    nearest = [1.0, 0.0, 0.0]
+    assert ids(world.search(Memory.embedding, nearest, k=1, at=at, where=col("memory__weight") > 1.5)) == [3]
+    assert ids(world.search(Memory.embedding, nearest, at=at, where=Mood.joy > 0.0)) == [2]
+    assert ids(world.search(Memory.embedding, nearest, at=at, where=col("entity_id") == 2)) == [2]
+
+
+def test_stores_that_do_not_search_say_so() -> None:
+    """A world over a store without the capability refuses by its name."""
+    world = run(remembering(MemoryStore()))
+    with pytest.raises(UnsupportedCapability) as caught:
+        world.search(Memory.text, "red")
+    assert caught.value.capability == Capability.SEARCH
+
+
+@pytest.mark.parametrize(
+    ("column", "query", "options", "error"),
+    [
+        (Memory.embedding, [1.0], {}, ValueError),
+        (Memory.embedding, "words", {}, TypeError),
+        (Memory.text, [1.0, 2.0, 3.0], {}, TypeError),
+        (Memory.text, "red", {"k": 0}, ValueError),
+        (Memory.embedding, [1.0, 0.0, 0.0], {"metric": "hamming"}, ValueError),
+    ],
+)
+def test_what_cannot_be_searched_for_is_refused(
+    world: World, column: Any, query: Any, options: dict[str, Any], error: type[Exception]
+) -> None:
+    """A vector of another length, words in a column of vectors, and the like are errors, not empty answers."""
+    with pytest.raises(error):
+        world.search(column, query, **options)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+def test_many_rows_are_ranked_as_by_hand(metric: str) -> None:
+    """The best of many vectors are those that a plain computation finds, with NaN left out."""
+    draw = np.random.default_rng(3)
+    matrix = draw.normal(size=(40_000, 4)).astype(np.float32)
+    matrix[7] = np.nan
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), 4)
+    entities = pa.array(draw.permutation(40_000).astype(np.int64))
+    query = (0.5, -1.0, 0.25, 2.0)
+    search = Search("t", Segment("w", "r", 0, None, "n", 0), 0, "v", query, 25, metric)
+    found = rank(entities, vectors, search)
+    wide, asked = matrix.astype(np.float64), np.array(query)
+    scores = {
+        "cosine": wide @ asked / (np.linalg.norm(wide, axis=1) * np.linalg.norm(asked)),
+        "dot": wide @ asked,
+        "l2": -np.linalg.norm(wide - asked, axis=1),
+    }[metric]
+    order = np.argsort(-np.where(np.isnan(scores), -np.inf, scores), kind="stable")[:25]
+    assert found.column(0).to_pylist() == entities.to_numpy()[order].tolist()
+    assert found.column(1).to_pylist() == pytest.approx(scores[order].tolist())
+
+
+def test_a_column_is_named_or_pointed_at() -> None:
+    """A column may be given as an attribute of its component or by its name."""
+    assert Wanted.of(Memory.text, "a", 1, "dot", None).column == Wanted.of("memory__text", "a", 1, "dot", None).column
