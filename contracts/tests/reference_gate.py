@@ -1,0 +1,422 @@
+"""A small honest gate over worlds in this process's memory: what the suite's own tests are run on.
+
+It keeps every promise in the plainest way, one thing at a time, and has a method for whatever a mutant gets wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import reference_query as query
+from reference_ledger import Known, Ledger, Waiting, asked_by
+
+from archetype_contracts import GateLimits
+from archetype_contracts.gate.policy import allows
+from archetype_core import command as c
+from archetype_core.commit import Segment
+from archetype_core.component import Component
+from archetype_core.config import StorageConfig
+from archetype_core.errors import (
+    ArchetypeError,
+    GateClosed,
+    NoHandler,
+    NotDeferrable,
+    PendingMutations,
+    PermissionDenied,
+    QuotaExceeded,
+    WorldExists,
+    WorldNotFound,
+)
+from archetype_core.ports import Clock, Store
+from archetype_core.registry import load_kernel, open_store
+from archetype_core.world import World
+
+LEDGERS: dict[Path, Ledger] = {}
+_LONG = 4096
+
+
+@dataclass(slots=True, eq=False)
+class Live:
+    """A world in memory."""
+
+    world: World
+    known: Known
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    handlers: dict[str, Callable[[Any, Any], None]] = field(default_factory=dict)
+    stepped_at: Any = None
+
+
+class ReferenceGate:
+    """Every verb checks, charges, enters a row, and does it."""
+
+    def __init__(self, place: Path, limits: GateLimits, clock: Clock) -> None:
+        self.ledger = LEDGERS.setdefault(place, self.empty())
+        self.limits, self.clock = limits, clock
+        self.live: dict[str, Live] = {}
+        self.stores: dict[str, Store] = {}
+        self.making = asyncio.Lock()
+        self.is_open = True
+
+    @staticmethod
+    def empty() -> Ledger:
+        return Ledger()
+
+    # The port
+
+    async def execute(
+        self, actor: c.ActorCtx, command: c.Command[Any], world_id: str | None = None, *, durable: bool = False
+    ) -> Any:
+        self.check_open()
+        live = self.admit(actor, [command], world_id)
+        if isinstance(command, c.EntityCommand):
+            return self.stage(actor, command, cast("Live", live))
+        tick = None if live is None else live.world.tick
+        seq = self.enter(actor, command, world_id, "queued", tick=tick).seq
+        try:
+            answer = await self.do(command, live, world_id)
+        except BaseException as failure:
+            self.ledger.settle(seq, "failed", str(failure) or type(failure).__name__, tick, self.clock.now())
+            raise
+        self.ledger.settle(seq, "applied", "", tick, self.clock.now())
+        return answer
+
+    async def submit(
+        self, actor: c.ActorCtx, command: Any, world_id: str, *, tick: int | None = None, priority: int = 0
+    ) -> c.Ticket:
+        (ticket,) = await self.submit_batch(actor, [command], world_id, tick=tick, priority=priority)
+        return ticket
+
+    async def submit_batch(
+        self,
+        actor: c.ActorCtx,
+        commands: Sequence[Any],
+        world_id: str,
+        *,
+        tick: int | None = None,
+        priority: int = 0,
+    ) -> tuple[c.Ticket, ...]:
+        self.check_open()
+        live = cast("Live", self.admit(actor, commands, world_id, is_queued=True))
+        tickets = []
+        for command in commands:
+            ids = self.reserve(live, query.spawned(command))
+            row = self.enter(actor, command, world_id, "queued")
+            at = live.world.tick if tick is None else tick
+            live.known.queue.append(Waiting(row.seq, row.command_id, command, ids, at, priority))
+            tickets.append(c.Ticket(row.command_id, ids))
+        return tuple(tickets)
+
+    async def submit_spawn(
+        self, actor: c.ActorCtx, world_id: str, *components: Component, tick: int | None = None, priority: int = 0
+    ) -> int:
+        ticket = await self.submit(actor, c.Spawn(components), world_id, tick=tick, priority=priority)
+        return ticket.entity_ids.start
+
+    def peek(self, actor: c.ActorCtx, world_id: str) -> c.WorldInfo | None:
+        live = self.live.get(world_id)
+        return None if live is None or not self.may(actor, c.GetWorldInfo()) else query.info(live)
+
+    async def flush(self) -> None:
+        """Everything is kept at once."""
+
+    async def close(self) -> None:
+        self.is_open = False
+        for world_id in reversed(list(self.live)):
+            await self.let_go(world_id)
+        for store in self.stores.values():
+            store.close()
+
+    # The door
+
+    def check_open(self) -> None:
+        if not self.is_open:
+            raise GateClosed
+
+    def may(self, actor: c.ActorCtx, command: c.Command[Any]) -> bool:
+        return allows(actor.roles, command.kind)
+
+    def admit(
+        self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None, *, is_queued: bool = False
+    ) -> Live | None:
+        """The live world that commands are for; a refusal leaves a row for each."""
+        try:
+            for command in commands:
+                if not self.may(actor, command):
+                    raise PermissionDenied(actor.id, actor.roles, command.kind)
+                if is_queued and not command.is_deferrable:
+                    raise NotDeferrable(command.kind)
+            live = None if world_id is None else self.live.get(world_id)
+            is_missing_fine = all(isinstance(one, c.DestroyWorld | c.CloseWorld) for one in commands) and commands
+            needs_world = is_queued or isinstance(commands[0], c.EntityCommand)
+            if live is None and (world_id is not None or needs_world) and not is_missing_fine:
+                raise WorldNotFound(str(world_id), self.live)
+            self.charge(actor, commands, live)
+        except ArchetypeError as refusal:
+            self.reject(actor, commands, world_id, refusal)
+            raise
+        return live
+
+    def reject(
+        self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None, refusal: Exception
+    ) -> None:
+        for command in commands:
+            self.enter(actor, command, world_id, "rejected", reason=str(refusal))
+
+    def charge(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], live: Live | None) -> None:
+        tokens = sum(self.limits.costs.get(one.kind, 1) * one.weight for one in commands)
+        day = self.day_of(actor)
+        used_tokens = self.ledger.tokens.get(day, 0)
+        counted = self.counter_of(actor, live) if live is not None else None
+        used = self.ledger.commands.get(counted, 0) if counted else 0
+        if counted and used + len(commands) > self.limits.commands:
+            raise QuotaExceeded(actor.id, "commands", self.limits.commands, used, len(commands))
+        if used_tokens + tokens > self.limits.tokens:
+            raise QuotaExceeded(actor.id, "tokens", self.limits.tokens, used_tokens, tokens)
+        self.ledger.tokens[day] = used_tokens + tokens
+        if counted:
+            self.ledger.commands[counted] = used + len(commands)
+
+    def counter_of(self, actor: c.ActorCtx, live: Live) -> tuple[str, str, int]:
+        return actor.id, live.known.world_id, live.world.tick
+
+    def day_of(self, actor: c.ActorCtx) -> tuple[str, str]:
+        return actor.id, self.clock.now().date().isoformat()
+
+    def enter(
+        self,
+        actor: c.ActorCtx,
+        command: c.Command[Any],
+        world_id: str | None,
+        status: c.Status,
+        *,
+        reason: str = "",
+        tick: int | None = None,
+    ) -> c.AuditRow:
+        payload = json.dumps(dict(command.describe()), default=str)
+        payload = payload if len(payload) <= _LONG else json.dumps({"bytes": len(payload)})
+        row = asked_by(actor, command, world_id, payload)
+        return self.ledger.enter(
+            {**row, "status": status, "reason": reason, "tick": tick, "submitted_at": self.clock.now()}
+        )
+
+    # Mutations
+
+    def reserve(self, live: Live, count: int) -> range:
+        ids = live.world.reserve(count)
+        live.known.next_entity_id = max(live.known.next_entity_id, ids.stop)
+        return ids
+
+    def stage(self, actor: c.ActorCtx, command: c.EntityCommand[Any], live: Live) -> Any:
+        """Stage a command that is executed, and keep it until a tick has applied it."""
+        ids = self.reserve(live, query.spawned(command))
+        row = self.enter(actor, command, live.known.world_id, "queued")
+        waiting = Waiting(row.seq, row.command_id, command, ids, live.world.tick, 0)
+        try:
+            self.put(live, waiting)
+        except Exception as failure:
+            self.ledger.settle(row.seq, "failed", str(failure), live.world.tick, self.clock.now())
+            raise
+        live.known.staged.append(waiting)
+        return ids.start if isinstance(command, c.Spawn) else ids or None
+
+    def put(self, live: Live, waiting: Waiting) -> None:
+        """Stage a command in a live world, whole or not at all."""
+        with live.world.commanded(waiting.command_id, undo=True):
+            if isinstance(waiting.command, c.Custom):
+                handler = live.handlers.get(waiting.command.name)
+                if handler is None:
+                    raise NoHandler(waiting.command.name, live.handlers)
+                handler(live.world, waiting.command.data)
+            else:
+                query.apply(live.world, waiting.command, waiting.ids)
+        waiting.is_staged = True
+
+    def apply_due(self, live: Live) -> None:
+        """Stage what is due; what a failing tick kept is staged already."""
+        for waiting in self.in_order(live.known.queue):
+            if waiting.is_staged or waiting.tick > live.world.tick:
+                continue
+            try:
+                self.put(live, waiting)
+            except Exception as failure:  # noqa: BLE001  # reason: a handler raises what it will
+                live.known.queue.remove(waiting)
+                self.ledger.settle(waiting.seq, "failed", repr(failure), live.world.tick, self.clock.now())
+
+    def in_order(self, queue: list[Waiting]) -> list[Waiting]:
+        return sorted(queue, key=lambda one: one.place)
+
+    async def tick(self, live: Live, config: Any, inputs: Any) -> c.StepResult:
+        async with live.turn:
+            self.apply_due(live)
+            try:
+                outcome = await live.world.step(config, **inputs)
+            except Exception:
+                self.failed(live)
+                raise
+            live.stepped_at = self.clock.now()
+            applied = [*live.known.staged, *(one for one in live.known.queue if one.is_staged)]
+            self.applied(live, applied, outcome.tick)
+        return c.StepResult(live.known.world_id, live.world.run_id, outcome.tick, len(applied), outcome.duration_s)
+
+    def failed(self, live: Live) -> None:
+        """The engine keeps what is staged."""
+
+    def applied(self, live: Live, applied: list[Waiting], tick: int) -> None:
+        live.known.segment = live.world._state.segment
+        for waiting in applied:
+            self.ledger.settle(waiting.seq, "applied", "", tick, self.clock.now())
+        self.forget(live, applied)
+
+    def forget(self, live: Live, applied: list[Waiting]) -> None:
+        live.known.staged.clear()
+        live.known.queue[:] = [one for one in live.known.queue if one not in applied]
+
+    # Worlds
+
+    def store(self, storage: StorageConfig) -> Store:
+        if storage.uri not in self.stores:
+            self.stores[storage.uri] = open_store(storage)
+        return self.stores[storage.uri]
+
+    async def create(self, command: c.CreateWorld) -> c.WorldInfo:
+        async with self.making:
+            if command.world_id in self.live:
+                return query.info(self.live[command.world_id])
+            self.check_name(command.name)
+            store, kernel = self.store(command.storage), load_kernel(command.kernel)
+            world = World(store, command.name, seed=command.seed, world_id=command.world_id, kernel=kernel)
+            return self.take(world, None)
+
+    def check_name(self, name: str | None) -> None:
+        for known in self.ledger.worlds.values():
+            if known.name == name and not known.is_destroyed:
+                raise WorldExists(known.name, known.world_id)
+
+    def take(self, world: World, parent: str | None) -> c.WorldInfo:
+        known = Known(world.world_id, world.name, world._state.segment, parent=parent)
+        known.next_entity_id = world._state.next_entity_id
+        self.ledger.worlds[world.world_id] = known
+        self.live[world.world_id] = Live(world, known)
+        return query.info(self.live[world.world_id])
+
+    async def open(self, command: c.OpenWorld) -> c.WorldInfo:
+        async with self.making:
+            worlds = [one for one in self.ledger.worlds.values() if not one.is_destroyed]
+            found = [one for one in worlds if command.world in (one.world_id, one.name)]
+            if not found:
+                raise WorldNotFound(command.world, [one.name for one in worlds])
+            known = found[0]
+            if known.world_id not in self.live:
+                live = Live(await self.load(known, self.store(command.storage)), known)
+                self.live[known.world_id] = live
+                self.restage(live)
+            return query.info(self.live[known.world_id])
+
+    async def load(self, known: Known, store: Store) -> World:
+        if any(one.world_id == known.world_id for one in store.worlds()):
+            return await World.open(store, known.world_id)
+        segment: Segment = known.segment
+        if segment.parent is not None:
+            return await World.open(store, segment.parent.world_id, branch=segment)
+        return World(store, known.name, seed=segment.seed, world_id=known.world_id, run_id=segment.run_id)
+
+    def restage(self, live: Live) -> None:
+        """Give out no id again, and stage what was executed."""
+        waiting = [*live.known.staged, *live.known.queue]
+        live.world.claim(live.known.next_entity_id, [one.ids for one in waiting])
+        for one in waiting:
+            one.is_staged = False
+        for one in list(live.known.staged):
+            if isinstance(one.command, c.Custom):
+                # Its handler is code and comes later: it waits for that in front of all others.
+                live.known.staged.remove(one)
+                one.priority = -(10**9)
+                live.known.queue.append(one)
+            else:
+                self.put(live, one)
+
+    async def fork(self, command: c.ForkWorld, source: Live) -> c.WorldInfo:
+        async with source.turn:
+            self.check_name(command.name)
+            if source.known.staged and command.pending == "refuse":
+                raise PendingMutations(source.world.name, len(source.known.staged))
+            copied = list(source.known.staged) if command.pending == "copy" else []
+            world = await source.world.fork(
+                command.name,
+                at_tick=command.at_tick,
+                resources=command.resources,
+                rng=command.rng,
+                pending=command.pending,
+                store=None if command.storage is None else self.store(command.storage),
+            )
+        info = self.take(world, source.known.world_id)
+        forked = self.live[world.world_id]
+        forked.handlers = dict(source.handlers)
+        # Rows belong to the world that a command was sent to; these have none, and wait only for a reopening.
+        forked.known.staged = [Waiting(0, one.command_id, one.command, one.ids, one.tick, 0) for one in copied]
+        return info
+
+    async def let_go(self, world_id: str) -> bool:
+        live = self.live.pop(world_id, None)
+        if live is not None:
+            async with live.turn:
+                await live.world.close()
+        return live is not None
+
+    async def destroy(self, world_id: str) -> bool:
+        live = self.live.get(world_id)
+        if live is not None:
+            await live.world.destroy()
+            live.known.is_destroyed = True
+            live.known.queue.clear()
+            live.known.staged.clear()
+        return await self.let_go(world_id)
+
+    async def do(self, command: c.Command[Any], live: Live | None, world_id: str | None) -> Any:
+        """Carry out what is no mutation."""
+        match command:
+            case c.CreateWorld():
+                return await self.create(command)
+            case c.OpenWorld():
+                return await self.open(command)
+            case c.CloseWorld():
+                return await self.let_go(str(world_id))
+            case c.DestroyWorld():
+                return await self.destroy(str(world_id))
+            case c.ForkWorld() if live:
+                return await self.fork(command, live)
+            case c.Step() if live:
+                return await self.tick(live, command.config, command.inputs)
+            case c.Run() if live:
+                done = [await self.tick(live, command.config, command.inputs) for _ in range(command.config.steps)]
+                last = live.world.tick - 1
+                applied = sum(one.applied for one in done)
+                return c.RunResult(live.known.world_id, live.world.run_id, last - len(done) + 1, last, applied, 0.0)
+            case c.RunEpisode() if live:
+                return await self.episode(live, command.config, 0)
+            case c.RunRollout() if live:
+                episodes = []
+                for number in range(command.config.num_episodes):
+                    made = await self.fork(c.ForkWorld(), live)
+                    episodes.append(await self.episode(self.live[made.world_id], command.config.episode_config, number))
+                return c.RolloutResult("rollout", live.known.world_id, tuple(episodes), 0.0)
+            case c.GetHistory():
+                return self.ledger.read(world_id, command.filter)
+            case c.ListWorlds():
+                lying = self.ledger.worlds.values() if command.storage is not None else ()
+                found = {one.world_id: query.lying(one) for one in lying if not one.is_destroyed}
+                return tuple({**found, **{key: query.info(one) for key, one in self.live.items()}}.values())
+        return query.answer(command, live, self)
+
+    async def episode(self, live: Live, config: c.EpisodeConfig, number: int) -> c.EpisodeResult:
+        first = live.world.tick
+        for _ in range(config.max_steps):
+            await self.tick(live, config.run_config, {})
+        world = live.world
+        ids = (world.world_id, world.name, world.run_id, world.seed)
+        return c.EpisodeResult(*ids, number, first, world.tick - 1, "max_steps", 0.0)

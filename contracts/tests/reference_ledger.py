@@ -1,0 +1,131 @@
+"""The durable side of the reference gate: kept by this process, one ledger per place, for as long as it lives."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from archetype_core.command import ActorCtx, AuditFilter, AuditRow, Command, EntityCommand
+from archetype_core.commit import Segment
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A mutation that no tick has applied: queued, or executed and staged."""
+
+    seq: int
+    command_id: str
+    command: EntityCommand[Any]
+    ids: range
+    tick: int
+    priority: int
+    is_staged: bool = False
+    """In the live world's staging already."""
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        return self.tick, self.priority, self.seq
+
+
+@dataclass(slots=True)
+class Known:
+    """A world that was made."""
+
+    world_id: str
+    name: str
+    segment: Segment
+    next_entity_id: int = 1
+    parent: str | None = None
+    queue: list[Waiting] = field(default_factory=list)
+    staged: list[Waiting] = field(default_factory=list)
+    is_destroyed: bool = False
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Audit rows and the chain of those that are settled, worlds with what waits in them, and counters."""
+
+    rows: list[AuditRow] = field(default_factory=list)
+    chain: list[tuple[int, str]] = field(default_factory=list)
+    worlds: dict[str, Known] = field(default_factory=dict)
+    commands: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    tokens: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def enter(self, row: Mapping[str, Any]) -> AuditRow:
+        """Add a row with the next number."""
+        seq = len(self.rows) + 1
+        made = AuditRow(seq=seq, command_id=f"command {seq}", settled_at=None, duration_s=0.0, **row)
+        self.rows.append(made)
+        if made.status != "queued":
+            self.settle(seq, made.status, made.reason, made.tick, made.submitted_at)
+        return made
+
+    def settle(self, seq: int, status: Any, reason: str, tick: int | None, now: datetime) -> None:
+        """Say what became of a command, and chain its row."""
+        row = self.rows[seq - 1]
+        settled = replace(row, status=status, reason=reason, tick=tick, settled_at=now)
+        self.rows[seq - 1] = settled
+        before = self.chain[-1][1] if self.chain else ""
+        self.chain.append((seq, digest(settled, before)))
+
+    def verify(self) -> list[str]:
+        """What is wrong with the settled rows."""
+        found, before = [], ""
+        by_seq = {row.seq: row for row in self.rows}
+        for seq, expected in self.chain:
+            if seq not in by_seq:
+                found.append(f"row {seq} is missing")
+            elif digest(by_seq[seq], before) != expected:
+                found.append(f"row {seq} was changed")
+            before = expected
+        return found
+
+    def tamper(self, how: str) -> None:
+        """Do what ``verify`` has to find."""
+        middle = len(self.rows) // 2
+        rows = self.rows
+        if how == "edit":
+            rows[middle] = replace(rows[middle], actor="somebody else")
+        elif how == "remove":
+            del rows[middle]
+        else:
+            one, two = rows[middle], rows[middle + 1]
+            rows[middle : middle + 2] = [replace(two, seq=one.seq), replace(one, seq=two.seq)]
+
+    def read(self, world_id: str | None, asked: AuditFilter) -> tuple[AuditRow, ...]:
+        """Rows as a filter asks for them."""
+        rows: Iterable[AuditRow] = self.rows if asked.oldest_first else reversed(self.rows)
+        found = [row for row in rows if fits(row, world_id, asked)]
+        return tuple(found[: asked.limit])
+
+
+def fits(row: AuditRow, world_id: str | None, asked: AuditFilter) -> bool:
+    """Whether a row is asked for."""
+    wanted = ((world_id, row.world_id), (asked.world_id, row.world_id), (asked.actor, row.actor))
+    also = ((asked.type, row.type), (asked.status, row.status))
+    if any(want is not None and want != has for want, has in (*wanted, *also)):
+        return False
+    if asked.after is not None and (row.seq <= asked.after if asked.oldest_first else row.seq >= asked.after):
+        return False
+    return (asked.since is None or row.submitted_at >= asked.since) and (
+        asked.until is None or row.submitted_at < asked.until
+    )
+
+
+def digest(row: AuditRow, before: str) -> str:
+    """The link of a row to the one before."""
+    return hashlib.sha256(f"{before} {row!r}".encode()).hexdigest()
+
+
+def asked_by(actor: ActorCtx, command: Command[Any], world_id: str | None, payload: str) -> dict[str, Any]:
+    """What a row says of who asked for what."""
+    return {
+        "world_id": world_id or "",
+        "actor": actor.id,
+        "roles": tuple(sorted(actor.roles)),
+        "type": command.kind,
+        "payload": payload,
+    }

@@ -1,0 +1,131 @@
+"""The parts of the reference gate that only look at a world, or only touch one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reference_ledger import Known
+
+from archetype_core import command as c
+from archetype_core.world import World
+
+
+def spawned(command: c.Command[Any]) -> int:
+    """How many ids a command takes."""
+    match command:
+        case c.Spawn():
+            return 1
+        case c.SpawnMany():
+            return len(command.bundles)
+        case c.SpawnTable():
+            return int(command.table.num_rows)
+    return 0
+
+
+def apply(world: World, command: c.EntityCommand[Any], ids: range) -> None:
+    """Stage a mutation, with the ids that were given out for it."""
+    match command:
+        case c.Spawn():
+            world.spawn(*command.components, entity_id=ids.start)
+        case c.SpawnMany():
+            world.spawn_many(command.bundles, entity_ids=ids)
+        case c.SpawnTable():
+            world.spawn_table(command.table, *command.archetype.components, entity_ids=ids)
+        case c.Despawn():
+            world.despawn(*command.entity_ids)
+        case c.Update():
+            world.update(command.entity_id, *command.components)
+        case c.AddComponents():
+            world.add_components(command.entity_id, *command.components)
+        case c.RemoveComponents():
+            world.remove_components(command.entity_id, *command.components)
+        case c.Send():
+            world.send(command.recipient, command.body, sender=command.sender, kind=command.message_kind)
+        case _:
+            raise TypeError(command)
+
+
+def info(live: Any) -> c.WorldInfo:
+    """A live world as it stands."""
+    world, known = live.world, live.known
+    queued = sum(not one.is_staged for one in known.queue)
+    return c.WorldInfo(
+        world.world_id,
+        world.name,
+        world.run_id,
+        world.seed,
+        world.tick,
+        "memory",
+        True,
+        len(world),
+        {"+".join(kind.name for kind in one.components): rows.num_rows for one, rows in world.tables().items()},
+        known.parent,
+        queued,
+        world.pending,
+        live.stepped_at,
+    )
+
+
+def lying(known: Known) -> c.WorldInfo:
+    """A world that is only in the ledger."""
+    segment = known.segment
+    return c.WorldInfo(
+        known.world_id, known.name, segment.run_id, segment.seed, 0, "memory", False, parent=known.parent
+    )
+
+
+def answer(command: c.Command[Any], live: Any, gate: Any) -> Any:  # noqa: PLR0912  # reason: one case a command
+    """Answer what is asked of a world itself."""
+    world: World = live.world
+    match command:
+        case c.Query():
+            return world.query(
+                *command.components,
+                ticks=command.ticks,
+                entity_ids=command.entity_ids,
+                where=command.where,
+                include_inactive=command.include_inactive,
+                lineage=command.lineage,
+            )
+        case c.QueryEpisodes():
+            return gate.live[command.world_ids[0]].world.query(*command.components)
+        case c.Snapshot():
+            return world.snapshot(*command.components, at=command.at)
+        case c.Diff() if isinstance(command.before, int) and isinstance(command.after, int):
+            return world.diff(command.before, command.after)
+        case c.Digest():
+            return world.digest(command.at)
+        case c.GetComponents():
+            return world.get_components(command.entity_id, *command.components)
+        case c.GetWorldInfo():
+            return info(live)
+        case c.ListProcessors():
+            slots = world.system.slots
+            return tuple(
+                c.ProcessorInfo(one.name, one.priority, tuple(sorted(kind.name for kind in one.needs))) for one in slots
+            )
+        case c.ListHooks():
+            return tuple(
+                c.HookInfo(one.event.__name__, one.name, one.mode, one.fail_fast) for one in world._hooks.handles
+            )
+        case c.ListResources():
+            return tuple(c.ResourceInfo(type(one).__qualname__) for one in world.resources)
+        case c.AddProcessor():
+            world.add_processor(command.processor)
+            slot = world.system.slots[-1]
+            return c.ProcessorInfo(slot.name, slot.priority, tuple(sorted(kind.name for kind in slot.needs)))
+        case c.RemoveProcessor():
+            return world.remove_processor(command.processor)
+        case c.AddHook():
+            return world.add_hook(command.event, command.handler, mode=command.mode, fail_fast=command.fail_fast)
+        case c.RemoveHook():
+            return world.remove_hook(command.handle)
+        case c.AddResource():
+            world.resources.insert(command.resource)
+            return c.ResourceInfo(type(command.resource).__qualname__)
+        case c.RemoveResource():
+            return world.resources.remove(command.resource) is not None
+        case c.AddHandler():
+            live.handlers[command.name] = command.handler
+            return None
+    raise TypeError(command)

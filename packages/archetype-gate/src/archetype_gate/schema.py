@@ -1,0 +1,98 @@
+"""The tables of a SQLite ledger, and the way from older ones to today's."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from archetype_core.errors import LedgerError
+
+VERSION = 1
+APPLICATION = 0x41724C67  # "ArLg"
+
+_VERSION_1 = """
+CREATE TABLE worlds (
+    world_id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    first_tick INTEGER NOT NULL,
+    parent_world TEXT,
+    parent_run TEXT,
+    parent_tick INTEGER,
+    kernel TEXT NOT NULL,
+    ids_to INTEGER NOT NULL,
+    settled_tick INTEGER NOT NULL,
+    is_open INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX worlds_by_name ON worlds (name) WHERE is_open;
+CREATE TABLE commands (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    command_id TEXT NOT NULL UNIQUE,
+    world_id TEXT NOT NULL,
+    form TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    first_id INTEGER NOT NULL,
+    id_count INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    is_direct INTEGER NOT NULL
+);
+CREATE INDEX commands_by_world ON commands (world_id, seq);
+CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY,
+    command_id TEXT NOT NULL,
+    is_new INTEGER NOT NULL,
+    world_id TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    type TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    status TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    tick INTEGER,
+    at_us INTEGER NOT NULL,
+    duration_us INTEGER NOT NULL,
+    hash BLOB NOT NULL
+);
+CREATE INDEX audit_by_command ON audit (command_id, is_new);
+CREATE INDEX audit_by_world ON audit (world_id, is_new, seq);
+CREATE TABLE chain (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), count INTEGER NOT NULL, hash BLOB NOT NULL);
+INSERT INTO chain VALUES (1, 0, zeroblob(32));
+CREATE TABLE tokens (actor TEXT, day TEXT, used INTEGER NOT NULL, PRIMARY KEY (actor, day)) WITHOUT ROWID;
+CREATE TABLE ticks (
+    actor TEXT, world_id TEXT, tick INTEGER NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (actor, world_id)
+) WITHOUT ROWID;
+"""
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in _VERSION_1.split(";"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION}")
+
+
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create,)
+"""What brings version n to n + 1, in order."""
+
+
+def migrate(connection: sqlite3.Connection, place: str) -> None:
+    """Bring a database to today's version, in one transaction; ``LedgerError`` for a newer one, or no ledger at all."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if tables and application != APPLICATION:
+            raise LedgerError(f"{place} is a database of something else, not a ledger")
+        if version > VERSION:
+            raise LedgerError(
+                f"{place} has version {version}, this code knows up to {VERSION}: install a newer release"
+            )
+        for step in _STEPS[version:]:
+            step(connection)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,411 @@
+"""The gate itself: who may, how much, done or queued, and on record either way."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+from archetype_core.command import (
+    ActorCtx,
+    AuditRow,
+    CloseWorld,
+    Command,
+    DestroyWorld,
+    EntityCommand,
+    GetHistory,
+    Spawn,
+    SpawnTable,
+    Status,
+    Ticket,
+    WorldInfo,
+)
+from archetype_core.component import Component
+from archetype_core.errors import (
+    GateClosed,
+    NotDeferrable,
+    PermissionDenied,
+    QuotaExceeded,
+    ReentrantStep,
+    WorldNotFound,
+)
+from archetype_core.ports import Clock, IdSource
+from archetype_core.thread import in_thread
+from archetype_gate import telemetry, wire
+from archetype_gate.dispatch import Dispatch
+from archetype_gate.ledger import Accepted, Ledger, Note, Settled
+from archetype_gate.live import LiveWorld, checked_due, told
+from archetype_gate.policy import READS, Policy
+from archetype_gate.quota import Meter, Usage
+from archetype_gate.sqlite import SqliteLedger
+from archetype_gate.storage import Backend, StorageService
+from archetype_gate.summary import summary
+from archetype_gate.timestamp import micros
+from archetype_gate.worlds import WorldService
+
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class _Call:
+    """One request on its way through the gate."""
+
+    actor: ActorCtx
+    world_id: str | None
+    live: LiveWorld | None
+    began: float
+    at_us: int
+    tick: int | None
+    usage: Usage | None = None
+
+
+class CommandService:
+    """Authorizes, charges, carries out or queues, and puts on record. Holds the only way to a world there is."""
+
+    def __init__(
+        self,
+        worlds: WorldService,
+        storage: StorageService,
+        dispatch: Dispatch,
+        *,
+        policy: Policy,
+        meter: Meter,
+        clock: Clock,
+        ids: IdSource,
+    ) -> None:
+        self._worlds = worlds
+        self._storage = storage
+        self._dispatch = dispatch
+        self._policy = policy
+        self._meter = meter
+        self._clock = clock
+        self._ids = ids
+        self._lock = threading.Lock()
+        self._homeless: list[Note] = []
+        """Rows from before there was any ledger."""
+        self._is_open = True
+        self._under_way: set[object] = set()
+        self._ended = threading.Condition()
+
+    def opened(self, backend: Backend) -> None:
+        """Take up a backend: what actors used before counts, and rows that had no ledger have one now."""
+        today = self._clock.now().date()
+        if backend.ledger not in [one.ledger for one in self._storage.backends]:
+            self._meter.recall(backend.ledger.used(today - timedelta(days=1)))
+        with self._lock:
+            homeless, self._homeless = self._homeless, []
+        backend.ledger.note(homeless)
+
+    # The door.
+
+    async def execute(
+        self, actor: ActorCtx, command: Command[R], world_id: str | None = None, *, durable: bool = False
+    ) -> R:
+        with telemetry.command_span(command.kind, world_id, actor) as span, self._counted():
+            status: Status = "rejected"
+            call = self._begin(actor, world_id)
+            try:
+                self._admit(call, [command])
+                status = "failed"
+                if isinstance(command, EntityCommand):
+                    answer = self._stage(call, command)
+                    status = "queued"
+                else:
+                    answer = await self._carry_out(call, command)
+                    status = "applied"
+                if durable:
+                    await self._durable(call)
+            finally:
+                telemetry.verdict(span, command.kind, status, time.perf_counter() - call.began)
+            return cast("R", answer)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Keep the ledger open for a call until it has answered."""
+        token = object()
+        with self._ended:
+            self._under_way.add(token)
+        reset = _calls.set(_calls.get() | {token})
+        try:
+            yield
+        finally:
+            _calls.reset(reset)
+            with self._ended:
+                self._under_way.discard(token)
+                self._ended.notify_all()
+
+    def _begin(self, actor: object, world_id: str | None) -> _Call:
+        if not self._is_open:
+            raise GateClosed
+        if not isinstance(actor, ActorCtx):
+            raise TypeError(f"a command is sent by an ActorCtx, not by {actor!r}")
+        live = self._worlds.find(world_id)
+        tick = live.world.tick if live is not None else None
+        return _Call(actor, world_id, live, time.perf_counter(), micros(self._clock.now()), tick)
+
+    def _admit(self, call: _Call, commands: Sequence[Command[Any]]) -> None:
+        """Let commands pass, all or none; refusals are on record and cost nothing."""
+        try:
+            for command in commands:
+                if not self._policy.allows(call.actor, command.kind):
+                    raise PermissionDenied(call.actor.id, call.actor.roles, command.kind or type(command).__name__)
+            for command in commands:
+                self._dispatch.check(command, call.world_id, call.live)
+            reads = isinstance(commands[0], DestroyWorld | CloseWorld) or commands[0].kind in READS
+            if call.live is not None and not reads:
+                call.live.backend.ledger.check()
+            day = self._clock.now().date()
+            call.usage = self._meter.admit(call.actor, commands, day, call.world_id, call.tick or 0)
+        except (PermissionDenied, QuotaExceeded, WorldNotFound, NotDeferrable, TypeError) as refusal:
+            self._note(call, [self._noted(call, one, "rejected", told(refusal)) for one in commands])
+            raise
+        if call.usage is not None:
+            telemetry.used(call.usage)
+
+    def _stage(self, call: _Call, command: EntityCommand[Any]) -> Any:
+        """Stage a mutation for the next tick. Never waits, so that hooks and processors may ask for it too."""
+        live = call.live
+        assert live is not None
+        try:
+            command = wire.settled(command)
+            accepted = self._accept(live, [command], is_direct=True)[0]
+        except Exception as failure:
+            self._note(call, [self._noted(call, command, "failed", told(failure))])
+            raise
+        # Noted first: the tick that takes it may be quicker than we are.
+        note = self._noted(call, command, "queued", "", accepted)
+        live.backend.ledger.note([note])
+        try:
+            return live.apply(command, accepted, accepted.entity_ids or None)
+        except Exception as failure:
+            now = micros(self._clock.now())
+            live.backend.ledger.settle(
+                [Settled(accepted.command_id, live.world_id, "failed", now, call.tick, told(failure))]
+            )
+            raise
+
+    async def _carry_out(self, call: _Call, command: Command[Any]) -> Any:
+        try:
+            answer = await self._dispatch.carry_out(command, call.world_id, call.live, self.history)
+        except BaseException as failure:
+            self._note(call, [self._noted(call, command, "failed", told(failure))])
+            raise
+        if isinstance(answer, WorldInfo) and call.world_id is None:
+            # What made or opened a world belongs to its history.
+            call.world_id, call.tick = answer.world_id, answer.tick
+        self._note(call, [self._noted(call, command, "applied", "")])
+        return answer
+
+    # The queue.
+
+    async def submit(
+        self, actor: ActorCtx, command: EntityCommand[Any], world_id: str, *, tick: int | None = None, priority: int = 0
+    ) -> Ticket:
+        (ticket,) = await self.submit_batch(actor, [command], world_id, tick=tick, priority=priority)
+        return ticket
+
+    async def submit_spawn(
+        self, actor: ActorCtx, world_id: str, *components: Component, tick: int | None = None, priority: int = 0
+    ) -> int:
+        ticket = await self.submit(actor, Spawn(components), world_id, tick=tick, priority=priority)
+        return ticket.entity_ids.start
+
+    async def submit_batch(
+        self,
+        actor: ActorCtx,
+        commands: Sequence[EntityCommand[Any]],
+        world_id: str,
+        *,
+        tick: int | None = None,
+        priority: int = 0,
+    ) -> tuple[Ticket, ...]:
+        if not commands:
+            return ()
+        kind = commands[0].kind if len(commands) == 1 else "batch"
+        with telemetry.command_span(kind, world_id, actor) as span, self._counted():
+            status: Status = "rejected"
+            call = self._begin(actor, world_id)
+            try:
+                tickets = await self._submit(call, commands, tick, priority)
+                status = "queued"
+            finally:
+                telemetry.verdict(span, kind, status, time.perf_counter() - call.began)
+            return tickets
+
+    async def _submit(
+        self, call: _Call, commands: Sequence[EntityCommand[Any]], tick: int | None, priority: int
+    ) -> tuple[Ticket, ...]:
+        for command in commands:
+            if not command.is_deferrable:
+                refusal = NotDeferrable(command.kind)
+                self._note(call, [self._noted(call, one, "rejected", told(refusal)) for one in commands])
+                raise refusal
+        self._admit(call, commands)
+        live = call.live
+        assert live is not None
+        try:
+            due = checked_due(tick, priority, live.world.tick)
+            commands = [wire.settled(one) for one in commands]
+            accepted = self._accept(live, commands, due=due, priority=priority)
+        except Exception as failure:
+            self._refuse(call, commands, failure)
+            raise
+        ledger = live.backend.ledger
+        ids = [one.command_id for one in accepted]
+
+        def settle() -> None:
+            ledger.note(
+                [self._noted(call, command, "queued", "", one) for command, one in zip(commands, accepted, strict=True)]
+            )
+            try:
+                ledger.sync()
+            except BaseException:
+                if ledger.withdraw(ids):
+                    raise
+            # In the thread, since whoever asked may have given up by now, and it is accepted all the same.
+            for one, command in zip(accepted, commands, strict=True):
+                live.enqueue(one, command)
+
+        try:
+            await in_thread(settle)
+        except Exception as failure:
+            self._refuse(call, commands, failure)
+            raise
+        return tuple(Ticket(one.command_id, one.entity_ids) for one in accepted)
+
+    def _refuse(self, call: _Call, commands: Sequence[Command[Any]], failure: Exception) -> None:
+        """Put on record that commands were admitted and then refused, and take back what they cost."""
+        if call.usage is not None:
+            self._meter.refund(call.usage)
+            call.usage = None
+        self._note(call, [self._noted(call, one, "rejected", told(failure)) for one in commands])
+
+    def _accept(
+        self,
+        live: LiveWorld,
+        commands: Sequence[EntityCommand[Any]],
+        *,
+        is_direct: bool = False,
+        due: int = 0,
+        priority: int = 0,
+    ) -> list[Accepted]:
+        """Commands as they are kept until a tick takes them; refuses values that cannot be."""
+        payloads = [wire.deferred(one) for one in commands]
+        return [
+            Accepted(self._ids.new(), live.world_id, type(one).__name__, payload, ids, due, priority, is_direct)
+            for one, payload, ids in zip(commands, payloads, live.reserve(commands), strict=True)
+        ]
+
+    # The record.
+
+    def _noted(
+        self, call: _Call, command: Command[Any], status: Status, reason: str, accepted: Accepted | None = None
+    ) -> Note:
+        if accepted is not None and not isinstance(command, SpawnTable):
+            payload = summary(accepted.payload().decode())
+        else:
+            payload = _described(command)
+        usage, call.usage = call.usage, None
+        return Note(
+            command_id=accepted.command_id if accepted is not None else self._ids.new(),
+            world_id=call.world_id or "",
+            actor=call.actor.id,
+            roles=tuple(sorted(call.actor.roles)),
+            type=command.kind or type(command).__name__,
+            payload=payload,
+            status=status,
+            at_us=call.at_us,
+            tick=call.tick,
+            reason=reason,
+            duration_us=0 if status == "queued" else round((time.perf_counter() - call.began) * 1e6),
+            accepted=accepted,
+            usage=usage,
+        )
+
+    def _note(self, call: _Call, notes: list[Note]) -> None:
+        ledger = self._ledger(call.world_id)
+        if ledger is not None:
+            ledger.note(notes)
+            return
+        with self._lock:
+            self._homeless.extend(notes)
+
+    def _ledger(self, world_id: str | None) -> Ledger | None:
+        """Where the rows of a world go; those of no world, or an unknown one, go to the first ledger there is."""
+        home = self._worlds.home(world_id)
+        if home is None:
+            home = next(iter(self._storage.backends), None)
+        return home.ledger if home is not None else None
+
+    async def history(self, command: GetHistory, world_id: str | None) -> tuple[AuditRow, ...]:
+        """Audit rows of a world, or of the first ledger there is."""
+        which = command.filter if world_id is None else replace(command.filter, world_id=world_id)
+        ledger = self._ledger(which.world_id)
+
+        def read() -> tuple[AuditRow, ...]:
+            if ledger is not None:
+                return ledger.history(which)
+            alone = SqliteLedger(None)
+            try:
+                alone.note(list(self._homeless))
+                return alone.history(which)
+            finally:
+                alone.close()
+
+        return await in_thread(read)
+
+    async def _durable(self, call: _Call) -> None:
+        ledger = self._ledger(call.world_id)
+        if ledger is not None:
+            await in_thread(ledger.sync)
+
+    def peek(self, actor: ActorCtx, world_id: str) -> WorldInfo | None:
+        live = self._worlds.find(world_id)
+        if live is None or not self._policy.allows(actor, "get_world_info"):
+            return None
+        return live.info()
+
+    async def flush(self) -> None:
+        for backend in self._storage.backends:
+            await in_thread(backend.ledger.sync)
+
+    def check_outside(self) -> None:
+        """Refuse to close from inside a call, which would have to wait for itself."""
+        with self._ended:
+            if _calls.get() & self._under_way:
+                busy = next((one.world for one in self._worlds.live), None)
+                remedy = "a gate is closed from outside, when the call is over"
+                raise ReentrantStep(busy.name if busy else "?", busy.tick if busy else 0, remedy)
+
+    def _wait_for_calls(self) -> None:
+        with self._ended:
+            self._ended.wait_for(lambda: not self._under_way)
+
+    async def close(self) -> None:
+        self.check_outside()
+        self._is_open = False
+        failures = await self._worlds.close_all()
+        await in_thread(self._wait_for_calls)
+        try:
+            await self._storage.close()
+        except ExceptionGroup as group:
+            failures.extend(group.exceptions)
+        if failures:
+            raise ExceptionGroup("closing the gate failed in places; everything else is closed", failures)
+
+
+# The calls that the current context is part of.
+_calls: contextvars.ContextVar[frozenset[object]] = contextvars.ContextVar("archetype_gate_calls", default=frozenset())
+
+
+def _described(command: Command[Any]) -> str:
+    try:
+        return summary(wire.text(command.describe()))
+    # A refused command may be anything at all; its row is written all the same.
+    except Exception as failure:  # noqa: BLE001  # reason: told in the row
+        return wire.text({"unreadable": told(failure)})

@@ -1,0 +1,57 @@
+"""The command service keeps the gate contract, over a journal."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+from archetype_contracts import GateContract, GateLimits
+from archetype_contracts.gate.contract import Tampering
+from archetype_core.command import CommandGate
+from archetype_core.config import StorageConfig
+from archetype_core.ports import Clock
+from archetype_gate import CommandService, Quotas, ServiceContainer, verify
+from archetype_gate.storage import ledger_place
+
+_: type[CommandGate] = CommandService
+
+
+class TestCommandService(GateContract):
+    """Worlds in a journal, the ledger beside it."""
+
+    examples = 30
+
+    @asynccontextmanager
+    async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
+        """The gate of a container."""
+        quotas = Quotas(commands=limits.commands, tokens=limits.tokens, costs=limits.costs)
+        container = ServiceContainer(quotas=quotas, clock=clock, ledger=place)
+        try:
+            yield container.gate
+        finally:
+            await container.shutdown()
+
+    def storage(self, place: Path) -> StorageConfig:
+        """A journal in a directory."""
+        return StorageConfig(f"journal:{place / 'store'}")
+
+    def verify(self, place: Path) -> Sequence[str]:
+        """Walk the chain of the ledger."""
+        return [str(damage) for damage in verify(self.storage(place), ledger=place)]
+
+    def tamper(self, place: Path, how: Tampering) -> None:
+        """Write into the ledger's database."""
+        ledger = ledger_place(self.storage(place), place)
+        assert ledger is not None
+        with closing(sqlite3.connect(ledger)) as connection, connection:
+            (count,) = connection.execute("SELECT count(*) FROM audit").fetchone()
+            one, two = count // 2, count // 2 + 1
+            if how == "edit":
+                connection.execute("UPDATE audit SET actor = 'somebody else' WHERE seq = ?", (one,))
+            elif how == "remove":
+                connection.execute("DELETE FROM audit WHERE seq = ?", (one,))
+            else:
+                for seq, to in ((one, -1), (two, one), (-1, two)):
+                    connection.execute("UPDATE audit SET seq = ? WHERE seq = ?", (to, seq))

@@ -1,0 +1,129 @@
+"""Spans and metrics of the gate, and the hooks that trace a world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from stage import ADMIN, PLAYER, VIEWER, Move, Position, Velocity, drive, gate, made, step
+
+from archetype_core import StorageConfig
+from archetype_core.command import AddHook, Despawn, DestroyWorld, Spawn, Step
+from archetype_core.errors import PermissionDenied
+from archetype_gate import otel_hooks
+
+MEMORY = StorageConfig("memory:")
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    """What is traced, by a provider of this test's own."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    yield exporter
+    provider.shutdown()
+
+
+@pytest.fixture
+def measures(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
+    """What is counted, by a provider of this test's own."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER", provider)
+    assert metrics.get_meter_provider() is provider
+    yield reader
+    provider.shutdown()
+
+
+def attributes(span: ReadableSpan) -> Mapping[str, Any]:
+    """What a span says."""
+    return span.attributes or {}
+
+
+def test_every_call_has_a_span_above_its_steps(spans: InMemorySpanExporter) -> None:
+    """A gated call is a span with operation, world, actor, verdict and duration, and the step's spans are below it."""
+
+    async def scenario() -> None:
+        async with gate() as there:
+            world_id = await made(there, MEMORY, "w", Move())
+            await there.execute(PLAYER, Spawn((Position(), Velocity())), world_id)
+            await there.execute(ADMIN, Step(), world_id)
+            with pytest.raises(PermissionDenied):
+                await there.execute(VIEWER, Step(), world_id)
+
+    drive(scenario)
+    calls = [span for span in spans.get_finished_spans() if span.name == "archetype.command"]
+    told = [(attributes(span)["archetype.operation"], attributes(span)["archetype.verdict"]) for span in calls]
+    assert told == [
+        ("create_world", "applied"),
+        ("add_processor", "applied"),
+        ("spawn", "queued"),
+        ("step", "applied"),
+        ("step", "rejected"),
+    ]
+    assert attributes(calls[2])["archetype.actor"] == PLAYER.id
+    assert attributes(calls[3])["archetype.world"]
+    assert all(attributes(span)["archetype.duration_ms"] > 0 for span in calls)
+    (inner,) = [span for span in spans.get_finished_spans() if span.name == "archetype.step"]
+    assert inner.parent is not None
+    assert inner.parent.span_id == calls[3].context.span_id
+
+
+def test_verdicts_queue_and_quota_are_counted(measures: InMemoryMetricReader) -> None:
+    """Verdicts by operation, the depth of queues, and tokens by actor are metrics."""
+
+    async def scenario() -> None:
+        async with gate() as there:
+            world_id = await made(there, MEMORY)
+            for tick in (0, 0, 9):
+                await there.submit_spawn(PLAYER, world_id, Position(), tick=tick)
+            await step(there, world_id)
+
+    found: dict[tuple[Any, ...], Any] = {}
+
+    async def watched() -> None:
+        await scenario()
+        data = measures.get_metrics_data()
+        for resource in data.resource_metrics:
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    for point in metric.data.data_points:
+                        labels = tuple(value for _, value in sorted(point.attributes.items()) if value != "ada")
+                        found[metric.name, *labels] = getattr(point, "value", None)
+
+    drive(watched)
+    assert found["archetype.gate.verdicts", "spawn", "queued"] == 3
+    assert found["archetype.gate.verdicts", "step", "applied"] == 1
+    assert found["archetype.gate.tokens", "pat"] == 3
+    depths = [value for key, value in found.items() if key[0] == "archetype.gate.queue.depth"]
+    # The one that still waits left with its world.
+    assert depths == [0]
+
+
+def test_hooks_trace_ticks_and_entities(spans: InMemorySpanExporter) -> None:
+    """The hooks of otel_hooks make a span of every tick, with an event for entities that came or went."""
+
+    async def scenario() -> None:
+        async with gate() as there:
+            world_id = await made(there, MEMORY)
+            for event, handler in otel_hooks():
+                await there.execute(ADMIN, AddHook(event, handler), world_id)
+            entity = await there.execute(ADMIN, Spawn((Position(),)), world_id)
+            await step(there, world_id)
+            await there.execute(ADMIN, Despawn((entity,)), world_id)
+            await step(there, world_id)
+            await there.execute(ADMIN, DestroyWorld(), world_id)
+
+    drive(scenario)
+    ticks = [span for span in spans.get_finished_spans() if span.name == "archetype.tick"]
+    assert [attributes(span)["archetype.tick"] for span in ticks] == [0, 1]
+    assert [[event.name for event in span.events] for span in ticks] == [["archetype.OnSpawn"], ["archetype.OnDespawn"]]

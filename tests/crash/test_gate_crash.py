@@ -1,0 +1,29 @@
+"""The command service keeps what it answered when its process is killed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from archetype_contracts.gate.crash import GateCrash
+from archetype_contracts.verdict import Broken
+
+KILLS = int(os.environ.get("ARCHETYPE_GATE_KILLS", "25"))
+SEED = int(os.environ.get("ARCHETYPE_CRASH_SEED", "1"))
+
+
+def test_a_killed_gate_keeps_what_it_answered(tmp_path: Path) -> None:
+    """Accepted commands apply exactly once, rows are there, the chain verifies, no id comes twice (G4, G5, R5)."""
+    with GateCrash("gate_opener:Service", tmp_path, seed=SEED) as crash:
+        crash.run(KILLS)
+        assert crash.told["answers"] > 5 * KILLS
+        assert crash.told["killed"] > KILLS // 2
+
+
+@pytest.mark.parametrize("broken", ["Forgetful", "Hasty", "Careless"])
+def test_killing_notices_a_broken_gate(broken: str, tmp_path: Path) -> None:
+    """A gate that applies twice, gives ids twice or answers too early does not survive being killed (G5)."""
+    with GateCrash(f"gate_opener:{broken}", tmp_path, seed=SEED) as crash, pytest.raises(Broken):
+        crash.run(40)
