@@ -1,0 +1,1 @@
+"""The published spelling of what watches a world; new code imports from ``archetype``."""

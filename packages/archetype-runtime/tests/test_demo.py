@@ -1,0 +1,113 @@
+"""The demo, as a command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from archetype import plot
+
+
+def archetype(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a directory, without a terminal."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "archetype", *arguments],
+        cwd=directory,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+
+SMALL = ("demo", "--agents", "60", "--days", "8")
+
+
+def test_demo_twice(tmp_path: Path) -> None:
+    """The demo runs without a terminal or a configuration, and again beside what it left; its last hint works."""
+    first, again = (archetype(tmp_path, *SMALL) for _ in range(2))
+    assert (first.returncode, first.stderr) == (0, "")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert first.stdout.startswith("town-1: 60 people")
+    assert again.stdout.startswith("town-2: 60 people")
+    assert "The diff of the two branches: " in first.stdout
+    assert "480 rows of town-1 alone, 2 worlds" in first.stdout
+    assert "480 rows of town-2 alone, 4 worlds" in again.stdout
+    assert "\x1b" not in first.stdout
+    hint = "\n".join(line[4:] for line in again.stdout.splitlines() if line.startswith("    ") and "|" not in line)
+    hint = hint[hint.index("from archetype") :]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", hint], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "health__state" in done.stdout
+
+
+def test_demo_in_a_narrow_terminal_without_unicode(tmp_path: Path) -> None:
+    """A terminal of 24 columns that knows ASCII alone gets a plot and tables all the same."""
+    done = archetype(tmp_path, *SMALL, COLUMNS="24", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a as it was" in done.stdout
+    plotted = [line for line in done.stdout.splitlines() if " |" in line]
+    assert max(map(len, plotted)) <= 24
+
+
+def test_demo_says_what_is_wrong(tmp_path: Path) -> None:
+    """What cannot be done is one readable line on standard error, and an exit code."""
+    (tmp_path / "file").touch()
+    refused = archetype(tmp_path, "demo", "--storage", "file/inside")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("archetype demo: ")
+    assert len(refused.stderr.splitlines()) == 1
+    assert archetype(tmp_path, "demo", "--agents", "1").returncode == 2
+    assert archetype(tmp_path, "demo", "--seed", "-1").returncode == 2
+    assert archetype(tmp_path, "unknown").returncode == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_help(tmp_path: Path) -> None:
+    """Help names the command, its options and their defaults, and what is done about usage reports."""
+    told = archetype(tmp_path, "--help")
+    assert told.returncode == 0
+    assert "demo" in told.stdout
+    assert "DO_NOT_TRACK" in told.stdout
+    assert "(default: archetype-demo)" in archetype(tmp_path, "demo", "--help").stdout
+    assert archetype(tmp_path, "--version").stdout.startswith("archetype ")
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, "true"), ("false", "false")])
+def test_daft_is_told_not_to_report(given: str | None, kept: str) -> None:
+    """The command's own module turns Daft's reports off before Daft is imported, unless the user has said otherwise."""
+    code = "import sys, archetype.__main__, os; assert 'daft' not in sys.modules; print(os.environ['DO_NOT_TRACK'])"
+    environment = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"}
+    if given is not None:
+        environment["DO_NOT_TRACK"] = given
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == kept
+
+
+def test_curves_fit_where_they_are_drawn() -> None:
+    """A plot has the width and height asked for, its highest value on the axis, and a mark for each series."""
+    series = {"up": [0.0, 1.0, 2.0, 40.0], "flat": [3.0, 3.0]}
+    for is_plain in (True, False):
+        lines = [line.plain for line in plot.curves(series, width=30, height=5, is_plain=is_plain)]
+        assert len(lines) == 6
+        assert {len(line) for line in lines[:-1]} == {30}
+        assert lines[0].startswith("40 |")
+        assert lines[4].startswith(" 0 |")
+        assert "up" in lines[-1]
+        assert all(line.isascii() for line in lines) == is_plain
+    rising = [line.plain for line in plot.curves({"up": [0.0, 1.0]}, width=6, height=3, is_plain=True)]
+    assert rising == ["1 |  a", "  | a ", "0 |a  ", "   a up  "]
+
+
+@pytest.mark.parametrize("series", [{}, {"none": []}, {"zero": [0.0]}])
+def test_curves_of_nothing(series: dict[str, list[float]]) -> None:
+    """Nothing, and nothing but zero, can be drawn too."""
+    assert len(plot.curves(series, width=10, height=2)) == 3

@@ -1,0 +1,170 @@
+"""What is offered, and what is not held."""
+
+from __future__ import annotations
+
+import ast
+import gc
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scene import Movement, Position, with_runtime
+
+import archetype
+from archetype import (
+    ArchetypeRuntime,
+    PreTick,
+    RuntimeRollout,
+    RuntimeWorld,
+    SyncArchetypeRuntime,
+    SyncRuntimeRollout,
+    SyncRuntimeWorld,
+    otel_hooks,
+)
+from archetype.contrib.logfire_observer import logfire_hooks
+from archetype_core import World
+from archetype_core import hook as core_hook
+
+SOURCE = Path(archetype.__file__).parent
+TWINS = [
+    (ArchetypeRuntime, SyncArchetypeRuntime),
+    (RuntimeWorld, SyncRuntimeWorld),
+    (RuntimeRollout, SyncRuntimeRollout),
+]
+# What makes no sense twice, or belongs to one side alone.
+APART = {"sync", "check_open", "check_outside"}
+
+
+def public(kind: type) -> dict[str, Any]:
+    """The public attributes of a class by name."""
+    return {name: value for name, value in inspect.getmembers(kind) if not name.startswith("_") and name not in APART}
+
+
+def pairs() -> Iterator[Any]:
+    """Each public attribute beside that of its twin."""
+    for kind, twin in TWINS:
+        theirs = public(twin)
+        for name, value in public(kind).items():
+            yield pytest.param(value, theirs.get(name), id=f"{kind.__name__}.{name}")
+
+
+def spelled(annotation: object) -> str:
+    """An annotation as its twin spells it."""
+    return str(annotation).replace("Sync", "").replace("RuntimeMoment", "Moment")
+
+
+@pytest.mark.parametrize(("one", "twin"), list(pairs()))
+def test_sync_twin_has_the_same_signature(one: Any, twin: Any) -> None:
+    """Every public method has a sync twin with the same parameters, defaults and annotations, and no coroutine (RT6)."""
+    assert twin is not None
+    assert isinstance(one, property) == isinstance(twin, property)
+    if isinstance(one, property):
+        one, twin = one.fget, twin.fget
+    assert not inspect.iscoroutinefunction(twin)
+    mine, theirs = inspect.signature(one), inspect.signature(twin)
+    assert [(p.name, p.kind, p.default) for p in mine.parameters.values()] == [
+        (p.name, p.kind, p.default) for p in theirs.parameters.values()
+    ]
+    assert [spelled(p.annotation) for p in mine.parameters.values()] == [
+        spelled(p.annotation) for p in theirs.parameters.values()
+    ]
+    assert spelled(mine.return_annotation) == spelled(theirs.return_annotation)
+
+
+def test_sync_side_has_no_more() -> None:
+    """A sync twin has nothing that its original lacks (RT6)."""
+    for kind, twin in TWINS:
+        assert public(twin).keys() <= public(kind).keys()
+
+
+def test_constructors_are_twins() -> None:
+    """Both runtimes, and the shortcut from one to the other, are made with the same arguments (RT6)."""
+    made = [inspect.signature(one) for one in (ArchetypeRuntime, SyncArchetypeRuntime, ArchetypeRuntime.sync)]
+    assert made[0].parameters == made[1].parameters == made[2].parameters
+
+
+def imports() -> Iterator[tuple[str, str, str]]:
+    """Module, imported module and name of everything that the package imports from the gate and the core."""
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    yield path.name, node.module, alias.name
+            elif isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield path.name, alias.name, ""
+
+
+def test_only_the_gates_front_is_imported() -> None:
+    """Of the gate the runtime knows its container, policy, quotas and observer, and nothing behind them (RT1)."""
+    gate = {(module, name) for _, module, name in imports() if module.partition(".")[0] == "archetype_gate"}
+    assert gate == {("archetype_gate", name) for name in ("ServiceContainer", "Policy", "Quotas", "otel_hooks")}
+
+
+def test_no_engine_is_imported() -> None:
+    """Neither worlds nor stores are imported: there is no way to one but the gate (RT1, RT2)."""
+    behind = {"archetype_core", "archetype_core.world", "archetype_core.state", "archetype_core.memory"}
+    taken = {(module, name) for _, module, name in imports()}
+    assert not [one for one in taken if one[0] in behind]
+    assert not [one for one in taken if one[1] in {"World", "open_store", "MemoryStore"}]
+
+
+def test_handles_hold_no_world() -> None:
+    """Nothing that a handle refers to on its own side of the gate is a world (RT2)."""
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        world = runtime.world("demo", processors=[Movement()])
+        await world.spawn(Position())
+        await world.step()
+        gate = world._session.gate
+        seen: set[int] = {id(gate), id(gate.__dict__)}
+        todo: list[Any] = [world]
+        while todo:
+            one = todo.pop()
+            if id(one) in seen or inspect.ismodule(one) or isinstance(one, type):
+                continue
+            seen.add(id(one))
+            assert not isinstance(one, World)
+            if inspect.isfunction(one) or inspect.ismethod(one):
+                continue
+            todo.extend(gc.get_referents(one))
+
+    with_runtime(main)
+
+
+def test_construction_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making a runtime and declaring worlds makes no file, no thread and no loop, and needs none (C1)."""
+    code = (
+        "import os, sys, threading\n"
+        "from archetype import ArchetypeRuntime, PreTick\n"
+        "runtime = ArchetypeRuntime('journal:./data')\n"
+        "world = runtime.world('demo', processors=[object()], hooks=[(PreTick, print)])\n"
+        "sync = ArchetypeRuntime.sync('journal:./data')\n"
+        "sync.world('demo'); sync.open('other'); repr(world); world._repr_html_()\n"
+        "assert os.listdir() == [], os.listdir()\n"
+        "assert threading.active_count() == 1\n"
+        "assert 'daft' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path)
+
+
+def test_exports_are_sorted_and_there() -> None:
+    """Everything that a script needs is in one flat list of static exports."""
+    assert len(set(archetype.__all__)) == len(archetype.__all__)
+    assert [name for name in archetype.__all__ if not hasattr(archetype, name)] == []
+    wanted = "ArchetypeRuntime Component AsyncProcessor Processor RunConfig StorageConfig CacheConfig ActorCtx PreTick"
+    assert set(wanted.split()) <= set(archetype.__all__)
+
+
+def test_published_spellings() -> None:
+    """Names of earlier versions lead to the same things."""
+    from archetype.core import hooks
+
+    assert hooks.PreTick is PreTick
+    assert hooks.HookEvent is core_hook.Event
+    assert logfire_hooks is otel_hooks
+    assert "logfire" not in sys.modules

@@ -1,0 +1,232 @@
+"""The way from threads to the loop, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from scene import AwaitsCall, Calls, Movement, Position, Velocity, in_thread
+
+from archetype import ArchetypeRuntime, PostTick, RuntimeClosed, WorldClosed, run_sync
+from archetype.portal import Portal, Wait
+
+
+def test_with_runtime_without_await() -> None:
+    """A sync runtime leaves the thread without a loop, and is closed for good at its end (RT6, SC3)."""
+    with ArchetypeRuntime.sync("memory:") as runtime:
+        world = runtime.world("demo", processors=[Movement()])
+        world.spawn(Position(), Velocity(dx=1))
+        world.run(2)
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+    runtime.shutdown()
+    with pytest.raises(RuntimeClosed):
+        world.step()
+    with pytest.raises(RuntimeClosed):
+        runtime.world("again")
+    with pytest.raises(RuntimeClosed), runtime:
+        pass
+
+
+def test_inside_a_running_loop() -> None:
+    """Where a loop runs already, as in a notebook, a sync runtime works on its own, hooks included (RT6)."""
+    ticks: list[int] = []
+
+    async def cell() -> None:
+        outer = asyncio.get_running_loop()
+
+        def hook(event: PostTick) -> None:
+            assert asyncio.get_running_loop() is not outer
+            ticks.append(event.world.info().tick)
+
+        with ArchetypeRuntime.sync("memory:") as runtime:
+            world = runtime.world("demo", hooks=[(PostTick, hook)])
+            world.spawn(Position())
+            world.run(2)
+            assert world.query(Position).count_rows() == 2
+
+    asyncio.run(cell())
+    assert ticks == [1, 2]
+
+
+def test_threads_take_turns() -> None:
+    """Many threads use one sync runtime; whoever comes first leads the loop, and nobody waits for nobody."""
+    with ArchetypeRuntime.sync("memory:") as runtime, ThreadPoolExecutor(8) as pool:
+        world = runtime.world("demo")
+        ids = list(pool.map(lambda _: world.spawn(Position()), range(200)))
+        assert sorted(ids) == list(range(1, 201))
+        results = list(pool.map(lambda _: world.step(), range(20)))
+        assert sorted(result.tick for result in results) == list(range(20))
+
+
+def test_call_while_another_thread_runs() -> None:
+    """A call from another thread is served while a run goes on, and ends on its own when the run ends first."""
+    portal, begun, go_on = Portal(), threading.Event(), threading.Event()
+
+    async def long() -> str:
+        begun.set()
+        await asyncio.to_thread(go_on.wait)
+        return "long"
+
+    async def short() -> str:
+        return "short"
+
+    async def longer() -> str:
+        go_on.set()
+        await asyncio.to_thread(leader.result)
+        return "longer"
+
+    leader = in_thread(lambda: portal.call(long()))
+    begun.wait()
+    assert portal.call(short()) == "short"
+    # The leader leaves as soon as it has what it came for; this thread goes on leading.
+    assert portal.call(longer()) == "longer"
+    assert leader.result() == "long"
+    portal.close()
+    portal.close()
+    with pytest.raises(RuntimeClosed):
+        portal.call(short())
+
+
+def test_errors_arrive_where_the_call_was_made() -> None:
+    """An error of a call reaches its caller, from whichever thread it was led."""
+    portal = Portal()
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def lead() -> None:
+        begun.set()
+        await asyncio.to_thread(go_on.wait)
+
+    async def fail() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        portal.call(fail())
+    leader = in_thread(lambda: portal.call(lead()))
+    begun.wait()
+    with pytest.raises(KeyError):
+        portal.call(fail())
+    go_on.set()
+    leader.result()
+
+    async def cell() -> None:
+        with pytest.raises(KeyError):
+            portal.call(fail())
+
+    asyncio.run(cell())
+
+    async def inside() -> None:
+        for wait in (Wait.NOTHING, Wait.THREAD):
+            with pytest.raises(KeyError):
+                portal.call(fail(), wait)
+
+    portal.call(inside())
+    portal.close()
+
+
+def test_shutdown_from_another_thread_ends_a_run() -> None:
+    """A shutdown from another thread ends a run at a tick, and the runner is told (C4)."""
+    begun = threading.Event()
+    with ArchetypeRuntime.sync("memory:") as runtime:
+        world = runtime.world("demo", processors=[Calls(begun.set)])
+        world.spawn(Position())
+        run = in_thread(lambda: world.run(1_000_000))
+        begun.wait()
+        world.shutdown()
+        with pytest.raises(WorldClosed):
+            run.result()
+
+
+INTERRUPTED = """
+import asyncio, os, signal, sys
+from archetype import ArchetypeRuntime, Component, Processor
+
+class Position(Component):
+    x: float = 0.0
+
+class Interrupted(Processor):
+    components = (Position,)
+    def process(self, df, tick):
+        if tick == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return df
+
+def script():
+    with ArchetypeRuntime.sync("journal:./data") as runtime:
+        world = runtime.world("demo", processors=[Interrupted()])
+        world.spawn(Position())
+        try:
+            world.run(1_000_000)
+        except KeyboardInterrupt:
+            print("interrupted")
+        assert 3 <= world.info().tick < 1_000_000
+        world.remove_processor(Interrupted)
+        world.step()
+        print(world.query(Position).count_rows() == world.info().tick)
+
+async def cell():
+    script()
+
+if sys.argv[1:]:
+    # As a notebook's kernel does it, and unlike asyncio.run(), which takes interrupts for itself.
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(cell())
+    loop.close()
+else:
+    script()
+"""
+
+
+@pytest.mark.parametrize("where", [(), ("in a loop",)], ids=["script", "notebook"])
+def test_interrupt_ends_a_run_and_not_the_runtime(tmp_path: Path, where: tuple[str, ...]) -> None:
+    """Ctrl-C ends a run with KeyboardInterrupt between two ticks; the runtime and the world go on."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", INTERRUPTED, *where],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["interrupted", "True"]), done.stderr
+
+
+def test_run_sync() -> None:
+    """`run_sync` runs a coroutine that owns its runtime, and refuses to inside a loop (SC3)."""
+
+    async def main() -> int:
+        async with ArchetypeRuntime("memory:") as runtime:
+            return await runtime.world("demo").spawn(Position())
+
+    assert run_sync(main()) == 1
+
+    async def cell() -> None:
+        with pytest.raises(RuntimeError, match="await"):
+            run_sync(main())
+
+    asyncio.run(cell())
+
+
+def test_sync_table_of_a_lazy_frame() -> None:
+    """A table may be Arrow, a mapping or a lazy frame, also from a hook on the loop."""
+    import daft
+
+    counts: list[int] = []
+
+    async def call() -> None:
+        await asyncio.sleep(0)
+        counts.append(len(world.spawn_table(daft.from_pydict({"x": [1.0, 2.0]}), Position)))
+
+    with ArchetypeRuntime.sync("memory:") as runtime:
+        world = runtime.world("demo", processors=[AwaitsCall(call)])
+        assert world.spawn_table({"x": [1.0]}, Position) == range(1, 2)
+        assert world.spawn_table(daft.from_pydict({"x": [1.0, 2.0]}), Position) == range(2, 4)
+        world.step()
+        world.step()
+        assert counts == [2]
+        assert (world.info().entities, world.info().pending) == (3, 2)

@@ -1,0 +1,255 @@
+"""What a world handle does, operation by operation."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scene import Movement, Position, Velocity, with_runtime, xs
+
+from archetype import (
+    ArchetypeRuntime,
+    Despawn,
+    EntityNotFound,
+    NotDeferrable,
+    Processor,
+    RunConfig,
+    RunConflict,
+    SignatureError,
+    Spawn,
+    Update,
+    ValueRejected,
+    WorldClosed,
+)
+
+
+class Reads(Processor):
+    """Notes what it is given."""
+
+    components = (Position,)
+
+    def __init__(self) -> None:
+        self.inputs: list[Any] = []
+        self.bodies: list[Any] = []
+
+    def process(self, df: Any, messages: Any, wind: int = 0) -> Any:
+        self.inputs.append(wind)
+        self.bodies.extend(letter.body for letter in messages)
+        return df
+
+
+def test_queue_keeps_its_order() -> None:
+    """Queued commands wait for their tick, go by priority and then as they came, and spawn the ids they promised (C5, C6)."""
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        world = runtime.world("demo")
+        later = await world.submit_spawn(Position(), tick=1)
+        first = await world.submit_spawn(Position(x=1.0))
+        await world.submit(Update(first, (Position(x=3.0),)), priority=2)
+        (mine, last) = await world.submit_batch([Update(first, (Position(x=2.0),)), Spawn((Velocity(),))], priority=1)
+        assert (len(mine.entity_ids), len(last.entity_ids)) == (0, 1)
+        assert (await world.info()).queued == 5
+        await world.step()
+        assert (await world.get(first, Position))[Position] == Position(x=3.0)
+        with pytest.raises(EntityNotFound):
+            await world.get(later)
+        await world.step()
+        assert set(await world.get(later)) == {Position}
+        with pytest.raises(NotDeferrable):
+            await world.submit(Query())  # type: ignore[arg-type]  # reason: what is refused
+        await world.submit(Despawn((first,)))
+        await world.step()
+        with pytest.raises(EntityNotFound):
+            await world.get(first)
+
+    from archetype_core.command import Query
+
+    with_runtime(main)
+
+
+def test_inputs_and_messages_reach_processors() -> None:
+    """Keyword arguments of a run, and messages of the tick before, reach the processors that name them (T9, G7)."""
+    reads = Reads()
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        world = runtime.world("demo", processors=[reads])
+        eid = await world.spawn(Position())
+        await world.step()
+        await world.send(eid, {"hello": 1}, kind="greeting")
+        await world.step(wind=3)
+        await world.run(2, wind=4, config=RunConfig(inputs={"wind": 5}))
+        assert reads.inputs == [3, 4, 4]
+        assert reads.bodies == [{"hello": 1}]
+
+    with_runtime(main)
+
+
+def test_runs_have_ids() -> None:
+    """A run keeps its id, a new id starts a run at the current tick, and one that ended cannot come back (R1)."""
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        world = runtime.world("demo")
+        await world.spawn(Position())
+        first = await world.run(2)
+        second = await world.run(config=RunConfig(steps=3, run_id="second"))
+        assert (first.first_tick, first.last_tick, first.steps, first.applied) == (0, 1, 2, 1)
+        assert (second.run_id, second.first_tick, second.steps) == ("second", 2, 3)
+        assert (await world.run()).run_id == "second"
+        with pytest.raises(RunConflict):
+            await world.step(RunConfig(run_id=first.run_id))
+
+    with_runtime(main)
+
+
+def test_mutations_are_refused_where_they_enter() -> None:
+    """What no table can hold is refused at the call, and nothing of it is staged (M7, T6)."""
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        world = runtime.world("demo")
+        with pytest.raises(SignatureError):
+            await world.spawn()
+        with pytest.raises(EntityNotFound):
+            await world.update(1, Position(x=1.0))
+        with pytest.raises(ValueRejected):
+            await world.send(1, object())
+        assert (await world.info()).pending == 0
+        eid = await world.spawn(Position())
+        await world.add_components(eid, Velocity(dx=1.0))
+        await world.remove_components(eid, Position)
+        await world.step()
+        assert await world.get_components(eid) == (Velocity(dx=1.0),)
+        with pytest.raises(KeyError):
+            await world.get(eid, Position)
+
+    with_runtime(main)
+
+
+def test_processors_and_resources_come_and_go() -> None:
+    """What acts in a world is added, listed and removed through the gate, and told of as plain facts (RT11)."""
+
+    class Tally:
+        pass
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        world = runtime.world("demo")
+        info = await world.add_processor(Movement())
+        assert (info.priority, info.components) == (10, ("Position", "Velocity"))
+        assert await world.list_processors() == (info,)
+        assert await world.remove_processor(Movement) == 1
+        assert await world.remove_processor(Movement) == 0
+        added = await world.add_resource(Tally())
+        assert await world.list_resources() == (added,)
+        assert await world.remove_resource(Tally)
+        assert not await world.remove_resource(Tally)
+
+    with_runtime(main)
+
+
+def test_fork_to_another_storage(tmp_path: Path) -> None:
+    """A fork may live in another storage, takes its live state along, and is found there (R3)."""
+    place = f"journal:{tmp_path}/other"
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        world = runtime.world("demo", processors=[Movement()])
+        await world.spawn(Position(), Velocity(dx=1))
+        await world.run(2)
+        fork = await world.fork("moved", storage=place)
+        await fork.run(2)
+        assert xs(await fork.query(Position))[-2:] == [2.0, 3.0]
+        assert [one.name for one in await runtime.worlds(place)] == ["moved"]
+
+    with_runtime(main)
+
+
+def test_runtime_outlives_a_loop() -> None:
+    """A runtime is bound to no event loop: what one began, the next goes on with."""
+    runtime = ArchetypeRuntime("memory:")
+    world = runtime.world("demo", processors=[Movement()])
+
+    async def first() -> None:
+        await world.spawn(Position(), Velocity(dx=1))
+        await world.run(2)
+
+    async def second() -> None:
+        await world.run(1)
+        assert xs(await world.query(Position)) == [0.0, 1.0, 2.0]
+        await runtime.shutdown()
+
+    asyncio.run(first())
+    asyncio.run(second())
+
+
+def test_errors_have_no_cause_in_themselves() -> None:
+    """A refusal comes as the gate raised it, or as what it means with the gate's as its cause; never as its own cause."""
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        world = runtime.world("demo")
+        other = await runtime.world("other").fork("fork")
+        gone = other.world_id
+        await other.shutdown()
+        with pytest.raises(WorldClosed) as closed:
+            await other.submit(Despawn((1,)))
+        assert closed.value.__cause__ is not closed.value
+        with pytest.raises(LookupError) as missing:
+            await runtime.open("nobody").info()
+        assert missing.value.__cause__ is None
+        assert (await runtime.open(gone).activate()) == gone
+        assert world.name == "demo"
+
+    with_runtime(main)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("spawn"), st.floats(-9, 9)),
+        st.tuples(st.just("update"), st.integers(1, 6)),
+        st.tuples(st.just("despawn"), st.integers(1, 6)),
+        st.tuples(st.just("add"), st.integers(1, 6)),
+        st.tuples(st.just("submit"), st.integers(0, 4)),
+        st.tuples(st.just("run"), st.integers(0, 2)),
+    ),
+    max_size=12,
+)
+
+
+def played(steps: list[tuple[str, Any]], call: Any, world: Any) -> list[Any]:
+    """What a program of steps gave, whichever way its calls are made."""
+    told: list[Any] = []
+    for verb, value in steps:
+        try:
+            match verb:
+                case "spawn":
+                    told.append(call(world.spawn, Position(x=value), Velocity(dx=1.0)))
+                case "update":
+                    told.append(call(world.update, value, Position(x=0.5)))
+                case "despawn":
+                    told.append(call(world.despawn, value))
+                case "add":
+                    told.append(call(world.add_components, value, Velocity(dx=2.0)))
+                case "submit":
+                    told.append(call(world.submit_spawn, Position(), tick=value))
+                case _:
+                    told.append(call(world.run, value).last_tick)
+        except LookupError as refusal:
+            told.append(type(refusal))
+    call(world.step)
+    return [*told, call(world.digest), call(world.info).entities]
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(STEPS)
+def test_sync_and_async_are_one(steps: list[tuple[str, Any]]) -> None:
+    """Whatever is done, the sync twin answers as the original does and ends in the same state (RT6)."""
+    with ArchetypeRuntime.sync("memory:") as runtime:
+        world = runtime.world("demo", processors=[Movement()], seed=1)
+        twin = played(steps, lambda verb, *given, **named: verb(*given, **named), world)
+
+    with asyncio.Runner() as runner:
+        original = ArchetypeRuntime("memory:")
+        handle = original.world("demo", processors=[Movement()], seed=1)
+        assert played(steps, lambda verb, *given, **named: runner.run(verb(*given, **named)), handle) == twin
+        runner.run(original.shutdown())
