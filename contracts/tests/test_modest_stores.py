@@ -14,6 +14,7 @@ from archetype_core.commit import Head, Scan, TickCommit
 from archetype_core.errors import UnsupportedCapability
 from archetype_core.memory import MemoryStore
 from archetype_core.ports import Store
+from archetype_core.search import Search, ranked
 
 
 class NewestOnly(MemoryStore):
@@ -45,7 +46,7 @@ class NewestOnly(MemoryStore):
         return found
 
 
-class WithFiles(MemoryStore):
+class WithEverything(MemoryStore):
     """Writes the answer of a scan to a file and names it."""
 
     def __init__(self, place: Path) -> None:
@@ -63,6 +64,9 @@ class WithFiles(MemoryStore):
             pq.write_table(pa.Table.from_batches([batch]), paths[-1])
         return tuple(paths)
 
+    def search(self, search: Search) -> pa.Table:
+        return ranked(self, search)
+
 
 class TestNewestOnly(StoreContract):
     capabilities = frozenset()
@@ -74,12 +78,12 @@ class TestNewestOnly(StoreContract):
         store.close()
 
 
-class TestWithFiles(StoreContract):
+class TestWithEverything(StoreContract):
     capabilities = frozenset(Capability)
     examples = 20
 
     @asynccontextmanager
     async def open_store(self, place: Path) -> AsyncIterator[Store]:
-        store = WithFiles(place)
+        store = WithEverything(place)
         yield store
         store.close()

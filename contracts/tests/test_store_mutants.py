@@ -9,6 +9,7 @@ from pathlib import Path
 import broken_commits  # noqa: F401  # reason: each of these enters its stores
 import broken_lives  # noqa: F401  # reason: fills the list of mutants
 import broken_reads  # noqa: F401  # reason: fills the list of mutants
+import broken_searches  # noqa: F401  # reason: fills the list of mutants
 import broken_values  # noqa: F401  # reason: fills the list of mutants
 import pytest
 from store_mutants import MUTANTS, Mutant

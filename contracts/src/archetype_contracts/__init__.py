@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from archetype_contracts.crash.contract import CrashContract
+    from archetype_contracts.gate.contract import GateContract
+    from archetype_contracts.gate.limits import GateLimits
     from archetype_contracts.kernel.contract import KernelContract
     from archetype_contracts.store.contract import StoreContract
     from archetype_core.ports import Capability
 
-__all__ = ["Capability", "CrashContract", "KernelContract", "StoreContract"]
+__all__ = ["Capability", "CrashContract", "GateContract", "GateLimits", "KernelContract", "StoreContract"]
 
 _HOMES = {
     "Capability": "archetype_core.ports",
     "CrashContract": "archetype_contracts.crash.contract",
+    "GateContract": "archetype_contracts.gate.contract",
+    "GateLimits": "archetype_contracts.gate.limits",
     "KernelContract": "archetype_contracts.kernel.contract",
     "StoreContract": "archetype_contracts.store.contract",
 }

@@ -20,6 +20,7 @@ from archetype_contracts.store import (  # noqa: F401  # reason: importing them 
     lifetime,
     program,
     scan,
+    search,
     table,
     value,
 )

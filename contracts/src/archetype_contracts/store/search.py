@@ -1,0 +1,111 @@
+"""Clauses on search: what a tick shows is ranked whole, exactly, and a store that does not rank says so."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from archetype_contracts.sample import MOTTO, mottos, rows
+from archetype_contracts.script import Script
+from archetype_contracts.store.book import clause
+from archetype_contracts.store.subject import StoreSubject
+from archetype_contracts.verdict import Broken, require, require_equal, require_refusal
+from archetype_core.archetype import Archetype
+from archetype_core.component import Component
+from archetype_core.errors import TickNotFound, UnsupportedCapability
+from archetype_core.ports import Capability, SearchStore, Store
+from archetype_core.search import SCORE, Search
+from archetype_core.vector import Vector
+
+
+class Memory(Component):
+    """A vector to be found by, or none."""
+
+    embedding: Vector(2) | None = None  # type: ignore[valid-type]  # reason: a vector's type is made by a call
+
+
+MEMORY = Archetype.of(Memory)
+
+
+def _searched(store: Store) -> SearchStore:
+    if not isinstance(store, SearchStore):
+        raise Broken(f"{type(store).__name__} claims search and lacks the verb")
+    return store
+
+
+@clause("S-907", "A store that does not claim search has no such verb, or refuses it.", lacks=Capability.SEARCH)
+def no_search(subject: StoreSubject) -> None:
+    script = Script()
+    subject.store.commit([script.tick(mottos({1: ("a word", b"", 1)}))])
+    store = subject.store.inner
+    if isinstance(store, SearchStore):
+        search = Search(MOTTO.name, script.segment, 0, "motto__text", "word", 1)
+        require_refusal(UnsupportedCapability, lambda: store.search(search), capability=Capability.SEARCH)
+
+
+def _require_best(store: Store, search: Search, expected: list[tuple[int, float]], about: str) -> None:
+    found = _searched(store).search(search)
+    require_equal(["entity_id", SCORE], found.column_names, "columns of what was found")
+    require_equal([pa.int64(), pa.float64()], found.schema.types, "their types")
+    actual = list(zip(*(column.to_pylist() for column in found.columns), strict=True))
+    require_equal([one for one, _ in expected], [one for one, _ in actual], f"entities, best first, {about}")
+    for (entity_id, right), (_, score) in zip(expected, actual, strict=True):
+        require(abs(right - score) <= 1e-9, f"score of entity {entity_id} {about} is {score}, not {right}")
+
+
+_NEEDS = [Capability.SEARCH, Capability.TIME_TRAVEL]
+
+
+@clause(
+    "S-908",
+    "A search ranks the active rows of exactly the tick it is about: those it wrote, those that stand, and no others.",
+    needs=_NEEDS,
+)
+def search_by_vector(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    store.commit([script.tick(rows(MEMORY, {1: [3.0, 4.0], 2: [1.0, 0.0], 3: None, 4: [1.0, 0.0]}))])
+    store.commit(
+        [script.tick(), script.tick(rows(MEMORY, {1: [0.0, 2.0], 3: [float("nan"), 0.0]}, gone={2: [1.0, 0.0]}))]
+    )
+    fork = script.fork("fork", at=1)
+    store.commit([fork.tick(mottos({9: ("", b"", 1)}))])
+
+    def ask(tick: int, expected: list[tuple[int, float]], of: Script = script, **more: object) -> None:
+        made = {"k": 9, "metric": "dot", "query": (1.0, 0.0), **more}
+        search = Search(MEMORY.name, of.segment, tick, "memory__embedding", **made)  # type: ignore[arg-type]  # reason: its fields
+        _require_best(store.inner, search, expected, f"at tick {tick} of {of.name!r}, {more}")
+
+    for tick in (0, 1):
+        ask(tick, [(1, 3.0), (2, 1.0), (4, 1.0)])
+        ask(tick, [(2, 1.0), (4, 1.0), (1, 0.6)], metric="cosine")
+        ask(tick, [(2, 0.0), (4, 0.0), (1, -(20.0**0.5))], metric="l2")
+    ask(2, [(1, 0.0)])
+    ask(2, [(1, 3.0), (2, 1.0), (4, 1.0)], of=fork)
+    ask(0, [(1, 3.0)], k=1)
+    ask(0, [(4, 1.0)], entity_ids=pa.array([3, 4, 77], pa.int64()))
+    beyond = Search(MEMORY.name, script.segment, 3, "memory__embedding", (1.0, 0.0), 1)
+    require_refusal(TickNotFound, lambda: _searched(store.inner).search(beyond))
+
+
+@clause(
+    "S-909",
+    "A search for words finds the texts of a tick that have any of them, the rarer and the denser first.",
+    needs=_NEEDS,
+)
+def search_by_words(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    texts = {1: "The red fox", 2: "a FOX, and another fox", 3: "foxes", 4: None, 5: "über alles", 6: ""}
+    store.commit([script.tick(mottos({number: (text, b"", 1) for number, text in texts.items()}))])
+    store.commit([script.tick(mottos({1: ("nothing", b"", 1)}))])
+
+    def best(query: str, tick: int = 0, k: int = 9) -> list[int]:
+        found = _searched(store.inner).search(Search(MOTTO.name, script.segment, tick, "motto__text", query, k))
+        scores = found.column(SCORE).to_pylist()
+        require_equal(sorted(scores, reverse=True), scores, "scores in order")
+        return [int(one) for one in found.column("entity_id").to_pylist()]
+
+    require_equal([2, 1], best("fox"), "entities found by a word")
+    require_equal([1, 2], best("red fox"), "entities found by a rare and a usual word")
+    require_equal([1], best("red fox", k=1), "the best of them")
+    require_equal([5], best("ÜBER"), "entities found whatever the case")
+    require_equal([], best("wolf"), "entities found by a word that nobody has")
+    require_equal([], best("fox", tick=1), "entities found after the texts changed")

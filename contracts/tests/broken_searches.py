@@ -1,0 +1,51 @@
+"""Stores that search, and find what they should not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pyarrow as pa
+from store_mutants import ALL, breaks
+
+from archetype_core.memory import MemoryStore
+from archetype_core.ports import Capability
+from archetype_core.search import Search, ranked
+
+SEARCHING = ALL | {Capability.SEARCH}
+
+
+class Searching(MemoryStore):
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return SEARCHING
+
+    def search(self, search: Search) -> pa.Table:
+        return ranked(self, search)
+
+
+@breaks("S-908", "S-909", capabilities=SEARCHING)
+class SearchesTheNewestTick(Searching):
+    def search(self, search: Search) -> pa.Table:
+        branch = self._space.branches[search.segment.world_id, search.segment.run_id]
+        return super().search(replace(search, tick=branch.last))
+
+
+@breaks("S-908", capabilities=SEARCHING)
+class RanksBeforeItFilters(Searching):
+    def search(self, search: Search) -> pa.Table:
+        found = super().search(replace(search, entity_ids=None))
+        return found if search.entity_ids is None else found.slice(0, 1)
+
+
+@breaks("S-908", "S-909", capabilities=SEARCHING)
+class WorstFirst(Searching):
+    def search(self, search: Search) -> pa.Table:
+        found = super().search(search)
+        return found.take(list(reversed(range(found.num_rows))))
+
+
+@breaks("S-907")
+class SearchesThoughItDoesNotClaimTo(Searching):
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return ALL

@@ -1,0 +1,73 @@
+"""The one door to Lance: it is imported when a store is opened, and its errors become ours here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
+
+# How the engine's errors, which have no types, say that bytes are not what they were.
+_DAMAGE = ("not found", "no such file", "invalid", "corrupt", "out of range", "out of bounds", "decode", "unexpected")
+_AWAY = (
+    "generic s3 error",
+    "generic gcs error",
+    "generic azure error",
+    "permission",
+    "timed out",
+    "too many open files",
+)
+
+
+class Overtaken(Exception):
+    """Another writer wrote to the same place at the same moment; try again from what is there now."""
+
+
+class Panic(Exception):
+    """The engine gave up in the middle of a call; what it raises is no ``Exception``."""
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Whatever the engine raises in here is a ``CommitError``: nothing of the commit shows."""
+    try:
+        with _panics():
+            yield
+    except (ArchetypeError, Overtaken):
+        raise
+    # An engine under everything, whose errors are those of its parts.
+    except Exception as failure:
+        if "conflict" in str(failure).lower():
+            raise Overtaken from failure
+        raise CommitError(f"{what} could not be written: {_spell(failure)}") from failure
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Whatever the engine raises in here is ``CorruptStore``, or ``CommitError`` where it did not get at the bytes."""
+    try:
+        with _panics():
+            yield
+    except ArchetypeError:
+        raise
+    except Exception as failure:
+        text = _spell(failure)
+        if not any(sign in text.lower() for sign in _AWAY) and any(sign in text.lower() for sign in _DAMAGE):
+            raise CorruptStore(what, text) from failure
+        raise CommitError(f"{what} could not be read: {text}") from failure
+
+
+@contextmanager
+def _panics() -> Iterator[None]:
+    try:
+        yield
+    except BaseException as failure:
+        # A class of the engine's binding that cannot be imported, and no Exception.
+        if type(failure).__name__ == "PanicException":
+            raise Panic(str(failure)) from failure
+        raise
+
+
+def _spell(failure: BaseException) -> str:
+    # The rest of the text are places in the engine's source.
+    return f"{type(failure).__name__}: {str(failure).split(', /')[0]}"

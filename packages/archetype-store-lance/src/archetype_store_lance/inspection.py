@@ -1,0 +1,291 @@
+"""Walks a whole store, file by file, and says what is wrong with it and what follows from that; changes nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
+from archetype_core.journal import verify as verify_journal
+from archetype_core.journal.catalog import Catalog
+from archetype_core.journal.database import FILE
+from archetype_core.journal.inspection import read_only
+from archetype_core.journal.reader import View
+from archetype_store_lance.engine import reading
+from archetype_store_lance.log import HEAD, Log
+from archetype_store_lance.opening import JOURNAL
+from archetype_store_lance.place import Place
+from archetype_store_lance.shelf import shelf_of
+from archetype_store_lance.state import State, TableState
+from archetype_store_lance.table import Tables, damage
+
+Progress = Callable[[int, int], None]
+"""Called with how many steps are done, and how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it was written."""
+
+    place: str
+    problem: str
+    remedy: str
+    world: str | None = None
+    ticks: tuple[int, int] | None = None
+    """The first and the last tick that are touched by it, if that is known."""
+    is_harmless: bool = False
+
+    def __str__(self) -> str:
+        at = f"ticks {self.ticks[0]} to {self.ticks[1]} of " if self.ticks else ""
+        world = f"{at}world {self.world!r}, " if self.world else ""
+        return f"{world}{self.place}: {self.problem}; {self.remedy}"
+
+
+@dataclass(slots=True)
+class Report:
+    """What ``verify`` saw."""
+
+    place: str
+    findings: list[Finding] = field(default_factory=list)
+    worlds: int = 0
+    segments: int = 0
+    ticks: int = 0
+    tables: int = 0
+    files: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether everything that matters is as it was written."""
+        return all(one.is_harmless for one in self.findings)
+
+    def __str__(self) -> str:
+        counts = f"{self.worlds} worlds, {self.segments} segments, {self.ticks} ticks, {self.tables} tables, {self.files} files"
+        lines = [f"  {one}" for one in self.findings]
+        head = f"{self.place} is sound: {counts}" if self.is_sound else f"{self.place} is damaged ({counts} looked at):"
+        return "\n".join([head, *lines])
+
+
+_WALKS = 5
+"""So often a walk that found something is made again if the store changed meanwhile."""
+_BACKUP = "take it from a backup"
+_LOST = "its ticks are refused until it is back from a backup; all others can be read"
+
+
+class Inspection:
+    """One walk through a store and the journal before it."""
+
+    def __init__(self, place: Place, journal: Path | None, progress: Progress | None) -> None:
+        self._place = place
+        self._journal = journal
+        self._progress = progress
+        self._report = Report(str(place))
+        self._done = self._steps = 0
+        self._log = Log(shelf_of(place), str(place))
+        self._seen: State | None = None
+
+    def has_moved_on(self) -> bool:
+        """Whether somebody committed or tidied up since the walk began, so that what it missed may just be elsewhere."""
+        if self._seen is None:
+            return False
+        try:
+            return self._log.anew().to_json() != self._seen.to_json()
+        except CorruptStore:
+            return False
+
+    def run(self) -> Report:
+        """All there is to say."""
+        state = self._seen = self._state()
+        if state is not None:
+            self._steps = len(state.tables) + len(state.branches) + 1
+            self._report.worlds, self._report.segments = len(state.worlds), len(state.branches)
+            self._report.tables = len(state.tables)
+            tables = Tables(self._place)
+            for number in range(len(state.branches)):
+                self._segment(state, number)
+                self._step()
+            for number, table in enumerate(state.tables):
+                self._table(state, tables, number, table)
+                self._step()
+        if self._journal is not None and self._journal.is_dir():
+            self._before(self._journal, state)
+        self._step()
+        return self._report
+
+    def _step(self) -> None:
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, max(self._done, self._steps))
+
+    def _found(self, place: str, problem: str, remedy: str, **more: object) -> None:
+        self._report.findings.append(Finding(place, problem, remedy, **more))  # type: ignore[arg-type]  # reason: its fields
+
+    def _state(self) -> State | None:
+        where = f"{self._place} log"
+        try:
+            if not self._log.exists():
+                self._found(where, "there is no log", "if a store was here, it is gone: " + _BACKUP)
+                return None
+            state = self._log.state()
+        except CorruptStore as failure:
+            self._found(failure.place, failure.reason, _BACKUP)
+            return None
+        names = self._log.shelf.names()
+        self._report.files += len(names)
+        if state.number and HEAD not in names:
+            self._found(f"{where} {HEAD}", "it is not there", "the next commit writes it", is_harmless=True)
+        for ref in state.blocks:
+            try:
+                self._log.block(ref.name)
+            except (CorruptStore, FileNotFoundError) as failure:
+                reason = failure.reason if isinstance(failure, CorruptStore) else "it is not there"
+                for number, ticks in ref.spans.items():
+                    world = state.branches[number].segment.name
+                    self._found(f"{where} {ref.name}", reason, _LOST, world=world, ticks=ticks)
+        return state
+
+    def _segment(self, state: State, number: int) -> None:
+        branch = state.branches[number]
+        segment = branch.segment
+        self._report.ticks += branch.last - segment.first_tick + 1
+        if segment.parent is not None and (segment.parent.world_id, segment.parent.run_id) not in state.keys:
+            self._found(f"segment {segment.run_id}", f"it grows from {segment.parent}, which is not there", _BACKUP)
+        due = segment.first_tick
+        for first, last in sorted(ref.spans[number] for ref in state.blocks if number in ref.spans):
+            if first != due:
+                self._found(
+                    f"{self._place} log", "nothing tells of them", _BACKUP, world=segment.name, ticks=(due, first - 1)
+                )
+            due = last + 1
+        if due != branch.last + 1:
+            ticks = (due, branch.last)
+            self._found(f"{self._place} log", "nothing tells of them", _BACKUP, world=segment.name, ticks=ticks)
+
+    def _table(self, state: State, tables: Tables, number: int, table: TableState) -> None:
+        if table.version is None:
+            return
+        self._report.files += len(table.files)
+        directory = tables.directory(table.name)
+        if directory is not None:
+            bad = {}
+            for name, (size, digest) in table.files.items():
+                problem = damage(directory / name, size, digest)
+                if problem is not None:
+                    bad[name] = problem
+            if bad:
+                self._damaged(state, tables, number, table, bad)
+                return
+            if tables.is_untidy(table):
+                remedy = "it is removed when the store is next opened"
+                self._found(str(directory), "a killed writer left something", remedy, is_harmless=True)
+        try:
+            rows = tables.count(table, decode=directory is None)
+        except ArchetypeError as failure:
+            reason = failure.reason if isinstance(failure, CorruptStore) else str(failure)
+            self._touched(state, number, tables.uri(table.name), reason, (0, table.rows))
+            return
+        if rows != table.rows:
+            self._touched(state, number, tables.uri(table.name), f"it has {rows} rows of {table.rows}", (0, table.rows))
+
+    def _damaged(self, state: State, tables: Tables, number: int, table: TableState, bad: Mapping[str, str]) -> None:
+        """Which ticks of which worlds lie in damaged files."""
+        directory = tables.directory(table.name)
+        try:
+            places = tables.fragments(table)
+        except ArchetypeError:
+            places = {}
+        for name, problem in bad.items():
+            self._touched(state, number, f"{directory}/{name}", problem, places.get(name, (0, table.rows)))
+
+    def _touched(self, state: State, table: int, place: str, problem: str, rows: tuple[int, int]) -> None:
+        found = False
+        for number, ticks in self._within(state, table, rows):
+            found = True
+            self._found(place, problem, _LOST, world=state.branches[number].segment.name, ticks=ticks)
+        if not found:
+            self._found(place, problem, _LOST)
+
+    def _within(self, state: State, table: int, rows: tuple[int, int]) -> Iterator[tuple[int, tuple[int, int]]]:
+        """The segments and ticks whose rows lie between two positions of a table."""
+        spans: dict[int, tuple[int, int]] = {}
+        for ref in state.blocks:
+            try:
+                tiles = self._log.block(ref.name).record.tiles
+            except (CorruptStore, FileNotFoundError):
+                continue
+            columns = {name: tiles.column(name).to_numpy() for name in tiles.column_names}
+            ends = columns["start"] + columns["ticks"] * columns["live"] + columns["gone"]
+            chosen = (columns["table"] == table) & (columns["start"] < rows[1]) & (ends > rows[0])
+            for index in np.flatnonzero(chosen):
+                branch, first = int(columns["branch"][index]), int(columns["first"][index])
+                last = first + int(columns["ticks"][index]) - 1
+                before = spans.get(branch, (first, last))
+                spans[branch] = (min(before[0], first), max(before[1], last))
+        yield from spans.items()
+
+    def _before(self, journal: Path, state: State | None) -> None:
+        """What is wrong with the journal, and between it and the store."""
+        for finding in verify_journal(journal).findings:
+            ticks = None if finding.tick is None else (finding.tick, finding.tick)
+            remedy = "archetype_core.journal.repair takes what can be saved"
+            self._found(finding.place, finding.problem, remedy, world=finding.world, ticks=ticks)
+        if not (journal / FILE).is_file():
+            return
+        try:
+            with closing(read_only(journal / FILE)) as connection:
+                catalog = Catalog(str(journal))
+                catalog.counts(connection)
+                branches = View(journal, catalog, connection).branches()
+        except (sqlite3.Error, CorruptStore):
+            return  # told above
+        for branch in branches:
+            segment = branch.segment
+            number = None if state is None else state.find(segment.world_id, segment.run_id)
+            last = segment.first_tick - 1 if state is None or number is None else state.branches[number].last
+            if branch.sealed > last:
+                problem = f"the journal handed over ticks to {branch.sealed}, and the store has them to {last}"
+                self._found(str(self._place), problem, _BACKUP, world=segment.name, ticks=(last + 1, branch.sealed))
+
+
+def verify(
+    uri: str | Path,
+    *,
+    journal: str | Path | None = None,
+    storage_options: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Look at every file of a store and of the journal before it. Costs a read of all of it; may run beside its writers."""
+    place = Place.of(uri, storage_options)
+    if journal is None and place.local is not None:
+        journal = place.local / JOURNAL
+    if place.local is not None and not place.local.is_dir():
+        raise CommitError(f"{place} is no directory: there is no store to look at")
+    with reading(str(place)):
+        for _ in range(_WALKS):
+            walk = Inspection(place, None if journal is None else Path(journal), progress)
+            report = walk.run()
+            if report.is_sound or not walk.has_moved_on():
+                break
+        return report
+
+
+def compact(
+    uri: str | Path, *, storage_options: Mapping[str, str] | None = None, progress: Progress | None = None
+) -> int:
+    """Bring a store's small pieces together and remove what nobody needs; the number of tables that had some.
+
+    A store does that by itself, a little at a time; this does all there is, beside its writers if there are any.
+    """
+    # It brings the engine along.
+    from archetype_store_lance.store import LanceStore
+
+    place = Place.of(uri, storage_options)
+    store = LanceStore(place.root, place.options)
+    try:
+        return store.compact(progress)
+    finally:
+        store.close()

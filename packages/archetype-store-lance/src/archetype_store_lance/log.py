@@ -1,0 +1,243 @@
+"""The log: one small file per commit, numbered without gaps, whose creation is the moment a commit counts.
+
+A file says at which version each table stands from then on and where the new rows lie. Files are made only where there is
+none, so of two writers one gets a number and the other is told. Now and then the state is written down whole and what
+said where rows lie is merged into larger blocks, eight of a kind at a time, so that there are never many files.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from archetype_core.errors import CommitError, CorruptStore
+from archetype_store_lance.block import Block, merged
+from archetype_store_lance.engine import reading, writing
+from archetype_store_lance.record import Record, decode, digest_of, encode
+from archetype_store_lance.shelf import Shelf
+from archetype_store_lance.state import BlockRef, State
+
+HEAD = "head"
+_COMMIT, _STATE, _BLOCK = ".commit", ".state", ".block"
+CHECKPOINT = 64
+"""So many records may follow a state before the next one is written down."""
+_FAN = 8
+_CACHED = 64 << 20
+
+
+class Log:
+    """Reads and writes the log of one place. Writers keep one another out, or find their number taken."""
+
+    def __init__(self, shelf: Shelf, place: str) -> None:
+        self._shelf = shelf
+        self._place = place
+        self._lock = threading.Lock()
+        self._state: State | None = None
+        self._blocks: OrderedDict[str, Block] = OrderedDict()
+
+    @property
+    def shelf(self) -> Shelf:
+        return self._shelf
+
+    def exists(self) -> bool:
+        """Whether there is a log; one that lost all but its end is no log, and that is damage."""
+        with reading(f"{self._place} log"):
+            names = self._shelf.names()
+        if any(name.endswith(_STATE) for name in names):
+            return True
+        if names and names != ["lock"]:
+            raise CorruptStore(f"{self._place} log", "the files that say how it began are gone")
+        return False
+
+    def begin(self) -> None:
+        """Make an empty log, if there is none."""
+        with writing(f"{self._place} log"):
+            self._shelf.create(_name(0, _STATE), encode(Record.plain(State().to_json())))
+
+    def state(self) -> State:
+        """The newest state; costs a look at the names of the log's files."""
+        with self._lock, reading(f"{self._place} log"):
+            while True:
+                try:
+                    self._state = self._newest(self._state)
+                except FileNotFoundError:
+                    # It was merged away since its name was read.
+                    self._state = None
+                else:
+                    return self._state
+
+    def anew(self) -> State:
+        """The newest state, read from the beginning: what it refers to may have been merged into other files."""
+        with self._lock:
+            self._state = None
+        return self.state()
+
+    def fresher(self, state: State, failure: FileNotFoundError) -> State:
+        """The state after a file was not found; ``CorruptStore`` if it should still be there."""
+        newer = self.anew()
+        if newer.blocks == state.blocks:
+            raise CorruptStore(str(failure), "it is not there") from failure
+        return newer
+
+    def _newest(self, state: State | None) -> State:
+        # Asked for before the names, so that it cannot know of more than they do.
+        told = self._told() if state is None else state.number
+        names = self._shelf.names()
+        commits = sorted(_number(name) for name in names if name.endswith(_COMMIT))
+        states = sorted(_number(name) for name in names if name.endswith(_STATE))
+        newest = max([*commits[-1:], *states[-1:]], default=-1)
+        if newest < told:
+            raise CorruptStore(f"{self._place} log", f"record {told} was there, and the newest now is {newest}")
+        if state is None or not set(range(state.number + 1, newest + 1)) <= set(commits):
+            if not states:
+                raise CorruptStore(f"{self._place} log", "the files that say how it began are gone")
+            state = self._whole(states[-1])
+        for number in range(state.number + 1, newest + 1):
+            if number not in commits:
+                raise CorruptStore(f"{self._place} log", f"record {number} is missing, the newest is {newest}")
+            state = self._next(state, _name(number, _COMMIT))
+        return state
+
+    def _told(self) -> int:
+        try:
+            text = self._shelf.read(HEAD)
+        except FileNotFoundError:
+            return -1
+        try:
+            return int(text)
+        except ValueError:
+            # A hint that a power cut tore says nothing.
+            return -1
+
+    def _whole(self, number: int) -> State:
+        name = _name(number, _STATE)
+        return State.from_json(decode(self._shelf.read(name), self._where(name)).header)
+
+    def _next(self, state: State, name: str) -> State:
+        data = self._shelf.read(name)
+        record = decode(data, self._where(name))
+        if record.header["previous"] != state.digest or record.header["number"] != state.number + 1:
+            raise CorruptStore(self._where(name), "it does not follow the record before it")
+        if record.tiles.num_rows or record.marks.num_rows:
+            self._keep(name, Block(record))
+        return state.after(record.header, name, digest_of(data))
+
+    def append(self, state: State, header: Mapping[str, Any], record: Record) -> State | None:
+        """Make the record that follows a state, durable when this returns; ``None`` if another one has its number."""
+        number = state.number + 1
+        header = {**header, "number": number, "previous": state.digest}
+        data = encode(Record(header, record.tiles, record.marks))
+        name = _name(number, _COMMIT)
+        with writing(self._where(name)):
+            if not self._shelf.create(name, data):
+                return None
+        with self._lock:
+            # Exactly as a reader would see it.
+            made = state.after(decode(data, name).header, name, digest_of(data))
+            if record.tiles.num_rows or record.marks.num_rows:
+                self._keep(name, Block(record))
+            if self._state is None or self._state.number < made.number:
+                self._state = made
+        # It only says that a record was there, should it ever be gone. The commit stands without it.
+        with suppress(OSError, CommitError), writing(self._where(HEAD)):
+            self._shelf.replace(HEAD, f"{number}\n".encode())
+        return made
+
+    def block(self, name: str) -> Block:
+        """Where rows lie, from memory or from its file; ``FileNotFoundError`` once it is merged into another."""
+        with self._lock:
+            found = self._blocks.get(name)
+            if found is not None:
+                self._blocks.move_to_end(name)
+                return found
+        with reading(self._where(name)):
+            try:
+                data = self._shelf.read(name)
+            except FileNotFoundError:
+                data = None
+        if data is None:
+            raise FileNotFoundError(self._where(name))
+        block = Block(decode(data, self._where(name)))
+        with self._lock:
+            self._keep(name, block)
+        return block
+
+    def _keep(self, name: str, block: Block) -> None:
+        self._blocks[name] = block
+        while len(self._blocks) > 1 and sum(one.weight for one in self._blocks.values()) > _CACHED:
+            self._blocks.popitem(last=False)
+
+    # Keeping it short.
+
+    def is_long(self, state: State, times: int = 1) -> bool:
+        """Whether it is time to write the state down."""
+        return sum(block.level == 0 for block in state.blocks) >= CHECKPOINT * times
+
+    def checkpoint(self) -> None:
+        """Write the newest state down, with the blocks merged, and remove the files that it replaces.
+
+        The caller holds the writers' lock. The state is read anew: another process may have merged blocks that this one
+        still knows by the files that they were in.
+        """
+        state = self.anew()
+        with writing(f"{self._place} log"):
+            blocks = self._merged(state)
+            made = replace(state, blocks=tuple(blocks))
+            name = _name(state.number, _STATE)
+            if not self._shelf.create(name, encode(Record.plain(made.to_json()))):
+                return
+            with self._lock:
+                if self._state is not None and self._state.number == state.number:
+                    self._state = made
+            self.tidy(made)
+
+    def tidy(self, state: State) -> None:
+        """Remove the files that a state that was written down has no use for."""
+        used = {one.name for one in state.blocks}
+        gone = [name for name in self._shelf.names() if self._is_old(name, state.number) and name not in used]
+        self._shelf.remove(gone)
+
+    def _is_old(self, name: str, number: int) -> bool:
+        if name.endswith((_COMMIT, _BLOCK)):
+            return _number(name) <= number
+        return name.endswith(_STATE) and _number(name) < number
+
+    def _merged(self, state: State) -> list[BlockRef]:
+        blocks = list(state.blocks)
+        level = 0
+        while True:
+            tail = next((index for index, one in enumerate(blocks) if one.level <= level), len(blocks))
+            alike = blocks[tail:]
+            if len(alike) < (_FAN if level else 1):
+                return blocks
+            blocks[tail:] = [self._merge(alike, level + 1, state.number)]
+            level += 1
+
+    def _merge(self, refs: list[BlockRef], level: int, number: int) -> BlockRef:
+        record = merged(self.block(one.name).record for one in refs)
+        spans: dict[int, tuple[int, int]] = {}
+        for ref in refs:
+            for branch, (first, last) in ref.spans.items():
+                spans[branch] = (spans[branch][0] if branch in spans else first, last)
+        name = f"{number:020}-{level}{_BLOCK}"
+        data = encode(Record({"blocks": len(refs)}, record.tiles, record.marks))
+        if not self._shelf.create(name, data) and self._shelf.read(name) != data:
+            # Left by a writer that was killed before it wrote its state down, over the same records.
+            self._shelf.remove([name])
+            self._shelf.create(name, data)
+        return BlockRef(name, level, spans)
+
+    def _where(self, name: str) -> str:
+        return f"{self._place} log {name}"
+
+
+def _name(number: int, suffix: str) -> str:
+    return f"{number:020}{suffix}"
+
+
+def _number(name: str) -> int:
+    return int(name[:20])

@@ -1,0 +1,401 @@
+"""One Lance table: written, read and kept small at versions that the log names, whatever others lie beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from archetype_core.commit import BASE_FIELDS
+from archetype_core.errors import CommitError, CorruptStore
+from archetype_core.journal.database import make_directory, sync_directory, sync_path
+from archetype_core.snapshot import ENTITY_ID
+from archetype_store_lance.engine import Overtaken, reading, writing
+from archetype_store_lance.place import Place
+from archetype_store_lance.state import Files, TableState
+from archetype_store_lance.tile import Positions
+
+_FORMAT = "2.2"
+"""The oldest file format that has every type that a component may have."""
+_FRAGMENT_ROWS = 1 << 20
+_NEWEST = (1 << 64) - 1
+_HINT = "latest_version_hint.json"
+_DATA, _VERSIONS = "data", "_versions"
+_PIECE_ROWS = 65_536
+# Reading a row that stands alone costs as much as reading so many that lie side by side.
+_LONE = 1_250
+SMALL = (4_096, 65_536, _FRAGMENT_ROWS)
+"""Fragments with fewer rows than one of these are brought together once there are many of them in a row."""
+MANY = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a write made of a table."""
+
+    version: int
+    rows: int
+    added: Files
+    removed: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The change as a part of a header."""
+        return {"version": self.version, "rows": self.rows, "added": self.added, "removed": self.removed}
+
+
+def stored_schema(schema: pa.Schema) -> pa.Schema:
+    """The columns of a Lance table: the base columns, then the archetype's own."""
+    own = [field for field in schema if field.name != ENTITY_ID]
+    return pa.schema([*BASE_FIELDS.values(), *own], schema.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A version of a table, and the positions at which each of its fragments ends."""
+
+    dataset: Any
+    ends: Positions
+    names: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(cls, dataset: Any) -> _Opened:
+        """Look at the fragments of a version."""
+        fragments = dataset.get_fragments()
+        ends: Positions = np.cumsum([one.count_rows() for one in fragments], dtype=np.int64)
+        return cls(
+            dataset, ends, tuple(tuple(f"{_DATA}/{file.path}" for file in one.data_files()) for one in fragments)
+        )
+
+    def files(self, positions: Positions, *, between: bool) -> Iterator[str]:
+        """The files that hold some positions, or all from the first to the last of them."""
+        found = np.unique(np.searchsorted(self.ends, positions, side="right"))
+        for index in range(int(found[0]), int(found[-1]) + 1) if between else found:
+            if index < len(self.names):
+                yield from self.names[index]
+
+
+class Tables:
+    """All Lance tables of a place, over one session of the engine."""
+
+    def __init__(self, place: Place) -> None:
+        import lance
+
+        self.place = place
+        self._lance: Any = lance
+        self._options = dict(place.options) or None
+        self._lock = threading.Lock()
+        self._sound: set[str] = set()
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what is cached of tables: a version may be made anew under a number that was used before."""
+        with self._lock:
+            self._session = self._lance.Session()
+            self._open: dict[str, _Opened] = {}
+
+    def uri(self, name: str) -> str:
+        """Where a table is."""
+        return f"{self.place.root}/{name}.lance"
+
+    def directory(self, name: str) -> Path | None:
+        """Where a table is on this machine."""
+        return self.place.local / f"{name}.lance" if self.place.local else None
+
+    # Reading.
+
+    def at(self, table: TableState) -> Any:
+        """The table as the log has it, its manifest looked at."""
+        return self._opened(table).dataset
+
+    def _opened(self, table: TableState) -> _Opened:
+        with self._lock:
+            found = self._open.get(table.name)
+            if found is not None and found.dataset.version == table.version:
+                return found
+            session = self._session
+        self._check(table, _manifests(table))
+        with reading(self.uri(table.name)):
+            made = _Opened.of(
+                self._lance.dataset(
+                    self.uri(table.name), version=table.version, session=session, storage_options=self._options
+                )
+            )
+        with self._lock:
+            self._open[table.name] = made
+        return made
+
+    def _check(self, table: TableState, names: Iterable[str]) -> None:
+        """Compare files with what the log says of them, each once."""
+        directory = self.directory(table.name)
+        for name in names:
+            key = f"{table.name}/{name}"
+            if directory is None or key in self._sound:
+                continue
+            known = table.files.get(name)
+            problem = "the log does not know of it" if known is None else damage(directory / name, *known)
+            if problem is not None:
+                raise CorruptStore(str(directory / name), problem)
+            self._sound.add(key)
+
+    def read(self, table: TableState, positions: Positions, columns: Sequence[str]) -> pa.Table:
+        """The rows at some positions, in that order; the files that they lie in are looked at once."""
+        opened = self._opened(table)
+        names = list(columns)
+        low, high = int(positions.min()), int(positions.max())
+        span, count = high - low + 1, len(positions)
+        pieces = 1 + int(np.count_nonzero(np.diff(positions) != 1))
+        alone = span > max(_LONE * pieces, 4 * count)
+        self._check(table, opened.files(positions if alone else np.array([low, high]), between=not alone))
+        with reading(self.uri(table.name)):
+            if alone:
+                found = opened.dataset.take(pa.array(positions), columns=names)
+            else:
+                scanner = opened.dataset.scanner(columns=names, offset=low, limit=span, batch_size=_PIECE_ROWS)
+                found = scanner.to_table()
+                if found.num_rows == span and (pieces > 1 or span != count):
+                    found = found.combine_chunks().take(pa.array(positions - low))
+            if found.num_rows != count:
+                raise CorruptStore(self.uri(table.name), f"rows {low} to {high} are not all there")
+            return found
+
+    def count(self, table: TableState, *, decode: bool = False) -> int:
+        """How many rows the table has, on record or by reading them all."""
+        dataset = self.at(table)
+        with reading(self.uri(table.name)):
+            if decode:
+                return sum(batch.num_rows for batch in dataset.scanner(batch_size=_PIECE_ROWS).to_batches())
+            return int(dataset.count_rows())
+
+    def fragments(self, table: TableState) -> dict[str, tuple[int, int]]:
+        """The positions of the rows of each data file, from and to."""
+        with reading(self.uri(table.name)):
+            opened = _Opened.of(
+                self._lance.dataset(
+                    self.uri(table.name), version=table.version, session=self._session, storage_options=self._options
+                )
+            )
+        begins = [0, *opened.ends.tolist()]
+        return {name: (begins[index], begins[index + 1]) for index, names in enumerate(opened.names) for name in names}
+
+    # Writing.
+
+    def append(self, table: TableState, rows: Iterator[pa.RecordBatch]) -> Change:
+        """Rows after those that count, as a new version; ``Overtaken`` if somebody else wrote meanwhile."""
+        uri = self.uri(table.name)
+        schema = stored_schema(table.schema)
+        batches = pa.RecordBatchReader.from_batches(schema, rows)
+        with writing(uri):
+            if table.version is None:
+                return self._create(table, batches, schema)
+            self._drop_leftovers(table)
+            dataset = self.at(table)
+            if dataset.latest_version != table.version:
+                # Elsewhere than on this machine others' attempts stay; this makes what counts the newest once more.
+                dataset.restore()
+            base = dataset.version
+            fragments = self._write(batches, dataset, schema, "append")
+            made = self._lance.LanceDataset.commit(
+                dataset, self._lance.LanceOperation.Append(fragments), read_version=base, storage_options=self._options
+            )
+            if made.version != base + 1:
+                raise Overtaken
+            return self._written(table, made, fragments, base)
+
+    def _create(self, table: TableState, batches: pa.RecordBatchReader, schema: pa.Schema) -> Change:
+        uri, directory = self.uri(table.name), self.directory(table.name)
+        if directory is not None:
+            # Of a writer that was killed before its first commit counted.
+            if directory.exists():
+                shutil.rmtree(directory)
+                self.forget()
+            make_directory(directory)
+        # Elsewhere than on this machine there may be one that does not count either.
+        fragments = self._write(batches, uri, schema, "create" if directory else "overwrite")
+        made = self._lance.LanceDataset.commit(
+            uri, self._lance.LanceOperation.Overwrite(schema, fragments), storage_options=self._options
+        )
+        return self._written(table, made, fragments, 0)
+
+    def _write(self, batches: pa.RecordBatchReader, where: Any, schema: pa.Schema, mode: str) -> list[Any]:
+        fragments: list[Any] = self._lance.fragment.write_fragments(
+            batches,
+            where,
+            schema=schema,
+            mode=mode,
+            data_storage_version=_FORMAT,
+            max_rows_per_file=_FRAGMENT_ROWS,
+            storage_options=self._options,
+        )
+        return fragments
+
+    def _written(self, table: TableState, made: Any, fragments: Iterable[Any], base: int) -> Change:
+        added = self._settle(table.name, [file for one in fragments for file in one.files], base, made.version)
+        with self._lock:
+            self._open[table.name] = _Opened.of(made)
+        rows = table.rows + sum(one.physical_rows for one in fragments)
+        return Change(made.version, rows, added, _manifests(table))
+
+    def _settle(self, name: str, files: Iterable[Any], base: int, version: int) -> Files:
+        """Put new files on disk, with the names that lead to them; what is known of them from then on."""
+        directory = self.directory(name)
+        if directory is None:
+            return {f"{_DATA}/{file.path}": (file.file_size_bytes, "") for file in files}
+        added: dict[str, tuple[int, str]] = {}
+        for file in files:
+            path = directory / _DATA / file.path
+            sync_path(path)
+            size = path.stat().st_size
+            # The engine does not notice where the last write of a file fails.
+            if size != file.file_size_bytes:
+                raise CommitError(f"{path} has {size} of {file.file_size_bytes} bytes; is there room on the disk?")
+            added[f"{_DATA}/{file.path}"] = (size, digest_of(path))
+        versions = directory / _VERSIONS
+        for path in versions.iterdir():
+            number = version_of(path)
+            if number is not None and base < number <= version:
+                sync_path(path)
+                if number == version:
+                    added[f"{_VERSIONS}/{path.name}"] = (path.stat().st_size, digest_of(path))
+        self._sound.update(f"{name}/{one}" for one in added)
+        for place in (directory / _DATA, versions, directory / "_transactions", directory):
+            if place.is_dir():
+                sync_directory(place)
+        return added
+
+    def _drop_leftovers(self, table: TableState) -> None:
+        """Remove versions after the one that counts; nobody else writes to a place on this machine meanwhile."""
+        directory = self.directory(table.name)
+        if directory is None or table.version is None:
+            return
+        for path in (directory / _VERSIONS).iterdir():
+            number = version_of(path)
+            if number is None or number > table.version:
+                if path.name == _HINT and path.read_bytes() == b'{"version":%d}' % table.version:
+                    continue
+                path.unlink(missing_ok=True)
+                if number is not None:
+                    self.forget()
+
+    # Keeping it small.
+
+    def is_scattered(self, table: TableState, many: int = MANY) -> int | None:
+        """At what size of fragment there are so many in a row that it is worth bringing them together."""
+        with reading(self.uri(table.name)):
+            sizes = [one.count_rows() for one in self.at(table).get_fragments()]
+        for small in SMALL:
+            run = 0
+            for size in sizes:
+                run = run + 1 if size < small else 0
+                if run >= many:
+                    return small
+        return None
+
+    def compact(self, table: TableState, small: int) -> Change:
+        """Bring small fragments together, as a new version with the same rows in the same order."""
+        with writing(self.uri(table.name)):
+            self._drop_leftovers(table)
+            dataset = self.at(table)
+            if dataset.latest_version != table.version:
+                raise Overtaken
+            before = {file.path for one in dataset.get_fragments() for file in one.data_files()}
+            # The session's own handle of this version goes on being read from.
+            made = self._lance.dataset(
+                self.uri(table.name), version=table.version, session=self._session, storage_options=self._options
+            )
+            made.optimize.compact_files(target_rows_per_fragment=small, compaction_mode="reencode")
+            if made.count_rows() != table.rows:
+                raise Overtaken
+            files = {file.path: file for one in made.get_fragments() for file in one.data_files()}
+            fresh = [file for path, file in files.items() if path not in before]
+            added = self._settle(table.name, fresh, table.version or 0, made.version)
+            gone = [f"{_DATA}/{path}" for path in sorted(before - files.keys())]
+            return Change(made.version, table.rows, added, (*gone, *_manifests(table)))
+
+    def sweep(self, table: TableState, grace: timedelta) -> None:
+        """Remove versions but the one that counts, and files that it does not have.
+
+        On this machine that is all at once: nobody writes meanwhile, and who reads an older version reads on in this one.
+        Elsewhere others may be in the middle of writing, so it takes what the engine has known for long to be unused.
+        """
+        directory = self.directory(table.name)
+        if table.version is None or (directory is not None and not directory.is_dir()):
+            return
+        with writing(self.uri(table.name)):
+            if directory is None:
+                dataset = self.at(table)
+                if dataset.latest_version == table.version:
+                    dataset.cleanup_old_versions(older_than=grace)
+                return
+            self._drop_leftovers(table)
+            for path in (directory / _DATA).iterdir():
+                if f"{_DATA}/{path.name}" not in table.files:
+                    path.unlink(missing_ok=True)
+            for path in (directory / _VERSIONS).iterdir():
+                if (version_of(path) or table.version) < table.version:
+                    path.unlink(missing_ok=True)
+            for path in (directory / "_transactions").glob("*"):
+                # Of how a version came to be, for writers that meet; these here never do.
+                if not path.name.startswith(f"{table.version - 1}-"):
+                    path.unlink(missing_ok=True)
+
+    def is_untidy(self, table: TableState) -> bool:
+        """Whether there are files of a table on this machine that the log does not know of."""
+        directory = self.directory(table.name)
+        if directory is None or table.version is None:
+            return False
+        if not (directory / _DATA).is_dir() or not (directory / _VERSIONS).is_dir():
+            return False
+        if not {f"{_DATA}/{path.name}" for path in (directory / _DATA).iterdir()} <= table.files.keys():
+            return True
+        return any((version_of(path) or 0) > table.version for path in (directory / _VERSIONS).iterdir())
+
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Forget what is cached where something in here fails."""
+        try:
+            yield
+        except BaseException:
+            self.forget()
+            raise
+
+
+def _manifests(table: TableState) -> tuple[str, ...]:
+    return tuple(name for name in table.files if name.startswith(_VERSIONS))
+
+
+def damage(path: Path, size: int, digest: str) -> str | None:
+    """What is wrong with a file, if anything is."""
+    try:
+        there = path.stat().st_size
+        if there != size:
+            return f"it has {there} bytes of {size}"
+        if digest_of(path) != digest:
+            return "its checksum does not fit its bytes"
+    except FileNotFoundError:
+        return "it is not there"
+    except OSError as failure:
+        return f"it cannot be read: {failure}"
+    return None
+
+
+def digest_of(path: Path) -> str:
+    """The checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def version_of(path: Path) -> int | None:
+    """The version that a manifest is of, by its name; ``None`` for other files."""
+    stem, _, suffix = path.name.partition(".")
+    if suffix != "manifest" or not stem.isdigit():
+        return None
+    return _NEWEST - int(stem) if len(stem) == 20 else int(stem)

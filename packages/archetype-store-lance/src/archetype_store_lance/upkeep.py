@@ -1,0 +1,83 @@
+"""Keeps a store small beside its commits: few fragments, few versions, few files of the log; a step at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from archetype_core.errors import ArchetypeError
+from archetype_store_lance.engine import Overtaken
+from archetype_store_lance.lock import WriterLock
+from archetype_store_lance.log import Log
+from archetype_store_lance.record import Record
+from archetype_store_lance.state import State
+from archetype_store_lance.table import MANY, Tables
+
+_log = logging.getLogger("archetype.lance")
+
+
+class Upkeep:
+    """Does what is due, table by table, and lets commits pass in between; killed at any moment it leaves no mark."""
+
+    def __init__(self, log: Log, tables: Tables, lock: WriterLock, grace: timedelta) -> None:
+        self._log = log
+        self._tables = tables
+        self._lock = lock
+        self._grace = grace
+        self._stopped = threading.Event()
+        self._seen: dict[int, int] = {}
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._stopped.set()
+
+    def run(self, *, whole: bool = False, progress: Callable[[int, int], None] | None = None) -> int:
+        """Do all that is due, or also what is not yet; the number of tables that were brought together."""
+        count = 0
+        state = self._log.state()
+        for number, table in enumerate(state.tables):
+            version = table.version
+            if version is not None and (whole or version - self._seen.get(number, 0) >= MANY):
+                if self._stopped.is_set():
+                    return count
+                with self._lock.held():
+                    count += self._tend(number, whole=whole)
+            if progress is not None:
+                progress(number + 1, len(state.tables))
+        with self._lock.held():
+            if whole or self._log.is_long(self._log.state()):
+                self._log.checkpoint()
+        return count
+
+    def try_run(self) -> None:
+        """The same, where nobody waits for it: what fails is tried again after a later commit."""
+        try:
+            self.run()
+        except (ArchetypeError, OSError, Overtaken) as failure:
+            if not self._stopped.is_set():
+                _log.warning("%s was not tidied up, and will be later: %s", self._tables.place, failure)
+
+    def _tend(self, number: int, *, whole: bool) -> int:
+        """Bring the fragments of a table together, and remove what the log has no use for any more."""
+        count = 0
+        while not self._stopped.is_set():
+            state = self._log.state()
+            small = self._tables.is_scattered(state.tables[number], 2 if whole else MANY)
+            if small is None or not self._bring_together(state, number, small):
+                break
+            count = 1
+        table = self._log.state().tables[number]
+        self._tables.sweep(table, self._grace)
+        self._seen[number] = table.version or 0
+        return count
+
+    def _bring_together(self, state: State, number: int, small: int) -> bool:
+        try:
+            with self._tables.restoring():
+                change = self._tables.compact(state.tables[number], small)
+                made = self._log.append(state, {"tables": [[number, change.to_json()]]}, Record.plain({}))
+        except Overtaken:
+            return False
+        return made is not None

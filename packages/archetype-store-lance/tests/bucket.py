@@ -1,0 +1,59 @@
+"""A real object store over HTTP: moto's server, in a process of its own on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from queue import Queue
+from threading import Thread
+
+BUCKET = "worlds"
+
+
+@contextmanager
+def served() -> Iterator[dict[str, str]]:
+    """Serve an empty bucket, and give the options to reach it; the process is ended at the end."""
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said: Queue[str] = Queue()
+
+    def listen() -> None:
+        # To the end: it would wait for a reader of what it logs.
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.put(line)
+        said.put("")
+
+    listener = Thread(target=listen)
+    listener.start()
+    try:
+        for line in iter(said.get, ""):
+            found = re.search(r"Running on (http://(\S+))", line)
+            if found:
+                break
+        else:
+            raise RuntimeError("the server did not start")
+        endpoint = found.group(1)
+        connection = HTTPConnection(found.group(2))
+        connection.request("PUT", f"/{BUCKET}")
+        assert connection.getresponse().status == 200
+        connection.close()
+        yield {
+            "aws_access_key_id": "testing",
+            "aws_secret_access_key": "testing",
+            "aws_region": "us-east-1",
+            "aws_endpoint": endpoint,
+            "allow_http": "true",
+        }
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        listener.join()
+        assert process.stdout is not None
+        process.stdout.close()

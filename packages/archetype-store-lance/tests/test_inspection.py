@@ -1,0 +1,209 @@
+"""``verify`` names what is wrong with a store, and no loss of a file goes unnoticed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from archetype_contracts.sample import SPOT, mottos, spots
+from archetype_contracts.script import Script
+from archetype_core import CacheConfig
+from archetype_core.commit import IS_ACTIVE, Scan
+from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
+from archetype_core.journal import JournaledStore
+from archetype_store_lance import LanceStore, compact, open_lance, verify
+
+
+def script_of(store: LanceStore, commits: int = 3) -> Script:
+    """A world in two tables, a tick or two at a time."""
+    script = Script()
+    for number in range(commits):
+        store.commit([script.tick(spots({1: float(number), 2: None})), script.tick(mottos({3: ("a", b"b", number)}))])
+    return script
+
+
+def read_all(place: Path, script: Script) -> list[object]:
+    """Every tick of every table, over a handle of its own."""
+    store = LanceStore(place)
+    try:
+        timeline = store.timeline(script.segment.world_id)
+        (span,) = timeline.spans
+        rows: list[object] = [span.last, store.head(script.segment.world_id).live]
+        for name, schema in timeline.tables.items():
+            scan = Scan(name, span.segment, span.first, span.last, (*schema.names, IS_ACTIVE, "tick"))
+            rows.append(store.scan(scan).read_all().to_pylist())
+        return rows
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Return a directory for a store."""
+    return tmp_path / "store"
+
+
+def test_a_sound_store_is_sound(place: Path) -> None:
+    """What was committed and closed is sound, counted, and the walk tells how far it is."""
+    store = LanceStore(place)
+    script_of(store)
+    store.close()
+    steps: list[tuple[int, int]] = []
+    report = verify(place, progress=lambda done, total: steps.append((done, total)))
+    assert report.is_sound, str(report)
+    assert not report.findings
+    assert (report.worlds, report.segments, report.ticks, report.tables) == (1, 1, 6, 2)
+    assert steps[-1][0] == steps[-1][1] == len(steps)
+    assert "is sound: 1 worlds" in str(report)
+
+
+def test_no_store_is_said_so(tmp_path: Path) -> None:
+    """An empty directory is no sound store, and a place that is not there is an error."""
+    report = verify(tmp_path)
+    assert not report.is_sound
+    assert "there is no log" in str(report)
+    with pytest.raises(CommitError):
+        verify(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("tended", [False, True])
+def test_no_loss_of_a_file_goes_unnoticed(place: Path, tmp_path: Path, tended: bool) -> None:
+    """Whichever file is deleted, cut or changed: all is as it was, or it is refused and named; never an empty world."""
+    store = LanceStore(place)
+    script = script_of(store)
+    if tended:
+        store.compact()
+    store.close()
+    expected = read_all(place, script)
+    files = sorted(path.relative_to(place) for path in place.rglob("*") if path.is_file())
+    assert len(files) > 5
+    for number, name in enumerate(files):
+        for how in ("delete", "cut", "change"):
+            copy = tmp_path / f"{number} {how}"
+            shutil.copytree(place, copy)
+            if how == "delete":
+                (copy / name).unlink()
+            elif how == "cut":
+                data = (copy / name).read_bytes()
+                (copy / name).write_bytes(data[: len(data) // 2])
+            else:
+                flipped = bytearray((copy / name).read_bytes())
+                if flipped:
+                    flipped[len(flipped) // 2] ^= 0x40
+                (copy / name).write_bytes(bytes(flipped))
+            report = verify(copy)
+            try:
+                found = read_all(copy, script)
+            except ArchetypeError:
+                assert not report.is_sound, f"{how} {name} was not named"
+            else:
+                assert found == expected, f"{how} {name} changed what is read"
+
+
+def test_damage_names_the_ticks_it_touches(place: Path) -> None:
+    """A damaged data file is named with the world and ticks whose rows lie in it."""
+    store = LanceStore(place)
+    script = script_of(store, commits=2)
+    store.close()
+    # The second commit's: its ticks are 2 and 3.
+    newest = max((place / f"{SPOT.name}.lance" / "data").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    newest.write_bytes(newest.read_bytes()[:-1])
+    (finding,) = verify(place).findings
+    assert finding.world == script.segment.name
+    assert finding.ticks == (2, 2)
+    assert newest.name in finding.place
+    assert "bytes of" in finding.problem
+
+
+def test_a_store_without_its_log_is_refused(place: Path) -> None:
+    """Tables whose log is gone are no empty store."""
+    store = LanceStore(place)
+    script_of(store)
+    store.close()
+    shutil.rmtree(place / "_log")
+    with pytest.raises(CorruptStore):
+        LanceStore(place)
+    assert not verify(place).is_sound
+
+
+def test_a_store_that_lost_what_the_journal_handed_over_is_named(place: Path) -> None:
+    """Ticks that the journal let go of and the store does not have are missing, and verify says which."""
+    store = open_lance(str(place), CacheConfig(rows=10**6, idle_s=1e6))
+    script = Script()
+    store.commit([script.tick(spots({1: 1.0}))])
+    store.seal()
+    shutil.copytree(place / "_log", place / "earlier log")
+    store.commit([script.tick(spots({1: 2.0}))])
+    store.seal()
+    store.close()
+    assert verify(place).is_sound
+    shutil.rmtree(place / "_log")
+    (place / "earlier log").rename(place / "_log")
+    findings = [one for one in verify(place).findings if not one.is_harmless]
+    assert [one.ticks for one in findings] == [(1, 1)]
+    reopened = open_lance(str(place))
+    with pytest.raises(ArchetypeError):
+        reopened.scan(Scan(SPOT.name, script.segment, 0, 1, ("entity_id",))).read_all()
+    reopened.close()
+
+
+def test_leftovers_are_harmless_and_removed(place: Path) -> None:
+    """What a killed writer left beside what counts is named as harmless, and gone once the store was opened."""
+    store = LanceStore(place)
+    script_of(store)
+    store.close()
+    left = place / f"{SPOT.name}.lance" / "data" / "0101.lance"
+    left.write_bytes(b"half")
+    report = verify(place)
+    assert report.is_sound
+    assert [one.is_harmless for one in report.findings] == [True]
+    LanceStore(place).close()
+    assert not left.exists()
+    assert not verify(place).findings
+
+
+def test_compaction_leaves_little(place: Path) -> None:
+    """After compact a table has one version, few files, and the same rows."""
+    store = LanceStore(place)
+    script = script_of(store, commits=40)
+    store.close()
+    before = read_all(place, script)
+    steps: list[tuple[int, int]] = []
+    assert compact(place, progress=lambda done, total: steps.append((done, total))) == 2
+    assert steps == [(1, 2), (2, 2)]
+    assert read_all(place, script) == before
+    assert sum(path.is_file() for path in place.rglob("*")) <= 15
+    assert verify(place).is_sound
+    assert compact(place) == 0
+
+
+def test_a_scan_survives_compaction_by_somebody_else(place: Path) -> None:
+    """A reader in the middle of a scan goes on where the files that it read from were brought together and removed."""
+    store = LanceStore(place)
+    script = Script()
+    for tick in range(40):
+        store.commit([script.tick(spots(dict.fromkeys(range(1, 4_000), float(tick))))])
+    reader = LanceStore(place)
+    batches = iter(reader.scan(Scan(SPOT.name, script.segment, 0, 39, ("tick", "spot__x"))))
+    found = [next(batches)]
+    store.compact()
+    found += batches
+    values = [(tick, x) for batch in found for tick, x in zip(*(column.to_pylist() for column in batch), strict=True)]
+    assert values == [(tick, float(tick)) for tick in range(40) for _ in range(3_999)]
+    reader.close()
+    store.close()
+
+
+def test_the_journal_is_looked_at_as_well(place: Path) -> None:
+    """What is wrong with the journal is named beside what is wrong with the store."""
+    store = open_lance(str(place))
+    assert isinstance(store, JournaledStore)
+    store.commit([Script().tick(spots({1: 1.0}))])
+    store.close()
+    for path in (place / "journal").glob("*.sqlite"):
+        path.write_bytes(path.read_bytes()[:100])
+    findings = verify(place).findings
+    assert any("journal" in one.place for one in findings)
+    assert any("repair" in one.remedy for one in findings)
