@@ -12,6 +12,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nox
@@ -23,11 +26,16 @@ sys.path.insert(0, str(ROOT / "checks"))
 BUILD = ROOT / "build"
 DIST = BUILD / "dist"
 UV = os.environ.get("UV", "uv")
+PEER, PEER_PYTHON = "archetype-ecs==0.6.3", "3.12"
 
 # To a type checker `Position.x` is a float; on the class it is a column. Tests do both, and call what returns nothing.
 CODES = ("attr-defined", "operator", "dict-item", "arg-type", "assignment", "union-attr", "func-returns-value")
 LOOSE: list[str | Path] = ["--exclude=strangers", *(f"--disable-error-code={code}" for code in CODES)]
 STRICT: list[str | Path] = ["--strict", "--enable-error-code=redundant-expr", "--enable-error-code=truthy-bool"]
+
+# Adoptions of the contract suites take longest and need nothing that the other tests of their package do not.
+SUITES = ("test_*_contract.py", "test_*_s3.py")
+BESIDE_SUITES = tuple(f"--ignore-glob=*/{pattern}" for pattern in SUITES)
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "none"
@@ -62,6 +70,42 @@ def every(session: nox.Session, *commands: tuple[str | Path, ...]) -> None:
             failures += 1
     if failures:
         session.error(f"{failures} of {len(commands)} commands failed")
+
+
+def side_by_side(session: nox.Session, commands: Mapping[str, Sequence[str | Path]]) -> None:
+    """Run several commands, as many at a time as there are cores; the later ones run too when one fails.
+
+    What each printed comes in one piece once it is done, under its name.
+    """
+    outside = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+
+    def run(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            list(map(str, command)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            env=outside,
+            cwd=ROOT,
+        )
+
+    failures: list[str] = []
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        running = {pool.submit(run, command): name for name, command in commands.items()}
+        for done in as_completed(running):
+            result = done.result()
+            session.log(f"{running[done]}: {'ok' if result.returncode == 0 else 'FAILED'}")
+            print(result.stdout, flush=True)
+            if result.returncode:
+                failures.append(running[done])
+    if failures:
+        session.error(f"failed: {', '.join(sorted(failures))}")
+
+
+def pytest_here(*where: str | Path) -> list[str | Path]:
+    """The command that runs tests in the environment that nox runs in."""
+    return [sys.executable, "-m", "pytest", *where]
 
 
 def uv(session: nox.Session, *arguments: str | Path) -> None:
@@ -120,11 +164,16 @@ def test(session: nox.Session) -> None:
     for member in packages:
         if member.tests is None:
             session.warn(f"{member.name}: skipped, it has no tests")
-    every(
-        session,
-        *(("-m", "pytest", member.tests) for member in packages if member.tests),
-        ("-m", "pytest", "tests", "--ignore=tests/test_docs.py", "--ignore=tests/strangers", "--ignore=tests/crash"),
-    )
+    spanning = ("--ignore=tests/test_docs.py", "--ignore=tests/strangers", "--ignore=tests/crash")
+    runs: dict[str, list[str | Path]] = {}
+    for member in packages:
+        if member.tests is None:
+            continue
+        # What takes longest first, and by itself.
+        for module in sorted(path for pattern in SUITES for path in member.tests.glob(pattern)):
+            runs[f"{member.name} {module.stem}"] = pytest_here(module)
+        runs[member.name] = pytest_here(member.tests, *BESIDE_SUITES)
+    side_by_side(session, {**runs, "tests": pytest_here("tests", *spanning)})
 
 
 @nox.session
@@ -132,29 +181,42 @@ def contracts(session: nox.Session) -> None:
     """The contract suite, tested by itself."""
     if not (ROOT / "contracts" / "tests").is_dir():
         session.skip("there is no contracts/tests")
-    python(session, "-m", "pytest", "contracts/tests", *session.posargs)
+    if session.posargs:
+        python(session, "-m", "pytest", "contracts/tests", *session.posargs)
+        return
+    side_by_side(session, modules(ROOT / "contracts" / "tests"))
 
 
 @nox.session
 def crash(session: nox.Session) -> None:
-    """Processes are killed, disks fail, the power goes: the journal keeps its ticks, and broken stores are noticed."""
+    """Processes are killed, disks fail, the power goes: journal and gate keep what they answered, broken stores are noticed."""
     compiler(session)
-    python(session, "-m", "pytest", "tests/crash", *session.posargs)
+    if session.posargs:
+        python(session, "-m", "pytest", "tests/crash", *session.posargs)
+        return
+    side_by_side(session, modules(ROOT / "tests" / "crash"))
+
+
+def modules(directory: Path) -> dict[str, list[str | Path]]:
+    """A run for each test module of a directory."""
+    return {path.stem: pytest_here(path) for path in sorted(directory.glob("test_*.py"))}
 
 
 @nox.session(name="crash-long")
 def crash_long(session: nox.Session) -> None:
-    """The same with ten times the chances and every call, for the journals alone; ARCHETYPE_CRASH_SEED makes it others."""
+    """The same with ten times the chances and every call, for our own stores and gate; ARCHETYPE_CRASH_SEED makes it others."""
     compiler(session)
     more = {
         "ARCHETYPE_CRASH_KILLS": "2000",
         "ARCHETYPE_CRASH_CALLS": "2000",
         "ARCHETYPE_CRASH_CUTS": "600",
         "ARCHETYPE_CRASH_RACES": "1000",
+        "ARCHETYPE_GATE_KILLS": "200",
     }
     for name, value in more.items():
         os.environ.setdefault(name, value)
-    python(session, "-m", "pytest", "tests/crash/test_journal_crash.py", *session.posargs)
+    ours = [f"tests/crash/test_{name}_crash.py" for name in ("journal", "lance", "gate")]
+    python(session, "-m", "pytest", *ours, *session.posargs)
 
 
 def compiler(session: nox.Session) -> None:
@@ -184,12 +246,10 @@ def build() -> None:
     subprocess.run(command, check=True, cwd=ROOT)
 
 
-def clean_room(
-    session: nox.Session, name: str, requirements: list[str], tests: Path | None = None, home: Path = ROOT
-) -> Path:
-    """A new environment with some requirements, members among them as wheels; runs tests there and returns its Python.
+def clean_room(session: nox.Session, name: str, requirements: list[str]) -> Path:
+    """The Python of a new environment with some requirements, members among them as wheels.
 
-    Nothing of the source tree but the tests can be imported. Pytest is configured by the pyproject.toml of ``home``.
+    Nothing of the source tree can be imported there.
     """
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
@@ -203,18 +263,13 @@ def clean_room(
     uv(session, "venv", "--clear", "--python", sys.executable, room)
     install = ("pip", "install", "--python", interpreter, "--constraints", ROOT / "requirements.lock")
     uv(session, *install, *wheels, *requirements)
-    if tests is not None:
-        session.run(
-            str(room / "bin" / "pytest"),
-            f"--config-file={home / 'pyproject.toml'}",
-            f"--rootdir={home}",
-            "-p",
-            "no:cacheprovider",
-            str(tests),
-            external=True,
-            env={"PYTHONPATH": None, "VIRTUAL_ENV": None},
-        )
     return interpreter
+
+
+def pytest_in(room: Path, tests: Path, home: Path = ROOT) -> list[str | Path]:
+    """The command that runs tests in a clean room, configured by the pyproject.toml of ``home``."""
+    config = (f"--config-file={home / 'pyproject.toml'}", f"--rootdir={home}", "-p", "no:cacheprovider", *BESIDE_SUITES)
+    return [room.parent / "pytest", *config, tests]
 
 
 @nox.session
@@ -233,30 +288,35 @@ def wheels(session: nox.Session) -> None:
         session.warn("third-party projects: skipped, tests/strangers has none")
     for stranger in strangers:
         needs = [str(requirement) for requirement in stranger.requirements()] + stranger.test_requirements()
-        clean_room(
-            session,
-            stranger.name,
-            [f"{stranger.name} @ {stranger.path.as_uri()}", *needs],
-            stranger.tests,
-            stranger.path,
-        )
+        room = clean_room(session, stranger.name, [f"{stranger.name} @ {stranger.path.as_uri()}", *needs])
+        if stranger.tests is not None:
+            side_by_side(session, {stranger.name: pytest_in(room, stranger.tests, stranger.path)})
 
 
 @nox.session
 def alone(session: nox.Session) -> None:
-    """Every wheel works with its declared dependencies and nothing else; arguments name the packages to try."""
+    """Every wheel works with its declared dependencies and nothing else; arguments name the packages to try.
+
+    The contract suites, which `test` runs, are not repeated here.
+    """
     from members import members
 
     build()
-    for member in members():
-        if session.posargs and member.name not in session.posargs:
-            continue
+    chosen = [member for member in members() if not session.posargs or member.name in session.posargs]
+    for member in chosen:
         if member.tests is None:
             session.warn(f"{member.name}: imported only, it has no tests")
         bare = clean_room(session, f"{member.name}-bare", [member.name])
         session.run(str(bare), "-I", str(ROOT / "checks" / "importable.py"), member.import_root, external=True)
-        if member.tests is not None:
-            clean_room(session, member.name, [member.name, *member.test_requirements()], member.tests)
+    rooms = {
+        member: clean_room(session, member.name, [member.name, *member.test_requirements()])
+        for member in chosen
+        if member.tests is not None
+    }
+    side_by_side(
+        session,
+        {member.name: pytest_in(room, member.tests) for member, room in rooms.items() if member.tests is not None},
+    )
 
 
 @nox.session
@@ -274,6 +334,19 @@ def bench(session: nox.Session) -> None:
         if not result.exists():
             session.error(f"{script.name} wrote no {result.name}")
         json.loads(result.read_text())
+
+
+@nox.session(name="bench-peer")
+def bench_peer(session: nox.Session) -> None:
+    """The public package of this idea beside ours, each in an environment of its own; arguments go to the script."""
+    room = BUILD / "rooms" / "peer"
+    uv(session, "venv", "--clear", "--python", PEER_PYTHON, room)
+    # From elsewhere: our pins are not the peer's.
+    uv(session, "--directory", tempfile.gettempdir(), "pip", "install", "--python", room / "bin" / "python", PEER)
+    results = BUILD / "bench"
+    results.mkdir(parents=True, exist_ok=True)
+    script, interpreter = ROOT / "benchmarks" / "peer.py", room / "bin" / "python"
+    python(session, script, "--peer", interpreter, "--out", results / "peer.json", *session.posargs)
 
 
 @nox.session
