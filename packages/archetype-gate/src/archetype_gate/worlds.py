@@ -324,6 +324,11 @@ class WorldService:
                 await self.close(live.world_id)
             except Exception as failure:  # noqa: BLE001  # reason: raised together by the gate
                 failures.append(failure)
+        # Those that another caller is letting go of still write to their ledger.
+        with self._lock:
+            leaving = list(self._leaving.values())
+        for gone in leaving:
+            await asyncio.shield(asyncio.wrap_future(gone))
         return failures
 
     def _hold(self, live: LiveWorld) -> LiveWorld:

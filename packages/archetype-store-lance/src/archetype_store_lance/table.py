@@ -60,9 +60,14 @@ def stored_schema(schema: pa.Schema) -> pa.Schema:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A version of a table, and the positions at which each of its fragments ends."""
+    """A version of a table, and the positions at which each of its fragments ends.
+
+    Threads share the engine's handle, so nothing that changes a handle (restore, compaction) may be asked of this one:
+    meanwhile it could not even be read from.
+    """
 
     dataset: Any
+    version: int
     ends: Positions
     names: tuple[tuple[str, ...], ...]
 
@@ -71,9 +76,8 @@ class _Opened:
         """Look at the fragments of a version."""
         fragments = dataset.get_fragments()
         ends: Positions = np.cumsum([one.count_rows() for one in fragments], dtype=np.int64)
-        return cls(
-            dataset, ends, tuple(tuple(f"{_DATA}/{file.path}" for file in one.data_files()) for one in fragments)
-        )
+        names = tuple(tuple(f"{_DATA}/{file.path}" for file in one.data_files()) for one in fragments)
+        return cls(dataset, dataset.version, ends, names)
 
     def files(self, positions: Positions, *, between: bool) -> Iterator[str]:
         """The files that hold some positions, or all from the first to the last of them."""
@@ -118,20 +122,24 @@ class Tables:
 
     def _opened(self, table: TableState) -> _Opened:
         with self._lock:
-            found = self._open.get(table.name)
-            if found is not None and found.dataset.version == table.version:
+            cache = self._open
+            found = cache.get(table.name)
+            if found is not None and found.version == table.version:
                 return found
-            session = self._session
         self._check(table, _manifests(table))
         with reading(self.uri(table.name)):
-            made = _Opened.of(
-                self._lance.dataset(
-                    self.uri(table.name), version=table.version, session=session, storage_options=self._options
-                )
-            )
+            made = _Opened.of(self._handle(table))
         with self._lock:
-            self._open[table.name] = made
+            # Where everything was forgotten meanwhile, into what is forgotten.
+            cache[table.name] = made
         return made
+
+    def _handle(self, table: TableState) -> Any:
+        """A handle of the engine on the table as the log has it, for the caller alone."""
+        with self._lock:
+            session = self._session
+        uri = self.uri(table.name)
+        return self._lance.dataset(uri, version=table.version, session=session, storage_options=self._options)
 
     def _check(self, table: TableState, names: Iterable[str]) -> None:
         """Compare files with what the log says of them, each once."""
@@ -178,11 +186,7 @@ class Tables:
     def fragments(self, table: TableState) -> dict[str, tuple[int, int]]:
         """The positions of the rows of each data file, from and to."""
         with reading(self.uri(table.name)):
-            opened = _Opened.of(
-                self._lance.dataset(
-                    self.uri(table.name), version=table.version, session=self._session, storage_options=self._options
-                )
-            )
+            opened = _Opened.of(self._handle(table))
         begins = [0, *opened.ends.tolist()]
         return {name: (begins[index], begins[index + 1]) for index, names in enumerate(opened.names) for name in names}
 
@@ -200,6 +204,7 @@ class Tables:
             dataset = self.at(table)
             if dataset.latest_version != table.version:
                 # Elsewhere than on this machine others' attempts stay; this makes what counts the newest once more.
+                dataset = self._handle(table)
                 dataset.restore()
             base = dataset.version
             fragments = self._write(batches, dataset, schema, "append")
@@ -307,10 +312,7 @@ class Tables:
             if dataset.latest_version != table.version:
                 raise Overtaken
             before = {file.path for one in dataset.get_fragments() for file in one.data_files()}
-            # The session's own handle of this version goes on being read from.
-            made = self._lance.dataset(
-                self.uri(table.name), version=table.version, session=self._session, storage_options=self._options
-            )
+            made = self._handle(table)
             made.optimize.compact_files(target_rows_per_fragment=small, compaction_mode="reencode")
             if made.count_rows() != table.rows:
                 raise Overtaken
