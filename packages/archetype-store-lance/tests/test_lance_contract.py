@@ -22,7 +22,7 @@ class TestLanceStore(StoreContract):
     """A commit is an insert per table and a file of the log."""
 
     capabilities = EVERYTHING
-    examples = 20
+    examples = 10
 
     @asynccontextmanager
     async def open_store(self, place: Path) -> AsyncIterator[Store]:
@@ -43,7 +43,7 @@ class TestJournaledLance(StoreContract):
     @asynccontextmanager
     async def open_store(self, place: Path) -> AsyncIterator[Store]:
         """The directory of an address, with its journal."""
-        store = open_lance(f"lance:{place}", CacheConfig(rows=1, idle_s=0.01))
+        store = open_lance(f"lance:{place}", CacheConfig(rows=40, idle_s=0.01))
         try:
             yield store
         finally:

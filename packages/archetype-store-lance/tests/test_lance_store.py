@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from daft import DataFrame, col
 
@@ -113,6 +114,26 @@ def test_ticks_of_the_same_entities_share_a_tile() -> None:
         (7, 1, 16, 2),
         (9, 1, 18, 2),
     ]
+
+
+def test_conditions_leave_rows_out(place: Path) -> None:
+    """Rows that a scan's condition does not hold for are not given; a condition on what is not stored is no help (Q2)."""
+    store, script = LanceStore(place), Script()
+    store.commit([script.tick(spots({1: 1.0, 2: 5.0, 3: None, 4: float("nan")}, gone={9: 7.0})) for _ in range(2)])
+
+    def found(where: pc.Expression, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+        scan = Scan(SPOT.name, script.segment, 0, 1, columns, where=where)
+        rows: list[dict[str, Any]] = store.scan(scan).read_all().to_pylist()
+        return rows
+
+    assert found(pc.field("spot__x") > 4, ("tick", "entity_id", IS_ACTIVE)) == [
+        {"tick": tick, "entity_id": entity, IS_ACTIVE: entity != 9} for tick in (0, 1) for entity in (2, 9)
+    ]
+    assert found(pc.field("spot__x").is_null(), ("spot__x",)) == [{"spot__x": None}] * 2
+    assert found(pc.field("spot__x") == 1, ("tick",)) == [{"tick": 0}, {"tick": 1}]
+    assert found(pc.field("spot__x") > 100, ("spot__x", "entity_id")) == []
+    assert len(found((pc.field("spot__x") > 4) & (pc.field("elsewhere") == 1), ("entity_id",))) == 10
+    store.close()
 
 
 def test_tombstones_lie_by_themselves() -> None:

@@ -24,6 +24,7 @@ from archetype_core.archetype import Archetype
 from archetype_core.commit import BASE_FIELDS, IS_ACTIVE, Head, Scan, Span, Timeline
 from archetype_core.component import Component, ComponentType
 from archetype_core.errors import TickNotFound
+from archetype_core.hint import Hint
 from archetype_core.message import Message
 from archetype_core.ports import Store
 from archetype_core.snapshot import ENTITY_ID, Snapshot
@@ -187,6 +188,7 @@ class HistoryTask(DataSourceTask):
         self._question = question
         self._part = part
         self._filter = pushdowns.filters
+        self._hint = Hint() if pushdowns.filters is None else Hint.of(pushdowns.filters, part.schema)
         self._limit = pushdowns.limit
         names = question.schema.names
         # Daft filters what it gets once more, so the columns of a filter are part of the answer, asked for or not. And it
@@ -228,7 +230,11 @@ class HistoryTask(DataSourceTask):
         """The answer in pieces of a size that pays for the crossing into Daft."""
         question, part = self._question, self._part
         span = part.span
-        scan = Scan(part.table, span.segment, span.first, span.last, self._needed, question.entity_ids)
+        first, last = self._hint.within(span.first, span.last)
+        if first > last:
+            return
+        ids = self._hint.among(question.entity_ids)
+        scan = Scan(part.table, span.segment, first, last, self._needed, ids, self._hint.rows)
         schema = scan.schema(part.schema)
         waiting: list[pa.RecordBatch] = []
         rows = 0

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from archetype_core.commit import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID, Scan
 from archetype_core.errors import CorruptStore
-from archetype_core.snapshot import ENTITY_ID
+from archetype_core.snapshot import ENTITY_ID, contiguous
 from archetype_store_lance.lookup import Shown
 from archetype_store_lance.state import TableState
 from archetype_store_lance.table import Tables
@@ -35,6 +36,10 @@ class Piece:
     def after(self, rows: int) -> Piece:
         """The piece without its first rows."""
         return Piece(self.positions[rows:], self.ticks[rows:], self.active[rows:])
+
+    def among(self, rows: Positions) -> Piece:
+        """Some of its rows."""
+        return Piece(self.positions[rows], self.ticks[rows], self.active[rows])
 
 
 class Scanner:
@@ -97,9 +102,12 @@ class Scanner:
         return found
 
     def read(self, table: TableState, piece: Piece) -> pa.RecordBatch:
-        """The batch of a piece."""
-        names = [name for name in self._scan.columns if name not in _ENGINE]
-        found = self._tables.read(table, piece.positions, names) if names else None
+        """The batch of a piece; without rows that the scan's condition does not hold for, of which only that much is read."""
+        known, piece = self._chosen(table, piece)
+        names = [name for name in self._scan.columns if name not in _ENGINE and name not in known]
+        if names and len(piece):
+            found = self._tables.read(table, piece.positions, names)
+            known |= {name: found.column(name) for name in names}
         constant = {WORLD_ID: self._scan.segment.world_id, RUN_ID: self._scan.segment.run_id}
         arrays = []
         for name in self._scan.columns:
@@ -109,16 +117,35 @@ class Scanner:
                 arrays.append(pa.array(piece.active))
             elif name in constant:
                 arrays.append(pa.repeat(pa.scalar(constant[name], BASE_FIELDS[name].type), len(piece)))
+            elif name in known:
+                arrays.append(contiguous(known[name]))
             else:
-                assert found is not None
-                column = found.column(name)
-                arrays.append(column.chunk(0) if column.num_chunks == 1 else column.combine_chunks())
+                arrays.append(pa.array([], self._schema.field(name).type))
         if not arrays:
             return pa.RecordBatch.from_struct_array(pa.StructArray.from_buffers(pa.struct([]), len(piece), [None]))
         try:
             return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         except (pa.ArrowException, TypeError) as failure:
             raise CorruptStore(self._tables.uri(table.name), f"its columns are of other types: {failure}") from failure
+
+    def _chosen(self, table: TableState, piece: Piece) -> tuple[dict[str, pa.ChunkedArray], Piece]:
+        """The rows of a piece that the condition holds for, and their columns that it is about."""
+        where = self._scan.where
+        if not isinstance(where, pc.Expression):
+            return {}, piece
+        # An expression does not tell its fields; a name too many is a column that was read in vain.
+        told = str(where)
+        names = [name for name in table.schema.names if name in told and name != ENTITY_ID]
+        if not names:
+            return {}, piece
+        found = self._tables.read(table, piece.positions, names)
+        numbered = found.append_column("", pa.array(np.arange(len(piece), dtype=np.int64)))
+        try:
+            kept = numbered.filter(where)
+        except (pa.ArrowException, KeyError, TypeError):
+            # It is about something else too: a hint that is not understood.
+            kept = numbered
+        return {name: kept.column(name) for name in names}, piece.among(kept.column("").to_numpy())
 
 
 def _piece(positions: Positions, ticks: Positions, *, active: bool) -> Piece:

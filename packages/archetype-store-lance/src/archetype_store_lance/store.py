@@ -49,7 +49,7 @@ from archetype_store_lance.scanning import Piece, Scanner
 from archetype_store_lance.shelf import DIRECTORY, LocalShelf, shelf_of
 from archetype_store_lance.state import Branch, Standing, State, TableState
 from archetype_store_lance.table import Change, Tables, stored_schema
-from archetype_store_lance.tile import Tile, Write, lay_out, tiles
+from archetype_store_lance.tile import Layout, Tile, Write, tiles
 from archetype_store_lance.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -198,13 +198,13 @@ class LanceStore:
         self, table: TableState, writes: Sequence[Write], constant: dict[str, str]
     ) -> tuple[Change | None, list[Tile]]:
         made: list[Tile] = []
-        schema = stored_schema(table.schema)
+        layout = Layout(stored_schema(table.schema), constant)
 
         def batches() -> Iterator[pa.RecordBatch]:
             for tile, within in tiles(writes, table.rows):
                 made.append(tile)
                 if tile.rows:
-                    yield from lay_out(tile, within, schema, constant).to_batches()
+                    yield from layout.batches(tile, within)
 
         stream = batches()
         head = next(stream, None)

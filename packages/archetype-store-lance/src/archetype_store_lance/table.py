@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +29,8 @@ from archetype_store_lance.tile import Positions
 _FORMAT = "2.2"
 """The oldest file format that has every type that a component may have."""
 _FRAGMENT_ROWS = 1 << 20
+_WRITERS = 2
+"""So many fragments are written at a time, and their rows are in memory meanwhile."""
 _NEWEST = (1 << 64) - 1
 _HINT = "latest_version_hint.json"
 _DATA, _VERSIONS = "data", "_versions"
@@ -196,10 +200,9 @@ class Tables:
         """Rows after those that count, as a new version; ``Overtaken`` if somebody else wrote meanwhile."""
         uri = self.uri(table.name)
         schema = stored_schema(table.schema)
-        batches = pa.RecordBatchReader.from_batches(schema, rows)
         with writing(uri):
             if table.version is None:
-                return self._create(table, batches, schema)
+                return self._create(table, rows, schema)
             self._drop_leftovers(table)
             dataset = self.at(table)
             if dataset.latest_version != table.version:
@@ -207,7 +210,7 @@ class Tables:
                 dataset = self._handle(table)
                 dataset.restore()
             base = dataset.version
-            fragments = self._write(batches, dataset, schema, "append")
+            fragments = self._write(rows, dataset, schema, "append")
             made = self._lance.LanceDataset.commit(
                 dataset, self._lance.LanceOperation.Append(fragments), read_version=base, storage_options=self._options
             )
@@ -215,7 +218,7 @@ class Tables:
                 raise Overtaken
             return self._written(table, made, fragments, base)
 
-    def _create(self, table: TableState, batches: pa.RecordBatchReader, schema: pa.Schema) -> Change:
+    def _create(self, table: TableState, rows: Iterator[pa.RecordBatch], schema: pa.Schema) -> Change:
         uri, directory = self.uri(table.name), self.directory(table.name)
         if directory is not None:
             # Of a writer that was killed before its first commit counted.
@@ -224,23 +227,37 @@ class Tables:
                 self.forget()
             make_directory(directory)
         # Elsewhere than on this machine there may be one that does not count either.
-        fragments = self._write(batches, uri, schema, "create" if directory else "overwrite")
+        fragments = self._write(rows, uri, schema, "create" if directory else "overwrite")
         made = self._lance.LanceDataset.commit(
             uri, self._lance.LanceOperation.Overwrite(schema, fragments), storage_options=self._options
         )
         return self._written(table, made, fragments, 0)
 
-    def _write(self, batches: pa.RecordBatchReader, where: Any, schema: pa.Schema, mode: str) -> list[Any]:
-        fragments: list[Any] = self._lance.fragment.write_fragments(
-            batches,
-            where,
-            schema=schema,
-            mode=mode,
-            data_storage_version=_FORMAT,
-            max_rows_per_file=_FRAGMENT_ROWS,
-            storage_options=self._options,
-        )
-        return fragments
+    def _write(self, batches: Iterable[pa.RecordBatch], where: Any, schema: pa.Schema, mode: str) -> list[Any]:
+        """New fragments with some rows, in order; two at a time, since the engine encodes a fragment on one core."""
+
+        def write(part: list[pa.RecordBatch]) -> list[Any]:
+            fragments: list[Any] = self._lance.fragment.write_fragments(
+                pa.RecordBatchReader.from_batches(schema, part),
+                where,
+                schema=schema,
+                mode=mode,
+                data_storage_version=_FORMAT,
+                max_rows_per_file=_FRAGMENT_ROWS,
+                storage_options=self._options,
+            )
+            return fragments
+
+        made: list[Any] = []
+        with ThreadPoolExecutor(_WRITERS, "archetype-lance-write") as pool:
+            under_way: deque[Future[list[Any]]] = deque()
+            for part in _parts(batches):
+                if len(under_way) == _WRITERS:
+                    made += under_way.popleft().result()
+                under_way.append(pool.submit(write, part))
+            for one in under_way:
+                made += one.result()
+        return made
 
     def _written(self, table: TableState, made: Any, fragments: Iterable[Any], base: int) -> Change:
         added = self._settle(table.name, [file for one in fragments for file in one.files], base, made.version)
@@ -368,6 +385,21 @@ class Tables:
         except BaseException:
             self.forget()
             raise
+
+
+def _parts(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Batches by the fragment that they go into."""
+    part: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        while rows + batch.num_rows > _FRAGMENT_ROWS:
+            yield [*part, batch.slice(0, _FRAGMENT_ROWS - rows)]
+            batch = batch.slice(_FRAGMENT_ROWS - rows)  # noqa: PLW2901  # reason: what is left of it
+            part, rows = [], 0
+        part.append(batch)
+        rows += batch.num_rows
+    if rows:
+        yield part
 
 
 def _manifests(table: TableState) -> tuple[str, ...]:

@@ -9,15 +9,15 @@ they were committed, the active ones first.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from archetype_core.commit import IS_ACTIVE, Rows
-from archetype_core.snapshot import ENTITY_ID, owned
+from archetype_core.commit import TICK, Rows
+from archetype_core.snapshot import owned
 
 MOST_ROWS = 65_536
 MOST_TICKS = 1_024
@@ -109,22 +109,34 @@ def _hash(ids: pa.Array) -> int:
     return int.from_bytes(hashlib.blake2b(values.tobytes(), digest_size=8).digest(), "little", signed=True)
 
 
-def lay_out(tile: Tile, writes: Sequence[Write], schema: pa.Schema, constant: dict[str, str]) -> pa.Table:
-    """The rows of a tile as they are stored."""
-    first = pa.concat_tables([write.rows.to_arrow() for write in writes])
-    ticks = np.arange(tile.first, tile.last + 1, dtype=np.int64)
-    if tile.ticks == 1:
-        table, tick = _aligned(first), np.repeat(ticks, first.num_rows)
-    else:
-        order = np.arange(first.num_rows, dtype=np.int64).reshape(tile.ticks, tile.live).T.ravel()
-        table, tick = first.combine_chunks().take(pa.array(order)), np.tile(ticks, tile.live)
-    count = table.num_rows
-    columns = {
-        **{name: pa.repeat(pa.scalar(value, pa.large_string()), count) for name, value in constant.items()},
-        "tick": pa.array(tick),
-        **{name: table.column(name) for name in (ENTITY_ID, IS_ACTIVE, *table.column_names)},
-    }
-    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+class Layout:
+    """How the rows of a segment are stored: in the columns of a table, with those that are the same in every row."""
+
+    def __init__(self, schema: pa.Schema, constant: Mapping[str, str]) -> None:
+        self._schema = schema
+        self._constant = {name: pa.array([value], schema.field(name).type) for name, value in constant.items()}
+
+    def batches(self, tile: Tile, writes: Sequence[Write]) -> Iterator[pa.RecordBatch]:
+        """The rows of a tile."""
+        table = pa.concat_tables([write.rows.to_arrow() for write in writes])
+        ticks = np.arange(tile.first, tile.last + 1, dtype=np.int64)
+        if tile.ticks == 1:
+            table, tick = _aligned(table), np.repeat(ticks, table.num_rows)
+        else:
+            order = np.arange(table.num_rows, dtype=np.int64).reshape(tile.ticks, tile.live).T.ravel()
+            table, tick = table.combine_chunks().take(pa.array(order)), np.tile(ticks, tile.live)
+        table = table.append_column(TICK, pa.array(tick))
+        for batch in table.to_batches(max_chunksize=MOST_ROWS):
+            columns = {name: self._repeated(name, batch.num_rows) for name in self._constant}
+            columns |= {name: batch.column(name) for name in batch.schema.names}
+            yield pa.RecordBatch.from_arrays([columns[name] for name in self._schema.names], schema=self._schema)
+
+    def _repeated(self, name: str, count: int) -> pa.Array:
+        """A part of the longest such column so far."""
+        known = self._constant[name]
+        if len(known) < count:
+            known = self._constant[name] = pa.repeat(known[0], count)
+        return known.slice(0, count)
 
 
 def _aligned(table: pa.Table) -> pa.Table:
