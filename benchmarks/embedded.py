@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -30,8 +31,15 @@ from archetype_store_lance import open_lance
 COLUMNS = (*BASE_FIELDS, "position__x", "position__y", "velocity__dx", "velocity__dy")
 
 
-async def fill(path: Path, entities: int, ticks: int) -> list[float]:
-    """A closed store whose movement world has so many ticks, handed over in small parts; the seconds of each tenth.
+def resident() -> int:
+    """Bytes of memory that this process has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+async def fill(path: Path, entities: int, ticks: int) -> list[tuple[float, int]]:
+    """A closed store whose movement world has so many ticks, handed over in small parts.
+
+    Of each tenth the seconds that it took, and the memory that the process had after it.
 
     A few ticks come before the first tenth, so that hand-overs run beside it as they do beside all others.
     """
@@ -46,7 +54,7 @@ async def fill(path: Path, entities: int, ticks: int) -> list[float]:
     for _ in range(10):
         began = time.perf_counter()
         await world.run((ticks - early) // 10)
-        tenths.append(time.perf_counter() - began)
+        tenths.append((time.perf_counter() - began, resident()))
     expected = drawn["position__x"].copy()
     for _ in range(world.tick - 1):
         expected = expected + drawn["velocity__dx"]
@@ -167,8 +175,11 @@ async def main() -> None:
         path = Path(directory) / "moving"
         tenths = await fill(path, entities, ticks)
         figures["ticks"], figures["entities"] = ticks, entities
-        figures["ms per tick"] = 1_000 * sum(tenths) / (ticks * 0.95)
-        figures["last tenth / first tenth"] = tenths[-1] / tenths[0]
+        figures["ms per tick"] = 1_000 * sum(seconds for seconds, _ in tenths) / (ticks * 0.95)
+        figures["tenths, s"] = [round(seconds, 3) for seconds, _ in tenths]
+        figures["last tenth / first tenth"] = tenths[-1][0] / tenths[0][0]
+        # The allocators settle in the first half.
+        figures["memory grown in the second half, MB"] = (tenths[-1][1] - tenths[4][1]) / 1e6
         files, size = on_disk(path)
         figures["files"] = files
         figures["bytes per entity-tick"] = size / (entities * ticks)
@@ -184,6 +195,7 @@ async def main() -> None:
         if options.quick
         else {
             "last tenth / first tenth": ("<=", 1.15),
+            "memory grown in the second half, MB": ("<=", 100),
             "files": ("<=", 999),
             "bytes per entity-tick": ("<=", 30),
             "bytes per entity-tick, nothing changes": ("<=", 3),

@@ -35,6 +35,8 @@ _NEWEST = (1 << 64) - 1
 _HINT = "latest_version_hint.json"
 _DATA, _VERSIONS = "data", "_versions"
 _PIECE_ROWS = 65_536
+_CACHED = 64 << 20
+"""Bytes of what it knows of files that the engine keeps; by itself it would keep gigabytes."""
 # Reading a row that stands alone costs as much as reading so many that lie side by side.
 _LONE = 1_250
 SMALL = (4_096, 65_536, _FRAGMENT_ROWS)
@@ -107,7 +109,7 @@ class Tables:
     def forget(self) -> None:
         """Drop what is cached of tables: a version may be made anew under a number that was used before."""
         with self._lock:
-            self._session = self._lance.Session()
+            self._session = self._lance.Session(index_cache_size_bytes=_CACHED, metadata_cache_size_bytes=_CACHED)
             self._open: dict[str, _Opened] = {}
 
     def uri(self, name: str) -> str:

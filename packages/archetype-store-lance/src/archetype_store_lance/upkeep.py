@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from archetype_core.errors import ArchetypeError
-from archetype_store_lance.engine import Overtaken
+from archetype_store_lance.engine import Overtaken, give_back
 from archetype_store_lance.lock import WriterLock
 from archetype_store_lance.log import Log
 from archetype_store_lance.record import Record
@@ -71,6 +71,7 @@ class Upkeep:
         table = self._log.state().tables[number]
         self._tables.sweep(table, self._grace)
         self._seen[number] = table.version or 0
+        give_back()
         return count
 
     def _bring_together(self, state: State, number: int, small: int) -> bool:
