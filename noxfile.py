@@ -267,9 +267,9 @@ def clean_room(session: nox.Session, name: str, requirements: list[str]) -> Path
 
 
 def pytest_in(room: Path, tests: Path, home: Path = ROOT) -> list[str | Path]:
-    """The command that runs tests in a clean room, configured by the pyproject.toml of ``home``."""
-    config = (f"--config-file={home / 'pyproject.toml'}", f"--rootdir={home}", "-p", "no:cacheprovider", *BESIDE_SUITES)
-    return [room.parent / "pytest", *config, tests]
+    """The command that runs the quick tests in a clean room, configured by the pyproject.toml of ``home``."""
+    config = (f"--config-file={home / 'pyproject.toml'}", f"--rootdir={home}", "-p", "no:cacheprovider")
+    return [room.parent / "pytest", *config, "-m", "not thorough", *BESIDE_SUITES, tests]
 
 
 @nox.session
@@ -297,7 +297,7 @@ def wheels(session: nox.Session) -> None:
 def alone(session: nox.Session) -> None:
     """Every wheel works with its declared dependencies and nothing else; arguments name the packages to try.
 
-    The contract suites, which `test` runs, are not repeated here.
+    Contract suites and thorough tests, which `test` runs, are not repeated here.
     """
     from members import members
 

@@ -127,6 +127,7 @@ def test_tables_are_told_apart_by_names_and_schema() -> None:
     assert len({archetype.name for archetype in [*tables, Archetype.of(other)]}) == 5
 
 
+@pytest.mark.thorough
 @given(
     classes=st.lists(st.from_regex(r"[^\W\d]\w{0,40}", fullmatch=True), min_size=1, max_size=12, unique_by=str.lower)
 )

@@ -283,6 +283,7 @@ print(Stable.component_type().key, Archetype.of(Other, Stable).name)
 """
 
 
+@pytest.mark.thorough
 def test_keys_and_table_names_are_the_same_in_every_process() -> None:
     """Table identity depends on neither hash seed nor order, and is pinned for stores on disk. (M4)"""
     printed = {

@@ -190,6 +190,7 @@ def assert_same(left: Mapping[str, pa.Array] | None, right: Mapping[str, pa.Arra
             assert same(array, right[name]).all()
 
 
+@pytest.mark.thorough
 @settings(max_examples=150)
 @given(rows, st.lists(stages, min_size=1, max_size=3))
 def test_both_paths_give_the_same_frame(values: list[dict[str, Any]], steps: list[Mapping[str, Expression]]) -> None:
@@ -202,6 +203,7 @@ def test_both_paths_give_the_same_frame(values: list[dict[str, Any]], steps: lis
     assert_same(directly(prior, steps), by_runner(prior, steps))
 
 
+@pytest.mark.thorough
 @settings(max_examples=100)
 @given(rows.filter(bool), st.lists(mixed_stages, min_size=1, max_size=3))
 def test_both_paths_refuse_the_same(values: list[dict[str, Any]], steps: list[Mapping[str, Expression]]) -> None:

@@ -96,6 +96,7 @@ def allowed(table: pa.Table, hint: Hint) -> set[int]:
     }
 
 
+@pytest.mark.thorough
 @given(rows=ROWS, condition=CONDITIONS)
 def test_nothing_is_left_out_that_daft_keeps(rows: list[dict[str, Any]], condition: Expression) -> None:
     """Whatever the values and the condition, a hint allows every row that Daft finds it to hold for (Q2, M7)."""

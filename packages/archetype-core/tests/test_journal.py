@@ -337,6 +337,7 @@ def test_epoch_counts_the_holders_of_a_world(tmp_path: Path) -> None:
     drive(scenario())
 
 
+@pytest.mark.thorough
 def test_killed_world_has_every_acknowledged_tick(tmp_path: Path) -> None:
     """Killed at any instant, a world opens with every tick that it was told is durable, and at most one more. (S4, R5)"""
     chance = random.Random(7)

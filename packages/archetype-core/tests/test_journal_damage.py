@@ -110,6 +110,7 @@ def read(path: Path) -> dict[Any, Any]:
         store.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", [flip, cut, blank])
 def test_damage_is_told_or_harmless(closed: Path, tmp_path: Path, damage: Callable[..., None]) -> None:
     """Whatever happens to a byte of a closed journal: the right answer or CorruptStore, never another one. (S4)"""
@@ -126,6 +127,7 @@ def test_damage_is_told_or_harmless(closed: Path, tmp_path: Path, damage: Callab
         shutil.rmtree(tmp_path / "it")
 
 
+@pytest.mark.thorough
 def test_damage_to_the_log_is_told_or_a_torn_tail(left: Path, tmp_path: Path) -> None:
     """After a crash, too; but the last transaction of a log may be gone: nothing tells damage there from a cut. (S4)"""
     expected = told_of(left, tmp_path)
@@ -188,6 +190,7 @@ def _ticks(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
         yield tick, table.filter(pc.equal(table.column("tick"), tick)).combine_chunks()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", [flip, cut, blank])
 def test_repair_keeps_what_can_be_read(closed: Path, tmp_path: Path, damage: Callable[..., None]) -> None:
     """Verify finds what reading stumbles over; repair brings back worlds that say what they said, and names the rest. (S4)"""

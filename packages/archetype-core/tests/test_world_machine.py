@@ -399,5 +399,5 @@ def answered(frame: DataFrame, kinds: list[str]) -> list[tuple[Any, ...]]:
     return sorted(found)
 
 
-TestWorldMachine = WorldMachine.TestCase
+TestWorldMachine = pytest.mark.thorough(WorldMachine.TestCase)
 TestWorldMachine.settings = settings(max_examples=200 if os.environ.get("CI") else 30, stateful_step_count=50)

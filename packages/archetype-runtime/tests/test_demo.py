@@ -29,6 +29,7 @@ def archetype(directory: Path, *arguments: str, **environment: str) -> subproces
 SMALL = ("demo", "--agents", "60", "--days", "8")
 
 
+@pytest.mark.thorough
 def test_demo_twice(tmp_path: Path) -> None:
     """The demo runs without a terminal or a configuration, and again beside what it left; its last hint works."""
     first, again = (archetype(tmp_path, *SMALL) for _ in range(2))
@@ -49,6 +50,7 @@ def test_demo_twice(tmp_path: Path) -> None:
     assert "health__state" in done.stdout
 
 
+@pytest.mark.thorough
 def test_demo_in_a_narrow_terminal_without_unicode(tmp_path: Path) -> None:
     """A terminal of 24 columns that knows ASCII alone gets a plot and tables all the same."""
     done = archetype(tmp_path, *SMALL, COLUMNS="24", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
@@ -58,6 +60,7 @@ def test_demo_in_a_narrow_terminal_without_unicode(tmp_path: Path) -> None:
     assert max(map(len, plotted)) <= 24
 
 
+@pytest.mark.thorough
 def test_demo_says_what_is_wrong(tmp_path: Path) -> None:
     """What cannot be done is one readable line on standard error, and an exit code."""
     (tmp_path / "file").touch()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import published
+import pytest
 
 
 def run(program: str, directory: Path) -> list[str]:
@@ -37,6 +38,7 @@ def test_quickstart(tmp_path: Path) -> None:
     assert history_of_x(line) == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
+@pytest.mark.thorough
 def test_quickstart_again_goes_on(tmp_path: Path) -> None:
     """The same script in the same directory goes on with its world, and spawns one more entity (R5)."""
     run(published.QUICKSTART, tmp_path)
@@ -47,6 +49,7 @@ def test_quickstart_again_goes_on(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_canonical_example(tmp_path: Path) -> None:
     """The specification's example runs as it stands, hooks at its declared ticks included."""
     *ticks, line = run(published.CANONICAL, tmp_path)
@@ -54,6 +57,7 @@ def test_canonical_example(tmp_path: Path) -> None:
     assert history_of_x(line) == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
+@pytest.mark.thorough
 def test_canonical_example_without_await(tmp_path: Path) -> None:
     """The same without `await` gives the same history (RT6)."""
     definitions = published.CANONICAL[: published.CANONICAL.index("async def main")]
@@ -99,6 +103,7 @@ def in_main(body: str) -> str:
     )
 
 
+@pytest.mark.thorough
 def test_surface(tmp_path: Path) -> None:
     """Every line of the specified surface runs, its placeholders filled; an entity that it ends takes no further changes."""
     body = published.SURFACE
@@ -113,6 +118,7 @@ def test_surface(tmp_path: Path) -> None:
     run(in_main(extra + body), tmp_path)
 
 
+@pytest.mark.thorough
 def test_declaration_and_observers(tmp_path: Path) -> None:
     """A world declared with everything, and one with the published observer, run."""
     declared = published.DECLARED.replace('"./data"', '"journal:./data"').replace("CacheConfig(...)", "CacheConfig()")

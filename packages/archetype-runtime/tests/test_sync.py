@@ -182,6 +182,7 @@ else:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", [(), ("in a loop",)], ids=["script", "notebook"])
 def test_interrupt_ends_a_run_and_not_the_runtime(tmp_path: Path, where: tuple[str, ...]) -> None:
     """Ctrl-C ends a run with KeyboardInterrupt between two ticks; the runtime and the world go on."""

@@ -68,6 +68,7 @@ def test_no_store_is_said_so(tmp_path: Path) -> None:
         verify(tmp_path / "nothing")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("tended", [False, True])
 def test_no_loss_of_a_file_goes_unnoticed(place: Path, tmp_path: Path, tended: bool) -> None:
     """Whichever file is deleted, cut or changed: all is as it was, or it is refused and named; never an empty world."""
@@ -179,6 +180,7 @@ def test_compaction_leaves_little(place: Path) -> None:
     assert compact(place) == 0
 
 
+@pytest.mark.thorough
 def test_a_scan_survives_compaction_by_somebody_else(place: Path) -> None:
     """A reader in the middle of a scan goes on where the files that it read from were brought together and removed."""
     store = LanceStore(place)

@@ -240,6 +240,7 @@ def test_columns_that_do_not_change_cost_next_to_nothing(place: Path) -> None:
     store.close()
 
 
+@pytest.mark.thorough
 def test_files_do_not_pile_up(place: Path) -> None:
     """Hundreds of commits leave a few files, and every tick can be read."""
     store, script = LanceStore(place), Script()
@@ -258,6 +259,7 @@ def test_files_do_not_pile_up(place: Path) -> None:
     assert verify(place).is_sound
 
 
+@pytest.mark.thorough
 def test_the_past_stays_as_it_was(place: Path) -> None:
     """Digests of past ticks are the same after thousands more, forks, hand-overs, compaction and cleaning."""
 

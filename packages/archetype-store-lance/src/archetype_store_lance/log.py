@@ -196,10 +196,12 @@ class Log:
             self.tidy(made)
 
     def tidy(self, state: State) -> None:
-        """Remove the files that a state that was written down has no use for."""
+        """Remove the files that a state that was written down has no use for, unless a later one was: it may use them."""
+        names = self._shelf.names()
+        if any(name.endswith(_STATE) and _number(name) > state.number for name in names):
+            return
         used = {one.name for one in state.blocks}
-        gone = [name for name in self._shelf.names() if self._is_old(name, state.number) and name not in used]
-        self._shelf.remove(gone)
+        self._shelf.remove([name for name in names if self._is_old(name, state.number) and name not in used])
 
     def _is_old(self, name: str, number: int) -> bool:
         if name.endswith((_COMMIT, _BLOCK)):
