@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,37 @@ _IN_WORDS = bytes(code < 128 and (chr(code).isalnum() or chr(code) == "_") for c
 _PART_BYTES = 1 << 18
 
 
-def relevant(values: pa.Array, query: str) -> tuple[Places, Floats]:
-    """The rows whose text has any of a query's words, in order, and their scores; a null is none of them."""
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What a score depends on beside its own text: how many texts there are, and how many of them have a word."""
+
+    texts: int
+    usual: float
+    """How many words a text has, usually."""
+    having: Mapping[str, int]
+
+    @classmethod
+    def of(cls, texts: pa.Array) -> Corpus:
+        """All there is to know of some texts, none of them null; goes through every word."""
+        having: Counter[str] = Counter()
+        for words in words_of(texts):
+            having.update(set(words))
+        lowered = pc.utf8_lower(texts)
+        lengths = _lengths(lowered, np.asarray(pc.string_is_ascii(lowered)))
+        return cls(len(texts), _usual(lengths), having)
+
+
+def words_of(texts: pa.Array) -> Iterator[list[str]]:
+    """The words of each of some texts, as they are compared."""
+    for text in pc.utf8_lower(texts):
+        yield list(_words(text.as_py()))
+
+
+def relevant(values: pa.Array, query: str, corpus: Corpus | None = None) -> tuple[Places, Floats]:
+    """The rows whose text has any of a query's words, in order, and their scores; a null is none of them.
+
+    The scores are those among the texts of ``corpus``, by default those given.
+    """
     known = np.flatnonzero(np.asarray(values.is_valid()))
     texts = pc.utf8_lower(values if len(known) == len(values) else values.take(pa.array(known)))
     words = list(dict.fromkeys(_words(pc.utf8_lower(pa.scalar(query)).as_py())))
@@ -33,10 +63,12 @@ def relevant(values: pa.Array, query: str) -> tuple[Places, Floats]:
         return np.empty(0, np.int64), np.empty(0, np.float64)
     ascii_only = np.asarray(pc.string_is_ascii(texts))
     lengths = _lengths(texts, ascii_only)
-    usual = max(1.0, float(lengths.mean()))
+    usual = _usual(lengths) if corpus is None else corpus.usual
+    count = len(texts) if corpus is None else corpus.texts
     scores = np.full(len(texts), np.nan)
-    for rows, counts in _counts(texts, ascii_only, words):
-        rarity = math.log1p((len(texts) - len(rows) + 0.5) / (len(rows) + 0.5))
+    for word, rows, counts in _counts(texts, ascii_only, words):
+        having = len(rows) if corpus is None else corpus.having.get(word, 0)
+        rarity = math.log1p((count - having + 0.5) / (having + 0.5))
         held = _SATURATION * (1 - _LENGTH + _LENGTH * lengths[rows] / usual)
         before = np.nan_to_num(scores[rows], nan=0.0)
         scores[rows] = before + rarity * counts * (_SATURATION + 1) / (counts + held)
@@ -44,11 +76,15 @@ def relevant(values: pa.Array, query: str) -> tuple[Places, Floats]:
     return known[found], scores[found]
 
 
+def _usual(lengths: Floats) -> float:
+    return max(1.0, float(lengths.mean()))
+
+
 def _lengths(texts: pa.Array, ascii_only: Flags) -> Floats:
     """How many words each text has."""
-    large = pa.types.is_large_string(texts.type)
     _, ends, data = texts.buffers()
-    offsets: Places = np.frombuffer(ends, np.int64 if large else np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    kind = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    offsets = np.frombuffer(ends, kind)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
     # Null where all texts are empty.
     characters = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
     lengths = np.empty(len(texts), np.float64)
@@ -76,7 +112,7 @@ def _starts(characters: np.ndarray[Any, np.dtype[np.uint8]], offsets: Places) ->
     return before[1:] - before[:-1]
 
 
-def _counts(texts: pa.Array, ascii_only: Flags, words: list[str]) -> Iterator[tuple[Places, Floats]]:
+def _counts(texts: pa.Array, ascii_only: Flags, words: list[str]) -> Iterator[tuple[str, Places, Floats]]:
     """For each word the texts that have it, and how often."""
     others: dict[int, Counter[str]] = {}
     for word in words:
@@ -90,7 +126,7 @@ def _counts(texts: pa.Array, ascii_only: Flags, words: list[str]) -> Iterator[tu
                 others[row] = Counter(_words(texts[row].as_py()))
             counts[row] = others[row][word]
         rows = maybe[counts[maybe] > 0]
-        yield rows, counts[rows]
+        yield word, rows, counts[rows]
 
 
 def _words(text: str) -> Iterator[str]:

@@ -1,7 +1,9 @@
-"""Search by likeness: the rows of one tick whose vector or text is closest to a query, exactly, best first.
+"""Search by likeness: the rows of one tick whose vector or text is closest to a query, best first, exactly unless told otherwise.
 
 What a tick shows is ranked whole, so nothing has to be indexed, sealed or recent to be found, and past ticks answer as they
-would have then. A store that claims ``SEARCH`` ranks one table; the tables' best are merged here.
+would have then. A store that claims ``SEARCH`` ranks one table; the tables' best are merged here. Asked for an answer that may
+miss some (``exact=False``), a store may look into an index; what it finds are rows of that tick with their exact scores all
+the same.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from archetype_core.commit import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID
 from archetype_core.component import ComponentType
 from archetype_core.history import HistorySource, Part, Question
 from archetype_core.nearness import nearest
-from archetype_core.relevance import relevant
+from archetype_core.relevance import Corpus, relevant
 from archetype_core.snapshot import ENTITY_ID, Snapshot, contiguous
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class Search:
     metric: str = "cosine"
     entity_ids: pa.Array | None = None
     """The only entities to rank, ``None`` for all."""
+    exact: bool = True
+    """Whether the answer has to be the best there is; otherwise a store may ask an index that misses some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,18 @@ class Wanted:
     k: int
     metric: str
     where: Expression | None
+    exact: bool = True
 
     @classmethod
     def of(
-        cls, column: Expression | str, query: str | Iterable[float], k: int, metric: str, where: Expression | None
+        cls,
+        column: Expression | str,
+        query: str | Iterable[float],
+        k: int,
+        metric: str,
+        where: Expression | None,
+        *,
+        exact: bool = True,
     ) -> Wanted:
         """Check what a caller asks."""
         if operator.index(k) < 1:
@@ -75,7 +87,7 @@ class Wanted:
             raise ValueError(f"metric is one of {', '.join(METRICS)}, not {metric!r}")
         name = column if isinstance(column, str) else column.name()
         asked = query if isinstance(query, str) else tuple(float(one) for one in query)
-        return cls(name, asked, operator.index(k), metric, where)
+        return cls(name, asked, operator.index(k), metric, where, exact)
 
     def owner(self, archetype: Archetype) -> ComponentType | None:
         """The component of an archetype that has the column."""
@@ -86,7 +98,7 @@ class Wanted:
 
     def at(self, table: str, segment: Segment, tick: int, entity_ids: pa.Array | None) -> Search:
         """The request for one table."""
-        return Search(table, segment, tick, self.column, self.query, self.k, self.metric, entity_ids)
+        return Search(table, segment, tick, self.column, self.query, self.k, self.metric, entity_ids, self.exact)
 
 
 def among(live: Mapping[Archetype, Snapshot], wanted: Wanted, segment: Segment, tick: int) -> DataFrame:
@@ -192,8 +204,11 @@ def _ranked(rows: pa.Table, search: Search) -> pa.Table:
     return rank(contiguous(rows.column(0)), contiguous(rows.column(1)), search)
 
 
-def rank(ids: pa.Array, values: pa.Array, search: Search) -> pa.Table:
-    """The best of some rows: their entities and scores, best first, equals by entity."""
+def rank(ids: pa.Array, values: pa.Array, search: Search, corpus: Corpus | None = None) -> pa.Table:
+    """The best of some rows: their entities and scores, best first, equals by entity.
+
+    Where the rows are not all of a table's, ``corpus`` tells what texts are scored among.
+    """
     if search.entity_ids is not None:
         chosen = pc.indices_nonzero(pc.is_in(ids, value_set=search.entity_ids))
         ids, values = ids.take(chosen), values.take(chosen)
@@ -201,7 +216,7 @@ def rank(ids: pa.Array, values: pa.Array, search: Search) -> pa.Table:
     if isinstance(search.query, str):
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise TypeError(f"{search.column} holds {kind}, which words cannot be searched in")
-        rows, scores = relevant(values, search.query)
+        rows, scores = relevant(values, search.query, corpus)
     else:
         if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
             raise TypeError(f"{search.column} holds {kind}, which vectors cannot be searched in")
