@@ -23,6 +23,8 @@ _WORD = r"[\p{L}\p{N}_]+"
 _IN_WORDS = bytes(code < 128 and (chr(code).isalnum() or chr(code) == "_") for code in range(256))
 """One for the bytes of words, in texts that are ASCII."""
 _PART_BYTES = 1 << 18
+_WORDS = re.compile(r"\w+")
+_MANY = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,10 @@ class Corpus:
 
 def words_of(texts: pa.Array) -> Iterator[list[str]]:
     """The words of each of some texts, as they are compared."""
-    for text in pc.utf8_lower(texts):
-        yield list(_words(text.as_py()))
+    lowered = pc.utf8_lower(texts)
+    for begin in range(0, len(lowered), _MANY):
+        for text in lowered.slice(begin, _MANY).to_pylist():
+            yield _WORDS.findall(text)
 
 
 def relevant(values: pa.Array, query: str, corpus: Corpus | None = None) -> tuple[Places, Floats]:
@@ -130,4 +134,4 @@ def _counts(texts: pa.Array, ascii_only: Flags, words: list[str]) -> Iterator[tu
 
 
 def _words(text: str) -> Iterator[str]:
-    return (found.group() for found in re.finditer(r"\w+", text))
+    return (found.group() for found in _WORDS.finditer(text))
