@@ -9,7 +9,7 @@ from store_mutants import ALL, breaks
 
 from archetype_core.memory import MemoryStore
 from archetype_core.ports import Capability
-from archetype_core.search import Search, ranked
+from archetype_core.search import SCORE, Search, ranked
 
 SEARCHING = ALL | {Capability.SEARCH}
 
@@ -42,6 +42,40 @@ class WorstFirst(Searching):
     def search(self, search: Search) -> pa.Table:
         found = super().search(search)
         return found.take(list(reversed(range(found.num_rows))))
+
+
+@breaks("S-910", capabilities=SEARCHING)
+class MakesScoresUpWhereItMayMissSome(Searching):
+    def search(self, search: Search) -> pa.Table:
+        found = super().search(search)
+        if search.exact:
+            return found
+        return found.set_column(1, SCORE, found.column(SCORE).cast(pa.float32(), safe=False).cast(pa.float64()))
+
+
+@breaks("S-910", capabilities=SEARCHING)
+class LooksIntoAnIndexOfTheNewestTick(Searching):
+    def search(self, search: Search) -> pa.Table:
+        branch = self._space.branches[search.segment.world_id, search.segment.run_id]
+        return super().search(search if search.exact else replace(search, tick=branch.last))
+
+
+@breaks("S-910", capabilities=SEARCHING)
+class LooksIntoTheIndexItHad(Searching):
+    """The first answer to a question serves ever after, whatever tick is asked about."""
+
+    def search(self, search: Search) -> pa.Table:
+        if search.exact:
+            return super().search(search)
+        known = vars(self).setdefault("_known", {})
+        key = search.column, search.metric, search.entity_ids is None
+        return known.setdefault(key, super().search(search))
+
+
+@breaks("S-910", capabilities=SEARCHING)
+class FindsAnyEntityInAnIndex(Searching):
+    def search(self, search: Search) -> pa.Table:
+        return super().search(search if search.exact else replace(search, entity_ids=None))
 
 
 @breaks("S-907")

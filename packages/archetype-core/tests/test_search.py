@@ -161,6 +161,26 @@ def test_many_rows_are_ranked_as_by_hand(metric: str) -> None:
     assert found.column(1).to_pylist() == pytest.approx(scores[order].tolist())
 
 
+def test_the_store_is_told_whether_some_may_be_missed() -> None:
+    """``exact=False`` reaches the store for a past tick; the live one is answered from memory, exactly."""
+    asked = []
+
+    class Told(Searching):
+        def search(self, search: Search) -> Any:
+            asked.append(search.exact)
+            return super().search(search)
+
+    world = run(remembering(Told()))
+    live = world.search(Memory.text, "red", exact=False).to_pydict()
+    run(world.step())
+    assert asked == []
+    assert world.search(Memory.text, "red", at=0, exact=False).to_pydict() == live
+    assert set(asked) == {False}
+    asked.clear()
+    world.search(Memory.text, "red", at=0)
+    assert set(asked) == {True}
+
+
 def test_a_column_is_named_or_pointed_at() -> None:
     """A column may be given as an attribute of its component or by its name."""
     assert Wanted.of(Memory.text, "a", 1, "dot", None).column == Wanted.of("memory__text", "a", 1, "dot", None).column

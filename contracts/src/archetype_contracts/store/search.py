@@ -1,7 +1,11 @@
-"""Clauses on search: what a tick shows is ranked whole, exactly, and a store that does not rank says so."""
+"""Clauses on search: what a tick shows is ranked whole, exactly unless told otherwise, and a store that does not rank says so."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import pyarrow as pa
 
 from archetype_contracts.sample import MOTTO, mottos, rows
@@ -13,7 +17,7 @@ from archetype_core.archetype import Archetype
 from archetype_core.component import Component
 from archetype_core.errors import TickNotFound, UnsupportedCapability
 from archetype_core.ports import Capability, SearchStore, Store
-from archetype_core.search import SCORE, Search
+from archetype_core.search import METRICS, SCORE, Search
 from archetype_core.vector import Vector
 
 
@@ -24,6 +28,7 @@ class Memory(Component):
 
 
 MEMORY = Archetype.of(Memory)
+_WORDS = ("red", "fox", "wolf", "sea", "the", "a")
 
 
 def _searched(store: Store) -> SearchStore:
@@ -40,6 +45,54 @@ def no_search(subject: StoreSubject) -> None:
     if isinstance(store, SearchStore):
         search = Search(MOTTO.name, script.segment, 0, "motto__text", "word", 1)
         require_refusal(UnsupportedCapability, lambda: store.search(search), capability=Capability.SEARCH)
+
+
+@clause(
+    "S-910",
+    "A search that may miss some finds rows that are active at its tick, with the scores that an exact search gives them.",
+    needs=[Capability.SEARCH, Capability.TIME_TRAVEL],
+)
+def search_that_may_miss(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    draw = np.random.default_rng(0)
+    points = {number: draw.normal(size=2).tolist() for number in range(1, 201)}
+    texts = {1_000 + number: (" ".join(draw.choice(_WORDS, 5)), b"", 1) for number in points}
+    moved = {number: [-x, y] for number, (x, y) in points.items() if number % 3}
+    gone = {number: point for number, point in points.items() if not number % 3}
+    allowed = pa.array(sorted(points)[::7], pa.int64())
+    questions: list[tuple[str, str, Any, str, Any]] = [
+        (MEMORY.name, "memory__embedding", (0.6, -1.2), metric, ids) for metric in METRICS for ids in (None, allowed)
+    ]
+    questions.append((MOTTO.name, "motto__text", "fox wolf", "cosine", None))
+    for written in (
+        [rows(MEMORY, points), mottos(texts)],
+        [],
+        [rows(MEMORY, moved, gone=gone)],
+        [mottos(dict.fromkeys(texts, ("a fox", b"", 1)))],
+    ):
+        store.commit([script.tick(*written)])
+        # Also of the past, and of what was asked before.
+        for tick in (script.last, *range(script.last)):
+            for name, column, query, metric, ids in questions:
+                search = Search(name, script.segment, tick, column, query, 8, metric, ids, exact=False)
+                _require_found(store.inner, search, len(points))
+
+
+def _require_found(store: Store, search: Search, rows: int) -> None:
+    every = _pairs(store, replace(search, k=rows, exact=True))
+    found = _pairs(store, search)
+    some = "all" if search.entity_ids is None else "some"
+    about = f"at tick {search.tick} in {search.column} by {search.metric} among {some} entities"
+    require(len(found) <= search.k, f"{len(found)} rows were found {about}, not {search.k} at most")
+    require(bool(found) or not every, f"nothing was found {about}, where there is something")
+    strange = [one for one in found if one not in every]
+    require(not strange, f"found {about} and not by an exact search: {strange}")
+    require_equal([one for one in every if one in found], found, f"what was found, best first, {about}")
+
+
+def _pairs(store: Store, search: Search) -> list[tuple[int, float]]:
+    found = _searched(store).search(search)
+    return list(zip(*(column.to_pylist() for column in found.columns), strict=True))
 
 
 def _require_best(store: Store, search: Search, expected: list[tuple[int, float]], about: str) -> None:

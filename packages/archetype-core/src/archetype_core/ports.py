@@ -35,7 +35,7 @@ class Capability(enum.StrEnum):
     FILES = "files"
     """``files(scan)`` names Parquet files that hold exactly the answer, for engines that read them natively."""
     SEARCH = "search"
-    """``search(search)`` of ``SearchStore`` ranks the rows of a table at any tick by how like a query they are, exactly."""
+    """``search(search)`` of ``SearchStore`` ranks the rows of a table at any tick by how like a query they are."""
 
 
 @runtime_checkable
@@ -90,7 +90,9 @@ class SearchStore(Store, Protocol):
     def search(self, search: Search) -> pa.Table:
         """The entities most like the query and their scores, best first, equals by entity; ``TickNotFound`` as for ``scan``.
 
-        ``UnsupportedCapability`` from a store that has the verb and does not claim it.
+        Where ``search.exact`` is false the store may answer from an index that misses some of the best; whatever it gives is
+        active at that tick and has its exact score. ``UnsupportedCapability`` from a store that has the verb and does not
+        claim it.
         """
         ...
 

@@ -1,16 +1,15 @@
-"""Search by likeness: the rows of one tick whose vector or text is closest to a query, exactly, best first.
+"""Search by likeness: the rows of one tick whose vector or text is closest to a query, best first, exactly unless told otherwise.
 
 What a tick shows is ranked whole, so nothing has to be indexed, sealed or recent to be found, and past ticks answer as they
-would have then. A store that claims ``SEARCH`` ranks one table; the tables' best are merged here.
+would have then. A store that claims ``SEARCH`` ranks one table; the tables' best are merged here. Asked for an answer that may
+miss some (``exact=False``), a store may look into an index; what it finds are rows of that tick with their exact scores all
+the same.
 """
 
 from __future__ import annotations
 
-import math
 import operator
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,8 @@ from archetype_core.archetype import Archetype
 from archetype_core.commit import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID, Scan, Segment, Span
 from archetype_core.component import ComponentType
 from archetype_core.history import HistorySource, Part, Question
+from archetype_core.nearness import nearest
+from archetype_core.relevance import Corpus, relevant
 from archetype_core.snapshot import ENTITY_ID, Snapshot, contiguous
 
 if TYPE_CHECKING:
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
 SCORE = "score"
 FOUND = pa.schema([pa.field(ENTITY_ID, pa.int64()), pa.field(SCORE, pa.float64())])
 METRICS = ("cosine", "dot", "l2")
-_BATCH_ROWS = 16_384
-# Of BM25: how soon more of a word stops mattering, and how much long texts are held back.
-_SATURATION, _LENGTH = 1.2, 0.75
-_WORD = r"[\p{L}\p{N}_]+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +54,8 @@ class Search:
     metric: str = "cosine"
     entity_ids: pa.Array | None = None
     """The only entities to rank, ``None`` for all."""
+    exact: bool = True
+    """Whether the answer has to be the best there is; otherwise a store may ask an index that misses some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +67,18 @@ class Wanted:
     k: int
     metric: str
     where: Expression | None
+    exact: bool = True
 
     @classmethod
     def of(
-        cls, column: Expression | str, query: str | Iterable[float], k: int, metric: str, where: Expression | None
+        cls,
+        column: Expression | str,
+        query: str | Iterable[float],
+        k: int,
+        metric: str,
+        where: Expression | None,
+        *,
+        exact: bool = True,
     ) -> Wanted:
         """Check what a caller asks."""
         if operator.index(k) < 1:
@@ -80,7 +87,7 @@ class Wanted:
             raise ValueError(f"metric is one of {', '.join(METRICS)}, not {metric!r}")
         name = column if isinstance(column, str) else column.name()
         asked = query if isinstance(query, str) else tuple(float(one) for one in query)
-        return cls(name, asked, operator.index(k), metric, where)
+        return cls(name, asked, operator.index(k), metric, where, exact)
 
     def owner(self, archetype: Archetype) -> ComponentType | None:
         """The component of an archetype that has the column."""
@@ -91,7 +98,7 @@ class Wanted:
 
     def at(self, table: str, segment: Segment, tick: int, entity_ids: pa.Array | None) -> Search:
         """The request for one table."""
-        return Search(table, segment, tick, self.column, self.query, self.k, self.metric, entity_ids)
+        return Search(table, segment, tick, self.column, self.query, self.k, self.metric, entity_ids, self.exact)
 
 
 def among(live: Mapping[Archetype, Snapshot], wanted: Wanted, segment: Segment, tick: int) -> DataFrame:
@@ -178,82 +185,54 @@ def ranked(store: Store, search: Search) -> pa.Table:
     """What any store that scans answers: a look at one column of what the tick shows."""
     columns = (ENTITY_ID, search.column, IS_ACTIVE)
     scan = Scan(search.table, search.segment, search.tick, search.tick, columns, search.entity_ids)
-    rows = store.scan(scan).read_all()
-    if not rows.num_rows:
-        return FOUND.empty_table()
-    rows = rows.filter(rows.column(IS_ACTIVE))
+    if isinstance(search.query, str):
+        rows = store.scan(scan).read_all()
+        return _ranked(rows, search) if rows.num_rows else FOUND.empty_table()
+    # How good a vector is does not depend on the others, so only the best of each part are kept.
+    best = FOUND.empty_table()
+    for batch in store.scan(scan):
+        if batch.num_rows:
+            found = pa.concat_tables([best, _ranked(pa.Table.from_batches([batch]), search)])
+            best = _best(found.column(0).to_numpy(), found.column(1).to_numpy(), search.k)
+    return best
+
+
+def _ranked(rows: pa.Table, search: Search) -> pa.Table:
+    active = rows.column(IS_ACTIVE)
+    if active.null_count or not pc.all(active).as_py():
+        rows = rows.filter(active)
     return rank(contiguous(rows.column(0)), contiguous(rows.column(1)), search)
 
 
-def rank(ids: pa.Array, values: pa.Array, search: Search) -> pa.Table:
-    """The best of some rows: their entities and scores, best first, equals by entity."""
+def rank(ids: pa.Array, values: pa.Array, search: Search, corpus: Corpus | None = None) -> pa.Table:
+    """The best of some rows: their entities and scores, best first, equals by entity.
+
+    Where the rows are not all of a table's, ``corpus`` tells what texts are scored among.
+    """
     if search.entity_ids is not None:
         chosen = pc.indices_nonzero(pc.is_in(ids, value_set=search.entity_ids))
         ids, values = ids.take(chosen), values.take(chosen)
-    valid = pc.indices_nonzero(values.is_valid())
-    if len(valid) < len(ids):
-        ids, values = ids.take(valid), values.take(valid)
+    kind = values.type
     if isinstance(search.query, str):
-        if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-            raise TypeError(f"{search.column} holds {values.type}, which words cannot be searched in")
-        scores = _text_scores(values, search.query)
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise TypeError(f"{search.column} holds {kind}, which words cannot be searched in")
+        rows, scores = relevant(values, search.query, corpus)
     else:
-        scores = _vector_scores(values, search)
-    entities = np.asarray(ids.to_numpy(zero_copy_only=False))
+        if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
+            raise TypeError(f"{search.column} holds {kind}, which vectors cannot be searched in")
+        if len(search.query) != kind.list_size:
+            raise ValueError(
+                f"{search.column} holds vectors of {kind.list_size} values, the query has {len(search.query)}"
+            )
+        rows, scores = nearest(values, search.query, search.metric, search.k)
+    return _best(np.asarray(ids.to_numpy(zero_copy_only=False))[rows], scores, search.k)
+
+
+def _best(entities: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], k: int) -> pa.Table:
     # NaN is like nothing.
     kept = np.flatnonzero(~np.isnan(scores))
-    order = kept[np.lexsort((entities[kept], -scores[kept]))][: search.k]
+    if len(kept) > k:
+        bar = np.partition(scores[kept], len(kept) - k)[len(kept) - k]
+        kept = kept[scores[kept] >= bar]
+    order = kept[np.lexsort((entities[kept], -scores[kept]))][:k]
     return pa.Table.from_arrays([pa.array(entities[order]), pa.array(scores[order])], schema=FOUND)
-
-
-def _vector_scores(values: pa.Array, search: Search) -> np.ndarray[Any, np.dtype[np.float64]]:
-    kind = values.type
-    if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
-        raise TypeError(f"{search.column} holds {kind}, which vectors cannot be searched in")
-    if len(search.query) != kind.list_size:
-        raise ValueError(f"{search.column} holds vectors of {kind.list_size} values, the query has {len(search.query)}")
-    query = np.asarray(search.query, np.float64)
-    scores = np.empty(len(values), np.float64)
-    # A part at a time, so that only that is there in double precision.
-    for begin in range(0, len(values), _BATCH_ROWS):
-        part = values.slice(begin, _BATCH_ROWS)
-        matrix = part.flatten().to_numpy(zero_copy_only=False).reshape(len(part), kind.list_size).astype(np.float64)
-        with np.errstate(all="ignore"):
-            if search.metric == "l2":
-                found = -np.sqrt(((matrix - query) ** 2).sum(axis=1))
-            else:
-                found = (matrix * query).sum(axis=1)
-                if search.metric == "cosine":
-                    found = found / (np.sqrt((matrix**2).sum(axis=1)) * math.sqrt(float(query @ query)))
-        scores[begin : begin + len(part)] = found
-    return scores
-
-
-def _text_scores(values: pa.Array, query: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    texts = pc.utf8_lower(values)
-    words = list(dict.fromkeys(_words(pc.utf8_lower(pa.scalar(query)).as_py())))
-    scores = np.full(len(texts), np.nan)
-    if not words or not len(texts):
-        return scores
-    lengths = pc.count_substring_regex(texts, _WORD).to_numpy(zero_copy_only=False).astype(np.float64)
-    usual = max(1.0, float(lengths.mean()))
-    counts: dict[str, dict[int, int]] = {word: {} for word in words}
-    maybe = np.zeros(len(texts), bool)
-    for word in words:
-        maybe |= pc.match_substring(texts, word).to_numpy(zero_copy_only=False)
-    for index in np.flatnonzero(maybe):
-        found = Counter(_words(texts[int(index)].as_py()))
-        for word in words:
-            if found[word]:
-                counts[word][int(index)] = found[word]
-    for within in counts.values():
-        rarity = math.log1p((len(texts) - len(within) + 0.5) / (len(within) + 0.5))
-        for place, count in within.items():
-            held = _SATURATION * (1 - _LENGTH + _LENGTH * lengths[place] / usual)
-            before = 0.0 if math.isnan(scores[place]) else scores[place]
-            scores[place] = before + rarity * count * (_SATURATION + 1) / (count + held)
-    return scores
-
-
-def _words(text: str) -> Iterator[str]:
-    return (found.group() for found in re.finditer(r"\w+", text))

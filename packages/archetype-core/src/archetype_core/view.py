@@ -146,19 +146,23 @@ class WorldView:
         at: int | None = None,
         where: Expression | None = None,
         metric: str = "cosine",
+        exact: bool = True,
     ) -> DataFrame:
         """The ``k`` entities whose ``column`` at a tick, by default the last completed one, is most like ``query``.
 
         A vector column such as ``Memory.embedding`` takes a vector, and ranks by ``metric``: ``cosine``, ``dot`` or ``l2``. A
-        ``str`` column takes words, and ranks by BM25. Exact; costs a look at that column of that tick. The frame has the
-        component's columns and a ``score``, best first. ``UnsupportedCapability`` unless the store claims ``SEARCH``.
+        ``str`` column takes words, and ranks by BM25. The frame has the component's columns and a ``score``, best first.
+        ``UnsupportedCapability`` unless the store claims ``SEARCH``.
+
+        Exact, at the cost of a look at that column of that tick. With ``exact=False`` a store may ask an index of its own for a
+        past tick: then one of the best may be missing, while all that is found has its exact score.
         """
         from archetype_core import search
 
         store = self._store
         if Capability.SEARCH not in store.capabilities or not isinstance(store, SearchStore):
             raise UnsupportedCapability(repr(store), Capability.SEARCH)
-        wanted = search.Wanted.of(column, query, k, metric, where)
+        wanted = search.Wanted.of(column, query, k, metric, where, exact=exact)
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
                 live, segment, tick = dict(self._state.live), self._state.segment, self._state.tick - 1

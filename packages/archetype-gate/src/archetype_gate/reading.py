@@ -92,6 +92,7 @@ class QueryService:
                 at=command.at,
                 where=command.where,
                 metric=command.metric,
+                exact=command.exact,
             )
         )
 

@@ -258,8 +258,9 @@ class SyncRuntimeWorld:
         at: int | None = None,
         where: Expression | None = None,
         metric: str = "cosine",
+        exact: bool = True,
     ) -> DataFrame:
-        return self._threaded(self._world.search(column, query, k=k, at=at, where=where, metric=metric))
+        return self._threaded(self._world.search(column, query, k=k, at=at, where=where, metric=metric, exact=exact))
 
     def digest(self, at: int | None = None) -> str:
         return self._threaded(self._world.digest(at))

@@ -269,14 +269,16 @@ class RuntimeWorld(Handle):
         at: int | None = None,
         where: Expression | None = None,
         metric: str = "cosine",
+        exact: bool = True,
     ) -> DataFrame:
         """The ``k`` entities whose vector or text in a column, such as ``Memory.embedding``, is most like a query, best first.
 
         At the last completed tick or any earlier one. ``metric`` is ``cosine``, ``dot`` or ``l2``, for vectors; words rank by
-        BM25. ``UnsupportedCapability`` where the store cannot search.
+        BM25. ``exact=False`` lets the store answer for a past tick from an index that may miss some of the best.
+        ``UnsupportedCapability`` where the store cannot search.
         """
         asked = query if isinstance(query, str) else tuple(query)
-        return await self._do(SearchWorld(column, asked, k, at, where, metric))
+        return await self._do(SearchWorld(column, asked, k, at, where, metric, exact))
 
     async def digest(self, at: int | None = None) -> str:
         """The canonical digest of a committed tick, by default the last: equal for equal contents, in any store."""

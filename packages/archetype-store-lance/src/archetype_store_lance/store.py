@@ -44,6 +44,7 @@ from archetype_store_lance.lock import WriterLock
 from archetype_store_lance.log import Log
 from archetype_store_lance.lookup import Lookup
 from archetype_store_lance.place import Place
+from archetype_store_lance.recall import Recall
 from archetype_store_lance.record import Record
 from archetype_store_lance.scanning import Piece, Scanner
 from archetype_store_lance.shelf import DIRECTORY, LocalShelf, shelf_of
@@ -101,17 +102,22 @@ class LanceStore:
         if local is not None:
             with writing(str(local)):
                 make_directory(local / DIRECTORY)
+        self.tables = Tables(self.place)
+        self._recall = None if local is None else Recall(local, self.tables)
         self._lock = WriterLock(local / DIRECTORY / "lock" if local else None)
         self._log = Log(shelf, str(self.place))
-        self.tables = Tables(self.place)
         with self._lock.held():
             if isinstance(shelf, LocalShelf):
                 with writing(str(local)):
                     shelf.sweep()
             if not self._log.exists():
                 self._refuse_orphans()
+                if self._recall is not None:
+                    self._recall.clear()
                 self._log.begin()
             self._tidy(self._log.state())
+        if self._recall is not None:
+            self._recall.sweep()
         self._upkeep = Upkeep(self._log, self.tables, self._lock, _GRACE)
         self._chore = Chore("archetype-lance", self._keep)
         # A store that nobody closed ends with the last reference to it, or with the process.
@@ -263,11 +269,31 @@ class LanceStore:
                 state = newer
 
     def search(self, search: Search) -> pa.Table:
-        """The best of a table's rows at a tick; reads one column of what that tick shows."""
+        """The best of a table's rows at a tick; reads one column of what that tick shows, or asks an index of it."""
         # It brings the engine of lazy frames along.
         from archetype_core.search import ranked
 
-        return ranked(self, search)
+        found = None if search.exact or self._recall is None else self._recalled(self._recall, search)
+        return ranked(self, search) if found is None else found
+
+    def _recalled(self, recall: Recall, search: Search) -> pa.Table | None:
+        """What an index of the rows that stand at a tick answers; ``None`` where there is no such index."""
+        self._check_open()
+        state = self._log.state()
+        number, table = state.find(search.segment.world_id, search.segment.run_id), state.table(search.table)
+        if number is None or table is None:
+            return None
+        branch = state.branches[number]
+        if not branch.segment.first_tick <= search.tick <= branch.last:
+            return None
+        try:
+            shown = Lookup(self._log, state).at(number, table, search.tick)
+        except FileNotFoundError:
+            # Merged away since the state was read, which a scan looks after.
+            return None
+        if shown is None:
+            return None
+        return recall.answer(search, state.tables[table], shown.tile, search.tick if shown.at is None else shown.at)
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
         self._check_open()

@@ -103,11 +103,13 @@ class SearchWorld(FrameCommand):
     at: int | None = None
     where: Expression | None = None
     metric: str = "cosine"
+    exact: bool = True
 
     def describe(self) -> Mapping[str, Any]:
         asked = self.query if isinstance(self.query, str) else f"a vector of {len(self.query)}"
         column = self.column if isinstance(self.column, str) else self.column.name()
-        return {"column": column, "query": asked, "k": self.k, "at": self.at, "metric": self.metric}
+        more = {} if self.exact else {"exact": False}
+        return {"column": column, "query": asked, "k": self.k, "at": self.at, "metric": self.metric, **more}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,188 @@
+"""Search over many rows of a past tick: exactly, by an index that may miss some, and of the live tick, which is in memory.
+
+Vectors of 128 values lie in clusters that overlap, so that an index has something to miss; queries are near a row. Texts are
+eight words out of five thousand, the rare ones asked for. What is found exactly is compared with a plain computation in double
+precision, and what an index finds with that: ``recall`` is the share of the ten best that it has, and each row that it
+gives has its exact score. ``build`` is the first such search, which makes the index, and ``reopened`` the first of a fresh
+handle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import _journal
+import _measure
+import numpy as np
+import pyarrow as pa
+
+from archetype_core.archetype import Archetype
+from archetype_core.commit import Rows, Segment, TickCommit
+from archetype_core.component import Component
+from archetype_core.search import Search, rank
+from archetype_core.snapshot import Column, Snapshot
+from archetype_core.vector import Vector
+from archetype_store_lance import LanceStore
+
+WIDTH = 128
+K = 10
+QUERIES = 20
+SEGMENT = Segment("0196c0de-0000-7000-8000-000000000000", "0196c0de-0000-7000-8000-000000000001", 0, None, "bench", 1)
+
+
+class Memory(Component):
+    """A vector and a text."""
+
+    spot: Vector(WIDTH)  # type: ignore[valid-type]  # reason: a vector's type is made by a call
+    text: str = ""
+
+
+TABLE = Archetype.of(Memory)
+
+
+class Scene:
+    """Rows in memory and in a store, at a tick that is past."""
+
+    def __init__(self, place: Path, rows: int) -> None:
+        draw = np.random.default_rng(1)
+        centres = draw.normal(size=(rows // 50, WIDTH)).astype(np.float32)
+        self.matrix = centres[draw.integers(0, len(centres), rows)]
+        for begin in range(0, rows, 65_536):
+            part = self.matrix[begin : begin + 65_536]
+            part += draw.normal(size=part.shape).astype(np.float32)
+        vocabulary = np.array(
+            ["".join(draw.choice(list("abcdefghijklmnop"), draw.integers(3, 9))) for _ in range(5_000)]
+        )
+        usual = 1.0 / np.arange(1, 5_001)
+        picks = draw.choice(5_000, size=(rows, 8), p=usual / usual.sum())
+        self.ids = pa.array(np.arange(1, rows + 1))
+        self.spots = pa.FixedSizeListArray.from_arrays(pa.array(self.matrix.reshape(-1)), WIDTH)
+        self.texts = pa.array([" ".join(row) for row in vocabulary[picks]], pa.large_string())
+        self.place = place
+        self.store = LanceStore(place)
+        columns = {"entity_id": self.ids, "memory__spot": self.spots, "memory__text": self.texts}
+        kinds = {name: Column(one.cast(TABLE.schema.field(name).type)) for name, one in columns.items()}
+        self.store.commit(
+            [TickCommit(SEGMENT, 0, {TABLE.name: Rows(Snapshot(TABLE, kinds, rows), None)}, rows + 1, {})]
+        )
+        near = self.matrix[draw.integers(0, rows, QUERIES)]
+        self.vectors = [
+            self.question("memory__spot", tuple((one + 0.3 * draw.normal(size=WIDTH)).tolist())) for one in near
+        ]
+        self.words = [
+            self.question("memory__text", " ".join(vocabulary[draw.integers(100, 1_000, 2)])) for _ in range(QUERIES)
+        ]
+
+    def question(self, column: str, query: Any) -> Search:
+        """A request for the best of the only tick."""
+        return Search(TABLE.name, SEGMENT, 0, column, query, K)
+
+    def live(self, search: Search) -> pa.Table:
+        """The best of rows in memory."""
+        values = self.texts if isinstance(search.query, str) else self.spots
+        return rank(self.ids, values, search)
+
+    def ask(self, search: Search) -> pa.Table:
+        """The best of rows in the store, whichever handle is open."""
+        return self.store.search(search)
+
+    def plainly(self, search: Search) -> list[tuple[int, float]]:
+        """The best vectors, in double precision throughout."""
+        asked = np.asarray(search.query)
+        scores = np.empty(len(self.matrix))
+        for begin in range(0, len(scores), 16_384):
+            part = self.matrix[begin : begin + 16_384].astype(np.float64)
+            norms = np.sqrt((part**2).sum(axis=1)) * np.sqrt(float(asked @ asked))
+            scores[begin : begin + len(part)] = (part * asked).sum(axis=1) / norms
+        best = np.argsort(-scores, kind="stable")[:K]
+        return [(int(row) + 1, float(scores[row])) for row in best]
+
+
+def pairs(found: pa.Table) -> list[tuple[int, float]]:
+    """Entities and scores."""
+    return list(zip(*(column.to_pylist() for column in found.columns), strict=True))
+
+
+def turn(ask: Callable[[Search], pa.Table], searches: list[Search]) -> Callable[[], Awaitable[None]]:
+    """A piece of work that asks the next question each time."""
+    waiting = iter(searches * 100)
+
+    async def work() -> None:
+        ask(next(waiting))
+
+    return work
+
+
+def recall(scene: Scene, searches: list[Search]) -> float:
+    """How many of the best an index has, of all; whatever it gives has the score that the exact way gives."""
+    hits = total = 0
+    for search in searches:
+        best = pairs(scene.store.search(search))
+        assert best == pairs(scene.live(search))
+        if not isinstance(search.query, str):
+            assert best == scene.plainly(search)
+        found = pairs(scene.store.search(replace(search, exact=False)))
+        every = dict(pairs(scene.live(replace(search, k=len(scene.ids)))))
+        assert all(every[entity] == score for entity, score in found)
+        assert found == sorted(found, key=lambda one: (-one[1], one[0]))
+        assert len(found) == len(best)
+        # Where others are as good as the last of the best, they count as well.
+        hits += sum(1 for _, score in found if score >= best[-1][1])
+        total += len(best)
+    return hits / total
+
+
+async def at(place: Path, rows: int, count: int) -> dict[str, float]:
+    """The figures for so many rows."""
+    scene = Scene(place, rows)
+    found: dict[str, float] = {}
+    works: dict[str, Callable[[], Awaitable[Any]]] = {}
+    for name, searches in (("vectors", scene.vectors), ("texts", scene.words)):
+        inexact = [replace(one, exact=False) for one in searches]
+        found[f"{name}_build_s"], _ = _measure.timed(lambda asked=inexact: scene.store.search(asked[0]))
+        found[f"{name}_recall"] = recall(scene, searches[:5])
+        scene.store.close()
+        scene.store = LanceStore(place)
+        found[f"{name}_reopened_ms"] = 1e3 * _measure.timed(lambda asked=inexact: scene.store.search(asked[1]))[0]
+        works[f"{name}_live"] = turn(scene.live, searches)
+        works[f"{name}_exact"] = turn(scene.ask, searches)
+        works[f"{name}_index"] = turn(scene.ask, inexact)
+    # Whatever is opened once is open.
+    for work in works.values():
+        await work()
+    median = await _measure.rounds(count, **works)
+    found.update({f"{name}_ms": value * 1e3 for name, value in median.items()})
+    for name in ("vectors", "texts"):
+        found[f"{name}_index_over_exact"] = median[f"{name}_index"] / median[f"{name}_exact"]
+    scene.store.close()
+    return {f"{name}_{rows}": value for name, value in found.items()}
+
+
+async def figures(place: Path, quick: bool) -> dict[str, float]:
+    """All figures by name."""
+    found: dict[str, float] = {}
+    for rows, count in ((70_000, 3),) if quick else ((100_000, 15), (1_000_000, 9)):
+        found.update(await at(place / str(rows), rows, count))
+    return found
+
+
+def bounds(quick: bool) -> dict[str, _measure.Bound]:
+    """What has to hold; how many of the best are found also in the quick form."""
+    if quick:
+        return {"vectors_recall_70000": (">=", 0.8), "texts_recall_70000": (">=", 0.8)}
+    made: dict[str, _measure.Bound] = {}
+    for rows in (100_000, 1_000_000):
+        made[f"vectors_recall_{rows}"] = made[f"texts_recall_{rows}"] = (">=", 0.8)
+    made["vectors_live_ms_1000000"] = ("<=", 300.0)
+    made["vectors_index_over_exact_1000000"] = made["texts_index_over_exact_1000000"] = ("<=", 0.25)
+    return made
+
+
+if __name__ == "__main__":
+    options = _measure.arguments(__doc__)
+    with _journal.place(options.dir) as directory:
+        _measure.report("search", asyncio.run(figures(directory, options.quick)), bounds(options.quick), options.out)
