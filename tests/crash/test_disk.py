@@ -93,18 +93,6 @@ def test_a_rename_is_whole(scene: Scene) -> None:
     assert scene.outcomes() == {(("new", b"content"), ("old", OLD)), (("old", b"content"),)}
 
 
-def test_a_rename_that_was_not_seen_is_noticed(scene: Scene) -> None:
-    """A file that is synced under another name than it was made with was renamed, and needs its directory as well."""
-    scene.do("C", "new")
-    scene.do("W", "new", 0, b"content")
-    scene.disk.apply(Event("S", scene.inodes["new"], 0, 0, str(scene.root / "renamed"), "", b""))
-    names = {tuple(name for name, _ in outcome) for outcome in scene.outcomes()}
-    assert names == {("old",), ("new", "old"), ("old", "renamed")}
-    scene.do("Y", ".")
-    scene.target = scene.target / "again"
-    assert scene.outcomes() == {(("old", OLD), ("renamed", b"content"))}
-
-
 def test_a_failed_sync_is_not_made_good_by_the_next(scene: Scene) -> None:
     """What a failed sync lost stays lost after a later one, until it is written again."""
     scene.do("W", "old", 0, b"n" * SECTOR)

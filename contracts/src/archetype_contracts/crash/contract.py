@@ -31,7 +31,7 @@ class CrashContract(Contract):
             opener = "my_tests.crash:open_store"
 
     ``opener`` names a function that takes a directory and returns an open ``Store``; it is imported in processes of its
-    own, which open nothing but that. Needs Linux, glibc and a C compiler.
+    own, which open nothing but that. Needs Linux on x86_64 or aarch64, seccomp, glibc and a C compiler.
     """
 
     book = BOOK

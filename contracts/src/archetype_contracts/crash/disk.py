@@ -12,8 +12,7 @@ The model is POSIX at its strictest, with two kindnesses that every file system 
 - Kindness two: what was durable is not harmed by writing something else beside it.
 
 After a sync that failed, Linux takes the pages for clean: what they held may be lost although a later sync succeeds, until
-it is written anew. Memory that is mapped is not seen; files of it, like SQLite's ``-shm``, are left out by name. Nor are
-renames by bare system calls; they are taken to have happened just before the file's next event under its new name.
+it is written anew. Memory that is mapped is not seen; files of it, like SQLite's ``-shm``, are left out by name.
 """
 
 from __future__ import annotations
@@ -181,7 +180,6 @@ class Disk:
         if kind in "WTSF":
             if not isinstance(node, File):
                 return  # a directory whose sync failed, or a file that never had a name here
-            self._notice(event.path, node)
             if kind == "W":
                 node.write(event.offset, event.data)
             elif kind == "T":
@@ -203,17 +201,6 @@ class Disk:
             self._rename(event)
         elif kind == "U":
             self._change((*self._parent(event.path), None))
-
-    def _notice(self, path: str, node: File) -> None:
-        """Catch up with a rename that nobody saw: a file of this directory is met under another name."""
-        if not self._is_inside(path):
-            return
-        directory, name = self._parent(path)
-        if directory.live.get(name) is node:
-            return
-        earlier = next((other for other, one in directory.live.items() if one is node), None)
-        if earlier is not None:
-            self._change((directory, earlier, None), (directory, name, node))
 
     def _rename(self, event: Event) -> None:
         names: list[tuple[Directory, str, Node | None]] = []

@@ -16,6 +16,7 @@ from archetype_contracts.crash.case import Fault, Kind
 SOURCE = Path(__file__).with_name("fault.c")
 
 _KINDS = {Kind.KILL_BEFORE: 1, Kind.KILL_AFTER: 2, Kind.FAIL: 3, Kind.SHORT: 4}
+_MACHINES = ("x86_64", "aarch64")
 _RING, _LINE = 48, 160
 
 
@@ -27,6 +28,8 @@ def library() -> Path:
     """The built shim, made by the C compiler when there is none for this source yet."""
     if not sys.platform.startswith("linux"):
         raise ShimMissing(f"the fault shim is made for Linux and glibc, this is {sys.platform}: run the contract there")
+    if os.uname().machine not in _MACHINES:
+        raise ShimMissing(f"the fault shim is made for {' and '.join(_MACHINES)}, this is {os.uname().machine}")
     source = SOURCE.read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "archetype-contracts"
     name = f"fault-{hashlib.sha256(source).hexdigest()[:16]}-{os.uname().machine}.so"
@@ -68,7 +71,10 @@ class _Board(ctypes.Structure):
 
 
 class Shim:
-    """The preloaded shim of this process, and of the children that it forks: they share the board."""
+    """The preloaded shim of this process, and of the children that it forks: they share the board.
+
+    A process that armed it once keeps its system calls' filter until it ends, so a child is forked for that.
+    """
 
     def __init__(self) -> None:
         # The library is in the process already; its names are found like libc's.
@@ -77,11 +83,13 @@ class Shim:
             board = self._library.archetype_fault_board
         except AttributeError:
             raise ShimMissing("the fault shim is not preloaded: start this process through Nursery") from None
+        why = self._library.archetype_fault_missing
+        why.restype = ctypes.c_char_p
+        missing = why()
+        if missing:
+            raise ShimMissing(f"the fault shim cannot work here: {missing.decode()}")
         board.restype = ctypes.POINTER(_Board)
-        found = board()
-        if not found:
-            raise ShimMissing("the fault shim could not map the page that it shares with children")
-        self._board = found.contents
+        self._board = board().contents
         arm = self._library.archetype_fault_arm
         arm.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint]
         arm.argtypes += [ctypes.c_int, ctypes.c_int, ctypes.c_int]

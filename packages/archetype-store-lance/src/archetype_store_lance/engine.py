@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ _AWAY = (
     "timed out",
     "too many open files",
 )
+_OVERTAKEN = ("conflict", "incompatible transaction")
 
 
 class Overtaken(Exception):
@@ -38,7 +40,8 @@ def writing(what: str) -> Iterator[None]:
         raise
     # An engine under everything, whose errors are those of its parts.
     except Exception as failure:
-        if "conflict" in str(failure).lower():
+        told = _without_paths(str(failure), what)
+        if any(sign in told for sign in _OVERTAKEN):
             raise Overtaken from failure
         raise CommitError(f"{what} could not be written: {_spell(failure)}") from failure
 
@@ -53,7 +56,8 @@ def reading(what: str) -> Iterator[None]:
         raise
     except Exception as failure:
         text = _spell(failure)
-        if not any(sign in text.lower() for sign in _AWAY) and any(sign in text.lower() for sign in _DAMAGE):
+        told = _without_paths(text, what)
+        if not any(sign in told for sign in _AWAY) and any(sign in told for sign in _DAMAGE):
             raise CorruptStore(what, text) from failure
         raise CommitError(f"{what} could not be read: {text}") from failure
 
@@ -79,3 +83,8 @@ def give_back() -> None:
 def _spell(failure: BaseException) -> str:
     # The rest of the text are places in the engine's source.
     return f"{type(failure).__name__}: {str(failure).split(', /')[0]}"
+
+
+def _without_paths(text: str, what: str) -> str:
+    """What an error says in lower case, whatever the directories are called that it names."""
+    return re.sub(r"[^\s:]*/\S*", "", text.replace(what, "")).lower()
