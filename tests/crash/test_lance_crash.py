@@ -12,7 +12,7 @@ class TestLanceCrash(CrashContract):
 
     capabilities = EVERYTHING
     opener = "lance_opener:open_store"
-    kills, calls, cuts, races = 20, 8, 12, 10
+    kills, calls, cuts, races = 10, 5, 6, 6
 
 
 class TestTendedLanceCrash(CrashContract):
@@ -20,7 +20,7 @@ class TestTendedLanceCrash(CrashContract):
 
     capabilities = EVERYTHING
     opener = "lance_opener:open_tended"
-    kills, calls, cuts, races = 20, 8, 12, 10
+    kills, calls, cuts, races = 10, 5, 6, 6
 
 
 class TestJournaledLanceCrash(CrashContract):
@@ -28,4 +28,4 @@ class TestJournaledLanceCrash(CrashContract):
 
     capabilities = EVERYTHING
     opener = "lance_opener:open_journaled"
-    kills, calls, cuts, races = 20, 8, 12, 10
+    kills, calls, cuts, races = 40, 6, 8, 8
