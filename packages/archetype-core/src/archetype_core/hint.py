@@ -133,28 +133,10 @@ class _Reader(PredicateVisitor[Any]):
     def visit_not_null(self, expr: Expression) -> Hint:
         return self._null(expr, is_null=False)
 
-    # What says nothing.
-
-    def visit_not(self, expr: Expression) -> Hint:
+    def _nothing(self, *_: Any, **__: Any) -> Hint:
         return Hint()
 
-    def visit_not_equal(self, left: Expression, right: Expression) -> Hint:
-        return Hint()
-
-    def visit_alias(self, expr: Expression, alias: str) -> Hint:
-        return Hint()
-
-    def visit_cast(self, expr: Expression, dtype: Any) -> Hint:
-        return Hint()
-
-    def visit_list(self, items: list[Expression]) -> Hint:
-        return Hint()
-
-    def visit_function(self, name: str, args: list[Expression]) -> Hint:
-        return Hint()
-
-    def visit_coalesce(self, args: list[Expression]) -> Hint:
-        return Hint()
+    visit_not = visit_not_equal = visit_alias = visit_cast = visit_list = visit_function = visit_coalesce = _nothing
 
     # Comparisons.
 
