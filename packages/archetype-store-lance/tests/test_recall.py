@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,10 +16,12 @@ import pyarrow as pa
 import pytest
 
 from archetype_contracts.script import Script
+from archetype_core import World, open_store
 from archetype_core.archetype import Archetype
 from archetype_core.commit import Rows
 from archetype_core.component import Component
 from archetype_core.errors import TickNotFound
+from archetype_core.journal import JournaledStore
 from archetype_core.search import METRICS, Search
 from archetype_core.snapshot import Column, Snapshot
 from archetype_core.vector import Vector
@@ -343,3 +346,34 @@ def test_small_ticks_have_no_index(tmp_path: Path) -> None:
     assert pairs(store.search(search)) == pairs(store.search(replace(search, exact=True)))
     assert not (tmp_path / "store" / DIRECTORY).exists()
     store.close()
+
+
+def test_a_world_asks_through_its_journal(tmp_path: Path) -> None:
+    """A world's search of a past tick reaches the index once its journal handed that tick over, and looks until then (Q2)."""
+
+    async def scene() -> None:
+        store = open_store(str(tmp_path))
+        assert isinstance(store, JournaledStore)
+        world = World(store, "recalling", seed=1)
+        rows = notes().live
+        world.spawn_table({name: rows.columns[name].arrow for name in ("note__text", "note__spot")}, Note)
+        await world.run(2)
+        query = rows.columns["note__spot"].arrow[20].as_py()
+
+        def best(**more: Any) -> list[int]:
+            found: list[int] = world.search(Note.spot, query, k=3, at=0, **more).to_pydict()["entity_id"]
+            return found
+
+        wanted = best()
+        assert wanted[0] == 21
+        assert best(exact=False) == wanted
+        assert not (tmp_path / DIRECTORY).exists()
+        store.seal()
+        assert best() == wanted
+        assert not (tmp_path / DIRECTORY).exists()
+        assert best(exact=False)[0] == 21
+        assert (tmp_path / DIRECTORY).is_dir()
+        await world.close()
+        store.close()
+
+    asyncio.run(scene())
