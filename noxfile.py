@@ -187,6 +187,13 @@ def contracts(session: nox.Session) -> None:
     side_by_side(session, modules(ROOT / "contracts" / "tests"))
 
 
+@nox.session(name="contracts-long")
+def contracts_long(session: nox.Session) -> None:
+    """Adoptions of the contract suites that take minutes and say little that the others do not."""
+    for module in sorted(ROOT.glob("packages/*/tests/long_*.py")):
+        python(session, "-m", "pytest", module, *session.posargs)
+
+
 @nox.session
 def crash(session: nox.Session) -> None:
     """Processes are killed, disks fail, the power goes: stores and gate keep what they answered, broken ones are noticed."""

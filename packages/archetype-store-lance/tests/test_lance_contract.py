@@ -58,22 +58,6 @@ class _Tended(LanceStore):
         self.compact()
 
 
-class TestTendedLance(StoreContract):
-    """Reads go over fragments and files of the log that were merged."""
-
-    capabilities = EVERYTHING
-    examples = 10
-
-    @asynccontextmanager
-    async def open_store(self, place: Path) -> AsyncIterator[Store]:
-        """Tables and log in a directory."""
-        store = _Tended(place)
-        try:
-            yield store
-        finally:
-            store.close()
-
-
 class _Eager(JournaledStore):
     """Hands over after every commit, so that all reads are answered from beneath."""
 
@@ -83,7 +67,7 @@ class _Eager(JournaledStore):
 
 
 class TestSealedLance(StoreContract):
-    """All reads are answered by Lance, and its appends come through the journal."""
+    """All reads are answered by Lance, over fragments and files of the log that were merged; appends come through the journal."""
 
     capabilities = EVERYTHING
     examples = 10
@@ -91,7 +75,7 @@ class TestSealedLance(StoreContract):
     @asynccontextmanager
     async def open_store(self, place: Path) -> AsyncIterator[Store]:
         """Two directories."""
-        store = _Eager(LanceStore(place / "beneath"), place / "journal", CacheConfig(rows=3, idle_s=60.0))
+        store = _Eager(_Tended(place / "beneath"), place / "journal", CacheConfig(rows=3, idle_s=60.0))
         try:
             yield store
         finally:

@@ -6,13 +6,16 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from bucket import BUCKET, served
 
 from archetype_contracts import Capability, StoreContract
-from archetype_core import CacheConfig, StorageConfig, open_store
+from archetype_contracts.sample import SPOT, spots
+from archetype_contracts.script import Script
+from archetype_contracts.store.observation import scan_of
+from archetype_core import StorageConfig, open_store
+from archetype_core.journal import JournaledStore
 from archetype_core.ports import Store
 from archetype_store_lance import LanceStore
 
@@ -50,19 +53,21 @@ class TestLanceOnS3(StoreContract):
             store.close()
 
 
-class TestJournaledLanceOnS3(StoreContract):
-    """The journal on this machine, what it hands over in the object store."""
-
-    capabilities = EVERYTHING
-    examples = 3
-    cache: ClassVar[CacheConfig] = CacheConfig(rows=400, idle_s=0.01)
-
-    @asynccontextmanager
-    async def open_store(self, place: Path) -> AsyncIterator[Store]:
-        """An address, with options."""
-        options = {"storage_options": OPTIONS, "journal": str(place / "journal")}
-        store = open_store(StorageConfig(prefix(place), backend="lance", options=options), self.cache)
-        try:
-            yield store
-        finally:
-            store.close()
+def test_a_journal_hands_over_to_an_object_store(tmp_path: Path) -> None:
+    """What an address opens keeps ticks on this machine, moves them to the object store, and finds them in both (S4, S5)."""
+    options = {"storage_options": OPTIONS, "journal": str(tmp_path / "journal")}
+    config = StorageConfig(prefix(tmp_path), backend="lance", options=options)
+    script = Script()
+    store = open_store(config)
+    assert isinstance(store, JournaledStore)
+    store.commit([script.tick(spots({1: float(tick)})) for tick in range(5)])
+    store.seal()
+    store.commit([script.tick(spots({1: 5.0}))])
+    beneath = LanceStore(prefix(tmp_path), OPTIONS)
+    assert [record.tick for record in beneath.worlds()] == [4]
+    for opened in (store, open_store(config)):
+        found = opened.scan(scan_of(SPOT, script.segment, 0, 5)).read_all()
+        assert found.column("spot__x").to_pylist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+        opened.close()
+    assert [record.tick for record in beneath.worlds()] == [5]
+    beneath.close()

@@ -1,0 +1,32 @@
+"""The journal before an object store keeps the whole store contract: `nox -s contracts-long` runs this, for it takes minutes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from test_lance_s3 import EVERYTHING, OPTIONS, prefix, server  # noqa: F401  # reason: pytest finds the server by its name
+
+from archetype_contracts import StoreContract
+from archetype_core import CacheConfig, StorageConfig, open_store
+from archetype_core.ports import Store
+
+
+class TestJournaledLanceOnS3(StoreContract):
+    """The journal on this machine, what it hands over in the object store."""
+
+    capabilities = EVERYTHING
+    examples = 3
+    cache: ClassVar[CacheConfig] = CacheConfig(rows=400, idle_s=0.01)
+
+    @asynccontextmanager
+    async def open_store(self, place: Path) -> AsyncIterator[Store]:
+        """An address, with options."""
+        options = {"storage_options": OPTIONS, "journal": str(place / "journal")}
+        store = open_store(StorageConfig(prefix(place), backend="lance", options=options), self.cache)
+        try:
+            yield store
+        finally:
+            store.close()
