@@ -1,4 +1,4 @@
-"""The Lance store keeps the crash contract: by itself, and behind its journal with hand-overs all the time."""
+"""What an address opens keeps the crash contract: a Lance store that is tended after every commit, behind its journal."""
 
 from __future__ import annotations
 
@@ -7,25 +7,9 @@ from archetype_contracts import Capability, CrashContract
 EVERYTHING = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED, Capability.SEARCH})
 
 
-class TestLanceCrash(CrashContract):
-    """Every tick is a few inserts and one file of the log."""
-
-    capabilities = EVERYTHING
-    opener = "lance_opener:open_store"
-    kills, calls, cuts, races = 10, 5, 6, 6
-
-
-class TestTendedLanceCrash(CrashContract):
-    """Compaction and cleaning after every tick, so that most faults meet them."""
-
-    capabilities = EVERYTHING
-    opener = "lance_opener:open_tended"
-    kills, calls, cuts, races = 10, 5, 6, 6
-
-
 class TestJournaledLanceCrash(CrashContract):
-    """Ticks move from the journal into Lance while all of this happens."""
+    """Ticks move from the journal into Lance, and are compacted and cleaned there, while all of this happens."""
 
     capabilities = EVERYTHING
     opener = "lance_opener:open_journaled"
-    kills, calls, cuts, races = 40, 6, 8, 8
+    kills, calls, cuts, races = 40, 5, 6, 8
