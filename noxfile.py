@@ -284,10 +284,10 @@ def clean_room(session: nox.Session, name: str, requirements: list[str]) -> Path
     return interpreter
 
 
-def pytest_in(room: Path, tests: Path, home: Path = ROOT) -> list[str | Path]:
-    """The command that runs the quick tests in a clean room, configured by the pyproject.toml of ``home``."""
+def pytest_in(room: Path, tests: Path, home: Path, *more: str) -> list[str | Path]:
+    """The command that runs tests in a clean room, configured by the pyproject.toml of ``home``."""
     config = (f"--config-file={home / 'pyproject.toml'}", f"--rootdir={home}", "-p", "no:cacheprovider")
-    return [room.parent / "pytest", *config, "-m", "not thorough", *BESIDE_SUITES, tests]
+    return [room.parent / "pytest", *config, *more, tests]
 
 
 @nox.session
@@ -331,9 +331,14 @@ def alone(session: nox.Session) -> None:
         for member in chosen
         if member.tests is not None
     }
+    quick = ("-m", "not thorough", *BESIDE_SUITES)
     side_by_side(
         session,
-        {member.name: pytest_in(room, member.tests) for member, room in rooms.items() if member.tests is not None},
+        {
+            member.name: pytest_in(room, member.tests, ROOT, *quick)
+            for member, room in rooms.items()
+            if member.tests is not None
+        },
     )
 
 

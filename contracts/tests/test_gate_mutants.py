@@ -17,6 +17,8 @@ from archetype_core.command import CommandGate
 from archetype_core.config import StorageConfig
 from archetype_core.ports import Clock
 
+pytestmark = pytest.mark.thorough
+
 
 def adopter(mutant: Mutant) -> GateContract:
     """Return the contract that an author of the broken gate would write."""

@@ -6,9 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from archetype_contracts import Capability, StoreContract
 from archetype_core.journal import JournalStore
 from archetype_core.ports import Store
+
+pytestmark = pytest.mark.thorough
 
 _: type[Store] = JournalStore
 

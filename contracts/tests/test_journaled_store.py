@@ -6,12 +6,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from archetype_contracts import Capability, StoreContract
 from archetype_core import MemoryStore
 from archetype_core.commit import TickCommit
 from archetype_core.config import CacheConfig
 from archetype_core.journal import JournaledStore, JournalStore
 from archetype_core.ports import Store
+
+pytestmark = pytest.mark.thorough
 
 _: type[Store] = JournaledStore
 

@@ -11,6 +11,8 @@ from archetype_contracts import KernelContract
 from archetype_contracts.kernel.book import BOOK
 from archetype_core.ports import Kernel
 
+pytestmark = pytest.mark.thorough
+
 
 def adopter(mutant: Mutant) -> KernelContract:
     """Return the contract that an author of the broken kernel would write."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from archetype_contracts import Capability, StoreContract
 from archetype_core.commit import Head, Scan, TickCommit
@@ -15,6 +16,8 @@ from archetype_core.errors import UnsupportedCapability
 from archetype_core.memory import MemoryStore
 from archetype_core.ports import Store
 from archetype_core.search import Search, ranked
+
+pytestmark = pytest.mark.thorough
 
 
 class NewestOnly(MemoryStore):

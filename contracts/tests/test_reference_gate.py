@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from reference_gate import LEDGERS, ReferenceGate
 
 from archetype_contracts import GateContract, GateLimits
@@ -13,6 +14,8 @@ from archetype_contracts.gate.contract import Tampering
 from archetype_core.command import CommandGate
 from archetype_core.config import StorageConfig
 from archetype_core.ports import Clock
+
+pytestmark = pytest.mark.thorough
 
 _: type[CommandGate] = ReferenceGate
 

@@ -18,6 +18,8 @@ from archetype_contracts import StoreContract
 from archetype_contracts.store.book import BOOK
 from archetype_core.ports import Store
 
+pytestmark = pytest.mark.thorough
+
 
 def adopter(mutant: Mutant) -> StoreContract:
     """Return the contract that an author of the broken store would write."""
