@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pyarrow as pa
+
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
 
 # How the engine's errors, which have no types, say that bytes are not what they were.
@@ -74,7 +76,8 @@ def _panics() -> Iterator[None]:
 
 
 def give_back() -> None:
-    """Return memory that the engine's threads freed to the system; where the C library keeps it, it would look like growth."""
+    """Return memory that was freed to the system: left with the allocators of many threads, it would look like growth."""
+    pa.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -15,6 +15,9 @@ from archetype_store_lance.record import Record
 from archetype_store_lance.state import State
 from archetype_store_lance.table import MANY, Tables
 
+_MANY_ROWS = 1 << 18
+"""After so many new rows freed memory is returned."""
+
 _log = logging.getLogger("archetype.lance")
 
 
@@ -28,6 +31,7 @@ class Upkeep:
         self._grace = grace
         self._stopped = threading.Event()
         self._seen: dict[int, int] = {}
+        self._rows = 0
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -49,6 +53,10 @@ class Upkeep:
         with self._lock.held():
             if whole or self._log.is_long(self._log.state()):
                 self._log.checkpoint()
+        rows = sum(table.rows for table in self._log.state().tables)
+        if count or rows - self._rows >= _MANY_ROWS:
+            self._rows = rows
+            give_back()
         return count
 
     def try_run(self) -> None:
@@ -71,7 +79,6 @@ class Upkeep:
         table = self._log.state().tables[number]
         self._tables.sweep(table, self._grace)
         self._seen[number] = table.version or 0
-        give_back()
         return count
 
     def _bring_together(self, state: State, number: int, small: int) -> bool:
