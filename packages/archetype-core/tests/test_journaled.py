@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from journaling import Drift, Label, Place, Speed
 
 from archetype_core import CacheConfig, Capability, MemoryStore, RunConfig, Store, TickCommit, World
-from archetype_core.errors import CommitError, UnsupportedCapability
+from archetype_core.errors import CommitError, CorruptStore, UnsupportedCapability
 from archetype_core.journal import JournaledStore, JournalStore, verify
 
 LARGE = {"x": [0.5] * 50_000}
@@ -231,5 +232,61 @@ def test_full_disk_beneath_does_not_stop_a_world_for_ever(tmp_path: Path) -> Non
         beneath.before = None
         store.close()
         assert JournalStore(tmp_path / "beneath").head(world.world_id).tick == 49
+
+    drive(scenario())
+
+
+def put_back(there: Path, copy: Path) -> None:
+    """Replace a directory with a copy of what it was before."""
+    shutil.rmtree(there)
+    shutil.copytree(copy, there)
+
+
+def test_an_older_journal_takes_up_what_it_has_not_heard_of(tmp_path: Path) -> None:
+    """A journal put back from a backup, in which nothing waits, goes on from what the store beneath has (R5, S4)."""
+
+    async def scenario() -> None:
+        store = over(tmp_path)
+        world = await begun(store)
+        await world.close()
+        store.close()
+        shutil.copytree(tmp_path / "journal", tmp_path / "copy")
+        store = over(tmp_path)
+        world = await World.open(store, "w", processors=[Drift()])
+        await world.run(2)
+        await world.run(3, config=RunConfig(run_id="another"))
+        expected = digests(world)
+        await world.close()
+        store.close()
+        put_back(tmp_path / "journal", tmp_path / "copy")
+        for _ in range(2):
+            store = over(tmp_path)
+            world = await World.open(store, "w", processors=[Drift()])
+            assert digests(world)[: len(expected)] == expected
+            await world.run(2)
+            expected = digests(world)
+            await world.close()
+            store.close()
+            assert store.trouble is None
+
+    drive(scenario())
+
+
+@pytest.mark.parametrize("older", ["journal", "beneath"])
+def test_halves_of_different_moments_are_refused(tmp_path: Path, older: str) -> None:
+    """A journal in which ticks wait that its store has gone beyond, or a store that lacks what it was handed, is damage (S4)."""
+
+    async def scenario() -> None:
+        store = over(tmp_path)
+        world = await begun(store)
+        store.seal()
+        await world.run(3)
+        shutil.copytree(tmp_path / older, tmp_path / "copy")
+        await world.run(3)
+        await world.close()
+        store.close()
+        put_back(tmp_path / older, tmp_path / "copy")
+        with pytest.raises(CorruptStore, match="older copy"):
+            over(tmp_path)
 
     drive(scenario())

@@ -184,3 +184,22 @@ def test_the_store_is_told_whether_some_may_be_missed() -> None:
 def test_a_column_is_named_or_pointed_at() -> None:
     """A column may be given as an attribute of its component or by its name."""
     assert Wanted.of(Memory.text, "a", 1, "dot", None).column == Wanted.of("memory__text", "a", 1, "dot", None).column
+
+
+class Later(Component):
+    text: str = ""
+
+
+@pytest.mark.parametrize("at", [None, 0])
+def test_a_column_that_nothing_has_is_a_mistake(world: World, at: int | None) -> None:
+    """A misspelt column is told, in the query and in its condition; a component that nobody has yet just finds nothing (Q2)."""
+    with pytest.raises(ValueError, match="memory__txt"):
+        world.search("memory__txt", "fox", at=at)
+    with pytest.raises(ValueError, match="memory__wight"):
+        world.search(Memory.text, "fox", at=at, where=col("memory__wight") > 1)
+    with pytest.raises(TypeError, match="column"):
+        world.search(None, "fox", at=at)
+    with pytest.raises(TypeError, match="condition"):
+        world.search(Memory.text, "fox", at=at, where="memory__weight > 1")  # type: ignore[arg-type]  # reason: that is refused
+    assert world.search(Later.text, "fox", at=at).count_rows() == 0
+    assert world.search(Memory.text, "fox", at=at, where=Mood.joy > 100.0).count_rows() == 0

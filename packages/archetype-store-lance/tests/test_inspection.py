@@ -130,7 +130,7 @@ def test_a_store_without_its_log_is_refused(place: Path) -> None:
 
 
 def test_a_store_that_lost_what_the_journal_handed_over_is_named(place: Path) -> None:
-    """Ticks that the journal let go of and the store does not have are missing, and verify says which."""
+    """Ticks that the journal let go of and the store does not have are missing: verify says which, and nobody goes on."""
     store = open_lance(str(place), CacheConfig(rows=10**6, idle_s=1e6))
     script = Script()
     store.commit([script.tick(spots({1: 1.0}))])
@@ -144,10 +144,8 @@ def test_a_store_that_lost_what_the_journal_handed_over_is_named(place: Path) ->
     (place / "earlier log").rename(place / "_log")
     findings = [one for one in verify(place).findings if not one.is_harmless]
     assert [one.ticks for one in findings] == [(1, 1)]
-    reopened = open_lance(str(place))
-    with pytest.raises(ArchetypeError):
-        reopened.scan(Scan(SPOT.name, script.segment, 0, 1, ("entity_id",))).read_all()
-    reopened.close()
+    with pytest.raises(CorruptStore, match="older copy"):
+        open_lance(str(place))
 
 
 def test_leftovers_are_harmless_and_removed(place: Path) -> None:
@@ -209,3 +207,34 @@ def test_the_journal_is_looked_at_as_well(place: Path) -> None:
     findings = verify(place).findings
     assert any("journal" in one.place for one in findings)
     assert any("repair" in one.remedy for one in findings)
+
+
+def test_a_journal_that_is_gone_is_missed(place: Path) -> None:
+    """Ticks that only the journal had are not forgotten silently: opening is refused until somebody says so (S4)."""
+    store, script = open_lance(str(place)), Script()
+    store.commit([script.tick(spots({1: 1.0}))])
+    store.close()
+    moved = place.with_name("moved")
+    place.rename(moved)
+    open_lance(str(moved)).close()
+    shutil.rmtree(moved / "journal")
+    assert not verify(moved).is_sound
+    with pytest.raises(CorruptStore, match="it is gone"):
+        open_lance(str(moved))
+    (moved / "_log" / "journal").unlink()
+    store = open_lance(str(moved))
+    assert [record.tick for record in store.worlds()] == [0]
+    store.close()
+    assert verify(moved).is_sound
+
+
+def test_ticks_that_wait_in_the_journal_are_counted(place: Path) -> None:
+    """A report counts ticks wherever they are, and a path with two slashes before it is the same path."""
+    store, script = open_lance(str(place), CacheConfig(idle_s=3600.0)), Script()
+    store.commit([script.tick(spots({1: float(tick)})) for tick in range(3)])
+    store.seal()
+    store.commit([script.tick(spots({1: 3.0}))])
+    assert verify(place).ticks == 4
+    report = verify(f"/{place}")
+    assert (report.is_sound, report.ticks) == (True, 4)
+    store.close()

@@ -79,6 +79,10 @@ def test_a_directory_takes_no_storage_options(place: Path) -> None:
         open_store(StorageConfig(str(place), options=options))
     with pytest.raises(ValueError, match="no place"):
         open_store("lance:")
+    with pytest.raises(ValueError, match=r"lance:\./data"):
+        open_store("lance://data")
+    with pytest.raises(ValueError, match="printed"):
+        open_store(f"lance:{place}\nb")
 
 
 def test_a_journal_may_be_elsewhere(place: Path, tmp_path: Path) -> None:

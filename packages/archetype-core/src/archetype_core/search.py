@@ -9,7 +9,7 @@ the same.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from daft.io.pushdowns import Pushdowns
 
 from archetype_core.archetype import Archetype
 from archetype_core.commit import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID, Scan, Segment, Span
-from archetype_core.component import ComponentType
+from archetype_core.component import Component, ComponentType
 from archetype_core.history import HistorySource, Part, Question
 from archetype_core.nearness import nearest
 from archetype_core.relevance import Corpus, relevant
@@ -85,9 +85,23 @@ class Wanted:
             raise ValueError(f"k is how many rows to find, 1 or more, not {k!r}")
         if metric not in METRICS:
             raise ValueError(f"metric is one of {', '.join(METRICS)}, not {metric!r}")
+        if not isinstance(column, str | Expression):
+            raise TypeError(f"a search is about a column such as Memory.embedding, not {column!r}")
+        if where is not None and not isinstance(where, Expression):
+            raise TypeError(f"where is a condition such as Memory.rank > 3, not {where!r}")
         name = column if isinstance(column, str) else column.name()
         asked = query if isinstance(query, str) else tuple(float(one) for one in query)
         return cls(name, asked, operator.index(k), metric, where, exact)
+
+    def check(self, archetypes: Iterable[Archetype]) -> None:
+        """Refuse columns that no table and no component has: nothing would ever be found."""
+        asked = {self.column}
+        if self.where is not None:
+            asked |= Pushdowns(filters=self.where).filter_required_column_names()
+        asked -= {*BASE_FIELDS, *(name for one in archetypes for name in one.column_names)}
+        # A component that no entity has yet is no mistake.
+        if asked and (unknown := asked - set(_defined(Component))):
+            raise ValueError(f"no component has a column {', '.join(map(repr, sorted(unknown)))}")
 
     def owner(self, archetype: Archetype) -> ComponentType | None:
         """The component of an archetype that has the column."""
@@ -103,6 +117,7 @@ class Wanted:
 
 def among(live: Mapping[Archetype, Snapshot], wanted: Wanted, segment: Segment, tick: int) -> DataFrame:
     """The best of live tables."""
+    wanted.check(live)
     found = []
     for archetype, rows in live.items():
         owner = wanted.owner(archetype)
@@ -118,6 +133,7 @@ def among(live: Mapping[Archetype, Snapshot], wanted: Wanted, segment: Segment, 
 
 def in_history(store: SearchStore, tables: Mapping[str, pa.Schema], span: Span, wanted: Wanted) -> DataFrame:
     """The best of a past tick."""
+    wanted.check(Archetype.from_schema(schema) for schema in tables.values())
     found = []
     for name, schema in tables.items():
         archetype = Archetype.from_schema(schema)
@@ -139,6 +155,13 @@ def in_history(store: SearchStore, tables: Mapping[str, pa.Schema], span: Span, 
         rows = rows.filter(rows.column(IS_ACTIVE))
         found.append((owner, best, rows.take(pc.index_in(ids, value_set=contiguous(rows.column(ENTITY_ID))))))
     return _merged(found, wanted, span.last)
+
+
+def _defined(component: type[Component]) -> Iterator[str]:
+    """The columns of all components that are defined."""
+    for one in component.__subclasses__():
+        yield from (field.name for field in one.component_type().fields)
+        yield from _defined(one)
 
 
 def _framed(rows: Snapshot, segment: Segment, tick: int) -> DataFrame:

@@ -68,7 +68,8 @@ def _build_vectors(path: Path, values: pa.Array, metric: str) -> None:
     # The engine can tell nothing of others; they are not found.
     fit = np.asarray(values.is_valid()) & np.isfinite(squares) & (squares > 0)
     offsets = np.flatnonzero(fit)
-    if len(offsets) < _PARTITION_ROWS:
+    # Vectors too long for the engine may well be the best of all.
+    if len(offsets) < _PARTITION_ROWS or np.isfinite(matrix[~np.isfinite(squares)]).all(axis=1).any():
         raise Unfit
     kept = matrix if len(offsets) == len(values) else matrix[offsets]
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(kept.reshape(-1)), width)

@@ -18,7 +18,7 @@ from archetype_core.journal.inspection import read_only
 from archetype_core.journal.reader import View
 from archetype_store_lance.engine import reading
 from archetype_store_lance.log import HEAD, Log
-from archetype_store_lance.opening import JOURNAL
+from archetype_store_lance.opening import JOURNAL, is_without_journal
 from archetype_store_lance.place import Place
 from archetype_store_lance.shelf import shelf_of
 from archetype_store_lance.state import State, TableState
@@ -113,6 +113,8 @@ class Inspection:
                 self._step()
         if self._journal is not None and self._journal.is_dir():
             self._before(self._journal, state)
+        if self._journal is not None and is_without_journal(self._place, self._journal):
+            self._found(str(self._journal), "it is gone, and with it all ticks that only it had", _BACKUP)
         self._step()
         return self._report
 
@@ -246,6 +248,12 @@ class Inspection:
             segment = branch.segment
             number = None if state is None else state.find(segment.world_id, segment.run_id)
             last = segment.first_tick - 1 if state is None or number is None else state.branches[number].last
+            self._report.ticks += max(0, branch.last - max(last, branch.sealed))
+            if last > branch.last > branch.sealed:
+                problem = (
+                    f"ticks to {branch.last} wait in the journal, and the store has gone on to {last} without them"
+                )
+                self._found(str(journal), problem, _BACKUP, world=segment.name, ticks=(branch.sealed + 1, last))
             if branch.sealed > last:
                 problem = f"the journal handed over ticks to {branch.sealed}, and the store has them to {last}"
                 self._found(str(self._place), problem, _BACKUP, world=segment.name, ticks=(last + 1, branch.sealed))

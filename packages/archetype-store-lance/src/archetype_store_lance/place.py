@@ -33,6 +33,10 @@ class Place:
             raise ValueError(f"{text} is a directory of this machine, for which there are no storage options")
         if text.lower().startswith("file://"):
             text = text[len("file://") :]
+        elif text.startswith("//") and str(uri).lower().startswith("lance:"):
+            raise ValueError(f"{uri} names no object store and no directory; did you mean lance:.{text[1:]}?")
+        if not text.isprintable():
+            raise ValueError(f"{text!r} has characters that cannot be printed, which the engine takes in no path")
         return cls(str(Path(text).absolute()))
 
     @property

@@ -1,9 +1,10 @@
-"""Taking up a world that only the store beneath knows: its segments enter the catalog as sealed to their ends."""
+"""What a journal takes up from the store beneath: worlds, and ticks, that it has not heard of enter its catalog as sealed."""
 
 from __future__ import annotations
 
-from archetype_core.errors import WorldNotFound
-from archetype_core.journal.catalog import Entry
+from archetype_core.commit import Span
+from archetype_core.errors import CorruptStore, WorldNotFound
+from archetype_core.journal.catalog import Branch, Entry
 from archetype_core.journal.handle import Handle
 from archetype_core.journal.record import Record, pack, row_id
 from archetype_core.ports import Store
@@ -19,8 +20,12 @@ def adopt(handle: Handle, store: Store, world_id: str) -> None:
     database = handle.database
     with database.told(), database.writing, database.transaction() as connection:
         entry = Entry(handle.catalog, connection)
-        if entry.tenure(world_id) is not None:
-            return
+        tenure = entry.tenure(world_id)
+        if tenure is not None:
+            active = entry.branch(tenure.segment)
+            if active.sealed < active.last:
+                # Somebody has gone on with it meanwhile.
+                return
         forms = {entry.form(name, schema) for name, schema in timeline.tables.items()}
         branch = None
         for span, head in zip(timeline.spans, heads, strict=True):
@@ -35,5 +40,48 @@ def adopt(handle: Handle, store: Store, world_id: str) -> None:
             record = Record(head.next_entity_id, head.applied, last - branch.first, {}, entries)
             entry.write(number, pack(number, record), None)
         assert branch is not None
-        entry.hold(None, world_id, branch.id, handle.presence.name, handle.presence.token)
+        owner = (tenure.owner, tenure.token) if tenure else (handle.presence.name, handle.presence.token)
+        entry.hold(tenure, world_id, branch.id, *owner)
         entry.finish()
+
+
+def agree(handle: Handle, store: Store) -> None:
+    """See to it that a journal and the store beneath are of one moment; ``CorruptStore`` where one of them is an older copy.
+
+    What the store has and the journal has not heard of is taken up, unless ticks that wait in the journal contradict it.
+    """
+    with handle.reader.read() as view:
+        active = {world_id: view.active(world_id) for world_id in view.catalog.worlds}
+    # What the journal says it handed over was handed over before it said so, and what the store has was in the journal
+    # before: so one is read before the store is looked at, and the other after.
+    told = {world_id: branch for world_id, branch in active.items() if branch is not None}
+    tips = {world_id: _tip(store, world_id, branch) for world_id, branch in told.items()}
+    for world_id, (tip, last) in tips.items():
+        if last < told[world_id].sealed:
+            raise _apart(handle, store, told[world_id], last)
+        with handle.reader.read() as view:
+            branch = view.active(world_id)
+            assert branch is not None
+            known = None if tip is None else view.find(tip.segment.world_id, tip.segment.run_id)
+        if tip is None or (known is not None and known.last >= tip.last):
+            continue
+        if branch.sealed < branch.last:
+            raise _apart(handle, store, branch, tip.last)
+        adopt(handle, store, world_id)
+
+
+def _tip(store: Store, world_id: str, branch: Branch) -> tuple[Span | None, int]:
+    """Where a world ends in a store, and how far it has a segment."""
+    try:
+        spans = store.timeline(world_id).spans
+    except WorldNotFound:
+        return None, branch.first - 1
+    lasts = [span.last for span in spans if span.segment == branch.segment]
+    return spans[-1], max(lasts, default=branch.first - 1)
+
+
+def _apart(handle: Handle, store: Store, branch: Branch, last: int) -> CorruptStore:
+    name = branch.segment.name
+    told = f"the journal has world {name!r} to tick {branch.last} and handed over those to {branch.sealed}"
+    remedy = "one is an older copy than the other: put back both from the same backup"
+    return CorruptStore(str(handle.database.path), f"{told}, and {store!r} has it to {last}; {remedy}")

@@ -186,6 +186,11 @@ class Database:
             # The next commit makes up for it, or fails.
             _log.warning("journal %s could not be synced: %s", self.path, failure)
 
+    @property
+    def waits(self) -> bool:
+        """Whether every commit waits until it is on disk."""
+        return self._cache.durability == "tick"
+
     def sync(self) -> None:
         """Put on disk what is committed, whatever the mode."""
         self._unsynced_since = None

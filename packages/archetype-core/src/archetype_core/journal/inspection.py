@@ -76,7 +76,8 @@ def read_only(path: Path) -> sqlite3.Connection:
     # Without a log, and where none can be begun, nobody writes.
     is_still = not path.with_name(f"{FILE}-wal").exists() and not os.access(path.parent, os.W_OK)
     how = "immutable=1" if is_still else "mode=ro"
-    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?{how}", uri=True, isolation_level=None, timeout=30.0)
+    # With an authority, which is empty: a path may begin with two slashes.
+    return sqlite3.connect(f"file://{quote(str(path.absolute()))}?{how}", uri=True, isolation_level=None, timeout=30.0)
 
 
 class Inspection:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from archetype_core.commit import Head, Rows, Scan, TickCommit, Timeline, WorldRecord
 from archetype_core.config import CacheConfig
 from archetype_core.errors import TickNotFound, UnsupportedCapability
-from archetype_core.journal.adoption import adopt
+from archetype_core.journal.adoption import adopt, agree
 from archetype_core.journal.catalog import Branch
 from archetype_core.journal.chore import Chore
 from archetype_core.journal.reader import Beneath, View
@@ -56,6 +56,12 @@ class JournaledStore(JournalStore):
         self._sealer = Sealer(self._handle, store, self._cache.rows)
         self._chore = Chore("archetype-seal", self._seal_if_due)
         if self._lasts:
+            try:
+                agree(self._handle, store)
+            except BaseException:
+                # The store beneath is the caller's until this is made.
+                super().close()
+                raise
             # What a handle before this one left.
             self._chore.ask(self._cache.idle_s)
 

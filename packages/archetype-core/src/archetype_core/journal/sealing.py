@@ -99,6 +99,9 @@ class Sealer:
         return _Sealed(branch.id, last, Record(record.next_entity_id, record.applied, last - first, {}, entries))
 
     def _commit(self, commits: list[TickCommit]) -> None:
+        if not self._handle.database.waits:
+            # The store beneath must not outlive what it got its ticks from: after a power cut it would be ahead.
+            self._handle.database.sync()
         try:
             self._store.commit(commits)
         except ArchetypeError:
