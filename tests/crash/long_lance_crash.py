@@ -19,3 +19,10 @@ class TestTendedLanceCrash(CrashContract):
 
     capabilities = EVERYTHING
     opener = "lance_opener:open_tended"
+
+
+class TestOneHandOverCrash(CrashContract):
+    """Few calls beside those of a hand-over, each of which is killed at, and fails, in the usual order of things."""
+
+    capabilities = EVERYTHING
+    opener = "lance_opener:open_once"

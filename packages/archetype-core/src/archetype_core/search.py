@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from daft.io.pushdowns import Pushdowns
 from archetype_core.archetype import Archetype
 from archetype_core.commit import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID, Scan, Segment, Span
 from archetype_core.component import Component, ComponentType
+from archetype_core.errors import ComponentTypeError
 from archetype_core.history import HistorySource, Part, Question
 from archetype_core.nearness import nearest
 from archetype_core.relevance import Corpus, relevant
@@ -160,7 +162,9 @@ def in_history(store: SearchStore, tables: Mapping[str, pa.Schema], span: Span, 
 def _defined(component: type[Component]) -> Iterator[str]:
     """The columns of all components that are defined."""
     for one in component.__subclasses__():
-        yield from (field.name for field in one.component_type().fields)
+        # A template has no columns, its subclasses may.
+        with suppress(ComponentTypeError):
+            yield from [field.name for field in one.component_type().fields]
         yield from _defined(one)
 
 

@@ -39,8 +39,8 @@ def open_lance(
 
     store = LanceStore(place.root, place.options)
     try:
-        if is_without_journal(place, Path(journal)):
-            remedy = f"put it back from a backup, or remove {_sign(place)} to go on with what the tables have"
+        if place.local is not None and is_without_journal(place, Path(journal)):
+            remedy = f"put it back from a backup, or remove {_sign(place.local)} to go on with what the tables have"
             raise CorruptStore(str(journal), f"it is gone, and with it all ticks that only it had; {remedy}")
         made = JournaledStore(store, journal, cache)
     except BaseException:
@@ -51,29 +51,28 @@ def open_lance(
 
 
 def is_without_journal(place: Place, journal: Path) -> bool:
-    """Whether a store once had a journal in a directory that has none now."""
-    sign = _sign(place)
-    if sign is None or (journal / FILE).exists():
+    """Whether a store on this machine once had a journal in a directory that has none now."""
+    if place.local is None or (journal / FILE).exists():
         return False
-    return sign.is_file() and sign.read_text(errors="replace") == str(_named(place, journal))
+    sign = _sign(place.local)
+    return sign.is_file() and sign.read_text(errors="replace") == _named(place.local, journal)
 
 
 def _note(place: Place, journal: Path) -> None:
     """Write down that there is a journal, so that it is missed should it be gone. A store stands without that."""
-    sign = _sign(place)
-    text = str(_named(place, journal))
-    if sign is not None:
-        with suppress(OSError):
-            if not sign.is_file() or sign.read_text(errors="replace") != text:
-                sign.write_text(text)
+    if place.local is None:
+        return
+    sign, text = _sign(place.local), _named(place.local, journal)
+    with suppress(OSError):
+        if not sign.is_file() or sign.read_text(errors="replace") != text:
+            sign.write_text(text)
 
 
-def _sign(place: Place) -> Path | None:
-    return None if place.local is None else place.local / DIRECTORY / JOURNAL
+def _sign(directory: Path) -> Path:
+    return directory / DIRECTORY / JOURNAL
 
 
-def _named(place: Place, journal: Path) -> Path:
+def _named(directory: Path, journal: Path) -> str:
     """A journal as seen from the store, which may be moved with it."""
-    assert place.local is not None
     path = journal.absolute()
-    return path.relative_to(place.local) if path.is_relative_to(place.local) else path
+    return str(path.relative_to(directory) if path.is_relative_to(directory) else path)
