@@ -54,7 +54,7 @@ class Once(JournaledStore):
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         super().commit(ticks)
-        if ticks and ticks[-1].tick == 3:  # noqa: PLR2004  # reason: as said
+        if ticks and ticks[-1].tick == 3:  # reason: as said
             # The tick is committed, whatever becomes of this.
             with suppress(ArchetypeError):
                 self.seal()
