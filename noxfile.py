@@ -361,9 +361,12 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(name="bench-peer")
 def bench_peer(session: nox.Session) -> None:
-    """The public package of this idea beside ours, each in an environment of its own; arguments go to the script."""
+    """The public package of this idea beside ours, each in an environment of its own; arguments go to the script.
+
+    It wants a later Python than ours, which has to be on the path.
+    """
     room = BUILD / "rooms" / "peer"
-    uv(session, "venv", "--clear", "--python", PEER_PYTHON, room)
+    uv(session, "venv", "--clear", "--no-python-downloads", "--python", PEER_PYTHON, room)
     # From elsewhere: our pins are not the peer's.
     uv(session, "--directory", tempfile.gettempdir(), "pip", "install", "--python", room / "bin" / "python", PEER)
     results = BUILD / "bench"
