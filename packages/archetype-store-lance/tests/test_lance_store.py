@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from daft import DataFrame, col
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from archetype_contracts.sample import SPOT, mottos, spots
 from archetype_contracts.script import Script
@@ -22,6 +24,7 @@ from archetype_core.commit import IS_ACTIVE, Scan
 from archetype_core.errors import StoreClosed, TickConflict
 from archetype_core.journal import JournaledStore
 from archetype_store_lance import LanceStore, open_lance, verify
+from archetype_store_lance.record import Record
 from archetype_store_lance.tile import MOST_ROWS, MOST_TICKS, Write, tiles
 
 
@@ -261,6 +264,77 @@ def test_files_do_not_pile_up(place: Path) -> None:
     assert rows.column(1).to_pylist()[::2] == [float(tick) for tick in range(300)]
     reader.close()
     assert verify(place).is_sound
+
+
+def check_rows(place: Path, script: Script, sizes: list[int]) -> None:
+    """Every tick shows as many entities as it had, with the values that it gave them."""
+    reader = LanceStore(place)
+    rows = reader.scan(Scan(SPOT.name, script.segment, 0, len(sizes) - 1, ("tick", "entity_id", "spot__x"))).read_all()
+    expected = [(tick, number, tick + number / 8) for tick, size in enumerate(sizes) for number in range(1, size + 1)]
+    assert list(zip(*(column.to_pylist() for column in rows.columns), strict=True)) == expected
+    reader.close()
+    report = verify(place)
+    assert report.is_sound, str(report)
+
+
+def write(store: LanceStore, script: Script, tick: int, size: int) -> None:
+    """One hand-over of one tick with so many entities."""
+    store.commit([script.tick(spots({number: tick + number / 8 for number in range(1, size + 1)}))])
+
+
+def test_rows_keep_their_places_where_small_and_large_hand_overs_take_turns(place: Path) -> None:
+    """What lies between larger pieces is brought together where it lies."""
+    store, script = LanceStore(place), Script()
+    sizes = [3, *[2] * 20, 5_000, *[1] * 20, 6_000, 5, 4]
+    for tick, size in enumerate(sizes):
+        write(store, script, tick, size)
+    before = count(place)
+    store.compact()
+    assert count(place) < before - 30
+    store.close()
+    check_rows(place, script, sizes)
+
+
+@given(sizes=st.lists(st.one_of(st.integers(1, 5), st.integers(1, 90)), min_size=1, max_size=40), data=st.data())
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.thorough
+def test_rows_keep_their_places_whatever_is_brought_together(
+    sizes: list[int], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Hand-overs of any sizes, brought together by what is due or all there is, at any moments."""
+    place = tmp_path_factory.mktemp("turns") / "store"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("archetype_store_lance.table._FRAGMENT_ROWS", 64)
+        patch.setattr("archetype_store_lance.table._SMALL", (4, 8, 16))
+        patch.setattr("archetype_store_lance.table.MANY", 3)
+        store, script = LanceStore(place), Script()
+        for tick, size in enumerate(sizes):
+            write(store, script, tick, size)
+            if data.draw(st.booleans()):
+                store._upkeep.run(whole=data.draw(st.booleans()))
+        store.close()
+        check_rows(place, script, sizes)
+
+
+def test_verify_names_rows_that_lie_elsewhere(place: Path) -> None:
+    """Files that are whole each by itself, at places that the log does not know of, are no sound store."""
+    store, script = LanceStore(place), Script()
+    for tick, size in enumerate([30, 20, 10]):
+        write(store, script, tick, size)
+    table = store._log.state().tables[0]
+    dataset = store.tables.at(table)
+    parts = [one.metadata for one in reversed(dataset.get_fragments())]
+    for one in parts:
+        one.id = 0
+    lance = pytest.importorskip("lance")
+    operation = lance.LanceOperation.Overwrite(dataset.schema, parts)
+    made = lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
+    change = store.tables._written(table, made, [], dataset.version)
+    assert store._log.append(store._log.state(), {"tables": [[0, change.to_json()]]}, Record.plain({})) is not None
+    store.close()
+    report = verify(place)
+    assert not report.is_sound
+    assert "not where the log says" in str(report)
 
 
 @pytest.mark.thorough

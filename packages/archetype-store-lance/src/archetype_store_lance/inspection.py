@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from archetype_core.commit import TICK
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
 from archetype_core.journal import verify as verify_journal
 from archetype_core.journal.catalog import Catalog
 from archetype_core.journal.database import FILE
 from archetype_core.journal.inspection import read_only
 from archetype_core.journal.reader import View
+from archetype_core.snapshot import ENTITY_ID
 from archetype_store_lance.engine import reading
 from archetype_store_lance.log import HEAD, Log
 from archetype_store_lance.opening import JOURNAL, is_without_journal
@@ -23,6 +27,7 @@ from archetype_store_lance.place import Place
 from archetype_store_lance.shelf import shelf_of
 from archetype_store_lance.state import State, TableState
 from archetype_store_lance.table import Tables, damage
+from archetype_store_lance.tile import Positions, Tile
 
 Progress = Callable[[int, int], None]
 """Called with how many steps are done, and how many there are."""
@@ -72,6 +77,8 @@ class Report:
 
 _WALKS = 5
 """So often a walk that found something is made again if the store changed meanwhile."""
+_PASSED = 65_536
+_ALL = 1 << 62
 _BACKUP = "take it from a backup"
 _LOST = "its ticks are refused until it is back from a backup; all others can be read"
 
@@ -184,14 +191,41 @@ class Inspection:
             if tables.is_untidy(table):
                 remedy = "it is removed when the store is next opened"
                 self._found(str(directory), "a killed writer left something", remedy, is_harmless=True)
+        uri = tables.uri(table.name)
+        # Where files have no checksums, only reading shows what is wrong with them.
+        batches = tables.rows(table, [TICK, ENTITY_ID] if directory else None)
         try:
-            rows = tables.count(table, decode=directory is None)
+            rows, strangers = self._misplaced(state, number, batches)
         except ArchetypeError as failure:
             reason = failure.reason if isinstance(failure, CorruptStore) else str(failure)
-            self._touched(state, number, tables.uri(table.name), reason, (0, table.rows))
+            self._touched(state, number, uri, reason, (0, table.rows))
             return
         if rows != table.rows:
-            self._touched(state, number, tables.uri(table.name), f"it has {rows} rows of {table.rows}", (0, table.rows))
+            self._touched(state, number, uri, f"it has {rows} rows of {table.rows}", (0, table.rows))
+        elif strangers is not None:
+            self._touched(state, number, uri, "rows are not where the log says that they lie", strangers)
+
+    def _misplaced(
+        self, state: State, table: int, batches: Iterator[pa.RecordBatch]
+    ) -> tuple[int, tuple[int, int] | None]:
+        """How many rows there are, and between which positions are others than the log says, if there are any."""
+        columns = ("first", "ticks", "start", "live", "gone", "ids")
+        found = [tiles.filter(pc.equal(tiles.column("table"), table)) for tiles in self._tiles(state)]
+        known = pa.concat_tables(found).sort_by("start").select(columns).to_pylist() if found else []
+        rows, wrong = _Rows(batches), []
+        for tile in (Tile(**values) for values in known):
+            rows.drop(tile.start - rows.passed)
+            ticks, ids = rows.take(tile.rows)
+            if not tile.holds(ticks, ids):
+                wrong += [tile.start, tile.start + tile.rows]
+        rows.drop(_ALL)
+        return rows.passed, (min(wrong), max(wrong)) if wrong else None
+
+    def _tiles(self, state: State) -> Iterator[pa.Table]:
+        """Where rows lie, block by block; those that cannot be read are told of elsewhere."""
+        for ref in state.blocks:
+            with suppress(CorruptStore, FileNotFoundError):
+                yield self._log.block(ref.name).record.tiles
 
     def _damaged(self, state: State, tables: Tables, number: int, table: TableState, bad: Mapping[str, str]) -> None:
         """Which ticks of which worlds lie in damaged files."""
@@ -214,11 +248,7 @@ class Inspection:
     def _within(self, state: State, table: int, rows: tuple[int, int]) -> Iterator[tuple[int, tuple[int, int]]]:
         """The segments and ticks whose rows lie between two positions of a table."""
         spans: dict[int, tuple[int, int]] = {}
-        for ref in state.blocks:
-            try:
-                tiles = self._log.block(ref.name).record.tiles
-            except (CorruptStore, FileNotFoundError):
-                continue
+        for tiles in self._tiles(state):
             columns = {name: tiles.column(name).to_numpy() for name in tiles.column_names}
             ends = columns["start"] + columns["ticks"] * columns["live"] + columns["gone"]
             chosen = (columns["table"] == table) & (columns["start"] < rows[1]) & (ends > rows[0])
@@ -257,6 +287,32 @@ class Inspection:
             if branch.sealed > last:
                 problem = f"the journal handed over ticks to {branch.sealed}, and the store has them to {last}"
                 self._found(str(self._place), problem, _BACKUP, world=segment.name, ticks=(last + 1, branch.sealed))
+
+
+class _Rows:
+    """The ticks and entities of rows as they lie, taken in order."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._parts = (np.stack([one.column(TICK).to_numpy(), one.column(ENTITY_ID).to_numpy()]) for one in batches)
+        self._left = np.empty((2, 0), np.int64)
+        self.passed = 0
+
+    def take(self, count: int) -> Positions:
+        """So many rows that come next, fewer at the end."""
+        parts, have = [self._left], self._left.shape[1]
+        while have < count and (part := next(self._parts, None)) is not None:
+            parts.append(part)
+            have += part.shape[1]
+        whole = self._left if len(parts) == 1 else np.concatenate(parts, axis=1)
+        self._left = whole[:, count:]
+        self.passed += min(count, have)
+        return whole[:, :count]
+
+    def drop(self, count: int) -> None:
+        """Pass over rows, a few at a time."""
+        end = self.passed + count
+        while self.passed < end and self.take(min(_PASSED, end - self.passed)).size:
+            pass
 
 
 def verify(

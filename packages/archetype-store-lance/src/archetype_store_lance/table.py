@@ -39,8 +39,8 @@ _CACHED = 64 << 20
 """Bytes of what it knows of files that the engine keeps; by itself it would keep gigabytes."""
 # Reading a row that stands alone costs as much as reading so many that lie side by side.
 _LONE = 1_250
-SMALL = (4_096, 65_536, _FRAGMENT_ROWS)
-"""Fragments with fewer rows than one of these are brought together once there are many of them in a row."""
+_SMALL = (4_096, 65_536, _FRAGMENT_ROWS >> 2)
+"""Fragments with fewer rows than one of these are brought together once there are many of them in a row, or enough."""
 MANY = 16
 
 
@@ -181,13 +181,10 @@ class Tables:
                 raise CorruptStore(self.uri(table.name), f"rows {low} to {high} are not all there")
             return found
 
-    def count(self, table: TableState, *, decode: bool = False) -> int:
-        """How many rows the table has, on record or by reading them all."""
-        dataset = self.at(table)
+    def rows(self, table: TableState, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Some columns of all rows, or all of them, as they lie."""
         with reading(self.uri(table.name)):
-            if decode:
-                return sum(batch.num_rows for batch in dataset.scanner(batch_size=_PIECE_ROWS).to_batches())
-            return int(dataset.count_rows())
+            yield from self.at(table).scanner(columns=columns, batch_size=_PIECE_ROWS).to_batches()
 
     def fragments(self, table: TableState) -> dict[str, tuple[int, int]]:
         """The positions of the rows of each data file, from and to."""
@@ -213,11 +210,7 @@ class Tables:
                 dataset.restore()
             base = dataset.version
             fragments = self._write(rows, dataset, schema, "append")
-            made = self._lance.LanceDataset.commit(
-                dataset, self._lance.LanceOperation.Append(fragments), read_version=base, storage_options=self._options
-            )
-            if made.version != base + 1:
-                raise Overtaken
+            made = self._commit(dataset, self._lance.LanceOperation.Append(fragments), base)
             return self._written(table, made, fragments, base)
 
     def _create(self, table: TableState, rows: Iterator[pa.RecordBatch], schema: pa.Schema) -> Change:
@@ -237,36 +230,47 @@ class Tables:
 
     def _write(self, batches: Iterable[pa.RecordBatch], where: Any, schema: pa.Schema, mode: str) -> list[Any]:
         """New fragments with some rows, in order; two at a time, since the engine encodes a fragment on one core."""
-
-        def write(part: list[pa.RecordBatch]) -> list[Any]:
-            fragments: list[Any] = self._lance.fragment.write_fragments(
-                pa.RecordBatchReader.from_batches(schema, part),
-                where,
-                schema=schema,
-                mode=mode,
-                data_storage_version=_FORMAT,
-                max_rows_per_file=_FRAGMENT_ROWS,
-                storage_options=self._options,
-            )
-            return fragments
-
         made: list[Any] = []
         with ThreadPoolExecutor(_WRITERS, "archetype-lance-write") as pool:
             under_way: deque[Future[list[Any]]] = deque()
             for part in _parts(batches):
                 if len(under_way) == _WRITERS:
                     made += under_way.popleft().result()
-                under_way.append(pool.submit(write, part))
+                reader = pa.RecordBatchReader.from_batches(schema, part)
+                under_way.append(pool.submit(self._write_part, reader, where, schema, mode))
             for one in under_way:
                 made += one.result()
         return made
 
-    def _written(self, table: TableState, made: Any, fragments: Iterable[Any], base: int) -> Change:
-        added = self._settle(table.name, [file for one in fragments for file in one.files], base, made.version)
+    def _write_part(self, reader: pa.RecordBatchReader, where: Any, schema: pa.Schema, mode: str) -> list[Any]:
+        """A new fragment with some rows."""
+        fragments: list[Any] = self._lance.fragment.write_fragments(
+            reader,
+            where,
+            schema=schema,
+            mode=mode,
+            data_storage_version=_FORMAT,
+            max_rows_per_file=_FRAGMENT_ROWS,
+            storage_options=self._options,
+        )
+        return fragments
+
+    def _commit(self, dataset: Any, operation: Any, base: int) -> Any:
+        """The version after one that is known."""
+        made = self._lance.LanceDataset.commit(dataset, operation, read_version=base, storage_options=self._options)
+        if made.version != base + 1:
+            raise Overtaken
+        return made
+
+    def _written(
+        self, table: TableState, made: Any, fresh: Iterable[Any], base: int, gone: Iterable[str] = ()
+    ) -> Change:
+        """What a version made of a table whose files are on disk from here on."""
+        added = self._settle(table.name, [file for one in fresh for file in one.files], base, made.version)
+        opened = _Opened.of(made)
         with self._lock:
-            self._open[table.name] = _Opened.of(made)
-        rows = table.rows + sum(one.physical_rows for one in fragments)
-        return Change(made.version, rows, added, _manifests(table))
+            self._open[table.name] = opened
+        return Change(made.version, int(opened.ends[-1]), added, (*gone, *_manifests(table)))
 
     def _settle(self, name: str, files: Iterable[Any], base: int, version: int) -> Files:
         """Put new files on disk, with the names that lead to them; what is known of them from then on."""
@@ -311,35 +315,45 @@ class Tables:
 
     # Keeping it small.
 
-    def is_scattered(self, table: TableState, many: int = MANY) -> int | None:
-        """At what size of fragment there are so many in a row that it is worth bringing them together."""
-        with reading(self.uri(table.name)):
-            sizes = [one.count_rows() for one in self.at(table).get_fragments()]
-        for small in SMALL:
-            run = 0
-            for size in sizes:
-                run = run + 1 if size < small else 0
-                if run >= many:
-                    return small
+    def scattered(self, table: TableState, *, whole: bool = False) -> slice | None:
+        """Fragments side by side that are worth bringing together, no more of them than make one whole fragment.
+
+        So much is written again at a time, however large the table is, and no row more often than there are sizes.
+        """
+        sizes = np.diff(self._opened(table).ends, prepend=0).tolist()
+        for small in (_FRAGMENT_ROWS,) if whole else _SMALL:
+            for found, full in _neighbours(sizes, small):
+                if whole or full or found.stop - found.start >= MANY:
+                    return found if whole else slice(found.start, min(found.stop, found.start + MANY))
         return None
 
-    def compact(self, table: TableState, small: int) -> Change:
-        """Bring small fragments together, as a new version with the same rows in the same order."""
+    def compact(self, table: TableState, which: slice) -> Change:
+        """Bring fragments that lie side by side together, as a new version with the same rows in the same order.
+
+        The engine's own compaction puts what it made behind everything else, and rows are found by where they lie.
+        """
+        schema = stored_schema(table.schema)
         with writing(self.uri(table.name)):
             self._drop_leftovers(table)
             dataset = self.at(table)
             if dataset.latest_version != table.version:
                 raise Overtaken
-            before = {file.path for one in dataset.get_fragments() for file in one.data_files()}
-            made = self._handle(table)
-            made.optimize.compact_files(target_rows_per_fragment=small, compaction_mode="reencode")
-            if made.count_rows() != table.rows:
-                raise Overtaken
-            files = {file.path: file for one in made.get_fragments() for file in one.data_files()}
-            fresh = [file for path, file in files.items() if path not in before]
-            added = self._settle(table.name, fresh, table.version or 0, made.version)
-            gone = [f"{_DATA}/{path}" for path in sorted(before - files.keys())]
-            return Change(made.version, table.rows, added, (*gone, *_manifests(table)))
+            fragments = dataset.get_fragments()
+            chosen = fragments[which]
+            gone = [f"{_DATA}/{file.path}" for one in chosen for file in one.data_files()]
+            self._check(table, gone)
+            scanner = dataset.scanner(columns=schema.names, fragments=chosen, batch_size=_PIECE_ROWS)
+            fresh = self._write_part(scanner.to_reader(), dataset, schema, "append")
+            parts = [one.metadata for one in fragments]
+            parts[which] = fresh
+            for one in parts:
+                # The engine keeps fragments in the order of their numbers, and numbers those that have none.
+                one.id = 0
+            made = self._commit(dataset, self._lance.LanceOperation.Overwrite(schema, parts), dataset.version)
+            change = self._written(table, made, fresh, dataset.version, gone)
+            if change.rows != table.rows:
+                raise CommitError(f"the engine made {change.rows} rows of {table.rows}")
+            return change
 
     def sweep(self, table: TableState, grace: timedelta) -> None:
         """Remove versions but the one that counts, and files that it does not have.
@@ -402,6 +416,18 @@ def _parts(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
         rows += batch.num_rows
     if rows:
         yield part
+
+
+def _neighbours(sizes: Sequence[int], small: int) -> Iterator[tuple[slice, bool]]:
+    """Sizes side by side that are all small and fit into one fragment; whether it is full when the next one comes."""
+    begin = rows = 0
+    for index, size in enumerate([*sizes, small]):
+        if size >= small or rows + size > _FRAGMENT_ROWS:
+            if index - begin > 1:
+                yield slice(begin, index), size < small
+            begin, rows = (index + 1, 0) if size >= small else (index, 0)
+        if size < small:
+            rows += size
 
 
 def _manifests(table: TableState) -> tuple[str, ...]:

@@ -53,6 +53,20 @@ class Tile:
         """Whether a tick was written in this tile."""
         return self.first <= tick <= self.last
 
+    def holds(self, ticks: Positions, ids: Positions) -> bool:
+        """Whether rows, all that lie where it lies, are its own by their ticks and entities."""
+        if len(ticks) != self.rows:
+            return False
+        if self.ticks == 1:
+            return bool((ticks == self.first).all()) and _hash(ids[: self.live]) == self.ids
+        own = ids.reshape(self.live, self.ticks)
+        expected = np.arange(self.first, self.last + 1, dtype=np.int64)
+        return (
+            bool((ticks.reshape(self.live, self.ticks) == expected).all())
+            and bool((own == own[:, :1]).all())
+            and _hash(own[:, 0]) == self.ids
+        )
+
     def live_at(self, first: int, last: int, offsets: Positions | None = None) -> Positions:
         """The positions of active rows, of all entities or those at some offsets, from tick to tick, in order."""
         among: Positions = np.arange(self.live, dtype=np.int64) if offsets is None else offsets
@@ -81,7 +95,7 @@ def tiles(writes: Iterable[Write], start: int) -> Iterator[tuple[Tile, Sequence[
     for write in writes:
         ids = write.rows.live.entity_ids
         if known is None or not (known[0] is ids or known[0].equals(ids)):
-            known = (ids, _hash(ids))
+            known = (ids, _hash(ids.to_numpy(zero_copy_only=False)))
         if made is not None and _joins(made, write, known[1]):
             waiting.append(write)
             made = Tile(made.first, made.ticks + 1, made.start, made.live, 0, made.ids)
@@ -104,9 +118,8 @@ def _joins(tile: Tile, write: Write, ids: int) -> bool:
     return bool((tile.ticks + 1) * size <= MOST_BYTES)
 
 
-def _hash(ids: pa.Array) -> int:
-    values = np.ascontiguousarray(ids.to_numpy(zero_copy_only=False))
-    return int.from_bytes(hashlib.blake2b(values.tobytes(), digest_size=8).digest(), "little", signed=True)
+def _hash(ids: Positions) -> int:
+    return int.from_bytes(hashlib.blake2b(ids.tobytes(), digest_size=8).digest(), "little", signed=True)
 
 
 class Layout:

@@ -12,7 +12,6 @@ from archetype_store_lance.engine import Overtaken, give_back
 from archetype_store_lance.lock import WriterLock
 from archetype_store_lance.log import Log
 from archetype_store_lance.record import Record
-from archetype_store_lance.state import State
 from archetype_store_lance.table import MANY, Tables
 
 _MANY_ROWS = 1 << 18
@@ -30,7 +29,8 @@ class Upkeep:
         self._lock = lock
         self._grace = grace
         self._stopped = threading.Event()
-        self._seen: dict[int, int] = {}
+        self._looked: dict[int, int] = {}
+        self._swept: dict[int, int] = {}
         self._rows = 0
 
     def stop(self) -> None:
@@ -41,13 +41,10 @@ class Upkeep:
         """Do all that is due, or also what is not yet; the number of tables that were brought together."""
         count = 0
         state = self._log.state()
-        for number, table in enumerate(state.tables):
-            version = table.version
-            if version is not None and (whole or version - self._seen.get(number, 0) >= MANY):
-                if self._stopped.is_set():
-                    return count
-                with self._lock.held():
-                    count += self._tend(number, whole=whole)
+        for number in range(len(state.tables)):
+            if self._stopped.is_set():
+                return count
+            count += self._tend(number, whole=whole)
             if progress is not None:
                 progress(number + 1, len(state.tables))
         with self._lock.held():
@@ -67,24 +64,30 @@ class Upkeep:
             if not self._stopped.is_set():
                 _log.warning("%s was not tidied up, and will be later: %s", self._tables.place, failure)
 
-    def _tend(self, number: int, *, whole: bool) -> int:
+    def _tend(self, number: int, *, whole: bool) -> bool:
         """Bring the fragments of a table together, and remove what the log has no use for any more."""
         count = 0
         while not self._stopped.is_set():
-            state = self._log.state()
-            small = self._tables.is_scattered(state.tables[number], 2 if whole else MANY)
-            if small is None or not self._bring_together(state, number, small):
+            with self._lock.held():
+                table = self._log.state().tables[number]
+                if table.version is None or (not whole and table.version == self._looked.get(number)):
+                    break
+                which = self._tables.scattered(table, whole=whole)
+                if which is not None and self._bring_together(number, which):
+                    count += 1
+                    continue
+                if count or whole or table.version - self._swept.get(number, 0) >= MANY:
+                    self._tables.sweep(table, self._grace)
+                    self._swept[number] = table.version
+                self._looked[number] = table.version
                 break
-            count = 1
-        table = self._log.state().tables[number]
-        self._tables.sweep(table, self._grace)
-        self._seen[number] = table.version or 0
-        return count
+        return count > 0
 
-    def _bring_together(self, state: State, number: int, small: int) -> bool:
+    def _bring_together(self, number: int, which: slice) -> bool:
+        state = self._log.state()
         try:
             with self._tables.restoring():
-                change = self._tables.compact(state.tables[number], small)
+                change = self._tables.compact(state.tables[number], which)
                 made = self._log.append(state, {"tables": [[number, change.to_json()]]}, Record.plain({}))
         except Overtaken:
             return False
