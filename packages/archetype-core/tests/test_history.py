@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import daft
@@ -266,6 +267,23 @@ def test_snapshot_is_one_tick() -> None:
         with pytest.raises(TickNotFound) as caught:
             there.snapshot(Position, at=tick)
         assert (caught.value.tick, caught.value.first, caught.value.last) == (tick, 0, 4)
+
+
+@pytest.mark.parametrize("tick", [True, 1.0, "1", b"1"])
+def test_ticks_are_whole_numbers(tick: Any) -> None:
+    """What only equals a tick, or looks like one, is refused wherever a tick is asked for (Q2)."""
+    there = scene()
+    reads = (
+        lambda: there.snapshot(at=tick),
+        lambda: there.tables(tick),
+        lambda: there.digest(tick),
+        lambda: there.diff(0, tick),
+        lambda: there.query(Position, ticks=[tick]),
+        lambda: asyncio.run(there.fork(at_tick=tick)),
+    )
+    for read in reads:
+        with pytest.raises(TypeError, match="a tick is an int, not"):
+            read()
 
 
 def test_reads_of_an_empty_world() -> None:

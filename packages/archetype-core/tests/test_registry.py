@@ -54,6 +54,12 @@ def test_schemes_choose_the_adapter(adapters: dict[str, dict[str, EntryPoint]]) 
     assert open_store(config) == ("./data", {"a": 1})
 
 
+def test_options_that_an_adapter_does_not_take_are_named() -> None:
+    """A misspelt option is refused with those that there are, before anything is opened."""
+    with pytest.raises(ValueError, match="'pth'; it has no options"):
+        open_store(StorageConfig(uri="memory:", options={"pth": 1}))
+
+
 def test_bare_paths_are_the_embedded_store(adapters: dict[str, dict[str, EntryPoint]]) -> None:
     """A path without a scheme, a drive letter too, is the embedded store's."""
     adapters[registry.STORES]["lance"] = EntryPoint("lance", "test_registry:open_fake", registry.STORES)

@@ -21,7 +21,7 @@ from archetype_contracts.sample import SPOT, mottos, spots
 from archetype_contracts.script import Script
 from archetype_core import AsyncProcessor, CacheConfig, Component, StorageConfig, Vector, World, open_store
 from archetype_core.commit import IS_ACTIVE, Scan
-from archetype_core.errors import StoreClosed, TickConflict
+from archetype_core.errors import CommitError, StoreClosed, TickConflict
 from archetype_core.journal import JournaledStore
 from archetype_store_lance import LanceStore, open_lance, verify
 from archetype_store_lance.record import Record
@@ -67,6 +67,20 @@ def test_addresses_open_the_store_with_its_journal(place: Path, spell: str) -> N
     assert isinstance(store.beneath, LanceStore)
     assert store.path == place / "journal"
     store.close()
+
+
+def test_what_a_store_is_opened_with_is_looked_at_first(place: Path) -> None:
+    """Misspelt options, values of other types and files in the way are told by name, and nothing is made."""
+    with pytest.raises(ValueError, match="'jornal'; its options are journal, storage_options"):
+        open_store(StorageConfig(str(place), backend="lance", options={"jornal": "x"}))
+    for options in ({"journal": 3}, {"storage_options": 3}):
+        with pytest.raises(TypeError, match="3"):
+            open_store(StorageConfig(str(place), backend="lance", options=options))
+    assert not place.exists()
+    place.write_text("a file")
+    for path in (place, place / "below"):
+        with pytest.raises(CommitError, match="a file is where a directory should be"):
+            open_store(path)
 
 
 def test_an_object_store_needs_a_place_for_its_journal() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 
 from archetype_core.archetype import Archetype
 from archetype_core.component import Component
+from archetype_core.config import whole_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,10 +19,8 @@ MAX_ENTITY_ID = 2**63 - 1
 
 
 def checked_id(entity_id: Any) -> int:
-    """An entity id as a plain int; a bool, or a float that equals one, would reach the tick and fail there."""
-    if isinstance(entity_id, bool) or not hasattr(entity_id, "__index__"):
-        raise TypeError(f"an entity id is an int, not {entity_id!r}")
-    return operator.index(entity_id)
+    """An entity id as a plain int."""
+    return whole_number(entity_id, "an entity id")
 
 
 class Entity(Mapping[type[Component], Component]):

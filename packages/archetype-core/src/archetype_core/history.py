@@ -6,7 +6,6 @@ timeline, and wraps them once as a Daft source, so that columns, filters and lim
 
 from __future__ import annotations
 
-import operator
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,8 @@ from daft.recordbatch import RecordBatch
 from archetype_core.archetype import Archetype
 from archetype_core.commit import BASE_FIELDS, IS_ACTIVE, Head, Scan, Span, Timeline
 from archetype_core.component import Component, ComponentType
+from archetype_core.config import whole_number
+from archetype_core.entity import checked_id
 from archetype_core.errors import TickNotFound
 from archetype_core.hint import Hint
 from archetype_core.message import Message
@@ -129,7 +130,7 @@ def _parts(
 
 def _ids(entity_ids: int | Iterable[int] | None) -> pa.Array | None:
     wanted = entity_ids if entity_ids is None or isinstance(entity_ids, Iterable) else [entity_ids]
-    return None if wanted is None else pa.array([operator.index(one) for one in wanted], pa.int64())
+    return None if wanted is None else pa.array([checked_id(one) for one in wanted], pa.int64())
 
 
 def load(store: Store, timeline: Timeline, head: Head) -> tuple[dict[Archetype, Snapshot], Snapshot | None]:
@@ -273,12 +274,12 @@ def _runs(ticks: Ticks) -> list[tuple[int | None, int | None]]:
     if ticks is None:
         return [(None, None)]
     if not isinstance(ticks, Iterable):
-        tick = operator.index(ticks)
+        tick = whole_number(ticks, "a tick")
         return [(tick, tick)]
     if isinstance(ticks, range) and ticks.step == 1:
         return [(ticks.start, ticks.stop - 1)] if len(ticks) else []
     runs: list[tuple[int | None, int | None]] = []
-    for tick in sorted({operator.index(one) for one in ticks}):
+    for tick in sorted({whole_number(one, "a tick") for one in ticks}):
         if runs and runs[-1][1] == tick - 1:
             runs[-1] = (runs[-1][0], tick)
         else:

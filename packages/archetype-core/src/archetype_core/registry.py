@@ -68,12 +68,23 @@ def has_embedded_store() -> bool:
 
 def _opened(name: str, opener: Callable[..., Store], config: StorageConfig, cache: CacheConfig | None) -> Store:
     if cache is None:
-        return opener(config.address, **config.options)
+        return _called(name, opener, config, {})
     if not isinstance(cache, CacheConfig):
         raise TypeError(f"cache is a CacheConfig, not {cache!r}")
     if "cache" not in signature(opener).parameters:
         raise ValueError(f"{name}: has no journal, so there is nothing that a CacheConfig could say about it")
-    return opener(config.address, cache=cache, **config.options)
+    return _called(name, opener, config, {"cache": cache})
+
+
+def _called(name: str, opener: Callable[..., Store], config: StorageConfig, more: Mapping[str, Any]) -> Store:
+    takes = signature(opener)
+    options = [one for one in takes.parameters if one not in ("uri", "cache")]
+    try:
+        takes.bind(config.address, **more, **config.options)
+    except TypeError as failure:
+        known = f"its options are {', '.join(options)}" if options else "it has no options"
+        raise ValueError(f"{name}: {failure}; {known}") from None
+    return opener(config.address, **more, **config.options)
 
 
 def load_kernel(kernel: str | Kernel) -> Kernel:

@@ -8,7 +8,6 @@ the same.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from daft.io.pushdowns import Pushdowns
 from archetype_core.archetype import Archetype
 from archetype_core.commit import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID, Scan, Segment, Span
 from archetype_core.component import Component, ComponentType
+from archetype_core.config import whole_number
 from archetype_core.errors import ComponentTypeError
 from archetype_core.history import HistorySource, Part, Question
 from archetype_core.nearness import nearest
@@ -83,7 +83,7 @@ class Wanted:
         exact: bool = True,
     ) -> Wanted:
         """Check what a caller asks."""
-        if operator.index(k) < 1:
+        if whole_number(k, "k") < 1:
             raise ValueError(f"k is how many rows to find, 1 or more, not {k!r}")
         if metric not in METRICS:
             raise ValueError(f"metric is one of {', '.join(METRICS)}, not {metric!r}")
@@ -93,7 +93,7 @@ class Wanted:
             raise TypeError(f"where is a condition such as Memory.rank > 3, not {where!r}")
         name = column if isinstance(column, str) else column.name()
         asked = query if isinstance(query, str) else tuple(float(one) for one in query)
-        return cls(name, asked, operator.index(k), metric, where, exact)
+        return cls(name, asked, int(k), metric, where, exact)
 
     def check(self, archetypes: Iterable[Archetype]) -> None:
         """Refuse columns that no table and no component has: nothing would ever be found."""

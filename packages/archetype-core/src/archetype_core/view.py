@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from archetype_core.archetype import Archetype
 from archetype_core.commit import Segment, Timeline
 from archetype_core.component import Component
+from archetype_core.config import whole_number
 from archetype_core.entity import Entity, checked_id
 from archetype_core.errors import EntityNotFound, TickNotFound, UnsupportedCapability
 from archetype_core.ports import Capability, SearchStore
@@ -159,6 +160,7 @@ class WorldView:
         """
         from archetype_core import search
 
+        at = checked_tick(at)
         store = self._store
         if Capability.SEARCH not in store.capabilities or not isinstance(store, SearchStore):
             raise UnsupportedCapability(repr(store), Capability.SEARCH)
@@ -176,6 +178,7 @@ class WorldView:
         """One tick as a DataFrame; by default the last completed one, from memory."""
         from archetype_core import history
 
+        at = checked_tick(at)
         if at is None:
             with self._state.lock:
                 live = dict(self._state.live)
@@ -187,6 +190,7 @@ class WorldView:
         """The live rows of every archetype at a tick; by default the last completed one, from memory."""
         from archetype_core import history
 
+        at = checked_tick(at)
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
                 return dict(self._state.live)
@@ -204,6 +208,7 @@ class WorldView:
         from archetype_core import history
         from archetype_core.digest import digest
 
+        at = checked_tick(at)
         tick = self.tick - 1 if at is None else at
         timeline = self._known(tick)
         span = timeline.at(tick)
@@ -226,3 +231,8 @@ class WorldView:
         if timeline.at(tick) is None:
             raise TickNotFound(self.name, tick, timeline.first, timeline.last)
         return timeline
+
+
+def checked_tick(at: int | None) -> int | None:
+    """A tick as a plain int, or none."""
+    return None if at is None else whole_number(at, "a tick")

@@ -37,7 +37,7 @@ from archetype_core.state import State
 from archetype_core.thread import in_thread
 from archetype_core.tick import Engine, Outcome
 from archetype_core.turn import Turn
-from archetype_core.view import WorldView
+from archetype_core.view import WorldView, checked_tick
 
 _VISIT_S = 0.01
 """How long ``run`` stays in a thread before it looks at the loop again, if a single tick does not take longer."""
@@ -473,6 +473,7 @@ class World(WorldView):
         moves to another store and takes the live rows with it.
         """
         self._open()
+        at_tick = checked_tick(at_tick)
         if pending not in ("refuse", "copy"):
             raise ValueError(f"pending is 'refuse' or 'copy', not {pending!r}")
         if self.pending and (pending == "refuse" or at_tick is not None):

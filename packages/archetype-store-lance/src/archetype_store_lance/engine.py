@@ -84,8 +84,9 @@ def give_back() -> None:
 
 
 def _spell(failure: BaseException) -> str:
-    # The rest of the text are places in the engine's source.
-    return f"{type(failure).__name__}: {str(failure).split(', /')[0]}"
+    # The rest of the text are places in the engine's source, and its values in its own notation.
+    told = str(failure).partition("\n\nDebug source")[0].partition(", /")[0]
+    return f"{type(failure).__name__}: {told}"
 
 
 def _without_paths(text: str, what: str) -> str:

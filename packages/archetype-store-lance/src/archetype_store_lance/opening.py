@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from os import PathLike
 from pathlib import Path
 
 from archetype_core.config import CacheConfig
@@ -34,6 +35,8 @@ def open_lance(
         if place.local is None:
             raise ValueError(f"{place} is no directory: say where its journal is, with the option journal=<directory>")
         journal = place.local / JOURNAL
+    if not isinstance(journal, str | PathLike):
+        raise TypeError(f"journal is a directory, not {journal!r}")
     # It brings the engine along, which takes a second.
     from archetype_store_lance.store import LanceStore
 

@@ -26,6 +26,8 @@ class Place:
             text = text[len("lance:") :]
         if not text:
             raise ValueError("the address names no place: say where the store is, as in lance:./data")
+        if not isinstance(options, Mapping | None):
+            raise TypeError(f"storage_options is a mapping of the object store's options, not {options!r}")
         given = {str(key): str(value) for key, value in (options or {}).items()}
         if _REMOTE.match(text):
             return cls(text.rstrip("/"), MappingProxyType(given))

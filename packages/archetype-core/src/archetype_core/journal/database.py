@@ -6,6 +6,7 @@ not at all.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -312,6 +313,8 @@ def translated(path: str, failure: sqlite3.Error) -> CommitError | CorruptStore:
 def make_directory(path: Path) -> None:
     """Make a directory, and its parents, to last."""
     if not path.is_dir():
+        if path.exists():
+            raise NotADirectoryError(errno.ENOTDIR, "a file is where a directory should be", str(path))
         make_directory(path.parent)
         path.mkdir(exist_ok=True)
     # Also where it is there: whoever made it may not have lived, or not have managed, to do this. A place that was given
