@@ -178,6 +178,25 @@ def test_compaction_leaves_little(place: Path) -> None:
     assert compact(place) == 0
 
 
+def test_a_damaged_file_is_not_written_again_and_holds_nothing_else_up(place: Path) -> None:
+    """Bringing together reads only what is as it was written; what it cannot is told of, after all others are done."""
+    store, script = LanceStore(place), Script()
+    for tick in range(20):
+        store.commit([script.tick(spots({1: float(tick)}), mottos({2: ("a", b"", tick)}))])
+    store.close()
+    directory, other = sorted(place.glob("*.lance"))
+    damaged = sorted((directory / "data").iterdir())[0]
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    damaged.write_bytes(bytes(data))
+    with pytest.raises(CorruptStore, match=damaged.name):
+        compact(place)
+    assert damaged.read_bytes() == bytes(data)
+    assert len(list((other / "data").iterdir())) == 1
+    assert not any(path.suffix == ".commit" for path in (place / "_log").iterdir())
+    assert [one.problem for one in verify(place).findings] == ["its checksum does not fit its bytes"]
+
+
 @pytest.mark.thorough
 def test_a_scan_survives_compaction_by_somebody_else(place: Path) -> None:
     """A reader in the middle of a scan goes on where the files that it read from were brought together and removed."""

@@ -12,6 +12,7 @@ from archetype_store_lance.engine import Overtaken, give_back
 from archetype_store_lance.lock import WriterLock
 from archetype_store_lance.log import Log
 from archetype_store_lance.record import Record
+from archetype_store_lance.state import State
 from archetype_store_lance.table import MANY, Tables
 
 _MANY_ROWS = 1 << 18
@@ -38,13 +39,21 @@ class Upkeep:
         self._stopped.set()
 
     def run(self, *, whole: bool = False, progress: Callable[[int, int], None] | None = None) -> int:
-        """Do all that is due, or also what is not yet; the number of tables that were brought together."""
+        """Do all that is due, or also what is not yet; the number of tables that were brought together.
+
+        A table that it cannot be done for is left as it is and told of at the end.
+        """
         count = 0
+        failure: Exception | None = None
         state = self._log.state()
-        for number in range(len(state.tables)):
+        for number, table in enumerate(state.tables):
             if self._stopped.is_set():
                 return count
-            count += self._tend(number, whole=whole)
+            if table.version is not None and (whole or table.version != self._looked.get(number)):
+                try:
+                    count += self._tend(number, whole=whole)
+                except (ArchetypeError, OSError) as found:
+                    failure = failure or found
             if progress is not None:
                 progress(number + 1, len(state.tables))
         with self._lock.held():
@@ -54,6 +63,8 @@ class Upkeep:
         if count or rows - self._rows >= _MANY_ROWS:
             self._rows = rows
             give_back()
+        if failure is not None:
+            raise failure
         return count
 
     def try_run(self) -> None:
@@ -69,22 +80,20 @@ class Upkeep:
         count = 0
         while not self._stopped.is_set():
             with self._lock.held():
-                table = self._log.state().tables[number]
-                if table.version is None or (not whole and table.version == self._looked.get(number)):
-                    break
+                state = self._log.state()
+                table = state.tables[number]
+                version = self._looked[number] = table.version or 0
                 which = self._tables.scattered(table, whole=whole)
-                if which is not None and self._bring_together(number, which):
+                if which is not None and self._bring_together(state, number, which):
                     count += 1
                     continue
-                if count or whole or table.version - self._swept.get(number, 0) >= MANY:
+                if count or whole or version - self._swept.get(number, 0) >= MANY:
                     self._tables.sweep(table, self._grace)
-                    self._swept[number] = table.version
-                self._looked[number] = table.version
+                    self._swept[number] = version
                 break
         return count > 0
 
-    def _bring_together(self, number: int, which: slice) -> bool:
-        state = self._log.state()
+    def _bring_together(self, state: State, number: int, which: slice) -> bool:
         try:
             with self._tables.restoring():
                 change = self._tables.compact(state.tables[number], which)
