@@ -185,7 +185,7 @@ def test_a_damaged_file_is_not_written_again_and_holds_nothing_else_up(place: Pa
         store.commit([script.tick(spots({1: float(tick)}), mottos({2: ("a", b"", tick)}))])
     store.close()
     directory, other = sorted(place.glob("*.lance"))
-    damaged = sorted((directory / "data").iterdir())[0]
+    damaged = min((directory / "data").iterdir())
     data = bytearray(damaged.read_bytes())
     data[len(data) // 2] ^= 0x40
     damaged.write_bytes(bytes(data))
