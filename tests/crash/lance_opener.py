@@ -16,7 +16,7 @@ from archetype_core import CacheConfig  # noqa: E402  # reason: after the filter
 from archetype_core.commit import TickCommit  # noqa: E402  # reason: likewise
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore  # noqa: E402  # reason: likewise
 from archetype_core.journal import JournaledStore  # noqa: E402  # reason: likewise
-from archetype_store_lance import LanceStore  # noqa: E402  # reason: likewise
+from archetype_store_lance import LanceStore, log, table, upkeep  # noqa: E402  # reason: likewise
 
 
 def open_store(place: Path) -> LanceStore:
@@ -24,24 +24,38 @@ def open_store(place: Path) -> LanceStore:
     return LanceStore(place)
 
 
+# Sizes at which a few ticks of a few rows have the life of millions: pieces are brought together side by side, between others.
+CRAMPED = {
+    table: {"_FRAGMENT_ROWS": 96, "_SMALL": (6, 12, 24), "MANY": 3},
+    upkeep: {"MANY": 3},
+    log: {"CHECKPOINT": 4, "_FAN": 2},
+}
+
+
 class Tended(LanceStore):
-    """Brings everything together after every commit, as a long life does now and then."""
+    """Brings together what is due after every commit, and now and then all there is, as a long life does."""
+
+    commits = 0
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         super().commit(ticks)
+        self.commits += 1
         # The tick is committed, whatever becomes of this.
         with suppress(CommitError, CorruptStore):
-            self.compact()
+            self._upkeep.run(whole=self.commits % 4 == 0)
 
 
 def open_tended(place: Path) -> Tended:
     """The store by itself, with fragments, versions and files of the log being merged and removed all the time."""
+    for module, sizes in CRAMPED.items():
+        for name, size in sizes.items():
+            setattr(module, name, size)
     return Tended(place)
 
 
 def open_journaled(place: Path) -> JournaledStore:
     """What an address opens, with hand-overs all the time."""
-    beneath = Tended(place)
+    beneath = open_tended(place)
     try:
         return JournaledStore(beneath, place / "journal", CacheConfig(rows=40, idle_s=0.005))
     except BaseException:
