@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
+from pathlib import Path
 from queue import Queue
 from threading import Thread
 
@@ -19,7 +20,7 @@ BUCKET = "worlds"
 @contextmanager
 def served() -> Iterator[dict[str, str]]:
     """Serve an empty bucket, and give the options to reach it; the process is ended at the end."""
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    command = [sys.executable, str(Path(__file__).with_name("bucket_server.py")), "-H", "127.0.0.1", "-p", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said: Queue[str] = Queue()
 

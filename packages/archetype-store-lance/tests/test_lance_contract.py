@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from unittest.mock import patch
+
+from cramped import cramped
 
 from archetype_contracts import Capability, StoreContract
 from archetype_core import CacheConfig
@@ -51,16 +52,6 @@ class TestJournaledLance(StoreContract):
             store.close()
 
 
-CRAMPED = {
-    "archetype_store_lance.table": {"_FRAGMENT_ROWS": 24, "_SMALL": (3, 6, 12), "_PIECE_ROWS": 7, "MANY": 3},
-    "archetype_store_lance.scanning": {"_PIECE_ROWS": 5},
-    "archetype_store_lance.upkeep": {"MANY": 3},
-    "archetype_store_lance.tile": {"MOST_ROWS": 16, "MOST_TICKS": 4},
-    "archetype_store_lance.log": {"CHECKPOINT": 3, "_FAN": 2, "_CACHED": 1},
-}
-"""Sizes at which a few ticks of a few rows have the life of millions."""
-
-
 class _Tended(LanceStore):
     """Does what is due after every commit, and now and then all there is."""
 
@@ -89,9 +80,7 @@ class TestSealedLance(StoreContract):
     @asynccontextmanager
     async def open_store(self, place: Path) -> AsyncIterator[Store]:
         """Two directories."""
-        with ExitStack() as cramped:
-            for module, sizes in CRAMPED.items():
-                cramped.enter_context(patch.multiple(module, **sizes))
+        with cramped():
             store = _Eager(_Tended(place / "beneath"), place / "journal", CacheConfig(rows=3, idle_s=60.0))
             try:
                 yield store

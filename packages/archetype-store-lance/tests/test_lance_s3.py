@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bucket import BUCKET, served
+from cramped import cramped
 
 from archetype_contracts import Capability, StoreContract
 from archetype_contracts.sample import SPOT, spots
 from archetype_contracts.script import Script
 from archetype_contracts.store.observation import scan_of
 from archetype_core import StorageConfig, open_store
+from archetype_core.commit import Scan
+from archetype_core.errors import TickConflict
 from archetype_core.journal import JournaledStore
 from archetype_core.ports import Store
-from archetype_store_lance import LanceStore
+from archetype_store_lance import LanceStore, verify
+from archetype_store_lance.shelf import RemoteShelf
 
 EVERYTHING = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED, Capability.SEARCH})
 OPTIONS: dict[str, str] = {}
@@ -71,3 +78,67 @@ def test_a_journal_hands_over_to_an_object_store(tmp_path: Path) -> None:
         opened.close()
     assert [record.tick for record in beneath.worlds()] == [5]
     beneath.close()
+
+
+class Forgetful:
+    """A client that makes an object, loses the answer, asks again, and is told that it is there."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def put(self, name: str, data: bytes, **how: Any) -> Any:
+        """Make it twice."""
+        self._client.put(name, data, **how)
+        return self._client.put(name, data, **how)
+
+
+def test_an_answer_that_is_lost_is_no_conflict(tmp_path: Path) -> None:
+    """A commit whose request had to be made again is made once, and another's under the same number is still another's."""
+    store, script = LanceStore(prefix(tmp_path), OPTIONS), Script()
+    shelf = store._log.shelf
+    assert isinstance(shelf, RemoteShelf)
+    shelf._store = Forgetful(shelf._store)
+    ticks = [script.tick(spots({1: 0.0})), script.tick()]
+    for tick in ticks:
+        store.commit([tick])
+    other = LanceStore(prefix(tmp_path), OPTIONS)
+    with pytest.raises(TickConflict):
+        other.commit([ticks[1]])
+    assert [record.tick for record in other.worlds()] == [1]
+    assert shelf.create("x", b"1")
+    assert not shelf.create("x", b"2")
+    other.close()
+    store.close()
+
+
+def test_writers_that_meet_while_rows_are_brought_together(tmp_path: Path) -> None:
+    """Two handles add to one table and bring its pieces together, with no lock between them: each row stays what it was."""
+    scripts = Script("a"), Script("b")
+    draw = random.Random(1)
+    sizes = {script.segment.world_id: [draw.choice([1, 3, 7, 20]) for _ in range(12)] for script in scripts}
+
+    def write(script: Script) -> None:
+        store = LanceStore(prefix(tmp_path), OPTIONS)
+        for tick, size in enumerate(sizes[script.segment.world_id]):
+            commit = script.tick(spots({number: tick + number / 32 for number in range(1, size + 1)}))
+            store.commit([commit])
+            store._upkeep.run(whole=tick % 5 == 0)
+        store.close()
+
+    with cramped(), ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, scripts))
+    reader = LanceStore(prefix(tmp_path), OPTIONS)
+    for script in scripts:
+        found = reader.scan(Scan(SPOT.name, script.segment, 0, 11, ("tick", "entity_id", "spot__x"))).read_all()
+        expected = [
+            (tick, number, tick + number / 32)
+            for tick, size in enumerate(sizes[script.segment.world_id])
+            for number in range(1, size + 1)
+        ]
+        assert list(zip(*(column.to_pylist() for column in found.columns), strict=True)) == expected
+    reader.close()
+    report = verify(prefix(tmp_path), storage_options=OPTIONS)
+    assert report.is_sound, str(report)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from cramped import cramped
 from daft import DataFrame, col
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -309,7 +310,7 @@ def test_rows_keep_their_places_where_small_and_large_hand_overs_take_turns(plac
     check_rows(place, script, sizes)
 
 
-@given(sizes=st.lists(st.one_of(st.integers(1, 5), st.integers(1, 90)), min_size=1, max_size=40), data=st.data())
+@given(sizes=st.lists(st.one_of(st.integers(1, 5), st.integers(1, 40)), min_size=1, max_size=40), data=st.data())
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.thorough
 def test_rows_keep_their_places_whatever_is_brought_together(
@@ -317,10 +318,7 @@ def test_rows_keep_their_places_whatever_is_brought_together(
 ) -> None:
     """Hand-overs of any sizes, brought together by what is due or all there is, at any moments."""
     place = tmp_path_factory.mktemp("turns") / "store"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("archetype_store_lance.table._FRAGMENT_ROWS", 64)
-        patch.setattr("archetype_store_lance.table._SMALL", (4, 8, 16))
-        patch.setattr("archetype_store_lance.table.MANY", 3)
+    with cramped():
         store, script = LanceStore(place), Script()
         for tick, size in enumerate(sizes):
             write(store, script, tick, size)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,7 +23,7 @@ _AWAY = (
     "timed out",
     "too many open files",
 )
-_OVERTAKEN = ("conflict", "incompatible transaction")
+_OVERTAKEN = ("conflict", "incompatible transaction", "dataset already exists")
 
 
 class Overtaken(Exception):
@@ -30,6 +32,14 @@ class Overtaken(Exception):
 
 class Panic(Exception):
     """The engine gave up in the middle of a call; what it raises is no ``Exception``."""
+
+
+def load() -> Any:
+    """The engine. Unless it was told otherwise it keeps to itself what it would tell on standard error beside its errors."""
+    os.environ.setdefault("LANCE_LOG", "error")
+    import lance
+
+    return lance
 
 
 @contextmanager

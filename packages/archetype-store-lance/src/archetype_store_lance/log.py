@@ -7,6 +7,7 @@ said where rows lie is merged into larger blocks, eight of a kind at a time, so 
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -129,7 +130,8 @@ class Log:
     def append(self, state: State, header: Mapping[str, Any], record: Record) -> State | None:
         """Make the record that follows a state, durable when this returns; ``None`` if another one has its number."""
         number = state.number + 1
-        header = {**header, "number": number, "previous": state.digest}
+        # No two attempts are the same bytes, so that each is known for what it is.
+        header = {**header, "number": number, "previous": state.digest, "attempt": secrets.token_hex(8)}
         data = encode(Record(header, record.tiles, record.marks))
         name = _name(number, _COMMIT)
         with writing(self._where(name)):

@@ -21,7 +21,7 @@ from archetype_core.commit import BASE_FIELDS
 from archetype_core.errors import CommitError, CorruptStore
 from archetype_core.journal.database import make_directory, sync_directory, sync_path
 from archetype_core.snapshot import ENTITY_ID
-from archetype_store_lance.engine import Overtaken, reading, writing
+from archetype_store_lance.engine import Overtaken, load, reading, writing
 from archetype_store_lance.place import Place
 from archetype_store_lance.state import Files, TableState
 from archetype_store_lance.tile import Positions
@@ -97,10 +97,8 @@ class Tables:
     """All Lance tables of a place, over one session of the engine."""
 
     def __init__(self, place: Place) -> None:
-        import lance
-
         self.place = place
-        self._lance: Any = lance
+        self._lance = load()
         self._options = dict(place.options) or None
         self._lock = threading.Lock()
         self._sound: set[str] = set()
