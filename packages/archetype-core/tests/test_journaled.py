@@ -290,3 +290,23 @@ def test_halves_of_different_moments_are_refused(tmp_path: Path, older: str) -> 
             over(tmp_path)
 
     drive(scenario())
+
+
+def test_an_older_store_is_refused_whatever_run_the_world_is_in(tmp_path: Path) -> None:
+    """Also where the newest run waits in the journal as a whole, the store needs what it was handed of the one before (S4)."""
+
+    async def scenario() -> None:
+        store = over(tmp_path)
+        world = await begun(store)
+        store.seal()
+        shutil.copytree(tmp_path / "beneath", tmp_path / "copy")
+        await world.run(3)
+        store.seal()
+        await world.run(config=RunConfig(steps=2, run_id="another"))
+        await world.close()
+        store.close()
+        put_back(tmp_path / "beneath", tmp_path / "copy")
+        with pytest.raises(CorruptStore, match="older copy"):
+            over(tmp_path)
+
+    drive(scenario())

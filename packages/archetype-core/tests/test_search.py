@@ -99,6 +99,9 @@ def test_past_ticks_answer_as_they_would_have_then(world: World) -> None:
         past = world.search(Memory.embedding, [1.0, 0.0, 0.0], at=tick).to_pydict()
         assert past == {**before, "tick": [tick] * 3}
     assert ids(world.search(Memory.text, "forgotten", at=2)) == [1]
+    for tick in (None, 0):
+        nothing = world.search(Memory.text, "unheard", at=tick)
+        assert (nothing.column_names, nothing.count_rows()) == (list(before), 0)
     with pytest.raises(TickNotFound):
         world.search(Memory.text, "x", at=9)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from archetype_contracts.sample import SPOT, mottos, spots
@@ -144,8 +145,75 @@ def test_a_store_that_lost_what_the_journal_handed_over_is_named(place: Path) ->
     (place / "earlier log").rename(place / "_log")
     findings = [one for one in verify(place).findings if not one.is_harmless]
     assert [one.ticks for one in findings] == [(1, 1)]
-    with pytest.raises(CorruptStore, match="older copy"):
-        open_lance(str(place))
+    files = sorted(path for path in place.rglob("*.lance") if path.is_file())
+    for refused in (lambda: open_lance(str(place)), lambda: compact(place)):
+        with pytest.raises(CorruptStore, match="older copy"):
+            refused()
+    # All that is newer is there for whoever puts the other half right.
+    assert sorted(path for path in place.rglob("*.lance") if path.is_file()) == files
+
+
+def test_files_of_the_log_that_are_whole_but_others_are_refused(place: Path) -> None:
+    """A file in another's place is damage, also where its own checksum fits: it is named, and no row is read by it."""
+    store, script = LanceStore(place), Script()
+    for _ in range(3):
+        store.commit([script.tick(spots({1: float(len(script.told))})) for _ in range(5)])
+        store.compact()
+    store.close()
+    expected = read_all(place, script)
+    first, second, _ = sorted((place / "_log").glob("*.block"))
+    kept = first.read_bytes(), second.read_bytes()
+    for one, two in (kept[::-1], (kept[0], kept[0])):
+        first.write_bytes(one)
+        second.write_bytes(two)
+        assert not verify(place).is_sound
+        with pytest.raises(CorruptStore):
+            read_all(place, script)
+    first.write_bytes(kept[0])
+    second.write_bytes(kept[1])
+    assert read_all(place, script) == expected
+    (newest,) = (place / "_log").glob("*.state")
+    newest.rename(newest.with_name(f"{int(newest.stem) + 3:020}.state"))
+    with pytest.raises(CorruptStore):
+        read_all(place, script)
+    assert not verify(place).is_sound
+
+
+def test_a_walk_beside_a_writer_finds_no_damage(place: Path) -> None:
+    """Whatever is committed, handed over, brought together and removed meanwhile, a sound store is told to be one."""
+    store, script = open_lance(str(place), CacheConfig(rows=10**6, idle_s=1e6)), Script()
+    beneath = store.beneath
+    assert isinstance(beneath, LanceStore)
+
+    def beside(done: int = 0, total: int = 0) -> None:
+        del done, total
+        for _ in range(3):
+            store.commit([script.tick(spots({1: 1.0, 2: 2.0}), mottos({3: ("a", b"", len(script.told))}))])
+            store.seal()
+        beneath.compact()
+
+    for _ in range(3):
+        beside()
+        report = verify(place, progress=beside)
+        assert report.is_sound, str(report)
+    store.close()
+
+
+def test_compaction_gives_damage_no_checksum_of_its_own(place: Path) -> None:
+    """A file that went bad after it was written, and read, by this very process is not brought together with others."""
+    store, script = LanceStore(place), Script()
+    draw = np.random.default_rng(1)
+    for _ in range(3):
+        store.commit([script.tick(spots(dict(enumerate(draw.normal(size=1_000).tolist(), 1))))])
+    read_all(place, script)
+    path = min(place.glob("*.lance/data/*"), key=lambda path: path.stat().st_mtime_ns)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(CorruptStore, match=path.name):
+        store.compact()
+    store.close()
+    assert [one.problem for one in verify(place).findings] == ["its checksum does not fit its bytes"]
 
 
 def test_leftovers_are_harmless_and_removed(place: Path) -> None:

@@ -328,14 +328,21 @@ def test_rows_keep_their_places_whatever_is_brought_together(
         check_rows(place, script, sizes)
 
 
-def test_verify_names_rows_that_lie_elsewhere(place: Path) -> None:
+@pytest.mark.parametrize("forked", [False, True])
+def test_verify_names_rows_that_lie_elsewhere(place: Path, forked: bool) -> None:
     """Files that are whole each by itself, at places that the log does not know of, are no sound store."""
     store, script = LanceStore(place), Script()
-    for tick, size in enumerate([30, 20, 10]):
-        write(store, script, tick, size)
+    write(store, script, 0, 30)
+    if forked:
+        for one in (Script("b", first_tick=1, after=(script, 0)), script):
+            write(store, one, 1, 30)
+    else:
+        for tick, size in enumerate([20, 10], 1):
+            write(store, script, tick, size)
     table = store._log.state().tables[0]
     dataset = store.tables.at(table)
-    parts = [one.metadata for one in reversed(dataset.get_fragments())]
+    parts = [one.metadata for one in dataset.get_fragments()]
+    parts = [parts[0], parts[2], parts[1]]
     for one in parts:
         one.id = 0
     lance = pytest.importorskip("lance")

@@ -148,12 +148,10 @@ def in_history(store: SearchStore, tables: Mapping[str, pa.Schema], span: Span, 
             question = Question(store, (Part(name, schema, span),), whole, None, include_inactive=False)
             allowed = _allowed(HistorySource(question).read(), wanted.where, archetype)
         best = store.search(wanted.at(name, span.segment, span.last, allowed))
-        if not best.num_rows:
-            continue
         columns = (ENTITY_ID, *(field.name for field in owner.fields), IS_ACTIVE)
         ids = contiguous(best.column(ENTITY_ID))
         scan = Scan(name, span.segment, span.last, span.last, columns, ids)
-        rows = pa.Table.from_batches(list(store.scan(scan)), scan.schema(schema))
+        rows = pa.Table.from_batches(list(store.scan(scan)) if len(ids) else [], scan.schema(schema))
         rows = rows.filter(rows.column(IS_ACTIVE))
         found.append((owner, best, rows.take(pc.index_in(ids, value_set=contiguous(rows.column(ENTITY_ID))))))
     return _merged(found, wanted, span.last)

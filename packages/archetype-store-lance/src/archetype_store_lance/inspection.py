@@ -12,17 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.commit import TICK
+from archetype_core.commit import RUN_ID, TICK, WORLD_ID
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
+from archetype_core.journal import JournaledStore
 from archetype_core.journal import verify as verify_journal
-from archetype_core.journal.catalog import Catalog
+from archetype_core.journal.catalog import Branch, Catalog
 from archetype_core.journal.database import FILE
 from archetype_core.journal.inspection import read_only
 from archetype_core.journal.reader import View
 from archetype_core.snapshot import ENTITY_ID
 from archetype_store_lance.engine import reading
-from archetype_store_lance.log import HEAD, Log
-from archetype_store_lance.opening import JOURNAL, is_without_journal
+from archetype_store_lance.log import GONE, HEAD, Log
+from archetype_store_lance.opening import JOURNAL, is_without_journal, journal_of, open_lance
 from archetype_store_lance.place import Place
 from archetype_store_lance.shelf import shelf_of
 from archetype_store_lance.state import State, TableState
@@ -75,8 +76,8 @@ class Report:
         return "\n".join([head, *lines])
 
 
-_WALKS = 5
-"""So often a walk that found something is made again if the store changed meanwhile."""
+_LOOKS = 20
+"""So often something that is not sound is looked at again while others write."""
 _PASSED = 65_536
 _ALL = 1 << 62
 _BACKUP = "take it from a backup"
@@ -93,20 +94,10 @@ class Inspection:
         self._report = Report(str(place))
         self._done = self._steps = 0
         self._log = Log(shelf_of(place), str(place))
-        self._seen: State | None = None
-
-    def has_moved_on(self) -> bool:
-        """Whether somebody committed or tidied up since the walk began, so that what it missed may just be elsewhere."""
-        if self._seen is None:
-            return False
-        try:
-            return self._log.anew().to_json() != self._seen.to_json()
-        except CorruptStore:
-            return False
 
     def run(self) -> Report:
         """All there is to say."""
-        state = self._seen = self._state()
+        state = self._state()
         if state is not None:
             self._steps = len(state.tables) + len(state.branches) + 1
             self._report.worlds, self._report.segments = len(state.worlds), len(state.branches)
@@ -115,11 +106,11 @@ class Inspection:
             for number in range(len(state.branches)):
                 self._segment(state, number)
                 self._step()
-            for number, table in enumerate(state.tables):
-                self._table(state, tables, number, table)
+            for number in range(len(state.tables)):
+                self._table(state, tables, number)
                 self._step()
         if self._journal is not None and self._journal.is_dir():
-            self._before(self._journal, state)
+            self._before(self._journal, is_empty=state is None)
         if self._journal is not None and is_without_journal(self._place, self._journal):
             self._found(str(self._journal), "it is gone, and with it all ticks that only it had", _BACKUP)
         self._step()
@@ -147,15 +138,42 @@ class Inspection:
         self._report.files += len(names)
         if state.number and HEAD not in names:
             self._found(f"{where} {HEAD}", "it is not there", "the next commit writes it", is_harmless=True)
+        return self._settled(state, self._blocks)
+
+    def _settled(self, state: State, look: Callable[[State], bool]) -> State:
+        """Look at a part of the store; again, and at no more than is new, where it is not sound and was another meanwhile."""
+        kept = len(self._report.findings)
+        for _ in range(_LOOKS):
+            if look(state):
+                break
+            newer = self._newer()
+            if newer is None or newer.number == state.number:
+                break
+            state = newer
+            del self._report.findings[kept:]
+        else:
+            look(state)
+        return state
+
+    def _newer(self) -> State | None:
+        try:
+            return self._log.anew()
+        except CorruptStore:
+            return None
+
+    def _blocks(self, state: State) -> bool:
+        """Whether what says where rows lie is as it was written."""
+        is_sound = True
         for ref in state.blocks:
             try:
-                self._log.block(ref.name)
+                self._log.block(ref)
             except (CorruptStore, FileNotFoundError) as failure:
-                reason = failure.reason if isinstance(failure, CorruptStore) else "it is not there"
+                is_sound = False
+                reason = failure.reason if isinstance(failure, CorruptStore) else GONE
                 for number, ticks in ref.spans.items():
                     world = state.branches[number].segment.name
-                    self._found(f"{where} {ref.name}", reason, _LOST, world=world, ticks=ticks)
-        return state
+                    self._found(f"{self._place} log {ref.name}", reason, _LOST, world=world, ticks=ticks)
+        return is_sound
 
     def _segment(self, state: State, number: int) -> None:
         branch = state.branches[number]
@@ -174,49 +192,62 @@ class Inspection:
             ticks = (due, branch.last)
             self._found(f"{self._place} log", "nothing tells of them", _BACKUP, world=segment.name, ticks=ticks)
 
-    def _table(self, state: State, tables: Tables, number: int, table: TableState) -> None:
+    def _table(self, state: State, tables: Tables, number: int) -> None:
+        """Whether a table's files are as they were written, and its rows where the log says."""
+        sound: set[str] = set()
+        settled = self._settled(state, lambda state: self._is_whole(state, tables, number, sound))
+        self._report.files += len(settled.tables[number].files)
+
+    def _is_whole(self, state: State, tables: Tables, number: int, sound: set[str]) -> bool:
+        table = state.tables[number]
         if table.version is None:
-            return
-        self._report.files += len(table.files)
-        directory = tables.directory(table.name)
+            return True
+        directory, uri = tables.directory(table.name), tables.uri(table.name)
         if directory is not None:
             bad = {}
-            for name, (size, digest) in table.files.items():
-                problem = damage(directory / name, size, digest)
-                if problem is not None:
+            for name in table.files.keys() - sound:
+                problem = damage(directory / name, *table.files[name])
+                if problem is None:
+                    sound.add(name)
+                else:
                     bad[name] = problem
             if bad:
                 self._damaged(state, tables, number, table, bad)
-                return
+                return False
             if tables.is_untidy(table):
                 remedy = "it is removed when the store is next opened"
-                self._found(str(directory), "a killed writer left something", remedy, is_harmless=True)
-        uri = tables.uri(table.name)
+                self._found(
+                    str(directory),
+                    "a writer that was killed left something, or one is at work",
+                    remedy,
+                    is_harmless=True,
+                )
         # Where files have no checksums, only reading shows what is wrong with them.
-        batches = tables.rows(table, [TICK, ENTITY_ID] if directory else None)
+        batches = tables.rows(table, [TICK, ENTITY_ID, WORLD_ID, RUN_ID] if directory else None)
         try:
             rows, strangers = self._misplaced(state, number, batches)
         except ArchetypeError as failure:
             reason = failure.reason if isinstance(failure, CorruptStore) else str(failure)
             self._touched(state, number, uri, reason, (0, table.rows))
-            return
+            return False
         if rows != table.rows:
             self._touched(state, number, uri, f"it has {rows} rows of {table.rows}", (0, table.rows))
         elif strangers is not None:
             self._touched(state, number, uri, "rows are not where the log says that they lie", strangers)
+        return rows == table.rows and strangers is None
 
     def _misplaced(
         self, state: State, table: int, batches: Iterator[pa.RecordBatch]
     ) -> tuple[int, tuple[int, int] | None]:
         """How many rows there are, and between which positions are others than the log says, if there are any."""
-        columns = ("first", "ticks", "start", "live", "gone", "ids")
         found = [tiles.filter(pc.equal(tiles.column("table"), table)) for tiles in self._tiles(state)]
-        known = pa.concat_tables(found).sort_by("start").select(columns).to_pylist() if found else []
-        rows, wrong = _Rows(batches), []
-        for tile in (Tile(**values) for values in known):
+        known = pa.concat_tables(found).sort_by("start").drop_columns("table").to_pylist() if found else []
+        rows, wrong = _Rows(batches, state), []
+        for values in known:
+            branch, tile = values.pop("branch"), Tile(**values)
             rows.drop(tile.start - rows.passed)
-            ticks, ids = rows.take(tile.rows)
-            if not tile.holds(ticks, ids):
+            branches, ticks, ids = rows.take(tile.rows)
+            if not (tile.holds(ticks, ids) and (branches == branch).all()):
                 wrong += [tile.start, tile.start + tile.rows]
         rows.drop(_ALL)
         return rows.passed, (min(wrong), max(wrong)) if wrong else None
@@ -225,7 +256,7 @@ class Inspection:
         """Where rows lie, block by block; those that cannot be read are told of elsewhere."""
         for ref in state.blocks:
             with suppress(CorruptStore, FileNotFoundError):
-                yield self._log.block(ref.name).record.tiles
+                yield self._log.block(ref).record.tiles
 
     def _damaged(self, state: State, tables: Tables, number: int, table: TableState, bad: Mapping[str, str]) -> None:
         """Which ticks of which worlds lie in damaged files."""
@@ -259,42 +290,54 @@ class Inspection:
                 spans[branch] = (min(before[0], first), max(before[1], last))
         yield from spans.items()
 
-    def _before(self, journal: Path, state: State | None) -> None:
+    def _before(self, journal: Path, *, is_empty: bool) -> None:
         """What is wrong with the journal, and between it and the store."""
         for finding in verify_journal(journal).findings:
             ticks = None if finding.tick is None else (finding.tick, finding.tick)
             remedy = "archetype_core.journal.repair takes what can be saved"
             self._found(finding.place, finding.problem, remedy, world=finding.world, ticks=ticks)
-        if not (journal / FILE).is_file():
-            return
-        try:
-            with closing(read_only(journal / FILE)) as connection:
-                catalog = Catalog(str(journal))
-                catalog.counts(connection)
-                branches = View(journal, catalog, connection).branches()
-        except (sqlite3.Error, CorruptStore):
+        # What the journal says it handed over was handed over before it said so, and what the store has was in the journal
+        # before: so one is read before the store is looked at, and the other after.
+        before = _branches(journal)
+        state = None if is_empty else self._newer()
+        after = _branches(journal)
+        if before is None or after is None:
             return  # told above
-        for branch in branches:
+        for key, branch in before.items():
             segment = branch.segment
-            number = None if state is None else state.find(segment.world_id, segment.run_id)
+            number = None if state is None else state.find(*key)
             last = segment.first_tick - 1 if state is None or number is None else state.branches[number].last
             self._report.ticks += max(0, branch.last - max(last, branch.sealed))
-            if last > branch.last > branch.sealed:
-                problem = (
-                    f"ticks to {branch.last} wait in the journal, and the store has gone on to {last} without them"
-                )
-                self._found(str(journal), problem, _BACKUP, world=segment.name, ticks=(branch.sealed + 1, last))
             if branch.sealed > last:
                 problem = f"the journal handed over ticks to {branch.sealed}, and the store has them to {last}"
                 self._found(str(self._place), problem, _BACKUP, world=segment.name, ticks=(last + 1, branch.sealed))
+            now = after.get(key, branch)
+            if last > now.last > now.sealed:
+                problem = f"ticks to {now.last} wait in the journal, and the store has gone on to {last} without them"
+                self._found(str(journal), problem, _BACKUP, world=segment.name, ticks=(now.sealed + 1, last))
+
+
+def _branches(journal: Path) -> dict[tuple[str, str], Branch] | None:
+    """The segments of a journal by world and run; ``None`` where it cannot be read."""
+    if not (journal / FILE).is_file():
+        return None
+    try:
+        with closing(read_only(journal / FILE)) as connection:
+            connection.execute("BEGIN")
+            catalog = Catalog(str(journal))
+            catalog.counts(connection)
+            found = View(journal, catalog, connection).branches()
+    except (sqlite3.Error, CorruptStore):
+        return None
+    return {(one.segment.world_id, one.segment.run_id): one for one in found}
 
 
 class _Rows:
-    """The ticks and entities of rows as they lie, taken in order."""
+    """Of rows as they lie the segments, by their numbers, the ticks and the entities, taken in order."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._parts = (np.stack([one.column(TICK).to_numpy(), one.column(ENTITY_ID).to_numpy()]) for one in batches)
-        self._left = np.empty((2, 0), np.int64)
+    def __init__(self, batches: Iterator[pa.RecordBatch], state: State) -> None:
+        self._parts = (_told(one, state) for one in batches)
+        self._left = np.empty((3, 0), np.int64)
         self.passed = 0
 
     def take(self, count: int) -> Positions:
@@ -315,6 +358,16 @@ class _Rows:
             pass
 
 
+def _told(batch: pa.RecordBatch, state: State) -> Positions:
+    worlds, runs = (batch.column(name).dictionary_encode() for name in (WORLD_ID, RUN_ID))
+    pairs = worlds.indices.to_numpy() * len(runs.dictionary) + runs.indices.to_numpy()
+    found, which = np.unique(pairs, return_inverse=True)
+    names = (divmod(int(pair), len(runs.dictionary)) for pair in found)
+    keys = [(worlds.dictionary[world].as_py(), runs.dictionary[run].as_py()) for world, run in names]
+    numbers = np.array([state.keys.get(key, -1) for key in keys], np.int64)
+    return np.stack([numbers[which], batch.column(TICK).to_numpy(), batch.column(ENTITY_ID).to_numpy()])
+
+
 def verify(
     uri: str | Path,
     *,
@@ -325,16 +378,11 @@ def verify(
     """Look at every file of a store and of the journal before it. Costs a read of all of it; may run beside its writers."""
     place = Place.of(uri, storage_options)
     if journal is None and place.local is not None:
-        journal = place.local / JOURNAL
+        journal = journal_of(place) or place.local / JOURNAL
     if place.local is not None and not place.local.is_dir():
         raise CommitError(f"{place} is no directory: there is no store to look at")
     with reading(str(place)):
-        for _ in range(_WALKS):
-            walk = Inspection(place, None if journal is None else Path(journal), progress)
-            report = walk.run()
-            if report.is_sound or not walk.has_moved_on():
-                break
-        return report
+        return Inspection(place, None if journal is None else Path(journal), progress).run()
 
 
 def compact(
@@ -348,8 +396,9 @@ def compact(
     from archetype_store_lance.store import LanceStore
 
     place = Place.of(uri, storage_options)
-    store = LanceStore(place.root, place.options)
-    try:
-        return store.compact(progress)
-    finally:
-        store.close()
+    journal = journal_of(place)
+    store = LanceStore(place.root, place.options) if journal is None else open_lance(place.root, journal=journal)
+    with closing(store):
+        beneath = store.beneath if isinstance(store, JournaledStore) else store
+        assert isinstance(beneath, LanceStore)
+        return beneath.compact(progress)

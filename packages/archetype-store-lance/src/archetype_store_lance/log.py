@@ -24,6 +24,7 @@ from archetype_store_lance.state import BlockRef, State
 
 HEAD = "head"
 _COMMIT, _STATE, _BLOCK = ".commit", ".state", ".block"
+GONE = "it is not there, or another is in its place"
 CHECKPOINT = 64
 """So many records may follow a state before the next one is written down."""
 _FAN = 8
@@ -38,7 +39,7 @@ class Log:
         self._place = place
         self._lock = threading.Lock()
         self._state: State | None = None
-        self._blocks: OrderedDict[str, Block] = OrderedDict()
+        self._blocks: OrderedDict[tuple[str, str], Block] = OrderedDict()
 
     @property
     def shelf(self) -> Shelf:
@@ -81,7 +82,7 @@ class Log:
         """The state after a file was not found; ``CorruptStore`` if it should still be there."""
         newer = self.anew()
         if newer.blocks == state.blocks:
-            raise CorruptStore(str(failure), "it is not there") from failure
+            raise CorruptStore(str(failure), GONE) from failure
         return newer
 
     def _newest(self, state: State | None) -> State:
@@ -93,15 +94,26 @@ class Log:
         newest = max([*commits[-1:], *states[-1:]], default=-1)
         if newest < told:
             raise CorruptStore(f"{self._place} log", f"record {told} was there, and the newest now is {newest}")
-        if state is None or not set(range(state.number + 1, newest + 1)) <= set(commits):
-            if not states:
-                raise CorruptStore(f"{self._place} log", "the files that say how it began are gone")
+        if state is None and not states:
+            raise CorruptStore(f"{self._place} log", "the files that say how it began are gone")
+        if states and (state is None or states[-1] > state.number):
+            # Of what was written down whole the records may be gone, or others in their place that never counted.
             state = self._whole(states[-1])
-        for number in range(state.number + 1, newest + 1):
+        assert state is not None
+        known = state.number
+        for number in range(known + 1, newest + 1):
             if number not in commits:
                 raise CorruptStore(f"{self._place} log", f"record {number} is missing, the newest is {newest}")
             state = self._next(state, _name(number, _COMMIT))
+        if state.number > known and not self._shelf.is_locked and self._written_down(known + 1):
+            # Meanwhile, so it holds for these as well.
+            raise FileNotFoundError(_name(known + 1, _COMMIT))
         return state
+
+    def _written_down(self, number: int) -> list[int]:
+        """The records, of those from a number on, after which the state was written down whole."""
+        numbers = (_number(name) for name in self._shelf.names() if name.endswith(_STATE))
+        return sorted(one for one in numbers if one >= number)
 
     def _told(self) -> int:
         try:
@@ -116,16 +128,20 @@ class Log:
 
     def _whole(self, number: int) -> State:
         name = _name(number, _STATE)
-        return State.from_json(decode(self._shelf.read(name), self._where(name)).header)
+        state = State.from_json(decode(self._shelf.read(name), self._where(name)).header)
+        if state.number != number:
+            raise CorruptStore(self._where(name), f"it is what record {state.number} made")
+        return state
 
     def _next(self, state: State, name: str) -> State:
         data = self._shelf.read(name)
         record = decode(data, self._where(name))
         if record.header["previous"] != state.digest or record.header["number"] != state.number + 1:
             raise CorruptStore(self._where(name), "it does not follow the record before it")
+        digest = digest_of(data)
         if record.tiles.num_rows or record.marks.num_rows:
-            self._keep(name, Block(record))
-        return state.after(record.header, name, digest_of(data))
+            self._keep(name, digest, Block(record))
+        return state.after(record.header, name, digest)
 
     def append(self, state: State, header: Mapping[str, Any], record: Record) -> State | None:
         """Make the record that follows a state, durable when this returns; ``None`` if another one has its number."""
@@ -135,13 +151,13 @@ class Log:
         data = encode(Record(header, record.tiles, record.marks))
         name = _name(number, _COMMIT)
         with writing(self._where(name)):
-            if not self._shelf.create(name, data):
+            if not self._shelf.create(name, data) or not self._counts(number, digest_of(data)):
                 return None
         with self._lock:
             # Exactly as a reader would see it.
             made = state.after(decode(data, name).header, name, digest_of(data))
             if record.tiles.num_rows or record.marks.num_rows:
-                self._keep(name, Block(record))
+                self._keep(name, digest_of(data), Block(record))
             if self._state is None or self._state.number < made.number:
                 self._state = made
         # It only says that a record was there, should it ever be gone. The commit stands without it.
@@ -149,12 +165,28 @@ class Log:
             self._shelf.replace(HEAD, f"{number}\n".encode())
         return made
 
-    def block(self, name: str) -> Block:
+    def _counts(self, number: int, digest: str) -> bool:
+        """Whether a record that was just made is one that everybody sees.
+
+        Without a lock its number may have been another's, which was written down whole and removed since this writer looked.
+        """
+        while not self._shelf.is_locked and (later := self._written_down(number)):
+            with suppress(FileNotFoundError):
+                found = self._whole(later[-1]).has(number, digest)
+                if found is None:
+                    raise CommitError(
+                        f"{self._place}: too much was written meanwhile to tell whether record {number} counts"
+                    )
+                return found
+        return True
+
+    def block(self, ref: BlockRef) -> Block:
         """Where rows lie, from memory or from its file; ``FileNotFoundError`` once it is merged into another."""
+        name, key = ref.name, (ref.name, ref.digest)
         with self._lock:
-            found = self._blocks.get(name)
+            found = self._blocks.get(key)
             if found is not None:
-                self._blocks.move_to_end(name)
+                self._blocks.move_to_end(key)
                 return found
         with reading(self._where(name)):
             try:
@@ -164,12 +196,15 @@ class Log:
         if data is None:
             raise FileNotFoundError(self._where(name))
         block = Block(decode(data, self._where(name)))
+        if ref.digest not in ("", digest_of(data)):
+            # Whole in itself, and not the one that is referred to.
+            raise FileNotFoundError(self._where(name))
         with self._lock:
-            self._keep(name, block)
+            self._keep(name, ref.digest, block)
         return block
 
-    def _keep(self, name: str, block: Block) -> None:
-        self._blocks[name] = block
+    def _keep(self, name: str, digest: str, block: Block) -> None:
+        self._blocks[name, digest] = block
         while len(self._blocks) > 1 and sum(one.weight for one in self._blocks.values()) > _CACHED:
             self._blocks.popitem(last=False)
 
@@ -187,7 +222,12 @@ class Log:
         """
         state = self.anew()
         with writing(f"{self._place} log"):
-            blocks = self._merged(state)
+            try:
+                blocks = self._merged(state)
+            except FileNotFoundError as failure:
+                # Where there is no lock, another writer may be doing the same, and be done.
+                self.fresher(state, failure)
+                return
             made = replace(state, blocks=tuple(blocks))
             name = _name(state.number, _STATE)
             if not self._shelf.create(name, encode(Record.plain(made.to_json()))):
@@ -222,7 +262,7 @@ class Log:
             level += 1
 
     def _merge(self, refs: list[BlockRef], level: int, number: int) -> BlockRef:
-        record = merged(self.block(one.name).record for one in refs)
+        record = merged(self.block(one).record for one in refs)
         spans: dict[int, tuple[int, int]] = {}
         for ref in refs:
             for branch, (first, last) in ref.spans.items():
@@ -233,7 +273,7 @@ class Log:
             # Left by a writer that was killed before it wrote its state down, over the same records.
             self._shelf.remove([name])
             self._shelf.create(name, data)
-        return BlockRef(name, level, spans)
+        return BlockRef(name, level, spans, digest_of(data))
 
     def _where(self, name: str) -> str:
         return f"{self._place} log {name}"

@@ -86,7 +86,7 @@ class Lookup:
         for ref in reversed(self.state.blocks):
             span = ref.spans.get(number)
             if span is not None and span[0] <= tick:
-                found = self._log.block(ref.name).upto(number, table, tick)
+                found = self._log.block(ref).upto(number, table, tick)
                 if found is not None:
                     return found
         raise CorruptStore(f"the log of table {self.state.tables[table].name}", f"it does not tell of tick {tick}")
@@ -108,4 +108,4 @@ class Lookup:
         for ref in self.state.blocks:
             span = ref.spans.get(number)
             if span is not None and span[0] <= last and first <= span[1]:
-                yield self._log.block(ref.name)
+                yield self._log.block(ref)

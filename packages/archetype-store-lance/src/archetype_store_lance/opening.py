@@ -40,7 +40,8 @@ def open_lance(
     # It brings the engine along, which takes a second.
     from archetype_store_lance.store import LanceStore
 
-    store = LanceStore(place.root, place.options)
+    # Beside an older copy of the log, what is newer looks as if it were left behind: the journal knows.
+    store = LanceStore(place.root, place.options, tidy=False)
     try:
         if place.local is not None and is_without_journal(place, Path(journal)):
             remedy = f"put it back from a backup, or remove {_sign(place.local)} to go on with what the tables have"
@@ -49,8 +50,20 @@ def open_lance(
     except BaseException:
         store.close()
         raise
+    try:
+        store.tidy()
+    except BaseException:
+        made.close()
+        raise
     _note(place, Path(journal))
     return made
+
+
+def journal_of(place: Place) -> Path | None:
+    """The journal that a store on this machine was last opened with, be it there or not; ``None`` if it never had one."""
+    if place.local is None or not (sign := _sign(place.local)).is_file():
+        return None
+    return place.local / sign.read_text(errors="replace")
 
 
 def is_without_journal(place: Place, journal: Path) -> bool:

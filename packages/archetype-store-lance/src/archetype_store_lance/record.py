@@ -13,7 +13,7 @@ import pyarrow as pa
 from archetype_core.errors import CommitError, CorruptStore
 
 _MAGIC = b"ARCLANCE"
-FORMAT = 1
+FORMAT = 2
 
 TILES = pa.schema(
     [

@@ -25,6 +25,9 @@ _CLIENT = frozenset(
 class Shelf(Protocol):
     """Where the log's files are."""
 
+    is_locked: bool
+    """Whether whoever looks and then writes keeps everybody else from writing in between."""
+
     def prepare(self) -> None:
         """Make the place, if it needs to be made."""
         ...
@@ -57,6 +60,8 @@ def shelf_of(place: Place) -> Shelf:
 
 class LocalShelf:
     """A directory. A file gets its name once its bytes are on disk."""
+
+    is_locked = True
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -125,6 +130,8 @@ class LocalShelf:
 
 class RemoteShelf:
     """A prefix of an object store that knows how to make an object only where there is none."""
+
+    is_locked = False
 
     def __init__(self, place: Place) -> None:
         from obstore.store import from_url

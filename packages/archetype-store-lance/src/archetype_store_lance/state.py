@@ -15,6 +15,8 @@ import pyarrow as pa
 from archetype_core.commit import Point, Segment
 from archetype_store_lance.tile import Tile
 
+_RECENT, _DIGEST = 256, 16
+
 Files = Mapping[str, tuple[int, str]]
 """The files of a table that count, its newest manifest among them: size, and checksum where that costs little."""
 
@@ -99,16 +101,18 @@ class BlockRef:
     name: str
     level: int
     spans: Mapping[int, tuple[int, int]]
+    digest: str = ""
+    """The checksum of the file; stores of format 1 have none."""
 
     def to_json(self) -> list[Any]:
         """The reference as a part of a header."""
-        return [self.name, self.level, [[number, *span] for number, span in self.spans.items()]]
+        return [self.name, self.level, [[number, *span] for number, span in self.spans.items()], self.digest]
 
     @classmethod
     def from_json(cls, data: list[Any]) -> BlockRef:
         """What ``to_json`` was made of."""
-        name, level, spans = data
-        return cls(name, level, {number: (first, last) for number, first, last in spans})
+        name, level, spans, *digest = data
+        return cls(name, level, {number: (first, last) for number, first, last in spans}, *digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,8 @@ class State:
     blocks: tuple[BlockRef, ...] = ()
     keys: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """The segments by world and run."""
+    recent: tuple[str, ...] = ()
+    """The beginnings of the digests of the newest records, oldest first."""
 
     def table(self, name: str) -> int | None:
         """The number of a table."""
@@ -142,6 +148,7 @@ class State:
             "branches": [one.to_json() for one in self.branches],
             "worlds": self.worlds,
             "blocks": [one.to_json() for one in self.blocks],
+            "recent": self.recent,
         }
 
     @classmethod
@@ -156,7 +163,15 @@ class State:
             dict(data["worlds"]),
             tuple(BlockRef.from_json(one) for one in data["blocks"]),
             {one.key: number for number, one in enumerate(branches)},
+            tuple(data.get("recent", ())),
         )
+
+    def has(self, number: int, digest: str) -> bool | None:
+        """Whether a record is one of those that this state is made of; ``None`` where that is too long ago."""
+        back = self.number - number
+        if not 0 <= back < len(self.recent):
+            return False if back < 0 else None
+        return self.recent[-1 - back] == digest[:_DIGEST]
 
     def after(self, header: Mapping[str, Any], name: str, digest: str) -> State:
         """The state that a record makes of this one."""
@@ -166,7 +181,8 @@ class State:
                 tables.append(TableState.from_json(change))
             else:
                 tables[number] = _changed(tables[number], change)
-        made = replace(self, number=header["number"], digest=digest, tables=tuple(tables))
+        recent = (*self.recent[1 - _RECENT :], digest[:_DIGEST])
+        made = replace(self, number=header["number"], digest=digest, tables=tuple(tables), recent=recent)
         if "branch" not in header:
             return made
         number, data = header["branch"]
@@ -179,7 +195,7 @@ class State:
             # A record tells of the tables that it wrote.
             branches[number] = replace(fresh, tables={**branches[number].tables, **fresh.tables})
         worlds = {**self.worlds, fresh.segment.world_id: number}
-        block = BlockRef(name, 0, {number: (header["first"], fresh.last)})
+        block = BlockRef(name, 0, {number: (header["first"], fresh.last)}, digest)
         return replace(made, branches=tuple(branches), worlds=worlds, blocks=(*self.blocks, block), keys=keys)
 
 

@@ -91,7 +91,8 @@ class LanceStore:
     a journal in front of it does. Readers in this and other processes see each commit at once, whole.
     """
 
-    def __init__(self, uri: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
+    def __init__(self, uri: str | Path, storage_options: Mapping[str, str] | None = None, *, tidy: bool = True) -> None:
+        """``tidy=False`` leaves what killed writers left to ``tidy``: the caller sees first whether it is no more than that."""
         self.place = Place.of(uri, storage_options)
         self.owner = f"process {os.getpid()} on {socket.gethostname()}"
         self._process = os.getpid()
@@ -115,7 +116,8 @@ class LanceStore:
                 if self._recall is not None:
                     self._recall.clear()
                 self._log.begin()
-            self._tidy(self._log.state())
+        if tidy:
+            self.tidy()
         if self._recall is not None:
             self._recall.sweep()
         self._upkeep = Upkeep(self._log, self.tables, self._lock, _GRACE)
@@ -139,12 +141,13 @@ class LanceStore:
             if _OURS.search(path.name):
                 raise CorruptStore(str(local), f"table {path.name} is there, and the log that says what counts is gone")
 
-    def _tidy(self, state: State) -> None:
+    def tidy(self) -> None:
         """Remove what writers that were killed left beside what counts."""
-        for table in state.tables:
-            with suppress(CommitError, OSError):
-                if self.tables.is_untidy(table):
-                    self.tables.sweep(table, _GRACE)
+        with self._lock.held():
+            for table in self._log.state().tables:
+                with suppress(CommitError, OSError):
+                    if self.tables.is_untidy(table):
+                        self.tables.sweep(table, _GRACE)
 
     # Writing.
 

@@ -145,12 +145,12 @@ class Tables:
         uri = self.uri(table.name)
         return self._lance.dataset(uri, version=table.version, session=session, storage_options=self._options)
 
-    def _check(self, table: TableState, names: Iterable[str]) -> None:
-        """Compare files with what the log says of them, each once."""
+    def _check(self, table: TableState, names: Iterable[str], *, anew: bool = False) -> None:
+        """Compare files with what the log says of them, each once, or once more."""
         directory = self.directory(table.name)
         for name in names:
             key = f"{table.name}/{name}"
-            if directory is None or key in self._sound:
+            if directory is None or (key in self._sound and not anew):
                 continue
             known = table.files.get(name)
             problem = "the log does not know of it" if known is None else damage(directory / name, *known)
@@ -339,7 +339,8 @@ class Tables:
             fragments = dataset.get_fragments()
             chosen = fragments[which]
             gone = [f"{_DATA}/{file.path}" for one in chosen for file in one.data_files()]
-            self._check(table, gone)
+            # However sound they were before: what is written now gets a checksum of its own.
+            self._check(table, gone, anew=True)
             scanner = dataset.scanner(columns=schema.names, fragments=chosen, batch_size=_PIECE_ROWS)
             fresh = self._write_part(scanner.to_reader(), dataset, schema, "append")
             parts = [one.metadata for one in fragments]

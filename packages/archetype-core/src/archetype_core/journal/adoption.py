@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from archetype_core.commit import Span
 from archetype_core.errors import CorruptStore, WorldNotFound
 from archetype_core.journal.catalog import Branch, Entry
 from archetype_core.journal.handle import Handle
+from archetype_core.journal.reader import View
 from archetype_core.journal.record import Record, pack, row_id
 from archetype_core.ports import Store
 
@@ -52,13 +55,16 @@ def agree(handle: Handle, store: Store) -> None:
     """
     with handle.reader.read() as view:
         active = {world_id: view.active(world_id) for world_id in view.catalog.worlds}
+        told = {world_id: list(_handed_over(view, branch)) for world_id, branch in active.items() if branch is not None}
     # What the journal says it handed over was handed over before it said so, and what the store has was in the journal
     # before: so one is read before the store is looked at, and the other after.
-    told = {world_id: branch for world_id, branch in active.items() if branch is not None}
-    tips = {world_id: _tip(store, world_id, branch) for world_id, branch in told.items()}
-    for world_id, (tip, last) in tips.items():
-        if last < told[world_id].sealed:
-            raise _apart(handle, store, told[world_id], last)
+    spans = {world_id: _spans(store, world_id) for world_id in told}
+    for world_id, found in spans.items():
+        for one, last in told[world_id]:
+            there = max((span.last for span in found if span.segment == one.segment), default=one.first - 1)
+            if there < last:
+                raise _apart(handle, store, one, there)
+        tip = found[-1] if found else None
         with handle.reader.read() as view:
             branch = view.active(world_id)
             assert branch is not None
@@ -70,14 +76,23 @@ def agree(handle: Handle, store: Store) -> None:
         adopt(handle, store, world_id)
 
 
-def _tip(store: Store, world_id: str, branch: Branch) -> tuple[Span | None, int]:
-    """Where a world ends in a store, and how far it has a segment."""
+def _handed_over(view: View, active: Branch) -> Iterator[tuple[Branch, int]]:
+    """A world's own segments, newest first, and to which tick of each it has what the store got."""
+    branch, last = active, active.last
+    while True:
+        yield branch, min(branch.sealed, last)
+        above = view.parent(branch)
+        if above is None or above[0].segment.world_id != active.segment.world_id:
+            return
+        branch, last = above
+
+
+def _spans(store: Store, world_id: str) -> tuple[Span, ...]:
+    """A world's history in a store."""
     try:
-        spans = store.timeline(world_id).spans
+        return store.timeline(world_id).spans
     except WorldNotFound:
-        return None, branch.first - 1
-    lasts = [span.last for span in spans if span.segment == branch.segment]
-    return spans[-1], max(lasts, default=branch.first - 1)
+        return ()
 
 
 def _apart(handle: Handle, store: Store, branch: Branch, last: int) -> CorruptStore:
