@@ -114,6 +114,34 @@ def test_an_answer_that_is_lost_is_no_conflict(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_writer_that_was_overtaken_by_a_checkpoint_commits_again(tmp_path: Path) -> None:
+    """Where its number was taken, written down whole and removed since it looked, its record counts for nobody, and it knows."""
+    slow, fast, reader = (LanceStore(prefix(tmp_path), OPTIONS) for _ in range(3))
+    scripts = Script("a"), Script("b")
+    slow.commit([scripts[0].tick(spots({1: 0.0}))])
+    assert [record.tick for record in reader.worlds()] == [0]
+    create = slow._log.shelf.create
+    made: list[str] = []
+
+    def late(name: str, data: bytes) -> bool:
+        if not made:
+            fast.commit([scripts[1].tick(spots({1: 5.0}))])
+            fast.compact()
+        made.append(name)
+        return create(name, data)
+
+    slow._log.shelf.create = late  # type: ignore[method-assign]  # reason: a slow one
+    slow.commit([scripts[0].tick(spots({1: 1.0}))])
+    assert len(set(made)) == 2
+    for store in (slow, fast, reader):
+        assert sorted((record.name, record.tick) for record in store.worlds()) == [("a", 1), ("b", 0)]
+        found = store.scan(scan_of(SPOT, scripts[0].segment, 0, 1)).read_all()
+        assert found.column("spot__x").to_pylist() == [0.0, 1.0]
+        store.close()
+    report = verify(prefix(tmp_path), storage_options=OPTIONS)
+    assert report.is_sound, str(report)
+
+
 def test_writers_that_meet_while_rows_are_brought_together(tmp_path: Path) -> None:
     """Two handles add to one table and bring its pieces together, with no lock between them: each row stays what it was."""
     scripts = Script("a"), Script("b")

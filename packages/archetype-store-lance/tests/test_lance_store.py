@@ -25,7 +25,7 @@ from archetype_core.commit import IS_ACTIVE, Scan
 from archetype_core.errors import CommitError, StoreClosed, TickConflict
 from archetype_core.journal import JournaledStore
 from archetype_store_lance import LanceStore, open_lance, verify
-from archetype_store_lance.record import Record
+from archetype_store_lance.record import Record, decode, encode
 from archetype_store_lance.tile import MOST_ROWS, MOST_TICKS, Write, tiles
 
 
@@ -326,6 +326,27 @@ def test_rows_keep_their_places_whatever_is_brought_together(
                 store._upkeep.run(whole=data.draw(st.booleans()))
         store.close()
         check_rows(place, script, sizes)
+
+
+def test_a_log_of_the_first_format_is_gone_on_with(place: Path) -> None:
+    """Its references have no checksums and its states name no records; what is added has them, and all is read."""
+    store, script = LanceStore(place), Script()
+    sizes = [3, 2, 5]
+    for tick, size in enumerate(sizes):
+        write(store, script, tick, size)
+        store.compact()
+    store.close()
+    (path,) = (place / "_log").glob("*.state")
+    header = dict(decode(path.read_bytes(), "").header) | {"format": 1}
+    del header["recent"]
+    header["blocks"] = [block[:3] for block in header["blocks"]]
+    path.write_bytes(encode(Record.plain(header)))
+    check_rows(place, script, sizes)
+    store = LanceStore(place)
+    write(store, script, 3, 4)
+    store.compact()
+    store.close()
+    check_rows(place, script, [*sizes, 4])
 
 
 @pytest.mark.parametrize("forked", [False, True])
