@@ -21,6 +21,7 @@ from archetype_core.component import Component
 from archetype_core.diff import same
 from archetype_core.expression import read
 from archetype_core.frame import Frame, base_columns
+from archetype_core.panic import Panic, contained
 from archetype_core.result import collect
 from archetype_core.snapshot import ENTITY_ID, Snapshot
 
@@ -155,12 +156,14 @@ def directly(prior: Snapshot, stages: list[Mapping[str, Expression]]) -> Mapping
 def by_runner(prior: Snapshot, stages: list[Mapping[str, Expression]]) -> Mapping[str, pa.Array] | None:
     """The same columns from an ordinary DataFrame, collected after every step."""
     try:
-        frame = daft.from_arrow(prior.to_arrow())
-        for stage in stages:
-            frame = frame.with_columns(dict(stage)).collect()
-        table = frame.to_arrow()
-    except pa.ArrowInvalid:
-        # Daft's planner promised one type and gave another (a condition that is always false, say): no answer to compare.
+        with contained():
+            frame = daft.from_arrow(prior.to_arrow())
+            for stage in stages:
+                frame = frame.with_columns(dict(stage)).collect()
+            table = frame.to_arrow()
+    except (pa.ArrowInvalid, Panic):
+        # Daft's planner promised one type and gave another (a condition that is always false, say), or gave up in the
+        # middle: no answer to compare.
         reject()
     except Exception:  # noqa: BLE001  # reason: Daft has no common type of error
         return None

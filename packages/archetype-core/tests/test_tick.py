@@ -304,7 +304,12 @@ def test_mutation_that_is_refused_stages_nothing() -> None:
     drive(scenario)
 
 
-def test_failing_processor_undoes_the_tick() -> None:
+class PanicException(BaseException):
+    """What Daft raises where it gives up in the middle of a plan, by its name."""
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, PanicException])
+def test_failing_processor_undoes_the_tick(kind: type[BaseException]) -> None:
     """After a processor failed, no table shows anything of the tick, and the next step does it all (T7)."""
 
     async def scenario() -> None:
@@ -312,7 +317,7 @@ def test_failing_processor_undoes_the_tick() -> None:
 
         def act(df: DataFrame, **_: Any) -> DataFrame:
             if fails:
-                raise RuntimeError("boom")
+                raise kind("boom")
             return df
 
         store = FaultyStore()

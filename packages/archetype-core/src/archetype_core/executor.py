@@ -23,6 +23,7 @@ from archetype_core.call import call
 from archetype_core.errors import ArchetypeError, ProcessorError
 from archetype_core.expression import Structure
 from archetype_core.frame import Frame, base_columns
+from archetype_core.panic import contained
 from archetype_core.result import collect, is_local, settle
 from archetype_core.snapshot import Snapshot
 
@@ -206,11 +207,12 @@ class _Shift:
         sent = len(mailbox.sent) if mailbox is not None else 0
         with telemetry.processor(slot.name, table, rows.num_rows, self.context.is_traced) as span:
             try:
-                result = call(slot, rows, self.constants, self.context) if job.record is None else job.record
-                if job.record is None and self._may_wait(job, result):
-                    return True
-                job.record = None
-                job.rows = settle(rows, collect(result, rows))
+                with contained():
+                    result = call(slot, rows, self.constants, self.context) if job.record is None else job.record
+                    if job.record is None and self._may_wait(job, result):
+                        return True
+                    job.record = None
+                    job.rows = settle(rows, collect(result, rows))
             except (CancelledError, asyncio.CancelledError) as failure:
                 if self.context.is_cancelled:
                     raise
@@ -259,7 +261,10 @@ class _Shift:
             rows = {job.rows.archetype: job.rows for job in alike}
             batch = Batch.of(tuple(rows), rows, (first.slot,))
             try:
-                result = settle(batch.rows, collect(Frame(batch.rows, self.constants, first.record.stages), batch.rows))
+                with contained():
+                    result = settle(
+                        batch.rows, collect(Frame(batch.rows, self.constants, first.record.stages), batch.rows)
+                    )
             # Some table's values do not fit; evaluated one by one, it is that table which fails or skips.
             except Exception:  # noqa: BLE001  # reason: met again below, table by table
                 telemetry.log.debug("%s is evaluated table by table", first.slot.name, exc_info=True)

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
+from archetype_core.panic import contained
 
 # How the engine's errors, which have no types, say that bytes are not what they were.
 _DAMAGE = ("not found", "no such file", "invalid", "corrupt", "out of range", "out of bounds", "decode", "unexpected")
@@ -30,10 +31,6 @@ class Overtaken(Exception):
     """Another writer wrote to the same place at the same moment; try again from what is there now."""
 
 
-class Panic(Exception):
-    """The engine gave up in the middle of a call; what it raises is no ``Exception``."""
-
-
 def load() -> Any:
     """The engine. Unless it was told otherwise it keeps to itself what it would tell on standard error beside its errors."""
     os.environ.setdefault("LANCE_LOG", "error")
@@ -46,7 +43,7 @@ def load() -> Any:
 def writing(what: str) -> Iterator[None]:
     """Whatever the engine raises in here is a ``CommitError``: nothing of the commit shows."""
     try:
-        with _panics():
+        with contained():
             yield
     except (ArchetypeError, Overtaken):
         raise
@@ -62,7 +59,7 @@ def writing(what: str) -> Iterator[None]:
 def reading(what: str) -> Iterator[None]:
     """Whatever the engine raises in here is ``CorruptStore``, or ``CommitError`` where it did not get at the bytes."""
     try:
-        with _panics():
+        with contained():
             yield
     except ArchetypeError:
         raise
@@ -72,17 +69,6 @@ def reading(what: str) -> Iterator[None]:
         if not any(sign in told for sign in _AWAY) and any(sign in told for sign in _DAMAGE):
             raise CorruptStore(what, text) from failure
         raise CommitError(f"{what} could not be read: {text}") from failure
-
-
-@contextmanager
-def _panics() -> Iterator[None]:
-    try:
-        yield
-    except BaseException as failure:
-        # A class of the engine's binding that cannot be imported, and no Exception.
-        if type(failure).__name__ == "PanicException":
-            raise Panic(str(failure)) from failure
-        raise
 
 
 def give_back() -> None:

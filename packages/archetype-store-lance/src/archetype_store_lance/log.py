@@ -267,13 +267,16 @@ class Log:
         for ref in refs:
             for branch, (first, last) in ref.spans.items():
                 spans[branch] = (spans[branch][0] if branch in spans else first, last)
-        name = f"{number:020}-{level}{_BLOCK}"
         data = encode(Record({"blocks": len(refs)}, record.tiles, record.marks))
-        if not self._shelf.create(name, data) and self._shelf.read(name) != data:
-            # Left by a writer that was killed before it wrote its state down, over the same records.
+        digest = digest_of(data)
+        # Others that do the same at this moment, or were killed while they did, may have merged more or fewer.
+        name = f"{number:020}-{level}-{digest[:16]}{_BLOCK}"
+        while not self._shelf.create(name, data):
+            with suppress(FileNotFoundError):
+                if self._shelf.read(name) == data:
+                    break
             self._shelf.remove([name])
-            self._shelf.create(name, data)
-        return BlockRef(name, level, spans, digest_of(data))
+        return BlockRef(name, level, spans, digest)
 
     def _where(self, name: str) -> str:
         return f"{self._place} log {name}"
