@@ -13,7 +13,7 @@ import pytest
 from journaling import Drift, Label, Place, Speed
 
 from archetype_core import CacheConfig, Capability, MemoryStore, RunConfig, Store, TickCommit, World
-from archetype_core.errors import CommitError, CorruptStore, UnsupportedCapability
+from archetype_core.errors import CommitError, CorruptStore, TickConflict, UnsupportedCapability
 from archetype_core.journal import JournaledStore, JournalStore, verify
 
 LARGE = {"x": [0.5] * 50_000}
@@ -136,6 +136,35 @@ def test_failed_hand_over_loses_nothing_and_is_made_up_for(tmp_path: Path, when:
         assert digests(world) == told
         assert digests(await World.open(beneath, "w")) == told
         store.close()
+
+    drive(scenario())
+
+
+def test_two_journals_before_one_store_lose_nothing(tmp_path: Path) -> None:
+    """A world that was gone on with from another journal is a conflict: neither history takes a tick of the other's. (S5)"""
+
+    async def scenario() -> None:
+        store = over(tmp_path)
+        world = await begun(store)
+        store.seal()
+        other = JournaledStore(JournalStore(tmp_path / "beneath"), tmp_path / "elsewhere", CacheConfig(idle_s=3600))
+        twin = await World.open(other, "w", processors=[Drift()])
+        await world.step()
+        twin.update(1, Place(x=77.0))
+        await twin.run(2)
+        told, differently = digests(world), digests(twin)
+        store.seal()
+        with pytest.raises(TickConflict):
+            other.seal()
+        assert isinstance(other.trouble, TickConflict)
+        assert (digests(world), digests(twin)) == (told, differently)
+        with pytest.raises(TickConflict):
+            await twin.step()
+        await world.run(2)
+        store.seal()
+        assert digests(await World.open(store, "w"))[: len(told)] == told
+        store.close()
+        other.close()
 
     drive(scenario())
 

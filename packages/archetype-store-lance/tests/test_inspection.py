@@ -15,6 +15,9 @@ from archetype_core.commit import IS_ACTIVE, Scan
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
 from archetype_core.journal import JournaledStore
 from archetype_store_lance import LanceStore, compact, open_lance, verify
+from archetype_store_lance.block import Block
+from archetype_store_lance.log import Log
+from archetype_store_lance.state import BlockRef
 
 
 def script_of(store: LanceStore, commits: int = 3) -> Script:
@@ -196,6 +199,28 @@ def test_a_walk_beside_a_writer_finds_no_damage(place: Path) -> None:
         beside()
         report = verify(place, progress=beside)
         assert report.is_sound, str(report)
+    store.close()
+
+
+def test_a_walk_beside_a_checkpoint_finds_no_damage(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of the log that were merged since the walk read what there is are looked for where they went."""
+    store, script = LanceStore(place), Script()
+    for tick in range(8):
+        store.commit([script.tick(spots({1: float(tick)}))])
+        if tick < 7:
+            store._log.checkpoint()
+    block = Log.block
+
+    def late(log: Log, ref: BlockRef) -> Block:
+        if log is not store._log:
+            monkeypatch.setattr(Log, "block", block)
+            store._log.checkpoint()
+        return block(log, ref)
+
+    monkeypatch.setattr(Log, "block", late)
+    report = verify(place)
+    assert report.is_sound, str(report)
+    assert Log.block is block
     store.close()
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -140,6 +141,102 @@ def test_a_writer_that_was_overtaken_by_a_checkpoint_commits_again(tmp_path: Pat
         store.close()
     report = verify(prefix(tmp_path), storage_options=OPTIONS)
     assert report.is_sound, str(report)
+
+
+class Gate:
+    """Holds the first call of a shelf's method on a file of some kind, before it is made or after, until it is opened."""
+
+    def __init__(self, store: LanceStore, method: str, kind: str = "", *, after: bool = False) -> None:
+        self.reached, self.opened = Event(), Event()
+        shelf = store._log.shelf
+        call = getattr(shelf, method)
+
+        def held(*given: Any) -> Any:
+            if self.reached.is_set() or not (given[0] if given else "").endswith(kind):
+                return call(*given)
+            found = call(*given) if after else None
+            self.reached.set()
+            assert self.opened.wait(60)
+            return found if after else call(*given)
+
+        setattr(shelf, method, held)
+
+
+class Meeting:
+    """Writers of one place that keep no upkeep of their own, and one world."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.first, self.second, self.writer = (LanceStore(place, OPTIONS) for _ in range(3))
+        self.script = Script()
+        for store in (self.first, self.second, self.writer):
+            store._upkeep.stop()
+
+    def commit(self) -> None:
+        """One more tick."""
+        self.writer.commit([self.script.tick(spots({1: float(len(self.script.told))}))])
+
+    def check(self) -> None:
+        """Everything is there, and the log is still kept short."""
+        self.commit()
+        self.first._log.checkpoint()
+        report = verify(self.place, storage_options=OPTIONS)
+        assert report.is_sound, str(report)
+        last = len(self.script.told) - 1
+        for store in (self.first, self.second, self.writer, LanceStore(self.place, OPTIONS)):
+            found = store.scan(scan_of(SPOT, self.script.segment, 0, last)).read_all()
+            assert found.column("spot__x").to_pylist() == [float(tick) for tick in range(last + 1)]
+            store.close()
+
+
+def test_a_late_checkpoint_removes_nothing_that_a_newer_one_uses(tmp_path: Path) -> None:
+    """Of two that write the state down from different beginnings, the slower one leaves all that is in use."""
+    meeting = Meeting(prefix(tmp_path))
+    first, second = meeting.first, meeting.second
+    with ThreadPoolExecutor(2) as pool:
+        meeting.commit()
+        gates = [Gate(second, "create", ".state")]
+        slow = pool.submit(second._log.checkpoint)
+        assert gates[0].reached.wait(60)
+        meeting.commit()
+        gates.append(Gate(first, "create", ".state"))
+        slower = pool.submit(first._log.checkpoint)
+        assert gates[1].reached.wait(60)
+        gates[0].opened.set()
+        slow.result()
+        meeting.commit()
+        gates.append(Gate(second, "create", ".state"))
+        slow = pool.submit(second._log.checkpoint)
+        assert gates[2].reached.wait(60)
+        gates.append(Gate(first, "names", after=True))
+        gates[1].opened.set()
+        wait([slower], 1.0)
+        gates[2].opened.set()
+        slow.result()
+        gates[3].opened.set()
+        slower.result()
+    meeting.check()
+
+
+def test_a_late_block_replaces_none_that_is_in_use(tmp_path: Path) -> None:
+    """Two that merge other records at one number write files of other names."""
+    meeting = Meeting(prefix(tmp_path))
+    first, second = meeting.first, meeting.second
+    with ThreadPoolExecutor(2) as pool:
+        meeting.commit()
+        gates = [Gate(second, "create", ".state")]
+        slow = pool.submit(second._log.checkpoint)
+        assert gates[0].reached.wait(60)
+        meeting.commit()
+        gates.append(Gate(first, "create", ".block"))
+        slower = pool.submit(first._log.checkpoint)
+        assert gates[1].reached.wait(60)
+        gates[0].opened.set()
+        slow.result()
+        second._log.checkpoint()
+        gates[1].opened.set()
+        slower.result()
+    meeting.check()
 
 
 def test_writers_that_meet_while_rows_are_brought_together(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ _AWAY = (
     "timed out",
     "too many open files",
 )
-_OVERTAKEN = ("conflict", "incompatible transaction", "dataset already exists")
+_OVERTAKEN = ("conflict", "incompatible transaction", "dataset already exists", "too many concurrent writers")
 
 
 class Overtaken(Exception):

@@ -147,7 +147,7 @@ class Inspection:
             if look(state):
                 break
             newer = self._newer()
-            if newer is None or newer.number == state.number:
+            if newer is None or (newer.number, newer.generation) == (state.number, state.generation):
                 break
             state = newer
             del self._report.findings[kept:]

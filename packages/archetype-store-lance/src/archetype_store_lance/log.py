@@ -91,29 +91,28 @@ class Log:
         names = self._shelf.names()
         commits = sorted(_number(name) for name in names if name.endswith(_COMMIT))
         states = sorted(_number(name) for name in names if name.endswith(_STATE))
-        newest = max([*commits[-1:], *states[-1:]], default=-1)
-        if newest < told:
-            raise CorruptStore(f"{self._place} log", f"record {told} was there, and the newest now is {newest}")
         if state is None and not states:
             raise CorruptStore(f"{self._place} log", "the files that say how it began are gone")
-        if states and (state is None or states[-1] > state.number):
+        if states and (state is None or states[-1] > state.generation):
             # Of what was written down whole the records may be gone, or others in their place that never counted.
             state = self._whole(states[-1])
         assert state is not None
+        newest = max([*commits[-1:], state.number])
+        if newest < told:
+            raise CorruptStore(f"{self._place} log", f"record {told} was there, and the newest now is {newest}")
         known = state.number
         for number in range(known + 1, newest + 1):
             if number not in commits:
                 raise CorruptStore(f"{self._place} log", f"record {number} is missing, the newest is {newest}")
             state = self._next(state, _name(number, _COMMIT))
-        if state.number > known and not self._shelf.is_locked and self._written_down(known + 1):
-            # Meanwhile, so it holds for these as well.
+        if state.number > known and not self._shelf.is_locked and self._generation() > state.generation:
+            # Written down meanwhile, so it holds for these as well.
             raise FileNotFoundError(_name(known + 1, _COMMIT))
         return state
 
-    def _written_down(self, number: int) -> list[int]:
-        """The records, of those from a number on, after which the state was written down whole."""
-        numbers = (_number(name) for name in self._shelf.names() if name.endswith(_STATE))
-        return sorted(one for one in numbers if one >= number)
+    def _generation(self) -> int:
+        """How often the state was written down."""
+        return max((_number(name) for name in self._shelf.names() if name.endswith(_STATE)), default=-1)
 
     def _told(self) -> int:
         try:
@@ -126,11 +125,11 @@ class Log:
             # A hint that a power cut tore says nothing.
             return -1
 
-    def _whole(self, number: int) -> State:
-        name = _name(number, _STATE)
+    def _whole(self, generation: int) -> State:
+        name = _name(generation, _STATE)
         state = State.from_json(decode(self._shelf.read(name), self._where(name)).header)
-        if state.number != number:
-            raise CorruptStore(self._where(name), f"it is what record {state.number} made")
+        if state.generation != generation:
+            raise CorruptStore(self._where(name), f"it is generation {state.generation}")
         return state
 
     def _next(self, state: State, name: str) -> State:
@@ -151,7 +150,7 @@ class Log:
         data = encode(Record(header, record.tiles, record.marks))
         name = _name(number, _COMMIT)
         with writing(self._where(name)):
-            if not self._shelf.create(name, data) or not self._counts(number, digest_of(data)):
+            if not self._made(state, name, data):
                 return None
         with self._lock:
             # Exactly as a reader would see it.
@@ -165,20 +164,39 @@ class Log:
             self._shelf.replace(HEAD, f"{number}\n".encode())
         return made
 
-    def _counts(self, number: int, digest: str) -> bool:
-        """Whether a record that was just made is one that everybody sees.
+    def _made(self, state: State, name: str, data: bytes) -> bool:
+        """Make the record after a state; whether it is one that everybody sees."""
+        if self._shelf.is_locked:
+            return self._shelf.create(name, data)
+        failure: Exception | None = None
+        try:
+            created = self._shelf.create(name, data)
+        except Exception as found:  # noqa: BLE001  # reason: raised again below, unless it was made all the same
+            created, failure = False, found
+        counts = self._counts(state, data, created=created)
+        if failure is not None and not counts:
+            raise failure
+        return counts
 
-        Without a lock its number may have been another's, which was written down whole and removed since this writer looked.
+    def _counts(self, before: State, data: bytes, *, created: bool) -> bool:
+        """Whether a record that may have been made after a state counts.
+
+        Without a lock its number may have been another's, which was written down whole and removed since this writer looked;
+        or its own, where the answer to a request was lost.
         """
-        while not self._shelf.is_locked and (later := self._written_down(number)):
+        number, digest = before.number + 1, digest_of(data)
+        while True:
             with suppress(FileNotFoundError):
-                found = self._whole(later[-1]).has(number, digest)
-                if found is None:
-                    raise CommitError(
-                        f"{self._place}: too much was written meanwhile to tell whether record {number} counts"
-                    )
-                return found
-        return True
+                generation = self._generation()
+                if generation > before.generation and (whole := self._whole(generation)).number >= number:
+                    found = whole.has(number, digest)
+                    if found is None:
+                        told = f"too much was written meanwhile to tell whether record {number} counts"
+                        raise CommitError(f"{self._place}: {told}")
+                    return found
+                return created or self._shelf.read(_name(number, _COMMIT)) == data
+            if not created and self._generation() == generation:
+                return False
 
     def block(self, ref: BlockRef) -> Block:
         """Where rows lie, from memory or from its file; ``FileNotFoundError`` once it is merged into another."""
@@ -218,9 +236,12 @@ class Log:
         """Write the newest state down, with the blocks merged, and remove the files that it replaces.
 
         The caller holds the writers' lock. The state is read anew: another process may have merged blocks that this one
-        still knows by the files that they were in.
+        still knows by the files that they were in. Where there is no lock, of several who go on from one generation one
+        makes the next, so whatever comes later builds on what this leaves.
         """
         state = self.anew()
+        if state.number == state.covered:
+            return
         with writing(f"{self._place} log"):
             try:
                 blocks = self._merged(state)
@@ -228,27 +249,33 @@ class Log:
                 # Where there is no lock, another writer may be doing the same, and be done.
                 self.fresher(state, failure)
                 return
-            made = replace(state, blocks=tuple(blocks))
-            name = _name(state.number, _STATE)
-            if not self._shelf.create(name, encode(Record.plain(made.to_json()))):
+            generation = state.generation + 1
+            made = replace(state, blocks=tuple(blocks), generation=generation, covered=state.number)
+            if not self._shelf.create(_name(generation, _STATE), encode(Record.plain(made.to_json()))):
                 return
             with self._lock:
                 if self._state is not None and self._state.number == state.number:
                     self._state = made
-            self.tidy(made)
+            self.tidy(made, state)
 
-    def tidy(self, state: State) -> None:
-        """Remove the files that a state that was written down has no use for, unless a later one was: it may use them."""
+    def tidy(self, state: State, before: State) -> None:
+        """Remove the files that a state that was written down has no use for, and the one before had."""
         names = self._shelf.names()
-        if any(name.endswith(_STATE) and _number(name) > state.number for name in names):
+        if any(name.endswith(_STATE) and _number(name) > state.generation for name in names):
+            # Whoever went on from it, or overtook it, may use them.
             return
         used = {one.name for one in state.blocks}
-        self._shelf.remove([name for name in names if self._is_old(name, state.number) and name not in used])
+        old = [name for name in names if self._is_old(name, state) and name not in used]
+        known = {one.name for one in before.blocks}
+        # A block that neither has was left behind, or is about to be used.
+        strangers = [name for name in old if name.endswith(_BLOCK) and name not in known]
+        kept = set(strangers) - set(self._shelf.idle(strangers))
+        self._shelf.remove([name for name in old if name not in kept])
 
-    def _is_old(self, name: str, number: int) -> bool:
-        if name.endswith((_COMMIT, _BLOCK)):
-            return _number(name) <= number
-        return name.endswith(_STATE) and _number(name) < number
+    def _is_old(self, name: str, state: State) -> bool:
+        if name.endswith(_STATE):
+            return _number(name) < state.generation
+        return name.endswith((_COMMIT, _BLOCK)) and _number(name) <= state.number
 
     def _merged(self, state: State) -> list[BlockRef]:
         blocks = list(state.blocks)

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 DIRECTORY = "_log"
 _UNFINISHED = ".part"
+_LONG = timedelta(days=1)
+"""No writer takes longer than this from one file to the next."""
 _CLIENT = frozenset(
     ["allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "timeout", "user_agent"]
 )
@@ -50,6 +53,10 @@ class Shelf(Protocol):
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, those that are there."""
+        ...
+
+    def idle(self, names: Iterable[str]) -> list[str]:
+        """Those of some files that nobody can be about to refer to."""
         ...
 
 
@@ -110,6 +117,10 @@ class LocalShelf:
     def remove(self, names: Iterable[str]) -> None:
         for name in names:
             (self._path / name).unlink(missing_ok=True)
+
+    def idle(self, names: Iterable[str]) -> list[str]:
+        # Whoever writes is alone.
+        return list(names)
 
     def sweep(self) -> None:
         """Remove what killed processes did not finish; only for whoever keeps everybody else from writing."""
@@ -173,6 +184,14 @@ class RemoteShelf:
         for name in names:
             with suppress(FileNotFoundError):
                 self._store.delete(name)
+
+    def idle(self, names: Iterable[str]) -> list[str]:
+        wanted, before = set(names), datetime.now(UTC) - _LONG
+        if not wanted:
+            return []
+        listed = (one for page in self._store.list() for one in page)
+        found = ((one["path"].rpartition("/")[2], one["last_modified"]) for one in listed)
+        return [name for name, at in found if name in wanted and at < before]
 
 
 def _flag(value: str) -> str | bool:

@@ -129,6 +129,10 @@ class State:
     """The segments by world and run."""
     recent: tuple[str, ...] = ()
     """The beginnings of the digests of the newest records, oldest first."""
+    generation: int = 0
+    """How often the state was written down; the newest such file is where reading begins."""
+    covered: int = 0
+    """The record that was the newest then."""
 
     def table(self, name: str) -> int | None:
         """The number of a table."""
@@ -149,6 +153,7 @@ class State:
             "worlds": self.worlds,
             "blocks": [one.to_json() for one in self.blocks],
             "recent": self.recent,
+            "generation": self.generation,
         }
 
     @classmethod
@@ -164,6 +169,9 @@ class State:
             tuple(BlockRef.from_json(one) for one in data["blocks"]),
             {one.key: number for number, one in enumerate(branches)},
             tuple(data.get("recent", ())),
+            # In format 1 files have the number of their record.
+            data.get("generation", data["number"]),
+            data["number"],
         )
 
     def has(self, number: int, digest: str) -> bool | None:

@@ -156,6 +156,7 @@ class LanceStore:
         if not ticks:
             return
         check_successors(ticks)
+        local = self.place.local is not None
         with self._lock.held():
             self._check_open()
             for _ in range(_ATTEMPTS):
@@ -167,6 +168,10 @@ class LanceStore:
                             break
                 except Overtaken:
                     continue
+                except (CommitError, CorruptStore):
+                    # Where there is no lock, what this one looked at may have been removed by one that was faster.
+                    if local or self._log.anew().number == state.number:
+                        raise
             else:
                 raise CommitError(f"{self!r}: other writers were faster {_ATTEMPTS} times; try again")
         self._chore.ask()

@@ -98,5 +98,8 @@ def _spans(store: Store, world_id: str) -> tuple[Span, ...]:
 def _apart(handle: Handle, store: Store, branch: Branch, last: int) -> CorruptStore:
     name = branch.segment.name
     told = f"the journal has world {name!r} to tick {branch.last} and handed over those to {branch.sealed}"
-    remedy = "one is an older copy than the other: put back both from the same backup"
+    remedy = (
+        "one is an older copy than the other, or the world was gone on with from another journal: "
+        "put back both from the same backup, or open the other journal"
+    )
     return CorruptStore(str(handle.database.path), f"{told}, and {store!r} has it to {last}; {remedy}")

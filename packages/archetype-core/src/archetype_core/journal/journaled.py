@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from archetype_core.commit import Head, Rows, Scan, TickCommit, Timeline, WorldRecord
 from archetype_core.config import CacheConfig
-from archetype_core.errors import TickNotFound, UnsupportedCapability
+from archetype_core.errors import TickConflict, TickNotFound, UnsupportedCapability
 from archetype_core.journal.adoption import adopt, agree
 from archetype_core.journal.catalog import Branch
 from archetype_core.journal.chore import Chore
@@ -84,6 +84,9 @@ class JournaledStore(JournalStore):
         if not ticks:
             return
         if self._lasts:
+            conflict = self._sealer.conflicts.get(ticks[0].segment.world_id)
+            if conflict is not None:
+                raise TickConflict(conflict.world_id, conflict.expected, ticks[0].tick)
             self._adopt(ticks[0])
             self._wait_for_room()
         prepared = self._commit(ticks)

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from archetype_core.archetype import Archetype
 from archetype_core.commit import IS_ACTIVE, Rows, Scan, TickCommit
-from archetype_core.errors import ArchetypeError, CommitError, CorruptStore, WorldNotFound
+from archetype_core.digest import digest_table
+from archetype_core.errors import ArchetypeError, CommitError, CorruptStore, TickConflict, WorldNotFound
 from archetype_core.journal.catalog import Branch, Entry
 from archetype_core.journal.handle import Handle
 from archetype_core.journal.owner import owner_of
@@ -45,6 +46,8 @@ class Sealer:
         self._handle = handle
         self._store = store
         self._rows = rows
+        self.conflicts: dict[str, TickConflict] = {}
+        """The worlds that somebody else went on with in the store beneath, not through this journal."""
 
     def seal(self) -> int:
         """Hand over all there is, and drop it; the number of ticks that went.
@@ -82,6 +85,11 @@ class Sealer:
 
     def _hand_over(self, view: View, branch: Branch, last: int) -> _Sealed:
         there = held(self._store, branch)
+        world_id = branch.segment.world_id
+        if there > branch.sealed and not self._is_ours(view, branch, min(there, branch.last)):
+            self.conflicts[world_id] = TickConflict(world_id, there + 1, branch.sealed + 1)
+            raise self.conflicts[world_id]
+        self.conflicts.pop(world_id, None)
         last = max(last, min(there, branch.last))
         commits: list[TickCommit] = []
         waiting = 0
@@ -97,6 +105,29 @@ class Sealer:
         first = branch.first
         entries = {form: (begin - first, end - first) for form, (begin, end) in view.book(branch, last).items()}
         return _Sealed(branch.id, last, Record(record.next_entity_id, record.applied, last - first, {}, entries))
+
+    def _is_ours(self, view: View, branch: Branch, last: int) -> bool:
+        """Whether what the store has after the ticks that were said to be handed over is what waits here.
+
+        A hand-over that was cut off leaves that behind; so does another journal from which the same world was gone on with,
+        and then it is something else.
+        """
+        for commit in self._commits(view, branch, branch.sealed + 1, last):
+            head = self._store.head(branch.segment.world_id, at=commit.tick)
+            if (head.next_entity_id, tuple(head.applied)) != (commit.next_entity_id, tuple(commit.applied)):
+                return False
+            # What a tick did not write it shows as the one before did; that is looked at where it ends.
+            tables = dict(commit.tables() if commit.tick == last else commit.written.items())
+            live = {name: rows.live.num_rows for name, rows in tables.items() if rows.live.num_rows}
+            if not live.items() <= head.live.items() or (commit.tick == last and live != dict(head.live)):
+                return False
+            for name, rows in tables.items():
+                here = rows.to_arrow()
+                scan = Scan(name, branch.segment, commit.tick, commit.tick, tuple(here.column_names))
+                there = pa.Table.from_batches(list(self._store.scan(scan)), scan.schema(rows.live.archetype.schema))
+                if here.num_rows != there.num_rows or digest_table(here) != digest_table(there):
+                    return False
+        return True
 
     def _commit(self, commits: list[TickCommit]) -> None:
         if not self._handle.database.waits:
