@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Event
@@ -176,6 +176,20 @@ class Meeting:
         """One more tick."""
         self.writer.commit([self.script.tick(spots({1: float(len(self.script.told))}))])
 
+    def overtake(self, pool: ThreadPoolExecutor, kind: str) -> tuple[Future[None], Gate]:
+        """The first writer is held while it writes the state down, over a beginning that the second then replaces."""
+        self.commit()
+        gate = Gate(self.second, "create", ".state")
+        slow = pool.submit(self.second._log.checkpoint)
+        assert gate.reached.wait(60)
+        self.commit()
+        held = Gate(self.first, "create", kind)
+        slower = pool.submit(self.first._log.checkpoint)
+        assert held.reached.wait(60)
+        gate.opened.set()
+        slow.result()
+        return slower, held
+
     def check(self) -> None:
         """Everything is there, and the log is still kept short."""
         self.commit()
@@ -194,26 +208,17 @@ def test_a_late_checkpoint_removes_nothing_that_a_newer_one_uses(tmp_path: Path)
     meeting = Meeting(prefix(tmp_path))
     first, second = meeting.first, meeting.second
     with ThreadPoolExecutor(2) as pool:
+        slower, gate = meeting.overtake(pool, ".state")
         meeting.commit()
-        gates = [Gate(second, "create", ".state")]
+        newer = Gate(second, "create", ".state")
         slow = pool.submit(second._log.checkpoint)
-        assert gates[0].reached.wait(60)
-        meeting.commit()
-        gates.append(Gate(first, "create", ".state"))
-        slower = pool.submit(first._log.checkpoint)
-        assert gates[1].reached.wait(60)
-        gates[0].opened.set()
-        slow.result()
-        meeting.commit()
-        gates.append(Gate(second, "create", ".state"))
-        slow = pool.submit(second._log.checkpoint)
-        assert gates[2].reached.wait(60)
-        gates.append(Gate(first, "names", after=True))
-        gates[1].opened.set()
+        assert newer.reached.wait(60)
+        looked = Gate(first, "names", after=True)
+        gate.opened.set()
         wait([slower], 1.0)
-        gates[2].opened.set()
+        newer.opened.set()
         slow.result()
-        gates[3].opened.set()
+        looked.opened.set()
         slower.result()
     meeting.check()
 
@@ -221,20 +226,10 @@ def test_a_late_checkpoint_removes_nothing_that_a_newer_one_uses(tmp_path: Path)
 def test_a_late_block_replaces_none_that_is_in_use(tmp_path: Path) -> None:
     """Two that merge other records at one number write files of other names."""
     meeting = Meeting(prefix(tmp_path))
-    first, second = meeting.first, meeting.second
     with ThreadPoolExecutor(2) as pool:
-        meeting.commit()
-        gates = [Gate(second, "create", ".state")]
-        slow = pool.submit(second._log.checkpoint)
-        assert gates[0].reached.wait(60)
-        meeting.commit()
-        gates.append(Gate(first, "create", ".block"))
-        slower = pool.submit(first._log.checkpoint)
-        assert gates[1].reached.wait(60)
-        gates[0].opened.set()
-        slow.result()
-        second._log.checkpoint()
-        gates[1].opened.set()
+        slower, gate = meeting.overtake(pool, ".block")
+        meeting.second._log.checkpoint()
+        gate.opened.set()
         slower.result()
     meeting.check()
 
