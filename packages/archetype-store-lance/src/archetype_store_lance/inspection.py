@@ -336,7 +336,7 @@ class _Rows:
     """Of rows as they lie the segments, by their numbers, the ticks and the entities, taken in order."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch], state: State) -> None:
-        self._parts = (_told(one, state) for one in batches)
+        self._parts = (_places(one, state) for one in batches)
         self._left = np.empty((3, 0), np.int64)
         self.passed = 0
 
@@ -358,7 +358,8 @@ class _Rows:
             pass
 
 
-def _told(batch: pa.RecordBatch, state: State) -> Positions:
+def _places(batch: pa.RecordBatch, state: State) -> Positions:
+    """Where each row of a batch belongs: the number of its segment, or -1 for none that is known, its tick and its entity."""
     worlds, runs = (batch.column(name).dictionary_encode() for name in (WORLD_ID, RUN_ID))
     pairs = worlds.indices.to_numpy() * len(runs.dictionary) + runs.indices.to_numpy()
     found, which = np.unique(pairs, return_inverse=True)
