@@ -7,7 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -206,6 +209,22 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "dir.chunk").mkdir()
     JournalStore(tmp_path).close()
     assert {one.name for one in tmp_path.iterdir()} > {"mine.chunk", "x.owner", "notes", "dir.owner", "dir.chunk"}
+
+
+def test_opening_at_once_is_nobodys_error(tmp_path: Path) -> None:
+    """However many open, look at and leave one directory at the same moment, from before it is there on, all can. (S1)"""
+
+    def come_and_go(place: Path) -> None:
+        start.wait()
+        for _ in range(10):
+            with closing(JournalStore(place)):
+                verify(place)
+
+    for place in (tmp_path / f"place {number}" for number in range(10)):
+        start = threading.Barrier(4)
+        with ThreadPoolExecutor(4) as pool:
+            for one in [pool.submit(come_and_go, place) for _ in range(4)]:
+                one.result()
 
 
 def test_places_that_cannot_be_a_journal_are_typed_errors(tmp_path: Path) -> None:

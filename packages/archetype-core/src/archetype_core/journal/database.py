@@ -313,10 +313,11 @@ def translated(path: str, failure: sqlite3.Error) -> CommitError | CorruptStore:
 def make_directory(path: Path) -> None:
     """Make a directory, and its parents, to last."""
     if not path.is_dir():
-        if path.exists():
-            raise NotADirectoryError(errno.ENOTDIR, "a file is where a directory should be", str(path))
         make_directory(path.parent)
-        path.mkdir(exist_ok=True)
+        try:
+            path.mkdir(exist_ok=True)
+        except FileExistsError as failure:
+            raise NotADirectoryError(errno.ENOTDIR, "a file is where a directory should be", str(path)) from failure
     # Also where it is there: whoever made it may not have lived, or not have managed, to do this. A place that was given
     # to this process, in a directory that it may not read, is not its to make last.
     with suppress(PermissionError):

@@ -40,7 +40,8 @@ class Presence:
         self._path = directory / f"{self.token}{SUFFIX}"
         self._descriptor: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # It is nobody else's, but whoever looks who is alive holds it for a moment.
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             os.write(self._descriptor, f"{durability}\n{self.name}\n".encode())
             os.fsync(self._descriptor)
         except BaseException:
@@ -69,10 +70,11 @@ class Presence:
 
 def probe(directory: Path) -> None:
     """Fail, with the system's reason, if no file can be made in a directory."""
-    # Should it stay, it is taken for one that a dead handle left.
+    # It looks like one that a dead handle left: should it stay, or should somebody who opens the journal be quicker, it is
+    # removed as one.
     path = directory / f"{secrets.token_hex(8)}{SUFFIX}"
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
-    path.unlink()
+    path.unlink(missing_ok=True)
 
 
 def owners(directory: Path) -> Iterator[Owner]:
