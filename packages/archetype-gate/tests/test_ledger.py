@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -173,6 +174,21 @@ def test_two_handles_write_one_chain(tmp_path: Path) -> None:
     assert handles[1].verify() == []
     for handle in handles:
         handle.close()
+
+
+def test_opening_at_once_is_nobodys_error(tmp_path: Path) -> None:
+    """However many open one ledger at the same moment, from before it is there on, all can (G4)."""
+
+    def come_and_go(place: Path) -> None:
+        start.wait()
+        for _ in range(10):
+            SqliteLedger(place).close()
+
+    for place in (tmp_path / f"place {number}" / "ledger.sqlite" for number in range(60)):
+        start = threading.Barrier(4)
+        with ThreadPoolExecutor(4) as pool:
+            for one in [pool.submit(come_and_go, place) for _ in range(4)]:
+                one.result()
 
 
 def test_names_are_unique_among_worlds_that_are_not_destroyed(ledger: SqliteLedger) -> None:

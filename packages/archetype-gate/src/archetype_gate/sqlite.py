@@ -16,6 +16,7 @@ from typing import Any
 from archetype_core.command import AuditFilter, AuditRow
 from archetype_core.commit import Point, Segment
 from archetype_core.errors import CorruptStore, LedgerError, WorldExists
+from archetype_core.journal import wal
 from archetype_gate import chain, schema
 from archetype_gate.ledger import Accepted, Damage, Note, Settled, WorldEntry
 from archetype_gate.quota import Usage
@@ -24,6 +25,7 @@ from archetype_gate.timestamp import micros, moment
 INTERVAL_S = 0.08
 """How long a note waits at most before it is written; what is promised is 0.1, the writing itself included."""
 _CROWD = 20_000
+_PATIENCE_S = 30.0
 """Notes that may wait; whoever brings more writes them."""
 _WORLD = "world_id, name, run_id, seed, first_tick, parent_world, parent_run, parent_tick, kernel, ids_to, settled_tick, is_open"
 
@@ -389,9 +391,9 @@ class SqliteLedger:
 
 def _connect(place: str) -> sqlite3.Connection:
     try:
-        connection = sqlite3.connect(place, isolation_level=None, check_same_thread=False, timeout=30.0)
+        connection = sqlite3.connect(place, isolation_level=None, check_same_thread=False, timeout=_PATIENCE_S)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            wal.use(connection, _PATIENCE_S)
             connection.execute("PRAGMA synchronous = FULL")
             schema.migrate(connection, place)
         except BaseException:

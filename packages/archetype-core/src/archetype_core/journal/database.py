@@ -79,7 +79,9 @@ class Database:
             # Its work is done by a chore, beside the ticks.
             connection.execute("PRAGMA wal_autocheckpoint=0")
             if is_writer:
-                _use_log(connection)
+                if not wal.use(connection, _PATIENCE_S):
+                    # Without saying so it goes on with a journal that readers and writers block each other by.
+                    raise OSError("its log could not be begun")
                 # What a process left behind in it goes into the database.
                 _try_checkpoint(connection, "TRUNCATE")
                 mode = "FULL" if self._cache.durability == "tick" else "NORMAL"
@@ -271,23 +273,6 @@ class Database:
             raise CorruptStore(str(self.path), str(failure)) from failure
         except OSError as failure:
             raise CommitError(f"journal {self.path}: {failure.strerror or failure}") from failure
-
-
-def _use_log(connection: sqlite3.Connection) -> None:
-    """Have a new database write a log; SQLite does not wait for another process that does the same."""
-    until = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
-        except sqlite3.OperationalError as failure:
-            if failure.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                raise
-            time.sleep(0.005)
-        else:
-            if mode != "wal":
-                # Without saying so it goes on with a journal that readers and writers block each other by.
-                raise OSError("its log could not be begun")
-            return
 
 
 def _try_checkpoint(connection: sqlite3.Connection, how: str) -> None:

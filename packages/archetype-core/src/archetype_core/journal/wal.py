@@ -1,4 +1,4 @@
-"""Looks at SQLite's log before SQLite does.
+"""SQLite's log: has it written, and looks at it before SQLite does.
 
 SQLite reads its log up to the first frame that does not check and takes the rest for a torn tail. Where the log was synced
 with every commit only the last transaction can be torn; if others stand behind it, the log is damaged, and what SQLite
@@ -7,7 +7,9 @@ opens has silently lost ticks.
 
 from __future__ import annotations
 
+import sqlite3
 import struct
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -74,3 +76,17 @@ def _weights(length: int) -> tuple[_Words, _Words]:
         weights[index : index + 2] = np.array([[1, 1], [0, 1]], np.uint32) @ power
         power = power @ step
     return weights, power
+
+
+def use(connection: sqlite3.Connection, patience_s: float) -> bool:
+    """Have a database write a log, and say whether it does. SQLite does not wait for another who does the same."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        except sqlite3.OperationalError as failure:
+            if failure.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.005)
+        else:
+            return bool(mode == "wal")
