@@ -227,6 +227,22 @@ def test_opening_at_once_is_nobodys_error(tmp_path: Path) -> None:
                 one.result()
 
 
+def test_somebody_who_opens_between_two_looks_is_nobodys_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever another makes the journal that is opened, it is not taken for one that lost its database. (S1)"""
+    look, place, guests = Path.exists, tmp_path / "journal", ["another"]
+
+    def exists(path: Path) -> bool:
+        seen = look(path)
+        if guests:
+            guests.pop()
+            JournalStore(place).close()
+        return seen
+
+    monkeypatch.setattr(Path, "exists", exists)
+    JournalStore(place).close()
+    assert not guests
+
+
 def test_places_that_cannot_be_a_journal_are_typed_errors(tmp_path: Path) -> None:
     """A file, a name that is too long, no name at all, nothing to repair. (S1)"""
     (tmp_path / "file").write_text("")

@@ -340,6 +340,22 @@ def test_a_journal_that_is_gone_is_missed(place: Path) -> None:
     assert verify(moved).is_sound
 
 
+def test_a_journal_that_another_makes_is_not_missed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that another opens with its journal between two looks at the place is not damaged (S4)."""
+    look, guests = Path.exists, ["another"]
+
+    def exists(path: Path) -> bool:
+        seen = look(path)
+        if path.parent == place / "journal" and guests:
+            guests.pop()
+            open_lance(str(place)).close()
+        return seen
+
+    monkeypatch.setattr(Path, "exists", exists)
+    open_lance(str(place)).close()
+    assert not guests
+
+
 def test_ticks_that_wait_in_the_journal_are_counted(place: Path) -> None:
     """A report counts ticks wherever they are, and a path with two slashes before it is the same path."""
     store, script = open_lance(str(place), CacheConfig(idle_s=3600.0)), Script()

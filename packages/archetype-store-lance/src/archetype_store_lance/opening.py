@@ -68,10 +68,10 @@ def journal_of(place: Place) -> Path | None:
 
 def is_without_journal(place: Place, journal: Path) -> bool:
     """Whether a store on this machine once had a journal in a directory that has none now."""
-    if place.local is None or (journal / FILE).exists():
+    if place.local is None or not (sign := _sign(place.local)).is_file():
         return False
-    sign = _sign(place.local)
-    return sign.is_file() and sign.read_text(errors="replace") == _named(place.local, journal)
+    # In this order: what somebody makes meanwhile is the journal first, and then the sign.
+    return sign.read_text(errors="replace") == _named(place.local, journal) and not (journal / FILE).exists()
 
 
 def _note(place: Place, journal: Path) -> None:
@@ -81,7 +81,10 @@ def _note(place: Place, journal: Path) -> None:
     sign, text = _sign(place.local), _named(place.local, journal)
     with suppress(OSError):
         if not sign.is_file() or sign.read_text(errors="replace") != text:
-            sign.write_text(text)
+            # Whoever reads it meanwhile finds it whole; of two who write it at once, the second finds it written.
+            fresh = sign.with_name(f"{sign.name}.new")
+            fresh.write_text(text)
+            fresh.rename(sign)
 
 
 def _sign(directory: Path) -> Path:

@@ -32,7 +32,8 @@ class Handle:
     def open(cls, path: Path, cache: CacheConfig) -> Handle:
         """Open a directory, clear away what dead handles left, and make this one known."""
         try:
-            if not (path / FILE).exists() and (path / migration.MARK).exists():
+            # In this order: what somebody makes meanwhile is the database first, and then the mark.
+            if (path / migration.MARK).exists() and not (path / FILE).exists():
                 raise CorruptStore(str(path / FILE), "it is not there: bring it back, or run repair if one was cut off")
             left = [one.durability for one in owners(path) if not one.is_alive] if path.is_dir() else []
         except OSError as failure:
