@@ -137,6 +137,23 @@ class WritesWithoutLock(MemoryStore):
                 found.rows.append(rows)
 
 
+@breaks("S-810")
+class NamesWorldsTooEarly(MemoryStore):
+    named: tuple[WorldRecord, ...] = ()
+
+    def commit(self, ticks: Sequence[TickCommit]) -> None:
+        segment = ticks[0].segment if ticks else None
+        if segment is not None and all(one.world_id != segment.world_id for one in super().worlds()):
+            self.named = (WorldRecord(segment.world_id, segment.name, segment.run_id, ticks[0].tick),)
+            threading.Event().wait(0.002)
+        super().commit(ticks)
+        self.named = ()
+
+    def worlds(self) -> tuple[WorldRecord, ...]:
+        named, found = self.named, super().worlds()
+        return (*found, *(one for one in named if all(one.world_id != other.world_id for other in found)))
+
+
 @breaks("S-901")
 class ClaimsFiles(MemoryStore):
     capabilities = ALL | {Capability.FILES}

@@ -319,6 +319,24 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -
     assert not list(tmp_path.glob("*.owner"))
 
 
+def test_reader_of_an_older_state_knows_nothing_newer(tmp_path: Path) -> None:
+    """Whoever began to read before a world was opened does not find it, or find it damaged. (Q3)"""
+
+    async def scenario() -> None:
+        store = JournalStore(tmp_path)
+        first = await moved(store, 1)
+        with store._handle.reader.read() as view:
+            second = await moved(store, 1)
+            assert {record.world_id for record in store.worlds()} == {first.world_id, second.world_id}
+            segment = store.head(second.world_id).segment
+            assert (view.worlds, view.active(second.world_id)) == ((first.world_id,), None)
+            assert view.find(second.world_id, segment.run_id) is None
+            assert view.active(first.world_id) is not None
+        store.close()
+
+    drive(scenario())
+
+
 def test_epoch_counts_the_holders_of_a_world(tmp_path: Path) -> None:
     """A world's row says who wrote it last, and how often that changed; a handle is never taken for another. (S3)"""
 

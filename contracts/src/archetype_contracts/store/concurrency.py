@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -23,8 +24,8 @@ from archetype_contracts.store.observation import (
 )
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import Broken, require, require_equal
-from archetype_core.commit import Rows, TickCommit
-from archetype_core.errors import TickConflict, TickNotFound
+from archetype_core.commit import Rows, TickCommit, Timeline, WorldRecord
+from archetype_core.errors import TickConflict, TickNotFound, WorldNotFound
 from archetype_core.ports import Capability, Store
 
 _PATIENCE_S = 120.0
@@ -87,22 +88,24 @@ def race_of_handles(subject: StoreSubject) -> None:
 
 @clause("S-803", "Of two threads that open a world, or a run, exactly one wins.")
 def race_to_open(subject: StoreSubject) -> None:
-    store, script = subject.store, Script()
-    first = [
-        replace(script.draft(spots({1: float(seed)})), segment=replace(script.segment, seed=seed)) for seed in (1, 2)
-    ]
-    winner = require_one_winner(together(*(partial(store.commit, [draft]) for draft in first)))
-    script = Script(seed=winner + 1)
-    script.tick(spots({1: float(winner + 1)}))
+    opened = [_raced(subject.store, [Script(f"world {number}", seed=seed) for seed in (1, 2)]) for number in range(5)]
+    script = opened[-1]
     for _ in range(10):
         run, rival = script.new_run(), script.new_run()
         rival.segment = replace(rival.segment, run_id=f"rival of {run.segment.run_id}")
-        drafts = [each.draft(spots({1: 2.0})) for each in (run, rival)]
-        winner = require_one_winner(together(*(partial(store.commit, [draft]) for draft in drafts)))
-        script = (run, rival)[winner]
-        script.tick(spots({1: 2.0}))
-        require_worlds(store, script)
-    require_history(subject, script)
+        script = opened[-1] = _raced(subject.store, [run, rival])
+        require_worlds(subject.store, *opened)
+    for script in opened:
+        require_history(subject, script)
+
+
+def _raced(store: Store, rivals: Sequence[Script]) -> Script:
+    """The one of these that is first to commit its first tick; they differ in what they write."""
+    writes = [spots({1: float(number)}) for number, _ in enumerate(rivals)]
+    drafts = [rival.draft(write) for rival, write in zip(rivals, writes, strict=True)]
+    winner = require_one_winner(together(*(partial(store.commit, [draft]) for draft in drafts)))
+    rivals[winner].tick(writes[winner])
+    return rivals[winner]
 
 
 @clause("S-804", "Threads that write different worlds all get through.")
@@ -186,7 +189,11 @@ def _require_stamp(store: Store, script: Script, tick: int, *, must: bool) -> No
 
 
 def _while_writing(
-    store: Store, batches: Sequence[Sequence[TickCommit]], done: threading.Event, watch: Callable[[], None]
+    store: Store,
+    batches: Sequence[Sequence[TickCommit]],
+    done: threading.Event,
+    watch: Callable[[], None],
+    other: Callable[[], None] | None = None,
 ) -> None:
     def write() -> None:
         try:
@@ -195,7 +202,7 @@ def _while_writing(
         finally:
             done.set()
 
-    for error in together(write, watch, watch):
+    for error in together(write, watch, other or watch):
         if error is not None:
             raise error
 
@@ -278,3 +285,58 @@ def readers(subject: StoreSubject) -> None:
     for error in together(*[look] * 4):
         if error is not None:
             raise error
+
+
+@clause("S-810", "A reader sees a world, a fork or a run that is opened meanwhile whole, or not at all.")
+def opening_while_reading(subject: StoreSubject) -> None:
+    store, root = subject.store, Script("root")
+    store.commit([root.tick(spots({1: 0.0}))])
+    worlds = [Script(f"world {number}") if number % 2 else root.fork(f"fork {number}") for number in range(12)]
+    batches = [[script.tick(spots({1: 1.0}))] for script in worlds]
+    runs = [script.new_run() for script in worlds]
+    batches += [[script.tick(spots({1: 2.0}))] for script in runs]
+    done = threading.Event()
+
+    def watch() -> None:
+        seen: dict[str, tuple[int, str]] = {}
+        while True:
+            ended = done.is_set()
+            records = store.worlds()
+            require(len(records) >= len(seen), f"{len(records)} worlds are there, and were {len(seen)}")
+            for record in records:
+                known = (record.tick, record.run_id)
+                if seen.get(record.world_id) != known:
+                    _require_open(store, record)
+                    seen[record.world_id] = known
+            if ended:
+                return
+
+    def look_ahead() -> None:
+        for script in worlds:
+            world, is_there = script.segment.world_id, False
+            while not is_there:
+                ended = done.is_set()
+                with suppress(WorldNotFound):
+                    _require_open(store, _record_of(store.timeline(world)))
+                    is_there = True
+                require(is_there or not ended, f"{script.name} is not found, and was committed")
+
+    _while_writing(store, batches, done, watch, look_ahead)
+    require_worlds(store, root, *runs)
+    for script in runs:
+        require_history(subject, script)
+
+
+def _record_of(timeline: Timeline) -> WorldRecord:
+    newest = timeline.spans[-1]
+    return WorldRecord(newest.segment.world_id, newest.segment.name, newest.segment.run_id, newest.last)
+
+
+def _require_open(store: Store, record: WorldRecord) -> None:
+    """Require that a world that was seen can be read, as it was or as it has become since."""
+    head, now = store.head(record.world_id), _record_of(store.timeline(record.world_id))
+    for tick in (head.tick, now.tick):
+        require(tick >= record.tick, f"{record.name} is shown to be at tick {record.tick}, and read at {tick}")
+    require_equal((record.world_id, record.name), (now.world_id, now.name), "world and name")
+    rows = read(store, scan_of(SPOT, head.segment, head.tick, columns=("spot__x",)))
+    require_equal(1, rows.num_rows, f"rows of {record.name} at tick {head.tick}, which is its head")

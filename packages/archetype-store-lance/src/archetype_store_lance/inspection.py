@@ -325,8 +325,7 @@ def _branches(journal: Path) -> dict[tuple[str, str], Branch] | None:
         with closing(read_only(journal / FILE)) as connection:
             connection.execute("BEGIN")
             catalog = Catalog(str(journal))
-            catalog.counts(connection)
-            found = View(journal, catalog, connection).branches()
+            found = View(journal, catalog, connection, catalog.counts(connection)).branches()
     except (sqlite3.Error, CorruptStore):
         return None
     return {(one.segment.world_id, one.segment.run_id): one for one in found}

@@ -54,7 +54,7 @@ def agree(handle: Handle, store: Store) -> None:
     What the store has and the journal has not heard of is taken up, unless ticks that wait in the journal contradict it.
     """
     with handle.reader.read() as view:
-        active = {world_id: view.active(world_id) for world_id in view.catalog.worlds}
+        active = {world_id: view.active(world_id) for world_id in view.worlds}
         told = {world_id: list(_handed_over(view, branch)) for world_id, branch in active.items() if branch is not None}
     # What the journal says it handed over was handed over before it said so, and what the store has was in the journal
     # before: so one is read before the store is looked at, and the other after.

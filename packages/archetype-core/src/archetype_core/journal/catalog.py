@@ -89,7 +89,10 @@ class Counts:
 
 
 class Catalog:
-    """The catalog as of the newest transaction that was looked at; may be shared by threads."""
+    """The catalog as of the newest transaction that was looked at; may be shared by threads.
+
+    Who looks at an older state, as its counts say, has to do without what came later.
+    """
 
     def __init__(self, place: str) -> None:
         self._place = place
@@ -158,10 +161,10 @@ class Catalog:
         segment, parent = self._segments[number]
         return Branch(number, segment, parent, last, sealed)
 
-    def find(self, connection: sqlite3.Connection, world_id: str, run_id: str) -> Branch | None:
+    def find(self, connection: sqlite3.Connection, counts: Counts, world_id: str, run_id: str) -> Branch | None:
         """A segment by world and run."""
         number = self._by_key.get((world_id, run_id))
-        return None if number is None else self.branch(connection, number)
+        return None if number is None or number > counts.segments else self.branch(connection, number)
 
     def parent(self, connection: sqlite3.Connection, branch: Branch) -> tuple[Branch, int] | None:
         """The segment that one grew from, and the tick at which it did."""
@@ -169,15 +172,14 @@ class Catalog:
             return None
         return self.branch(connection, branch.parent), branch.segment.parent.tick
 
-    def tenure(self, connection: sqlite3.Connection, world_id: str) -> Tenure | None:
+    def tenure(self, connection: sqlite3.Connection, counts: Counts, world_id: str) -> Tenure | None:
         """Who holds a world, if it is here."""
         number = self._worlds.get(world_id)
-        return None if number is None else Tenure(*self._row(connection, "world", number))
+        return None if number is None or number > counts.worlds else Tenure(*self._row(connection, "world", number))
 
-    @property
-    def worlds(self) -> tuple[str, ...]:
+    def worlds(self, counts: Counts) -> tuple[str, ...]:
         """The ids of all worlds, oldest first."""
-        return tuple(self._worlds)
+        return tuple(self._worlds)[: counts.worlds]
 
     def knows(self, world_id: str) -> bool:
         """Whether a world was here when somebody last looked."""
@@ -205,7 +207,7 @@ class Entry:
     def __init__(self, catalog: Catalog, connection: sqlite3.Connection) -> None:
         self._catalog = catalog
         self._connection = connection
-        self._before = self._counts = catalog.counts(connection)
+        self.before = self._counts = catalog.counts(connection)
         self._forms: dict[str, int] = {}
         self._segments: dict[tuple[str, str], Branch] = {}
         self._worlds: dict[str, int] = {}
@@ -236,13 +238,13 @@ class Entry:
     def find(self, world_id: str, run_id: str) -> Branch | None:
         """A segment by world and run, as it stands."""
         made = self._segments.get((world_id, run_id))
-        return made or self._catalog.find(self._connection, world_id, run_id)
+        return made or self._catalog.find(self._connection, self.before, world_id, run_id)
 
     def tenure(self, world_id: str) -> Tenure | None:
         """Who holds a world, as it stands."""
         number = self._worlds.get(world_id)
         if number is None:
-            return self._catalog.tenure(self._connection, world_id)
+            return self._catalog.tenure(self._connection, self.before, world_id)
         row = self._connection.execute("SELECT * FROM world WHERE id = ?", (number,)).fetchone()
         return Tenure(*row[:-1])
 
@@ -314,7 +316,7 @@ class Entry:
 
     def finish(self) -> None:
         """Write the new counts, the last thing in the transaction."""
-        if self._counts != self._before:
+        if self._counts != self.before:
             values = (1, *astuple(self._counts))
             self._connection.execute("REPLACE INTO head VALUES (?, ?, ?, ?, ?, ?, ?)", (*values, row_sum(values)))
 

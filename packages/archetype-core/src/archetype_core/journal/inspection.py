@@ -128,7 +128,7 @@ class Inspection:
         catalog = Catalog(str(self._path))
         counts = catalog.counts(connection)
         report.worlds, report.segments = counts.worlds, counts.segments
-        view = View(self._path, catalog, connection)
+        view = View(self._path, catalog, connection, counts)
         for number in range(1, counts.segments + 1):
             try:
                 branch = view.branch(number)
@@ -136,7 +136,7 @@ class Inspection:
                 report.findings.append(Finding(failure.place, failure.reason))
             else:
                 self._segment(connection, view, branch)
-        for world_id in catalog.worlds:
+        for world_id in view.worlds:
             self._world(view, world_id)
         self._files(view)
 

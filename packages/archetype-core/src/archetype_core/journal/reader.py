@@ -16,7 +16,7 @@ from archetype_core.archetype import Archetype
 from archetype_core.commit import Rows
 from archetype_core.errors import CorruptStore
 from archetype_core.journal import chunk
-from archetype_core.journal.catalog import Branch, Catalog, Table, Tenure
+from archetype_core.journal.catalog import Branch, Catalog, Counts, Table, Tenure
 from archetype_core.journal.database import Database
 from archetype_core.journal.record import Part, Place, Record, row_id, unpack
 from archetype_core.snapshot import Column, Snapshot
@@ -46,8 +46,7 @@ class Reader:
     def read(self) -> Iterator[View]:
         """Look at one state of the journal."""
         with self._database.told(), self._database.read() as connection:
-            generation = self.catalog.counts(connection).generation
-            yield View(self._database.path, self.catalog, connection, generation, self._recent)
+            yield View(self._database.path, self.catalog, connection, self.catalog.counts(connection), self._recent)
 
 
 Book = Mapping[int, tuple[int, int]]
@@ -81,14 +80,24 @@ class View:
         path: Path,
         catalog: Catalog,
         connection: sqlite3.Connection,
-        generation: int = 0,
+        counts: Counts,
         recent: Recent | None = None,
     ) -> None:
-        self.generation = generation
+        self._counts = counts
         self._recent = recent or Recent()
         self._path = path
         self._connection = connection
         self.catalog = catalog
+
+    @property
+    def generation(self) -> int:
+        """How often something was let go of."""
+        return self._counts.generation
+
+    @property
+    def worlds(self) -> tuple[str, ...]:
+        """The ids of all worlds, oldest first."""
+        return self.catalog.worlds(self._counts)
 
     def branch(self, number: int) -> Branch:
         """A segment by its id."""
@@ -96,7 +105,7 @@ class View:
 
     def find(self, world_id: str, run_id: str) -> Branch | None:
         """A segment by world and run."""
-        return self.catalog.find(self._connection, world_id, run_id)
+        return self.catalog.find(self._connection, self._counts, world_id, run_id)
 
     def active(self, world_id: str) -> Branch | None:
         """A world's newest segment."""
@@ -105,7 +114,7 @@ class View:
 
     def tenure(self, world_id: str) -> Tenure | None:
         """Who holds a world, if it is here."""
-        return self.catalog.tenure(self._connection, world_id)
+        return self.catalog.tenure(self._connection, self._counts, world_id)
 
     def parent(self, branch: Branch) -> tuple[Branch, int] | None:
         """The segment that one grew from, and the tick at which it did."""

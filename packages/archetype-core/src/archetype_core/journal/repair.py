@@ -207,8 +207,7 @@ class _Salvage:
     def _roll_back(self) -> None:
         while True:
             catalog = Catalog(str(self._path))
-            catalog.counts(self._target)
-            view = View(self._path, catalog, self._target)
+            view = View(self._path, catalog, self._target, catalog.counts(self._target))
             cut = [(branch, last) for branch, last in self._newest(view) if last < branch.last]
             if not cut:
                 return
@@ -228,7 +227,7 @@ class _Salvage:
 
     def _newest(self, view: View) -> Iterator[tuple[Branch, int]]:
         """The active segments of all worlds, and the newest tick of each at which everything can be read."""
-        for world_id in view.catalog.worlds:
+        for world_id in view.worlds:
             branch = view.active(world_id)
             assert branch is not None
             ticks = range(branch.last, max(branch.sealed, branch.first - 1), -1)

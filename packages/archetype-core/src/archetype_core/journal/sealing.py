@@ -76,7 +76,7 @@ class Sealer:
     def _due(self, view: View) -> Iterator[list[tuple[Branch, int]]]:
         """The segments with ticks to hand over and the last of these, by world; what a segment grew from comes before it."""
         others = self._handle.others()
-        for world_id in view.catalog.worlds:
+        for world_id in view.worlds:
             tenure = view.tenure(world_id)
             if tenure is not None and tenure.token not in others:
                 active = view.branch(tenure.segment)
@@ -214,7 +214,7 @@ class Sealer:
         with database.told(), database.writing:
             with database.transaction() as connection:
                 entry = Entry(self._handle.reader.catalog, connection)
-                view = View(database.path, self._handle.reader.catalog, connection)
+                view = View(database.path, self._handle.reader.catalog, connection, entry.before)
                 branches = view.branches()
                 # Ticks that came since may refer to what was free to go.
                 used = set(_sources(view, branches, lasts))

@@ -120,7 +120,7 @@ class JournalStore:
         size = sum(request.prepared.size for request in batch)
         with handle.database.told(), handle.database.transaction(size) as connection:
             entry = Entry(handle.catalog, connection)
-            view = View(self.path, handle.catalog, connection)
+            view = View(self.path, handle.catalog, connection, entry.before)
             handle.writer.forget(view, entry.generation)
             for request in batch:
                 request.is_stale = handle.writer.is_stale(view, entry.generation, request.prepared)
@@ -224,7 +224,7 @@ class JournalStore:
     def _active(self, view: View, world_id: str) -> Branch:
         active = view.active(world_id)
         if active is None:
-            raise WorldNotFound(world_id, sorted(view.catalog.worlds))
+            raise WorldNotFound(world_id, sorted(view.worlds))
         return active
 
     def timeline(self, world_id: str) -> Timeline:
@@ -238,7 +238,7 @@ class JournalStore:
     def worlds(self) -> tuple[WorldRecord, ...]:
         self._check_open()
         with self._handle.reader.read() as view:
-            found = [(world_id, view.active(world_id)) for world_id in view.catalog.worlds]
+            found = [(world_id, view.active(world_id)) for world_id in view.worlds]
         return tuple(
             WorldRecord(world_id, active.segment.name, active.segment.run_id, active.last)
             for world_id, active in found
