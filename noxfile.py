@@ -16,9 +16,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nox
 from nox.command import CommandFailed
+
+if TYPE_CHECKING:
+    from members import Project
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "checks"))
@@ -35,18 +39,18 @@ STRICT: list[str | Path] = ["--strict", "--enable-error-code=redundant-expr", "-
 
 # Adoptions of the contract suites take longest and need nothing that the other tests of their package do not.
 SUITES = ("test_*_contract.py", "test_*_s3.py")
+SPANNING = ("--ignore=tests/test_docs.py", "--ignore=tests/strangers", "--ignore=tests/crash")
 BESIDE_SUITES = tuple(f"--ignore-glob=*/{pattern}" for pattern in SUITES)
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "none"
-# Cheap first. Everything CI needs; `lock` is for people.
+# Cheap first. Everything CI needs, and no test twice: `test`, `contracts` and `lock` are for people.
 nox.options.sessions = [
     "fmt",
     "lint",
     "layers",
     "types",
-    "test",
-    "contracts",
+    "thorough",
     "docs",
     "crash",
     "wheels",
@@ -153,34 +157,61 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def thorough(session: nox.Session) -> None:
+    """Contract suites, tests marked thorough, and those that span packages: everything that `alone` leaves out."""
+    from members import members
+
+    runs: dict[str, list[str | Path]] = {}
+    # What takes longest comes last in the house, and is begun first.
+    for member in reversed(members()):
+        if member.tests is None:
+            continue
+        runs |= suites(member)
+        marked = {path: path.read_text() for path in beside_suites(member)}
+        marked = {path: text for path, text in marked.items() if "mark.thorough" in text}
+        whole = [path for path, text in marked.items() if "\npytestmark = pytest.mark.thorough" in text]
+        runs |= {f"{member.name} {path.stem}": pytest_here(path) for path in whole}
+        if len(marked) > len(whole):
+            runs[member.name] = pytest_here(*(path for path in marked if path not in whole), "-m", "thorough")
+    side_by_side(session, {**runs, "tests": pytest_here("tests", *SPANNING)})
+
+
+@nox.session
 def test(session: nox.Session) -> None:
-    """Tests of every package, then those that span them; arguments go to pytest instead."""
+    """All tests of every package, then those that span them; arguments go to pytest instead."""
     from members import members
 
     if session.posargs:
         python(session, "-m", "pytest", *session.posargs)
         return
-    packages = [member for member in members() if member.path.parent.name == "packages"]
-    for member in packages:
+    runs: dict[str, list[str | Path]] = {}
+    for member in members():
+        if member.path.parent.name != "packages":
+            continue
         if member.tests is None:
             session.warn(f"{member.name}: skipped, it has no tests")
-    spanning = ("--ignore=tests/test_docs.py", "--ignore=tests/strangers", "--ignore=tests/crash")
-    runs: dict[str, list[str | Path]] = {}
-    for member in packages:
-        if member.tests is None:
             continue
-        # What takes longest first, and by itself.
-        for module in sorted(path for pattern in SUITES for path in member.tests.glob(pattern)):
-            runs[f"{member.name} {module.stem}"] = pytest_here(module)
+        runs |= suites(member)
         runs[member.name] = pytest_here(member.tests, *BESIDE_SUITES)
-    side_by_side(session, {**runs, "tests": pytest_here("tests", *spanning)})
+    side_by_side(session, {**runs, "tests": pytest_here("tests", *SPANNING)})
+
+
+def suites(member: Project) -> dict[str, list[str | Path]]:
+    """A run for each adoption of a contract suite."""
+    tests = member.tests or member.path
+    modules = sorted({path for pattern in SUITES for path in tests.glob(pattern)}, reverse=True)
+    return {f"{member.name} {module.stem}": pytest_here(module) for module in modules}
+
+
+def beside_suites(member: Project) -> list[Path]:
+    """The test modules beside them."""
+    tests = member.tests or member.path
+    return [path for path in sorted(tests.glob("test_*.py")) if not any(path.match(pattern) for pattern in SUITES)]
 
 
 @nox.session
 def contracts(session: nox.Session) -> None:
     """The contract suite, tested by itself."""
-    if not (ROOT / "contracts" / "tests").is_dir():
-        session.skip("there is no contracts/tests")
     if session.posargs:
         python(session, "-m", "pytest", "contracts/tests", *session.posargs)
         return
@@ -205,8 +236,8 @@ def crash(session: nox.Session) -> None:
 
 
 def modules(directory: Path) -> dict[str, list[str | Path]]:
-    """A run for each test module of a directory."""
-    return {path.stem: pytest_here(path) for path in sorted(directory.glob("test_*.py"))}
+    """A run for each test module of a directory; among the last ones are those that take longest, so they begin."""
+    return {path.stem: pytest_here(path) for path in sorted(directory.glob("test_*.py"), reverse=True)}
 
 
 @nox.session(name="crash-long")
@@ -315,7 +346,7 @@ def wheels(session: nox.Session) -> None:
 def alone(session: nox.Session) -> None:
     """Every wheel works with its declared dependencies and nothing else; arguments name the packages to try.
 
-    Contract suites and thorough tests, which `test` runs, are not repeated here.
+    Contract suites and tests marked thorough, which `thorough` runs, are not repeated here.
     """
     from members import members
 
@@ -348,14 +379,18 @@ def bench(session: nox.Session) -> None:
     scripts = [path for path in sorted(ROOT.glob("benchmarks/*.py")) if not path.name.startswith("_")]
     if not scripts:
         session.skip("benchmarks/ has no scripts")
-    results = BUILD / "bench"
-    results.mkdir(parents=True, exist_ok=True)
-    for script in scripts:
-        result = results / f"{script.stem}.json"
+    folder = BUILD / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    results = {script: folder / f"{script.stem}.json" for script in scripts}
+    runs: dict[str, list[str | Path]] = {}
+    for script, result in results.items():
         result.unlink(missing_ok=True)
-        python(session, script, "--quick", "--out", result, *session.posargs)
+        runs[script.stem] = [sys.executable, script, "--quick", "--out", result, *session.posargs]
+    # They only show that they work: what they measure beside one another says nothing.
+    side_by_side(session, runs)
+    for result in results.values():
         if not result.exists():
-            session.error(f"{script.name} wrote no {result.name}")
+            session.error(f"{result.stem} wrote no {result.name}")
         json.loads(result.read_text())
 
 

@@ -20,7 +20,7 @@ class TestFileStore(CrashContract):
     capabilities = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
     opener = "file_store:FileStore"
     calls = 16
-    cuts = 30
+    cuts = 15
     kills = 10
 
 
@@ -33,7 +33,7 @@ def adopter(mutant: Mutant) -> CrashContract:
         patience_s = mutant.patience_s
         kills = 10
         calls = 60
-        cuts = 30
+        cuts = 20
 
     return Adopter()
 

@@ -14,7 +14,7 @@ class TestJournalCrash(CrashContract):
 
     capabilities = EVERYTHING
     opener = "journal_opener:open_store"
-    kills, calls, cuts, races = 200, 60, 30, 100
+    kills, calls, cuts, races = 50, 24, 12, 50
 
 
 class TestIntervalCrash(CrashContract):
@@ -25,7 +25,7 @@ class TestIntervalCrash(CrashContract):
     durability = "interval"
     # A thread whose time has come may have to wait for a processor.
     window_s = INTERVAL_S + 0.2
-    kills, calls, cuts, races = 20, 10, 20, 10
+    kills, calls, cuts, races = 10, 8, 12, 10
 
 
 class TestSealingCrash(CrashContract):
@@ -33,4 +33,4 @@ class TestSealingCrash(CrashContract):
 
     capabilities = EVERYTHING
     opener = "journal_opener:open_sealing"
-    kills, calls, cuts, races = 60, 15, 20, 10
+    kills, calls, cuts, races = 20, 8, 10, 20

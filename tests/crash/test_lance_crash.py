@@ -12,4 +12,4 @@ class TestJournaledLanceCrash(CrashContract):
 
     capabilities = EVERYTHING
     opener = "lance_opener:open_journaled"
-    kills, calls, cuts, races = 40, 5, 6, 8
+    kills, calls, cuts, races = 200, 5, 6, 20

@@ -17,6 +17,17 @@ from threading import Thread
 BUCKET = "worlds"
 
 
+def emptied(address: str) -> None:
+    """Begin anew with an empty bucket: to list one, the server goes through all that it holds."""
+    connection = HTTPConnection(address.removeprefix("http://"))
+    for method, path in (("POST", "/moto-api/reset"), ("PUT", f"/{BUCKET}")):
+        connection.request(method, path)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200
+    connection.close()
+
+
 @contextmanager
 def served() -> Iterator[dict[str, str]]:
     """Serve an empty bucket, and give the options to reach it; the process is ended at the end."""
@@ -41,10 +52,7 @@ def served() -> Iterator[dict[str, str]]:
         else:
             raise RuntimeError("the server did not start")
         endpoint = found.group(1)
-        connection = HTTPConnection(found.group(2))
-        connection.request("PUT", f"/{BUCKET}")
-        assert connection.getresponse().status == 200
-        connection.close()
+        emptied(found.group(2))
         yield {
             "aws_access_key_id": "testing",
             "aws_secret_access_key": "testing",

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from test_lance_s3 import EVERYTHING, OPTIONS, prefix, server  # noqa: F401  # reason: pytest finds the server by its name
+from test_lance_s3 import EVERYTHING, OPTIONS, empty, prefix, server  # noqa: F401  # reason: pytest finds fixtures by name
 
 from archetype_contracts import StoreContract
 from archetype_core import CacheConfig, StorageConfig, open_store

@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from bucket import BUCKET, served
+from bucket import BUCKET, emptied, served
 from cramped import cramped
 
 from archetype_contracts import Capability, StoreContract
@@ -38,6 +38,12 @@ def server() -> Iterator[None]:
         OPTIONS.update(options)
         yield
         OPTIONS.clear()
+
+
+@pytest.fixture(autouse=True)
+def empty() -> None:
+    """Nothing of earlier tests."""
+    emptied(OPTIONS["aws_endpoint"])
 
 
 def prefix(place: Path) -> str:
