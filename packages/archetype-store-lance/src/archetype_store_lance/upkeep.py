@@ -12,7 +12,7 @@ from archetype_store_lance.engine import Overtaken, give_back
 from archetype_store_lance.lock import WriterLock
 from archetype_store_lance.log import Log
 from archetype_store_lance.record import Record
-from archetype_store_lance.state import State
+from archetype_store_lance.state import State, TableState
 from archetype_store_lance.table import MANY, Tables
 
 _MANY_ROWS = 1 << 18
@@ -49,17 +49,17 @@ class Upkeep:
         for number, table in enumerate(state.tables):
             if self._stopped.is_set():
                 return count
-            if table.version is not None and (whole or table.version != self._looked.get(number)):
-                try:
+            try:
+                if table.version is not None and (whole or self._is_due(number, table)):
                     count += self._tend(number, whole=whole)
-                except (ArchetypeError, OSError) as found:
-                    failure = failure or found
+            except (ArchetypeError, OSError) as found:
+                failure = failure or found
             if progress is not None:
                 progress(number + 1, len(state.tables))
-        with self._lock.held():
-            if whole or self._log.is_long(self._log.state()):
+        if whole or self._log.is_long(state):
+            with self._lock.held():
                 self._log.checkpoint()
-        rows = sum(table.rows for table in self._log.state().tables)
+        rows = sum(table.rows for table in state.tables)
         if count or rows - self._rows >= _MANY_ROWS:
             self._rows = rows
             give_back()
@@ -74,6 +74,16 @@ class Upkeep:
         except (ArchetypeError, OSError, Overtaken) as failure:
             if not self._stopped.is_set():
                 _log.warning("%s was not tidied up, and will be later: %s", self._tables.place, failure)
+
+    def _is_due(self, number: int, table: TableState) -> bool:
+        """Whether a table that changed has anything to be done for it. Mostly not, and that is found without a request."""
+        version = table.version or 0
+        if version == self._looked.get(number):
+            return False
+        if self._tables.scattered(table) is None and version - self._swept.get(number, 0) < MANY:
+            self._looked[number] = version
+            return False
+        return True
 
     def _tend(self, number: int, *, whole: bool) -> bool:
         """Bring the fragments of a table together, and remove what the log has no use for any more."""
