@@ -156,6 +156,9 @@ class Interrupted(Processor):
             os.kill(os.getpid(), signal.SIGINT)
         return df
 
+# Who is started in the background may be told to ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def script():
     with ArchetypeRuntime.sync("journal:./data") as runtime:
         world = runtime.world("demo", processors=[Interrupted()])

@@ -80,10 +80,16 @@ class Upkeep:
         version = table.version or 0
         if version == self._looked.get(number):
             return False
-        if self._tables.scattered(table) is None and version - self._swept.get(number, 0) < MANY:
-            self._looked[number] = version
-            return False
-        return True
+        if version - self._swept.get(number, 0) >= MANY:
+            return True
+        try:
+            if self._tables.scattered(table) is not None:
+                return True
+        except (ArchetypeError, OSError):
+            # Somebody else may have gone on since; whoever tends it looks again, and keeps others out meanwhile.
+            return True
+        self._looked[number] = version
+        return False
 
     def _tend(self, number: int, *, whole: bool) -> bool:
         """Bring the fragments of a table together, and remove what the log has no use for any more."""
