@@ -16,13 +16,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nox
 from nox.command import CommandFailed
-
-if TYPE_CHECKING:
-    from members import Project
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "checks"))
@@ -166,13 +162,14 @@ def thorough(session: nox.Session) -> None:
     for member in reversed(members()):
         if member.tests is None:
             continue
-        runs |= suites(member)
-        marked = {path: path.read_text() for path in beside_suites(member)}
-        marked = {path: text for path, text in marked.items() if "mark.thorough" in text}
-        whole = [path for path, text in marked.items() if "\npytestmark = pytest.mark.thorough" in text]
-        runs |= {f"{member.name} {path.stem}": pytest_here(path) for path in whole}
-        if len(marked) > len(whole):
-            runs[member.name] = pytest_here(*(path for path in marked if path not in whole), "-m", "thorough")
+        adoptions = suites(member.tests)
+        others = {path: path.read_text() for path in sorted(member.tests.glob("test_*.py")) if path not in adoptions}
+        marked = [path for path, text in others.items() if "mark.thorough" in text]
+        whole = [path for path in marked if "pytestmark = pytest.mark.thorough" in others[path]]
+        some = [path for path in marked if path not in whole]
+        runs |= {f"{member.name} {path.stem}": pytest_here(path) for path in (*adoptions, *whole)}
+        if some:
+            runs[member.name] = pytest_here(*some, "-m", "thorough")
     side_by_side(session, {**runs, "tests": pytest_here("tests", *SPANNING)})
 
 
@@ -191,22 +188,14 @@ def test(session: nox.Session) -> None:
         if member.tests is None:
             session.warn(f"{member.name}: skipped, it has no tests")
             continue
-        runs |= suites(member)
+        runs |= {f"{member.name} {path.stem}": pytest_here(path) for path in suites(member.tests)}
         runs[member.name] = pytest_here(member.tests, *BESIDE_SUITES)
     side_by_side(session, {**runs, "tests": pytest_here("tests", *SPANNING)})
 
 
-def suites(member: Project) -> dict[str, list[str | Path]]:
-    """A run for each adoption of a contract suite."""
-    tests = member.tests or member.path
-    modules = sorted({path for pattern in SUITES for path in tests.glob(pattern)}, reverse=True)
-    return {f"{member.name} {module.stem}": pytest_here(module) for module in modules}
-
-
-def beside_suites(member: Project) -> list[Path]:
-    """The test modules beside them."""
-    tests = member.tests or member.path
-    return [path for path in sorted(tests.glob("test_*.py")) if not any(path.match(pattern) for pattern in SUITES)]
+def suites(tests: Path) -> list[Path]:
+    """The modules of a directory that adopt a contract suite."""
+    return sorted(path for pattern in SUITES for path in tests.glob(pattern))
 
 
 @nox.session
@@ -236,7 +225,7 @@ def crash(session: nox.Session) -> None:
 
 
 def modules(directory: Path) -> dict[str, list[str | Path]]:
-    """A run for each test module of a directory; among the last ones are those that take longest, so they begin."""
+    """A run for each test module of a directory, the last first: among these are the long ones."""
     return {path.stem: pytest_here(path) for path in sorted(directory.glob("test_*.py"), reverse=True)}
 
 

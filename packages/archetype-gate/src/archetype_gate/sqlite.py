@@ -25,8 +25,9 @@ from archetype_gate.timestamp import micros, moment
 INTERVAL_S = 0.08
 """How long a note waits at most before it is written; what is promised is 0.1, the writing itself included."""
 _CROWD = 20_000
-_PATIENCE_S = 30.0
 """Notes that may wait; whoever brings more writes them."""
+_PATIENCE_S = 30.0
+"""How long somebody else may keep the database to himself."""
 _WORLD = "world_id, name, run_id, seed, first_tick, parent_world, parent_run, parent_tick, kernel, ids_to, settled_tick, is_open"
 
 log = logging.getLogger("archetype.gate")

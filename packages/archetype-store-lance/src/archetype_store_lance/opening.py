@@ -12,7 +12,7 @@ from archetype_core.errors import CorruptStore
 from archetype_core.journal import JournaledStore
 from archetype_core.journal.database import FILE
 from archetype_store_lance.place import Place
-from archetype_store_lance.shelf import DIRECTORY
+from archetype_store_lance.shelf import DIRECTORY, LocalShelf
 
 JOURNAL = "journal"
 """The directory of the journal beside the tables of a local store."""
@@ -81,10 +81,7 @@ def _note(place: Place, journal: Path) -> None:
     sign, text = _sign(place.local), _named(place.local, journal)
     with suppress(OSError):
         if not sign.is_file() or sign.read_text(errors="replace") != text:
-            # Whoever reads it meanwhile finds it whole; of two who write it at once, the second finds it written.
-            fresh = sign.with_name(f"{sign.name}.new")
-            fresh.write_text(text)
-            fresh.rename(sign)
+            LocalShelf(sign.parent).replace(sign.name, text.encode())
 
 
 def _sign(directory: Path) -> Path:

@@ -49,11 +49,11 @@ class Upkeep:
         for number, table in enumerate(state.tables):
             if self._stopped.is_set():
                 return count
-            try:
-                if table.version is not None and (whole or self._is_due(number, table)):
+            if table.version is not None and (whole or self._is_due(number, table)):
+                try:
                     count += self._tend(number, whole=whole)
-            except (ArchetypeError, OSError) as found:
-                failure = failure or found
+                except (ArchetypeError, OSError) as found:
+                    failure = failure or found
             if progress is not None:
                 progress(number + 1, len(state.tables))
         if whole or self._log.is_long(state):
