@@ -28,7 +28,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from archetype_core import AsyncProcessor, Component, MemoryStore, TickCommit, World
-from archetype_core.journal import JournalStore
+from archetype_journal import JournalStore
 
 SIZES = {1: 100, 1_000: 100, 100_000: 50, 1_000_000: 20}
 """Entities, and rounds of a full run."""

@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 
 from archetype_core import Scan, World
-from archetype_core.commit import BASE_FIELDS
 from archetype_core.config import CacheConfig
-from archetype_core.journal import JournaledStore
+from archetype_core.store import BASE_FIELDS
+from archetype_journal import JournaledStore
 from archetype_store_lance import open_lance
 
 COLUMNS = (*BASE_FIELDS, "position__x", "position__y", "velocity__dx", "velocity__dy")
@@ -150,7 +150,7 @@ def resume(path: Path) -> float:
     """Seconds from opening a store to its world's live state, in a process of its own, without its imports."""
     script = (
         "import asyncio, json, sys, time\n"
-        "import lance, archetype_core.journal, archetype_store_lance.store\n"
+        "import lance, archetype_journal, archetype_store_lance.store\n"
         "from archetype_core import World, open_store\n"
         "async def main():\n"
         "    began = time.perf_counter()\n"

@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 
 from archetype_core import AsyncProcessor, RunConfig, StorageConfig, World, open_store
-from archetype_core.archetype import Archetype
 from archetype_core.command import (
     ActorCtx,
     AddProcessor,
@@ -34,6 +33,7 @@ from archetype_core.command import (
     SpawnTable,
     Step,
 )
+from archetype_core.schema import Archetype
 from archetype_gate import Quotas, ServiceContainer, verify
 
 ADMIN = ActorCtx("bench", {"admin"})

@@ -26,8 +26,8 @@ import numpy as np
 import pyarrow as pa
 
 from archetype_core import Scan, World
-from archetype_core.commit import BASE_FIELDS
-from archetype_core.journal import JournalStore
+from archetype_core.store import BASE_FIELDS
+from archetype_journal import JournalStore
 
 COLUMNS = (*BASE_FIELDS, "position__x", "position__y", "velocity__dx", "velocity__dy")
 

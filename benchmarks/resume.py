@@ -23,7 +23,7 @@ import _movement
 import numpy as np
 
 from archetype_core import Component, World
-from archetype_core.journal import JournalStore
+from archetype_journal import JournalStore
 
 NAME = "resumed"
 
@@ -92,8 +92,8 @@ async def goes_on(path: Path, entities: int, ticks: int, tables: int) -> None:
 async def alone(path: Path) -> dict[str, float]:
     """Seconds to come back as the first thing a process does after its imports, and to make a tick then."""
     # The engine's own imports come late, as its caller meets them; here they are imports like the others.
-    import archetype_core.executor
-    import archetype_core.history  # noqa: F401  # reason: imported for the time that it takes
+    import archetype_core.engine.executor
+    import archetype_core.read.history  # noqa: F401  # reason: imported for the time that it takes
 
     began = time.perf_counter()
     store, world = await resume(path)

@@ -20,12 +20,9 @@ import _measure
 import numpy as np
 import pyarrow as pa
 
-from archetype_core.archetype import Archetype
-from archetype_core.commit import Rows, Segment, TickCommit
-from archetype_core.component import Component
-from archetype_core.search import Search, rank
-from archetype_core.snapshot import Column, Snapshot
-from archetype_core.vector import Vector
+from archetype_core.read import rank
+from archetype_core.schema import Archetype, Column, Component, Snapshot, Vector
+from archetype_core.store import Rows, Search, Segment, TickCommit
 from archetype_store_lance import LanceStore
 
 WIDTH = 128

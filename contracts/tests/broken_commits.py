@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from store_mutants import Recommitting, Rewriting, breaks
 
-from archetype_core.commit import Rows, Scan, TickCommit, Timeline
 from archetype_core.errors import TickConflict
-from archetype_core.memory import MemoryStore
-from archetype_core.snapshot import Column, Snapshot
+from archetype_core.schema import Column, Snapshot
+from archetype_core.store import MemoryStore, Rows, Scan, TickCommit, Timeline
 
 
 @breaks("S-002", "S-013", machine=True)

@@ -9,10 +9,8 @@ from dataclasses import replace
 import pyarrow as pa
 from store_mutants import ALL, breaks
 
-from archetype_core.commit import Rows, Scan, TickCommit, WorldRecord
 from archetype_core.errors import UnsupportedCapability
-from archetype_core.memory import MemoryStore
-from archetype_core.ports import Capability
+from archetype_core.store import Capability, MemoryStore, Rows, Scan, TickCommit, WorldRecord
 
 
 @breaks("S-701")

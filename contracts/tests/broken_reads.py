@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from store_mutants import Recommitting, Rewriting, breaks
 
-from archetype_core.commit import Head, Rows, Scan, Span, TickCommit, Timeline
 from archetype_core.errors import TickNotFound
-from archetype_core.memory import MemoryStore
+from archetype_core.store import Head, MemoryStore, Rows, Scan, Span, TickCommit, Timeline
 
 
 @breaks("S-401", sound="S-602")

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pyarrow as pa
 from store_mutants import ALL, breaks
 
-from archetype_core.memory import MemoryStore
-from archetype_core.ports import Capability
-from archetype_core.search import SCORE, Search, ranked
+from archetype_core.read import SCORE, ranked
+from archetype_core.store import Capability, MemoryStore, Search
 
 SEARCHING = ALL | {Capability.SEARCH}
 

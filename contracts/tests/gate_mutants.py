@@ -12,9 +12,9 @@ from reference_ledger import Known, Ledger, Waiting
 
 from archetype_contracts import GateLimits
 from archetype_core import command as c
-from archetype_core.commit import Segment
+from archetype_core.clock import Clock
 from archetype_core.errors import WorldExists, WorldNotFound
-from archetype_core.ports import Clock
+from archetype_core.store import Segment
 
 MakeGate = Callable[[Path, GateLimits, Clock], c.CommandGate]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.commit import Rows
-from archetype_core.kernel import Patch, PythonKernel, Staged
-from archetype_core.snapshot import Column, Snapshot, stack
+from archetype_core.engine import Patch, PythonKernel, Staged
+from archetype_core.schema import Column, Snapshot, stack
+from archetype_core.store import Rows
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from reference_ledger import Known, Ledger, Waiting, asked_by
 from archetype_contracts import GateLimits
 from archetype_contracts.gate.policy import allows
 from archetype_core import command as c
-from archetype_core.commit import Segment
-from archetype_core.component import Component
+from archetype_core.clock import Clock
 from archetype_core.config import StorageConfig
+from archetype_core.engine import World, load_kernel
 from archetype_core.errors import (
     ArchetypeError,
     GateClosed,
@@ -32,9 +32,8 @@ from archetype_core.errors import (
     WorldExists,
     WorldNotFound,
 )
-from archetype_core.ports import Clock, Store
-from archetype_core.registry import load_kernel, open_store
-from archetype_core.world import World
+from archetype_core.schema import Component
+from archetype_core.store import Segment, Store, open_store
 
 LEDGERS: dict[Path, Ledger] = {}
 _LONG = 4096

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from archetype_core.command import ActorCtx, AuditFilter, AuditRow, Command, EntityCommand
-from archetype_core.commit import Segment
+from archetype_core.store import Segment
 
 
 @dataclass(slots=True)

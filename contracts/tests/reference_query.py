@@ -7,7 +7,7 @@ from typing import Any
 from reference_ledger import Known
 
 from archetype_core import command as c
-from archetype_core.world import World
+from archetype_core.engine import World
 
 
 def spawned(command: c.Command[Any]) -> int:
@@ -89,7 +89,7 @@ def answer(command: c.Command[Any], live: Any, gate: Any) -> Any:  # noqa: PLR09
             )
         case c.QueryEpisodes():
             return gate.live[command.world_ids[0]].world.query(*command.components)
-        case c.Snapshot():
+        case c.QuerySnapshot():
             return world.snapshot(*command.components, at=command.at)
         case c.Diff() if isinstance(command.before, int) and isinstance(command.after, int):
             return world.diff(command.before, command.after)

@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from archetype_core.commit import Rows, Scan, TickCommit
-from archetype_core.memory import MemoryStore
-from archetype_core.ports import Capability, Store
+from archetype_core.store import Capability, MemoryStore, Rows, Scan, Store, TickCommit
 
 ALL = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
 

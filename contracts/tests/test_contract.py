@@ -15,8 +15,8 @@ import asyncio
 import pytest
 from contextlib import asynccontextmanager
 from archetype_contracts import Capability, KernelContract, StoreContract
-from archetype_core.kernel import PythonKernel
-from archetype_core.memory import MemoryStore
+from archetype_core.engine import PythonKernel
+from archetype_core.store import MemoryStore
 
 ALL = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
 

@@ -13,9 +13,9 @@ from reference_gate import LEDGERS
 from archetype_contracts import GateContract, GateLimits
 from archetype_contracts.gate.book import BOOK
 from archetype_contracts.gate.contract import Tampering
+from archetype_core.clock import Clock
 from archetype_core.command import CommandGate
 from archetype_core.config import StorageConfig
-from archetype_core.ports import Clock
 
 pytestmark = pytest.mark.thorough
 

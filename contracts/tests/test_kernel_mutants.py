@@ -9,7 +9,7 @@ from kernel_mutants import MUTANTS, Mutant
 
 from archetype_contracts import KernelContract
 from archetype_contracts.kernel.book import BOOK
-from archetype_core.ports import Kernel
+from archetype_core.engine import Kernel
 
 pytestmark = pytest.mark.thorough
 

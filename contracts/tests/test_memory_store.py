@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from archetype_contracts import Capability, StoreContract
-from archetype_core.memory import MemoryStore
-from archetype_core.ports import Store
+from archetype_core.store import MemoryStore, Store
 
 _: type[Store] = MemoryStore
 

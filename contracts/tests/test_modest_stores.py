@@ -11,11 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from archetype_contracts import Capability, StoreContract
-from archetype_core.commit import Head, Scan, TickCommit
 from archetype_core.errors import UnsupportedCapability
-from archetype_core.memory import MemoryStore
-from archetype_core.ports import Store
-from archetype_core.search import Search, ranked
+from archetype_core.read import ranked
+from archetype_core.store import Head, MemoryStore, Scan, Search, Store, TickCommit
 
 pytestmark = pytest.mark.thorough
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from archetype_contracts import KernelContract
-from archetype_core.kernel import PythonKernel
-from archetype_core.ports import Kernel
+from archetype_core.engine import Kernel, PythonKernel
 
 _: type[Kernel] = PythonKernel
 

@@ -16,7 +16,7 @@ from store_mutants import MUTANTS, Mutant
 
 from archetype_contracts import StoreContract
 from archetype_contracts.store.book import BOOK
-from archetype_core.ports import Store
+from archetype_core.store import Store
 
 pytestmark = pytest.mark.thorough
 

@@ -13,9 +13,8 @@ from typing import Any
 import pyarrow as pa
 from file_store import FileStore
 
-from archetype_core.commit import Scan, TickCommit
 from archetype_core.errors import CommitError
-from archetype_core.memory import MemoryStore
+from archetype_core.store import MemoryStore, Scan, TickCommit
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class TwoTransactions(FileStore):
             self.add(self.unpacked(ticks[0]))
 
     def add(self, tick: TickCommit) -> None:
-        from archetype_core.memory import _Places
+        from archetype_core.store import _Places
 
         places = self.memory._space.branches[tick.segment.world_id, tick.segment.run_id].tables
         for name, rows in tick.written.items():

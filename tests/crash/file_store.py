@@ -15,12 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from archetype_core.archetype import Archetype
-from archetype_core.commit import Head, Rows, Scan, TickCommit, Timeline, WorldRecord
 from archetype_core.errors import CommitError, StoreClosed, TickConflict
-from archetype_core.memory import MemoryStore
-from archetype_core.ports import Capability
-from archetype_core.snapshot import Snapshot
+from archetype_core.schema import Archetype, Snapshot
+from archetype_core.store import Capability, Head, MemoryStore, Rows, Scan, TickCommit, Timeline, WorldRecord
 
 HEADER = struct.Struct("<4sQI")
 MAGIC = b"tick"

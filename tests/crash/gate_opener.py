@@ -8,9 +8,9 @@ from pathlib import Path
 from unittest import mock
 
 from archetype_contracts import GateLimits
+from archetype_core.clock import Clock
 from archetype_core.command import CommandGate
 from archetype_core.config import StorageConfig
-from archetype_core.ports import Clock
 from archetype_gate import Quotas, ServiceContainer, SqliteLedger, verify
 from archetype_gate.live import LiveWorld
 from archetype_gate.worlds import WorldService

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archetype_core import CacheConfig
-from archetype_core.journal import JournaledStore, JournalStore
+from archetype_journal import JournaledStore, JournalStore
 
 INTERVAL_S = 0.02
 

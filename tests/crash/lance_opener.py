@@ -13,9 +13,9 @@ with warnings.catch_warnings():
 warnings.filterwarnings("ignore", message="lance is not fork-safe")
 
 from archetype_core import CacheConfig  # noqa: E402  # reason: after the filter
-from archetype_core.commit import TickCommit  # noqa: E402  # reason: likewise
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore  # noqa: E402  # reason: likewise
-from archetype_core.journal import JournaledStore  # noqa: E402  # reason: likewise
+from archetype_core.store import TickCommit  # noqa: E402  # reason: likewise
+from archetype_journal import JournaledStore  # noqa: E402  # reason: likewise
 from archetype_store_lance import LanceStore, log, table, upkeep  # noqa: E402  # reason: likewise
 
 

@@ -9,7 +9,7 @@ from file_store import FileStore
 from archetype_contracts import Capability, CrashContract
 from archetype_contracts.crash.book import BOOK
 from archetype_contracts.verdict import Broken
-from archetype_core.ports import Store
+from archetype_core.store import Store
 
 _: type[Store] = FileStore
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from archetype_contracts.gate.limits import GateLimits
     from archetype_contracts.kernel.contract import KernelContract
     from archetype_contracts.store.contract import StoreContract
-    from archetype_core.ports import Capability
+    from archetype_core.store import Capability
 
 __all__ = ["Capability", "CrashContract", "GateContract", "GateLimits", "KernelContract", "StoreContract"]
 
 _HOMES = {
-    "Capability": "archetype_core.ports",
+    "Capability": "archetype_core.store.port",
     "CrashContract": "archetype_contracts.crash.contract",
     "GateContract": "archetype_contracts.gate.contract",
     "GateLimits": "archetype_contracts.gate.limits",

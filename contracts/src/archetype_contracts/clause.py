@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 S = TypeVar("S")
 

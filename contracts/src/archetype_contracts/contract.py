@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from archetype_contracts.clause import Book, Clause
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 _RESERVED = re.compile(r"test_[a-z]\d{3}(_|$)")
 _SEALED = ("book", "hook", "check", "subject", "claims", "clauses", "require_whole", "voided")

@@ -9,10 +9,8 @@ from typing import Annotated, Any
 import pyarrow as pa
 from pydantic import create_model
 
-from archetype_core.archetype import Archetype
-from archetype_core.commit import Rows
-from archetype_core.component import Component
-from archetype_core.snapshot import Column, Snapshot
+from archetype_core.schema import Archetype, Column, Component, Snapshot
+from archetype_core.store import Rows
 
 
 class Spot(Component):

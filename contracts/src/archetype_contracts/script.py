@@ -10,9 +10,8 @@ from hashlib import blake2b
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.archetype import Archetype
-from archetype_core.commit import BASE_FIELDS, Point, Rows, Segment, TickCommit
-from archetype_core.snapshot import Snapshot
+from archetype_core.schema import Archetype, Snapshot
+from archetype_core.store import BASE_FIELDS, Point, Rows, Segment, TickCommit
 
 BASE_COLUMNS = ("world_id", "run_id", "entity_id", "tick", "is_active")
 

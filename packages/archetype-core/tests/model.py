@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from archetype_core.component import Component
+from archetype_core.schema import Component
 
 Kinds = tuple[str, ...]
 """Names of an archetype's components, sorted."""

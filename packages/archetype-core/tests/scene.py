@@ -9,13 +9,9 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from daft import DataFrame
 
-from archetype_core.commit import Head, Scan, TickCommit, Timeline, WorldRecord
-from archetype_core.component import Component
-from archetype_core.memory import MemoryStore
-from archetype_core.ports import Capability
-from archetype_core.processor import Processor
-from archetype_core.view import WorldView
-from archetype_core.world import World
+from archetype_core.engine import Processor, World, WorldView
+from archetype_core.schema import Component
+from archetype_core.store import Capability, Head, MemoryStore, Scan, TickCommit, Timeline, WorldRecord
 
 T = TypeVar("T")
 

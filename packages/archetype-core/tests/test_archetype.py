@@ -18,10 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archetype_core.archetype import BASE_COLUMNS, Archetype
-from archetype_core.component import Component, ComponentType
 from archetype_core.errors import SchemaMismatch, SignatureError, UnknownComponent, ValueRejected
-from archetype_core.vector import Vector
+from archetype_core.schema import Archetype, Component, ComponentType, Vector
+from archetype_core.schema.archetype import BASE_COLUMNS
 
 
 class Hue(enum.Enum):

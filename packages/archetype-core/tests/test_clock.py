@@ -8,10 +8,9 @@ from uuid import RFC_4122, UUID
 
 from scene import Position, drive
 
-from archetype_core.clock import SequentialIds, SystemClock, SystemIds
-from archetype_core.memory import MemoryStore
-from archetype_core.ports import Clock, IdSource
-from archetype_core.world import World
+from archetype_core.clock import Clock, IdSource, SequentialIds, SystemClock, SystemIds
+from archetype_core.engine import World
+from archetype_core.store import MemoryStore
 
 _clock: type[Clock] = SystemClock
 _ids: tuple[type[IdSource], ...] = (SystemIds, SequentialIds)

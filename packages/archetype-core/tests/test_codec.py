@@ -22,9 +22,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archetype_core.component import Component
 from archetype_core.errors import ComponentTypeError, ValueRejected
-from archetype_core.vector import Vector
+from archetype_core.schema import Component, Vector
 
 
 class Color(enum.Enum):

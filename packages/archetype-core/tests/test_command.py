@@ -14,19 +14,11 @@ from scene import Calls, FaultyStore, Health, Move, Position, Velocity, drive, w
 
 from archetype_core import RunConfig, World, open_store
 from archetype_core.clock import SystemIds
-from archetype_core.command import (
-    ActorCtx,
-    AuditFilter,
-    EpisodeConfig,
-    RolloutConfig,
-    Spawn,
-    SpawnTable,
-    Update,
-)
-from archetype_core.commit import Segment
+from archetype_core.command import ActorCtx, AuditFilter, EpisodeConfig, RolloutConfig, Spawn, SpawnTable, Update
+from archetype_core.engine import Outcome
 from archetype_core.errors import ArchetypeError, CommitError
-from archetype_core.history import Branch, query_branches
-from archetype_core.tick import Outcome
+from archetype_core.read.history import Branch, query_branches
+from archetype_core.store import Segment
 
 
 def test_a_tick_carries_the_commands_that_it_applies() -> None:

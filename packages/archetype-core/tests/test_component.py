@@ -19,8 +19,8 @@ import pydantic
 import pytest
 from pydantic import BaseModel, Field, PrivateAttr
 
-from archetype_core.component import Component, ComponentType, resolve
 from archetype_core.errors import ComponentTypeError, PayloadError, UnknownComponent, ValueRejected
+from archetype_core.schema import Component, ComponentType, resolve
 
 
 class Position(Component):
@@ -255,7 +255,7 @@ def test_components_behave_like_models() -> None:
 def test_importing_components_does_not_import_daft() -> None:
     """Defining components does not pay for Daft; only the first column expression does. (M6)"""
     code = (
-        "import sys\nfrom archetype_core.archetype import Archetype\nfrom archetype_core.component import Component\n"
+        "import sys\nfrom archetype_core import Archetype, Component\n"
         "class P(Component):\n    x: float = 0.0\nclass Q(P):\n    x: float = 1.0\n"
         "Archetype.of(P); assert 'daft' not in sys.modules; P.x; assert 'daft' in sys.modules"
     )
@@ -269,9 +269,9 @@ def _environment(**more: str) -> dict[str, str]:
 _DEFINE = """
 import datetime, decimal, enum, uuid, typing
 import pyarrow, pydantic
-from archetype_core.archetype import Archetype
-from archetype_core.component import Component
-from archetype_core.vector import Vector
+from archetype_core.schema import Archetype
+from archetype_core.schema import Component
+from archetype_core.schema import Vector
 class Inner(pydantic.BaseModel):
     x: float
 class Stable(Component):

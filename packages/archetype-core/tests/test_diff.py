@@ -9,10 +9,10 @@ import pyarrow as pa
 from pydantic import Field
 from scene import Frozen, Health, Move, Name, Position, Velocity, drive, world
 
-from archetype_core.component import Component
-from archetype_core.diff import SCHEMA, same
-from archetype_core.memory import MemoryStore
-from archetype_core.view import WorldView
+from archetype_core.engine import WorldView
+from archetype_core.read.diff import SCHEMA, same
+from archetype_core.schema import Component
+from archetype_core.store import MemoryStore
 
 
 class Blob(Component):

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scene import Flagged, Frozen, Health, Move, Position, Velocity, drive, world
 
-from archetype_core.digest import digest, digest_table
-from archetype_core.world import World
+from archetype_core.engine import World
+from archetype_core.store import digest, digest_table
 
 
 def table(values: pa.Array | pa.ChunkedArray, ids: list[int] | None = None) -> pa.Table:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scene import Frozen, Health, Name, Position
 
-from archetype_core.archetype import Archetype
-from archetype_core.entity import EntityIndex
+from archetype_core.engine.entity_index import EntityIndex
+from archetype_core.schema import Archetype
 
 TABLES = [Archetype.of(kind) for kind in (Position, Health, Name, Frozen)]
 BULK = 5000

@@ -14,13 +14,10 @@ import pytest
 from daft import DataFrame, DataType, lit
 from scene import PATIENCE_S, Calls, Flagged, Frozen, Move, Position, Velocity, drive, world, xs
 
+from archetype_core.engine import Executor, PostTick, Processor, World
+from archetype_core.engine.executor import LocalExecutor
 from archetype_core.errors import ProcessorError
-from archetype_core.executor import LocalExecutor
-from archetype_core.hook import PostTick
-from archetype_core.memory import MemoryStore
-from archetype_core.ports import Executor
-from archetype_core.processor import Processor
-from archetype_core.world import World
+from archetype_core.store import MemoryStore
 
 _: Callable[[], Executor] = LocalExecutor
 

@@ -10,11 +10,9 @@ import pytest
 from daft import DataFrame
 from scene import PATIENCE_S, Calls, FaultyStore, Frozen, Health, Move, Position, Velocity, drive, history, world, xs
 
+from archetype_core.engine import PostTick, PreTick, World, WorldView
 from archetype_core.errors import CommitError, PendingMutations, TickNotFound
-from archetype_core.hook import PostTick, PreTick
-from archetype_core.memory import MemoryStore
-from archetype_core.view import WorldView
-from archetype_core.world import World
+from archetype_core.store import MemoryStore
 
 
 def moving(count: int = 2, **given: Any) -> World:

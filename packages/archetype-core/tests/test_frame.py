@@ -16,14 +16,12 @@ from hypothesis import event, example, given, reject, settings
 from hypothesis import strategies as st
 from scene import Health, Name, Position
 
-from archetype_core.archetype import Archetype
-from archetype_core.component import Component
-from archetype_core.diff import same
-from archetype_core.expression import read
-from archetype_core.frame import Frame, base_columns
+from archetype_core.engine.daft.expression import read
+from archetype_core.engine.daft.frame import Frame, base_columns
+from archetype_core.engine.result import collect
 from archetype_core.panic import Panic, contained
-from archetype_core.result import collect
-from archetype_core.snapshot import ENTITY_ID, Snapshot
+from archetype_core.read.diff import same
+from archetype_core.schema import ENTITY_ID, Archetype, Component, Snapshot
 
 
 class Mixed(Component):

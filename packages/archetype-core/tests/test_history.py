@@ -12,11 +12,9 @@ import pytest
 from daft import DataFrame, col
 from scene import Calls, FaultyStore, Frozen, Health, Move, Name, Position, Velocity, drive, history, world
 
-from archetype_core.commit import BASE_FIELDS
+from archetype_core.engine import PreTick, World
 from archetype_core.errors import AmbiguousWorld, EntityNotFound, ProcessorError, TickNotFound, WorldNotFound
-from archetype_core.hook import PreTick
-from archetype_core.memory import MemoryStore
-from archetype_core.world import World
+from archetype_core.store import BASE_FIELDS, MemoryStore
 
 
 async def played(**given: Any) -> World:

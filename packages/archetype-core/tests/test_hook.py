@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 from scene import Calls, FaultyStore, Frozen, Health, Move, Name, Position, Velocity, drive, world, xs
 
-from archetype_core.archetype import Archetype
-from archetype_core.errors import CommitError, HookError
-from archetype_core.hook import (
+from archetype_core.engine import (
     EntityEvent,
     Event,
     OnComponentAdded,
@@ -22,6 +20,8 @@ from archetype_core.hook import (
     PostTick,
     PreTick,
 )
+from archetype_core.errors import CommitError, HookError
+from archetype_core.schema import Archetype
 
 
 def test_events_of_a_tick() -> None:

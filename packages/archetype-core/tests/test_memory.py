@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 from scene import Move, Position, Velocity, drive, history, world, xs
 
-from archetype_core.commit import Scan, Segment, TickCommit
+from archetype_core.engine import World
 from archetype_core.errors import CommitError, StoreClosed, TickConflict, UnsupportedCapability, WorldNotFound
-from archetype_core.memory import MemoryStore
-from archetype_core.ports import Capability, Store
-from archetype_core.world import World
+from archetype_core.store import Capability, MemoryStore, Scan, Segment, Store, TickCommit
 
 _: type[Store] = MemoryStore
 

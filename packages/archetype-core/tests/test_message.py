@@ -9,11 +9,10 @@ import pytest
 from daft import DataFrame
 from scene import Calls, Frozen, Health, Position, drive, history, world
 
+from archetype_core.engine import Processor, World
 from archetype_core.errors import ProcessorError, SignatureError, ValueRejected
-from archetype_core.memory import MemoryStore
-from archetype_core.message import Letter, Mailbox, Message
-from archetype_core.processor import Processor
-from archetype_core.world import World
+from archetype_core.schema import Letter, Mailbox, Message
+from archetype_core.store import MemoryStore
 
 
 class Reads(Processor):

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from scene import Calls, Flagged, Frozen, Health, Move, Name, Position, Velocity, drive, history, world, xs
 
-from archetype_core.component import Component
+from archetype_core.engine import World
 from archetype_core.errors import ArchetypeError, EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
-from archetype_core.memory import MemoryStore
-from archetype_core.world import World
+from archetype_core.schema import Component
+from archetype_core.store import MemoryStore
 
 
 class Dunder(Component):

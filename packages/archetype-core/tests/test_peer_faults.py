@@ -27,11 +27,10 @@ from scene import (
     xs,
 )
 
-from archetype_core.component import Component
+from archetype_core.engine import PostTick, World
 from archetype_core.errors import ArchetypeError, CommitError, ProcessorError, ReentrantStep
-from archetype_core.hook import PostTick
-from archetype_core.memory import MemoryStore
-from archetype_core.world import World
+from archetype_core.schema import Component
+from archetype_core.store import MemoryStore
 
 
 class Payload(Component):

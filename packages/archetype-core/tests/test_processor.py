@@ -28,13 +28,11 @@ from scene import (
 )
 
 from archetype_core.config import RunConfig
+from archetype_core.engine import AsyncProcessor, Processor, Resources, World, WorldView
+from archetype_core.engine.daft.frame import PLAN_LIMIT, Frame
+from archetype_core.engine.processor import System
 from archetype_core.errors import ArchetypeError, PlanTooDeep, ProcessorError, SchemaMismatch
-from archetype_core.frame import PLAN_LIMIT, Frame
-from archetype_core.message import Mailbox
-from archetype_core.processor import AsyncProcessor, Processor, System
-from archetype_core.resource import Resources
-from archetype_core.view import WorldView
-from archetype_core.world import World
+from archetype_core.schema import Mailbox
 
 
 def through_the_runner(df: DataFrame) -> DataFrame:

@@ -8,21 +8,13 @@ from typing import Any
 
 import pytest
 
-from archetype_core import registry
-from archetype_core.commit import Segment, TickCommit
+from archetype_core.adapter import KERNELS, STORES
 from archetype_core.config import RunConfig, StorageConfig
+from archetype_core.engine import PythonKernel, load_kernel
 from archetype_core.errors import AdapterMissing, StoreClosed, UnknownScheme
-from archetype_core.kernel import PythonKernel
-from archetype_core.memory import MemoryStore
-from archetype_core.registry import load_kernel, open_store
+from archetype_core.store import MemoryStore, Segment, TickCommit, open_store
 
-
-@pytest.fixture
-def adapters(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, EntryPoint]]:
-    """The entry points that are installed, to be decided by a test."""
-    found: dict[str, dict[str, EntryPoint]] = {registry.STORES: {}, registry.KERNELS: {}}
-    monkeypatch.setattr(registry, "_found", found.__getitem__)
-    return found
+FAKE = {"fake": EntryPoint("fake", "test_registry:open_fake", STORES)}
 
 
 def open_fake(uri: str, **options: Any) -> tuple[str, dict[str, Any]]:
@@ -35,7 +27,8 @@ def test_memory_needs_no_adapter() -> None:
     one, two = open_store("memory:"), open_store("memory:")
     assert isinstance(one, MemoryStore)
     assert isinstance(two, MemoryStore)
-    assert one._space is not two._space
+    one.commit((TickCommit(Segment("w", "r", 0, None, "w", 1), 0, {}, 1),))
+    assert two.worlds() == ()
     named = [open_store(uri) for uri in ("memory:shelf", "memory:shelf", "memory:/shelf")]
     assert {one.name for one in named if isinstance(one, MemoryStore)} == {"shelf"}
     named[0].close()
@@ -45,13 +38,12 @@ def test_memory_needs_no_adapter() -> None:
     MemoryStore.forget("shelf")
 
 
-def test_schemes_choose_the_adapter(adapters: dict[str, dict[str, EntryPoint]]) -> None:
+def test_schemes_choose_the_adapter() -> None:
     """The scheme, or the backend if one is named, says which entry point opens the store, with its options."""
-    adapters[registry.STORES]["fake"] = EntryPoint("fake", "test_registry:open_fake", registry.STORES)
-    assert open_store("fake:./data") == ("fake:./data", {})
-    assert open_store("FAKE:./data") == ("FAKE:./data", {})
+    assert open_store("fake:./data", adapters=FAKE) == ("fake:./data", {})
+    assert open_store("FAKE:./data", adapters=FAKE) == ("FAKE:./data", {})
     config = StorageConfig(uri="./data", backend="fake", options={"a": 1})
-    assert open_store(config) == ("./data", {"a": 1})
+    assert open_store(config, adapters=FAKE) == ("./data", {"a": 1})
 
 
 def test_options_that_an_adapter_does_not_take_are_named() -> None:
@@ -60,11 +52,11 @@ def test_options_that_an_adapter_does_not_take_are_named() -> None:
         open_store(StorageConfig(uri="memory:", options={"pth": 1}))
 
 
-def test_bare_paths_are_the_embedded_store(adapters: dict[str, dict[str, EntryPoint]]) -> None:
+def test_bare_paths_are_the_embedded_store() -> None:
     """A path without a scheme, a drive letter too, is the embedded store's."""
-    adapters[registry.STORES]["lance"] = EntryPoint("lance", "test_registry:open_fake", registry.STORES)
+    adapters = {"lance": EntryPoint("lance", "test_registry:open_fake", STORES)}
     for path in ("./data", "data", "C:\\data", "/srv/x", Path("some") / "where"):
-        assert open_store(path) == (str(path), {})
+        assert open_store(path, adapters=adapters) == (str(path), {})
 
 
 @pytest.mark.parametrize(
@@ -76,35 +68,32 @@ def test_bare_paths_are_the_embedded_store(adapters: dict[str, dict[str, EntryPo
         ("parquet:x", "archetype-native"),
     ],
 )
-def test_missing_adapters_of_ours_name_their_package(
-    adapters: dict[str, dict[str, EntryPoint]], uri: str, package: str
-) -> None:
+def test_missing_adapters_of_ours_name_their_package(uri: str, package: str) -> None:
     """An adapter of ours that is not installed is an error that says what to install."""
     with pytest.raises(AdapterMissing, match=package) as caught:
-        open_store(uri)
+        open_store(uri, adapters={})
     assert caught.value.kind == "store"
     assert isinstance(caught.value, ImportError)
 
 
-def test_unknown_schemes_name_the_known_ones(adapters: dict[str, dict[str, EntryPoint]]) -> None:
+def test_unknown_schemes_name_the_known_ones() -> None:
     """A scheme that nobody knows is told together with those that are installed."""
-    adapters[registry.STORES]["fake"] = EntryPoint("fake", "test_registry:open_fake", registry.STORES)
     with pytest.raises(UnknownScheme) as caught:
-        open_store("gopher:x")
-    assert (caught.value.scheme, caught.value.known) == ("gopher", ("fake", "journal", "memory"))
+        open_store("gopher:x", adapters=FAKE)
+    assert (caught.value.scheme, caught.value.known) == ("gopher", ("fake", "memory"))
 
 
-def test_kernels(adapters: dict[str, dict[str, EntryPoint]]) -> None:
+def test_kernels() -> None:
     """The name python is built in, an instance is itself, others come from entry points or are told as missing."""
     assert isinstance(load_kernel("python"), PythonKernel)
     kernel = PythonKernel()
     assert load_kernel(kernel) is kernel
     with pytest.raises(AdapterMissing, match="archetype-native"):
-        load_kernel("native")
+        load_kernel("native", adapters={})
     with pytest.raises(AdapterMissing, match="python"):
-        load_kernel("abacus")
-    adapters[registry.KERNELS]["abacus"] = EntryPoint("abacus", "archetype_core.kernel:PythonKernel", registry.KERNELS)
-    assert isinstance(load_kernel("abacus"), PythonKernel)
+        load_kernel("abacus", adapters={})
+    adapters = {"abacus": EntryPoint("abacus", "archetype_core.engine:PythonKernel", KERNELS)}
+    assert isinstance(load_kernel("abacus", adapters=adapters), PythonKernel)
 
 
 def test_run_configs_are_checked() -> None:
@@ -118,15 +107,14 @@ def test_run_configs_are_checked() -> None:
     assert RunConfig(steps=0) == RunConfig(steps=0)
 
 
-def test_a_namespace_is_a_place_of_its_own(tmp_path: Path) -> None:
+def test_a_namespace_is_a_place_of_its_own() -> None:
     """Worlds of one namespace are not seen in another, in any store; a name that is no name is refused (S5)."""
-    for uri in (f"journal:{tmp_path}/data", "memory:spaced"):
-        stores = [open_store(StorageConfig(uri, namespace=name)) for name in ("default", "one", "two", "one")]
-        segment = Segment("w", "r", 0, None, "w", 1)
-        stores[1].commit((TickCommit(segment, 0, {}, 1),))
-        assert [len(one.worlds()) for one in stores] == [0, 1, 0, 1]
-        for one in stores:
-            one.close()
+    stores = [open_store(StorageConfig("memory:spaced", namespace=name)) for name in ("default", "one", "two", "one")]
+    segment = Segment("w", "r", 0, None, "w", 1)
+    stores[1].commit((TickCommit(segment, 0, {}, 1),))
+    assert [len(one.worlds()) for one in stores] == [0, 1, 0, 1]
+    for one in stores:
+        one.close()
     for wrong in ("", "..", "a/b", ".hidden"):
         with pytest.raises(ValueError, match="namespace"):
             StorageConfig("memory:", namespace=wrong)

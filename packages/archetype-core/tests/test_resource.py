@@ -8,7 +8,7 @@ import pytest
 from daft import DataFrame, lit
 from scene import Calls, Position, drive, world, xs
 
-from archetype_core.resource import Resources
+from archetype_core.engine import Resources
 
 
 class Config:

@@ -13,10 +13,10 @@ import pytest
 from daft import col
 
 from archetype_core import Component, MemoryStore, Vector, World
-from archetype_core.commit import Segment
 from archetype_core.errors import TickNotFound, UnsupportedCapability
-from archetype_core.ports import Capability
-from archetype_core.search import Search, Wanted, rank, ranked
+from archetype_core.read import rank, ranked
+from archetype_core.read.search import Wanted
+from archetype_core.store import Capability, Search, Segment
 
 
 class Memory(Component):

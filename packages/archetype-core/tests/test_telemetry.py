@@ -20,9 +20,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from scene import Calls, FaultyStore, Frozen, Health, Move, Position, SkippedCalls, Velocity, drive, world
 
-from archetype_core.archetype import Archetype
+from archetype_core.engine import PostTick
 from archetype_core.errors import CommitError, ProcessorError
-from archetype_core.hook import PostTick
+from archetype_core.schema import Archetype
 
 
 @dataclass
@@ -206,7 +206,7 @@ LONELY = """
 import asyncio, sys
 from scene import Move, Position, SkippedCalls, Velocity, world
 from archetype_core import telemetry
-from archetype_core.hook import PostTick
+from archetype_core.engine import PostTick
 
 async def main():
     there = world(Move(), SkippedCalls(lambda df, **_: 1 / 0), hooks=[(PostTick, lambda event: 1 / 0)])

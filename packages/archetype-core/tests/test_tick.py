@@ -25,16 +25,9 @@ from scene import (
     xs,
 )
 
-from archetype_core.archetype import Archetype
-from archetype_core.errors import (
-    CommitError,
-    EntityNotFound,
-    ProcessorError,
-    SignatureError,
-    StoreClosed,
-    TickConflict,
-)
-from archetype_core.hook import OnDespawn
+from archetype_core.engine import OnDespawn
+from archetype_core.errors import CommitError, EntityNotFound, ProcessorError, SignatureError, StoreClosed, TickConflict
+from archetype_core.schema import Archetype
 
 
 def test_despawn_only_archetype_is_processed() -> None:

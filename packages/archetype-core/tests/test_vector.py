@@ -10,8 +10,7 @@ import numpy as np
 import pydantic
 import pytest
 
-from archetype_core.component import Component
-from archetype_core.vector import Vector
+from archetype_core.schema import Component, Vector
 
 
 class Embedded(Component):

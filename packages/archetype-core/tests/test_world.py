@@ -25,16 +25,9 @@ from scene import (
 )
 
 from archetype_core.config import RunConfig
-from archetype_core.errors import (
-    CommitError,
-    ReentrantStep,
-    RunConflict,
-    TickConflict,
-    WorldClosed,
-)
-from archetype_core.hook import PostTick, PreTick
-from archetype_core.memory import MemoryStore
-from archetype_core.world import World
+from archetype_core.engine import PostTick, PreTick, World
+from archetype_core.errors import CommitError, ReentrantStep, RunConflict, TickConflict, WorldClosed
+from archetype_core.store import MemoryStore
 
 
 class SlowStore(MemoryStore):

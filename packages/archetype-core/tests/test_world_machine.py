@@ -18,8 +18,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from model import Kinds, Model, Values, difference, kinds_of, owner, spelled
 from scene import Frozen, Health, Move, Name, Position, Velocity
 
-from archetype_core.component import Component
 from archetype_core.config import RunConfig
+from archetype_core.engine import Processor, World
 from archetype_core.errors import (
     EntityNotFound,
     PendingMutations,
@@ -28,9 +28,8 @@ from archetype_core.errors import (
     SignatureError,
     TickNotFound,
 )
-from archetype_core.memory import MemoryStore
-from archetype_core.processor import Processor
-from archetype_core.world import World
+from archetype_core.schema import Component
+from archetype_core.store import MemoryStore
 
 CLASSES: dict[str, type[Component]] = {kind.__name__: kind for kind in (Position, Velocity, Health, Name, Frozen)}
 

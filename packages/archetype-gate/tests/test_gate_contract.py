@@ -9,9 +9,9 @@ from pathlib import Path
 
 from archetype_contracts import GateContract, GateLimits
 from archetype_contracts.gate.contract import Tampering
+from archetype_core.clock import Clock
 from archetype_core.command import CommandGate
 from archetype_core.config import StorageConfig
-from archetype_core.ports import Clock
 from archetype_gate import CommandService, Quotas, ServiceContainer, verify
 from archetype_gate.storage import ledger_place
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archetype_core.command import AuditFilter
-from archetype_core.commit import Segment
 from archetype_core.errors import CorruptStore, LedgerError, WorldExists
+from archetype_core.store import Segment
 from archetype_gate import Ledger, SqliteLedger
 from archetype_gate.ledger import Accepted, Note, Settled, WorldEntry
 from archetype_gate.quota import Usage

@@ -76,8 +76,8 @@ def test_a_run_is_one_run(tmp_path: Path) -> None:
             same = await there.execute(ADMIN, Run(RunConfig(steps=2)), world_id)
             new = await there.execute(ADMIN, Run(RunConfig(steps=2, run_id="second")), world_id)
             none = await there.execute(ADMIN, Run(RunConfig(steps=0)), world_id)
-            assert (same.first_tick, same.last_tick, same.steps) == (3, 4, 2)
-            assert (new.run_id, new.first_tick, new.last_tick) == ("second", 5, 6)
+            assert (same.first_tick, same.final_tick, same.steps) == (3, 4, 2)
+            assert (new.run_id, new.first_tick, new.final_tick) == ("second", 5, 6)
             assert (none.run_id, none.steps) == ("second", 0)
             with pytest.raises(RunConflict):
                 await there.execute(ADMIN, Run(RunConfig(run_id=same.run_id)), world_id)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from stage import Done, Position, Velocity
 
 from archetype_core import Component
-from archetype_core.archetype import Archetype
 from archetype_core.command import (
     AddComponents,
     Custom,
@@ -26,6 +25,7 @@ from archetype_core.command import (
     Update,
 )
 from archetype_core.errors import PayloadError, SchemaMismatch, ValueRejected
+from archetype_core.schema import Archetype
 from archetype_gate import wire
 
 

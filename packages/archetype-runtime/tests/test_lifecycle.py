@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from archetype import (
     WorldClosed,
     WorldExists,
 )
-from archetype_core import MemoryStore, registry
+from archetype_core import MemoryStore
 
 
 async def moving(runtime: ArchetypeRuntime, name: str, **options: object) -> RuntimeWorld:
@@ -184,8 +183,12 @@ def test_runtime_shutdown_is_last_in_first_out(tmp_path: Path) -> None:
 
 def test_shutdown_errors_come_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Everything is tried before the errors of a shutdown are raised, as one group; the next try is for what is left (RT5)."""
-    stubborn = {registry.STORES: {"stubborn": EntryPoint("stubborn", "test_lifecycle:Stubborn", registry.STORES)}}
-    monkeypatch.setattr(registry, "_found", lambda group: stubborn.get(group, {}))
+    # What pip leaves behind of a package that brings a store.
+    installed = tmp_path / "stubborn-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: stubborn\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[archetype.stores]\nstubborn = test_lifecycle:Stubborn\n")
+    monkeypatch.syspath_prepend(tmp_path)
 
     async def main() -> None:
         runtime = ArchetypeRuntime("memory:")

@@ -26,8 +26,7 @@ from archetype import (
     otel_hooks,
 )
 from archetype.contrib.logfire_observer import logfire_hooks
-from archetype_core import World
-from archetype_core import hook as core_hook
+from archetype_core import World, engine
 
 SOURCE = Path(archetype.__file__).parent
 TWINS = [
@@ -107,7 +106,12 @@ def test_only_the_gates_front_is_imported() -> None:
 
 def test_no_engine_is_imported() -> None:
     """Neither worlds nor stores are imported: there is no way to one but the gate (RT1, RT2)."""
-    behind = {"archetype_core", "archetype_core.world", "archetype_core.state", "archetype_core.memory"}
+    behind = {
+        "archetype_core",
+        "archetype_core.engine.world",
+        "archetype_core.engine.state",
+        "archetype_core.store.memory",
+    }
     taken = {(module, name) for _, module, name in imports()}
     assert not [one for one in taken if one[0] in behind]
     assert not [one for one in taken if one[1] in {"World", "open_store", "MemoryStore"}]
@@ -165,6 +169,6 @@ def test_published_spellings() -> None:
     from archetype.core import hooks
 
     assert hooks.PreTick is PreTick
-    assert hooks.HookEvent is core_hook.Event
+    assert hooks.HookEvent is engine.Event
     assert logfire_hooks is otel_hooks
     assert "logfire" not in sys.modules

@@ -96,7 +96,7 @@ def test_runs_have_ids() -> None:
         await world.spawn(Position())
         first = await world.run(2)
         second = await world.run(config=RunConfig(steps=3, run_id="second"))
-        assert (first.first_tick, first.last_tick, first.steps, first.applied) == (0, 1, 2, 1)
+        assert (first.first_tick, first.final_tick, first.steps, first.applied) == (0, 1, 2, 1)
         assert (second.run_id, second.first_tick, second.steps) == ("second", 2, 3)
         assert (await world.run()).run_id == "second"
         with pytest.raises(RunConflict):
@@ -233,7 +233,7 @@ def played(steps: list[tuple[str, Any]], call: Any, world: Any) -> list[Any]:
                 case "submit":
                     told.append(call(world.submit_spawn, Position(), tick=value))
                 case _:
-                    told.append(call(world.run, value).last_tick)
+                    told.append(call(world.run, value).final_tick)
         except LookupError as refusal:
             told.append(type(refusal))
     call(world.step)

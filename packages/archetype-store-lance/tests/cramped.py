@@ -10,7 +10,7 @@ _SIZES = {
     "archetype_store_lance.table": {"_FRAGMENT_ROWS": 24, "_SMALL": (3, 6, 12), "_PIECE_ROWS": 7, "MANY": 3},
     "archetype_store_lance.scanning": {"_PIECE_ROWS": 5},
     "archetype_store_lance.upkeep": {"MANY": 3},
-    "archetype_store_lance.tile": {"MOST_ROWS": 16, "MOST_TICKS": 4},
+    "archetype_store_lance.row_layout": {"MOST_ROWS": 16, "MOST_TICKS": 4},
     "archetype_store_lance.log": {"CHECKPOINT": 3, "_FAN": 2, "_CACHED": 1},
 }
 

@@ -11,7 +11,7 @@ from test_lance_s3 import EVERYTHING, OPTIONS, empty, prefix, server  # noqa: F4
 
 from archetype_contracts import StoreContract
 from archetype_core import CacheConfig, StorageConfig, open_store
-from archetype_core.ports import Store
+from archetype_core.store import Store
 
 
 class TestJournaledLanceOnS3(StoreContract):

@@ -8,8 +8,8 @@ import pytest
 
 from archetype_contracts.sample import SPOT, spots
 from archetype_contracts.script import Script
-from archetype_core.commit import Scan
 from archetype_core.errors import CommitError, CorruptStore
+from archetype_core.store import Scan
 from archetype_store_lance import LanceStore
 from archetype_store_lance.engine import Overtaken, writing
 

@@ -11,12 +11,12 @@ import pytest
 from archetype_contracts.sample import SPOT, mottos, spots
 from archetype_contracts.script import Script
 from archetype_core import CacheConfig
-from archetype_core.commit import IS_ACTIVE, Scan
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
-from archetype_core.journal import JournaledStore
+from archetype_core.store import IS_ACTIVE, Scan
+from archetype_journal import JournaledStore
 from archetype_store_lance import LanceStore, compact, open_lance, verify
-from archetype_store_lance.block import Block
 from archetype_store_lance.log import Log
+from archetype_store_lance.row_index import Block
 from archetype_store_lance.state import BlockRef
 
 

@@ -10,9 +10,8 @@ from cramped import cramped
 
 from archetype_contracts import Capability, StoreContract
 from archetype_core import CacheConfig
-from archetype_core.commit import TickCommit
-from archetype_core.journal import JournaledStore
-from archetype_core.ports import Store
+from archetype_core.store import Store, TickCommit
+from archetype_journal import JournaledStore
 from archetype_store_lance import LanceStore, open_lance
 
 _: type[Store] = LanceStore

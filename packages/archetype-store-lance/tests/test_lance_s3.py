@@ -20,12 +20,11 @@ from archetype_contracts.sample import SPOT, spots
 from archetype_contracts.script import Script
 from archetype_contracts.store.observation import scan_of
 from archetype_core import StorageConfig, open_store
-from archetype_core.commit import Scan
 from archetype_core.errors import TickConflict
-from archetype_core.journal import JournaledStore
-from archetype_core.ports import Store
+from archetype_core.store import Scan, Store
+from archetype_journal import JournaledStore
 from archetype_store_lance import LanceStore, verify
-from archetype_store_lance.shelf import RemoteShelf
+from archetype_store_lance.log_files import RemoteShelf
 
 EVERYTHING = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED, Capability.SEARCH})
 OPTIONS: dict[str, str] = {}

@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from archetype_contracts.sample import SPOT, mottos, spots
 from archetype_contracts.script import Script
 from archetype_core import AsyncProcessor, CacheConfig, Component, StorageConfig, Vector, World, open_store
-from archetype_core.commit import IS_ACTIVE, Scan
 from archetype_core.errors import CommitError, StoreClosed, TickConflict
-from archetype_core.journal import JournaledStore
+from archetype_core.store import IS_ACTIVE, Scan
+from archetype_journal import JournaledStore
 from archetype_store_lance import LanceStore, open_lance, verify
-from archetype_store_lance.record import Record, decode, encode
-from archetype_store_lance.tile import MOST_ROWS, MOST_TICKS, Write, tiles
+from archetype_store_lance.record import CommitRecord, decode, encode
+from archetype_store_lance.row_layout import MOST_ROWS, MOST_TICKS, Write, tiles
 
 
 class Position(Component):
@@ -340,7 +340,7 @@ def test_a_log_of_the_first_format_is_gone_on_with(place: Path) -> None:
     header = dict(decode(path.read_bytes(), "").header) | {"format": 1}
     del header["recent"]
     header["blocks"] = [block[:3] for block in header["blocks"]]
-    path.write_bytes(encode(Record.plain(header)))
+    path.write_bytes(encode(CommitRecord.plain(header)))
     check_rows(place, script, sizes)
     store = LanceStore(place)
     write(store, script, 3, 4)
@@ -370,7 +370,9 @@ def test_verify_names_rows_that_lie_elsewhere(place: Path, forked: bool) -> None
     operation = lance.LanceOperation.Overwrite(dataset.schema, parts)
     made = lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
     change = store.tables._written(table, made, [], dataset.version)
-    assert store._log.append(store._log.state(), {"tables": [[0, change.to_json()]]}, Record.plain({})) is not None
+    assert (
+        store._log.append(store._log.state(), {"tables": [[0, change.to_json()]]}, CommitRecord.plain({})) is not None
+    )
     store.close()
     report = verify(place)
     assert not report.is_sound

@@ -20,7 +20,7 @@ from archetype_contracts.crash import (  # noqa: F401  # reason: importing them 
 from archetype_contracts.crash.book import BOOK
 from archetype_contracts.crash.effort import Effort
 from archetype_contracts.crash.subject import CrashSubject
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 
 class CrashContract(Contract):

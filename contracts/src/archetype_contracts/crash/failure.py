@@ -8,7 +8,7 @@ from typing import Any
 from archetype_contracts.crash.book import clause
 from archetype_contracts.crash.case import Call, Fault, Kind
 from archetype_contracts.crash.subject import CrashSubject
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 _LASTS = [Capability.PERSISTENCE]
 _SPACE = Call.WRITE | Call.CREATE | Call.TRUNCATE | Call.RENAME | Call.LINK

@@ -12,9 +12,7 @@ import pyarrow as pa
 
 from archetype_contracts.crash.program import FORK, WORLDS, Schedule, schedule_of
 from archetype_contracts.crash.stepping import Opener, Play
-from archetype_core.commit import IS_ACTIVE, TICK, Scan, Span, Timeline
-from archetype_core.digest import digest
-from archetype_core.ports import Capability, Store
+from archetype_core.store import IS_ACTIVE, TICK, Capability, Scan, Span, Store, Timeline, digest
 
 Digests = Mapping[str, Mapping[int, str]]
 """The digest of every tick of every world."""

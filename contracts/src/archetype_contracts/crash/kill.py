@@ -8,7 +8,7 @@ from pathlib import Path
 from archetype_contracts.crash.book import clause
 from archetype_contracts.crash.case import Fault, Kind, Stop
 from archetype_contracts.crash.subject import SHORT, Acknowledged, CrashSubject
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 _LASTS = [Capability.PERSISTENCE]
 _LIVES = 5

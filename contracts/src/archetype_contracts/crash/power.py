@@ -13,7 +13,7 @@ from archetype_contracts.crash.case import Call, Fault, Kind, Outcome
 from archetype_contracts.crash.disk import Disk
 from archetype_contracts.crash.subject import SHORT, Acknowledged, CrashSubject, Trial
 from archetype_contracts.crash.trace import Event, events
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 _LASTS = [Capability.PERSISTENCE]
 _LONG = 9

@@ -11,9 +11,9 @@ from archetype_contracts.crash.program import Notice
 from archetype_contracts.crash.stepping import Opener, Tell
 from archetype_contracts.script import identifier
 from archetype_core import World
-from archetype_core.archetype import Archetype
-from archetype_core.commit import TICK, Scan
 from archetype_core.errors import TickConflict
+from archetype_core.schema import Archetype
+from archetype_core.store import TICK, Scan
 
 NAME = "raced"
 

@@ -9,7 +9,7 @@ from archetype_contracts.crash.case import Fault, Kind
 from archetype_contracts.crash.program import FORKED
 from archetype_contracts.crash.subject import CrashSubject
 from archetype_contracts.verdict import require
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 _SLACK = 1 << 20
 

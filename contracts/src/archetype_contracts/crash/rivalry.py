@@ -9,7 +9,7 @@ from archetype_contracts.crash.book import clause
 from archetype_contracts.crash.case import Outcome
 from archetype_contracts.crash.subject import CrashSubject
 from archetype_contracts.verdict import Broken, require, require_equal
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 _BOTH = [Capability.PERSISTENCE, Capability.SHARED]
 _ROUNDS = 10

@@ -13,9 +13,8 @@ import pyarrow as pa
 
 from archetype_contracts.crash.program import FORK, FORK_TICK, FORKED, WORLDS, Drift, Posted, Schedule, schedule_of
 from archetype_core import RunConfig, World
-from archetype_core.commit import Head, Scan, TickCommit, Timeline, WorldRecord
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore, StoreClosed, TickConflict, WorldNotFound
-from archetype_core.ports import Capability, Store
+from archetype_core.store import Capability, Head, Scan, Store, TickCommit, Timeline, WorldRecord
 
 Tell = Callable[..., None]
 Opener = Callable[[Path], Store]

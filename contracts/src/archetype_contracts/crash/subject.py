@@ -14,10 +14,10 @@ from typing import Any, Self
 
 from archetype_contracts.crash.case import Call, Fault, Kind, Life, Outcome
 from archetype_contracts.crash.effort import Effort
+from archetype_contracts.crash.fork_client import Nurseries, Nursery
 from archetype_contracts.crash.inspection import Inspection
-from archetype_contracts.crash.nursery import Nurseries, Nursery
 from archetype_contracts.verdict import Broken
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 SHORT = 3
 """Ticks of a run that is tried at every call: enough for a fork, a new run, tombstones and a large table."""

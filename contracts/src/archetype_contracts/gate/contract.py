@@ -24,9 +24,9 @@ from archetype_contracts.gate import (  # noqa: F401  # reason: importing them f
 from archetype_contracts.gate.book import BOOK
 from archetype_contracts.gate.limits import GateLimits, HandClock
 from archetype_contracts.gate.subject import GateSubject, Tampering
+from archetype_core.clock import Clock
 from archetype_core.command import CommandGate
 from archetype_core.config import StorageConfig
-from archetype_core.ports import Clock
 
 
 class GateContract(Contract):

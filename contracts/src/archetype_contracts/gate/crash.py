@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from archetype_contracts.crash.cradle import find
+from archetype_contracts.crash.fork_server import find
 from archetype_contracts.gate.life import AHEAD, ROOT
 from archetype_contracts.gate.limits import GateLimits
 from archetype_contracts.gate.sample import Coin
@@ -23,7 +23,7 @@ from archetype_contracts.verdict import Broken, require, require_equal
 from archetype_core.clock import SystemClock
 from archetype_core.command import AuditFilter, AuditRow, CommandGate, GetHistory, OpenWorld, Query, Run
 from archetype_core.config import RunConfig
-from archetype_core.message import Message
+from archetype_core.schema import Message
 
 _LIVES = 5
 """How many processes are killed over one place before the next place."""
@@ -70,7 +70,7 @@ class GateCrash:
         self.told = Counter[str]()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(  # reason: this Python
-            [sys.executable, "-m", "archetype_contracts.gate.cradle"],
+            [sys.executable, "-m", "archetype_contracts.gate.fork_server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -138,7 +138,7 @@ class GateCrash:
         await self._require_rows(gate, told, world, ("queued", "applied"))
         # Whatever waits is due by then.
         result = await gate.execute(ROOT, Run(RunConfig(steps=AHEAD + 2)), world)
-        told.ticks[world] = result.last_tick
+        told.ticks[world] = result.final_tick
         await self._require_rows(gate, told, world, ("applied",))
         label = f"after {info.tick}"
         entity = await gate.submit_spawn(ROOT, world, Coin(face=label))

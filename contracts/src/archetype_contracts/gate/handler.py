@@ -11,7 +11,7 @@ from archetype_contracts.gate.subject import GateSubject
 from archetype_contracts.verdict import require, require_equal, require_refusal
 from archetype_core.command import AddHandler, AddProcessor, Custom, Query, Send, Spawn, Update
 from archetype_core.errors import EntityNotFound, NoHandler
-from archetype_core.message import Message
+from archetype_core.schema import Message
 
 
 def shuffle(scope: Any, data: Any) -> None:

@@ -120,7 +120,7 @@ class GateLife:
 
     async def _walk(self, name: str) -> None:
         result = await self.gate.execute(ROOT, Run(RunConfig(steps=3)), self._ids[name])
-        self.tell(ack=["tick", self._ids[name], result.last_tick])
+        self.tell(ack=["tick", self._ids[name], result.final_tick])
 
     async def _fork(self, name: str) -> None:
         title = f"{name} {self._label()}"

@@ -27,7 +27,7 @@ from archetype_core.command import (
 )
 from archetype_core.config import StorageConfig
 from archetype_core.errors import GateClosed, WorldExists, WorldNotFound
-from archetype_core.registry import open_store
+from archetype_core.store import open_store
 
 _ID = "0190a3c4-0000-7000-8000-00000000abcd"
 

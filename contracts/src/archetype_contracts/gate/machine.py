@@ -48,7 +48,7 @@ from archetype_core.command import (
 )
 from archetype_core.config import RunConfig
 from archetype_core.errors import ArchetypeError, PendingMutations, ProcessorError, WorldNotFound
-from archetype_core.message import Message
+from archetype_core.schema import Message
 
 LIMITS = GateLimits(commands=6, tokens=40, costs={"message": 2, "custom": 3, "get_world_info": 0, "step": 2})
 ACTORS = {
@@ -260,7 +260,7 @@ class GateMachine(RuleBasedStateMachine):
         if self._passes(actor, command, world):
             result = self.subject.execute(actor, command, world.world_id)
             self.model.enter(actor, command.kind, "applied", world.tick)
-            ticks = [result.tick] if steps is None else list(range(result.first_tick, result.last_tick + 1))
+            ticks = [result.tick] if steps is None else list(range(result.first_tick, result.final_tick + 1))
             require_equal(1 if steps is None else steps, len(ticks), f"how many ticks {world} made")
             self._stepped(world, ticks, result.applied)
 

@@ -9,7 +9,6 @@ from archetype_contracts.gate.sample import Coin, Doubling, Notebook, Sash
 from archetype_contracts.gate.scene import SPECIMENS, Scene
 from archetype_contracts.gate.subject import GateSubject
 from archetype_contracts.verdict import require, require_equal, require_refusal
-from archetype_core.archetype import Archetype
 from archetype_core.command import (
     AddHandler,
     AddProcessor,
@@ -24,7 +23,8 @@ from archetype_core.command import (
     Update,
 )
 from archetype_core.errors import NotDeferrable, WorldNotFound
-from archetype_core.registry import open_store
+from archetype_core.schema import Archetype
+from archetype_core.store import open_store
 
 
 def listening(subject: GateSubject, world: str) -> Notebook:

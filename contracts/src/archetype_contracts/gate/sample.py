@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from archetype_core.component import Component
-from archetype_core.message import Letter, Mailbox
-from archetype_core.processor import Processor
+from archetype_core.engine import Processor
+from archetype_core.schema import Component, Letter, Mailbox
 
 
 class Coin(Component):

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from archetype_contracts.gate.sample import Coin, Notebook, Resting, Sash
 from archetype_contracts.gate.subject import GateSubject
-from archetype_core.archetype import Archetype
 from archetype_core.command import (
     AddComponents,
     AddHandler,
@@ -37,6 +36,7 @@ from archetype_core.command import (
     OpenWorld,
     Query,
     QueryEpisodes,
+    QuerySnapshot,
     RemoveComponents,
     RemoveHook,
     RemoveProcessor,
@@ -46,7 +46,6 @@ from archetype_core.command import (
     RunEpisode,
     RunRollout,
     Send,
-    Snapshot,
     Spawn,
     SpawnMany,
     SpawnTable,
@@ -54,7 +53,8 @@ from archetype_core.command import (
     Update,
 )
 from archetype_core.config import RunConfig
-from archetype_core.hook import PostTick
+from archetype_core.engine import PostTick
+from archetype_core.schema import Archetype
 
 
 class Luggage:
@@ -149,7 +149,7 @@ SPECIMENS = (
     *DEFERRABLE,
     _to(Query, lambda _: Query((Coin,))),
     _to(QueryEpisodes, lambda scene: QueryEpisodes((scene.world,), (Coin,))),
-    _to(Snapshot, lambda _: Snapshot((Coin,))),
+    _to(QuerySnapshot, lambda _: QuerySnapshot((Coin,))),
     _to(Diff, lambda _: Diff(0, 1)),
     _to(Digest, lambda _: Digest()),
     _to(GetComponents, lambda scene: GetComponents(scene.coin)),

@@ -27,7 +27,7 @@ def spell_answer(answer: object) -> str:
         case StepResult():
             return f"tick {answer.tick}, {answer.applied} applied"
         case RunResult():
-            return f"ticks {answer.first_tick} to {answer.last_tick}, {answer.applied} applied"
+            return f"ticks {answer.first_tick} to {answer.final_tick}, {answer.applied} applied"
         case tuple() | list() if len(answer) > 3:
             return f"{len(answer)} of them"
         case tuple() | list():

@@ -15,6 +15,7 @@ from archetype_contracts.gate.sample import Coin, Sash
 from archetype_contracts.gate.spelling import clipped, spell_answer, spell_command
 from archetype_contracts.store.transcript import Transcript
 from archetype_contracts.verdict import require
+from archetype_core.clock import Clock
 from archetype_core.command import (
     ADMIN,
     VIEWER,
@@ -30,16 +31,15 @@ from archetype_core.command import (
     GetWorldInfo,
     ListWorlds,
     OpenWorld,
+    QuerySnapshot,
     Run,
-    Snapshot,
     Step,
     StepResult,
     Ticket,
     WorldInfo,
 )
-from archetype_core.component import Component
 from archetype_core.config import RunConfig, StorageConfig
-from archetype_core.ports import Clock
+from archetype_core.schema import Component
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -296,7 +296,7 @@ class GateSubject:
         """Coins and sashes of a world at a tick, by default the last completed one."""
         found: Contents = {}
         for kind in (Coin, Sash):
-            frame: Any = self.execute(self.watcher(), Snapshot((kind,), at), world)
+            frame: Any = self.execute(self.watcher(), QuerySnapshot((kind,), at), world)
             names = [field.name for field in kind.component_type().fields]
             columns = frame.select("entity_id", *names).to_pydict()
             for entity, *values in zip(*(columns[name] for name in ("entity_id", *names)), strict=True):

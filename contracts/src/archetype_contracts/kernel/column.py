@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
-from archetype_contracts.bits import difference
+from archetype_contracts.exact import difference
 from archetype_contracts.kernel.book import clause
 from archetype_contracts.kernel.subject import KernelSubject, both, require_rows, row, staged, told
+from archetype_contracts.sample_columns import Exhibit, exhibits
 from archetype_contracts.verdict import Broken, require_equal
-from archetype_contracts.zoo import Exhibit, exhibits
-from archetype_core.commit import Rows
-from archetype_core.kernel import Patch, Staged
-from archetype_core.snapshot import Column, Snapshot
+from archetype_core.engine import Patch, Staged
+from archetype_core.schema import Column, Snapshot
+from archetype_core.store import Rows
 
 
 def _require_column(exhibit: Exhibit, part: Snapshot | None, ids: list[int], values: pa.Array) -> None:

@@ -14,7 +14,7 @@ from archetype_contracts.kernel import column, fold, gate, program  # noqa: F401
 from archetype_contracts.kernel.book import BOOK
 from archetype_contracts.kernel.subject import KernelSubject
 from archetype_contracts.verdict import require
-from archetype_core.ports import Kernel
+from archetype_core.engine import Kernel
 
 
 class KernelContract(Contract):

@@ -10,8 +10,8 @@ from archetype_contracts.kernel.book import clause
 from archetype_contracts.kernel.subject import KernelSubject, PatchRows, both, require_rows, row, staged
 from archetype_contracts.sample import MARKED, snapshot
 from archetype_contracts.verdict import require_equal
-from archetype_core.kernel import Patch, Staged
-from archetype_core.snapshot import Snapshot
+from archetype_core.engine import Patch, Staged
+from archetype_core.schema import Snapshot
 
 TEXT, RANK, X = "motto__text", "motto__rank", "spot__x"
 

@@ -6,8 +6,8 @@ from archetype_contracts.kernel.book import clause
 from archetype_contracts.kernel.subject import KernelSubject, both, require_rows, row, staged
 from archetype_contracts.sample import BOTH, SPOT, snapshot, spots
 from archetype_contracts.verdict import require_equal
-from archetype_core.commit import IS_ACTIVE
-from archetype_core.snapshot import Snapshot
+from archetype_core.schema import Snapshot
+from archetype_core.store import IS_ACTIVE
 
 
 def doubled(prior: Snapshot) -> Snapshot:

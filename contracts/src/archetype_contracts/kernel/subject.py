@@ -11,11 +11,9 @@ import pyarrow as pa
 from archetype_contracts.sample import BOTH, snapshot
 from archetype_contracts.store.model import exact
 from archetype_contracts.verdict import Broken, require, require_equal
-from archetype_core.archetype import Archetype
-from archetype_core.commit import Rows
-from archetype_core.kernel import Patch, Staged
-from archetype_core.ports import Kernel
-from archetype_core.snapshot import Snapshot
+from archetype_core.engine import Kernel, Patch, Staged
+from archetype_core.schema import Archetype, Snapshot
+from archetype_core.store import Rows
 
 Values = tuple[Any, ...]
 PatchRows = Sequence[tuple[int, Mapping[str, Any]]]

@@ -20,7 +20,7 @@ from archetype_contracts.store.observation import (
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import Broken, require, require_equal, require_refusal
 from archetype_core.errors import UnsupportedCapability
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 
 @clause("S-901", "The store claims exactly what the contract class claims for it.")

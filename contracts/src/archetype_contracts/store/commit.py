@@ -18,9 +18,8 @@ from archetype_contracts.store.observation import (
 )
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import require_failure, require_refusal
-from archetype_core.commit import Rows, TickCommit
 from archetype_core.errors import CommitError, WorldNotFound
-from archetype_core.ports import Capability
+from archetype_core.store import Capability, Rows, TickCommit
 
 
 class Torn(Mapping[str, Rows]):

@@ -24,9 +24,8 @@ from archetype_contracts.store.observation import (
 )
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import Broken, require, require_equal
-from archetype_core.commit import Rows, TickCommit, Timeline, WorldRecord
 from archetype_core.errors import TickConflict, TickNotFound, WorldNotFound
-from archetype_core.ports import Capability, Store
+from archetype_core.store import Capability, Rows, Store, TickCommit, Timeline, WorldRecord
 
 _PATIENCE_S = 120.0
 """After this long a call counts as deadlocked; a correct store never waits for it."""

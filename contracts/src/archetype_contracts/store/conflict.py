@@ -10,9 +10,8 @@ from archetype_contracts.store.book import clause
 from archetype_contracts.store.observation import require_history, require_nothing, require_worlds
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import require_refusal
-from archetype_core.commit import Point, TickCommit
 from archetype_core.errors import CommitError, TickConflict
-from archetype_core.ports import Capability, Store
+from archetype_core.store import Capability, Point, Store, TickCommit
 
 
 def refused(store: Store, commit: TickCommit, expected: int) -> None:

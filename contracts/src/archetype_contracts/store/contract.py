@@ -26,7 +26,7 @@ from archetype_contracts.store import (  # noqa: F401  # reason: importing them 
 )
 from archetype_contracts.store.book import BOOK
 from archetype_contracts.store.subject import StoreSubject
-from archetype_core.ports import Capability, Store
+from archetype_core.store import Capability, Store
 
 
 class StoreContract(Contract):

@@ -19,7 +19,7 @@ from archetype_contracts.store.observation import (
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import require, require_equal, require_refusal
 from archetype_core.errors import TickNotFound, WorldNotFound
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 _TRAVEL = [Capability.TIME_TRAVEL]
 

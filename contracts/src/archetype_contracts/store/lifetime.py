@@ -17,7 +17,7 @@ from archetype_contracts.store.observation import (
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import require_refusal
 from archetype_core.errors import StoreClosed, TickConflict
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 _LASTS = [Capability.PERSISTENCE]
 

@@ -18,7 +18,7 @@ from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.store.transcript import Witness
 from archetype_contracts.verdict import require_equal, require_failure, require_refusal
 from archetype_core.errors import CommitError, TickConflict, TickNotFound
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 _NUMBERS = st.sampled_from([None, 0.0, -0.0, 1.5, float("nan"), -float("nan"), float("inf"), 5e-324])
 _TEXTS = st.sampled_from([None, "", "a", "\0", "é🌍"])

@@ -12,8 +12,8 @@ from typing import Any
 
 from archetype_contracts.sample import MARKED, MOTTO, SPOT, rows, snapshot
 from archetype_contracts.script import identifier
-from archetype_core.archetype import Archetype
-from archetype_core.commit import Point, Segment, TickCommit
+from archetype_core.schema import Archetype
+from archetype_core.store import Point, Segment, TickCommit
 
 TABLES: Mapping[str, Archetype] = {"spot": SPOT, "motto": MOTTO, "marked": MARKED}
 

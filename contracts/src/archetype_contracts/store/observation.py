@@ -6,13 +6,12 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from archetype_contracts.bits import table_difference
+from archetype_contracts.exact import table_difference
 from archetype_contracts.script import Script, columns_of, field_of
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import Broken, require, require_equal
-from archetype_core.archetype import Archetype
-from archetype_core.commit import Scan, Segment
-from archetype_core.ports import Capability, Store
+from archetype_core.schema import Archetype
+from archetype_core.store import Capability, Scan, Segment, Store
 
 
 def scan_of(

@@ -14,7 +14,7 @@ from archetype_contracts.store.observation import read, require_scan, require_ti
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import require, require_equal, require_refusal
 from archetype_core.errors import TickNotFound
-from archetype_core.ports import Capability
+from archetype_core.store import Capability
 
 _TRAVEL = [Capability.TIME_TRAVEL]
 

@@ -13,12 +13,10 @@ from archetype_contracts.script import Script
 from archetype_contracts.store.book import clause
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import Broken, require, require_equal, require_refusal
-from archetype_core.archetype import Archetype
-from archetype_core.component import Component
 from archetype_core.errors import TickNotFound, UnsupportedCapability
-from archetype_core.ports import Capability, SearchStore, Store
-from archetype_core.search import METRICS, SCORE, Search
-from archetype_core.vector import Vector
+from archetype_core.read import METRICS, SCORE
+from archetype_core.schema import Archetype, Component, Vector
+from archetype_core.store import Capability, Search, SearchStore, Store
 
 
 class Memory(Component):

@@ -13,7 +13,7 @@ from typing import Self
 
 from archetype_contracts.store.transcript import Transcript, Witness
 from archetype_contracts.verdict import require
-from archetype_core.ports import Capability, Store
+from archetype_core.store import Capability, Store
 
 OpenStore = Callable[[Path], AbstractAsyncContextManager[Store]]
 

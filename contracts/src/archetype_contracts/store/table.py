@@ -10,10 +10,8 @@ from archetype_contracts.store.book import clause
 from archetype_contracts.store.observation import read, require_history, require_scan, require_tick, scan_of
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.verdict import require, require_equal
-from archetype_core.archetype import Archetype
-from archetype_core.commit import Rows, TickCommit
-from archetype_core.ports import Capability
-from archetype_core.snapshot import Column, Snapshot
+from archetype_core.schema import Archetype, Column, Snapshot
+from archetype_core.store import Capability, Rows, TickCommit
 
 
 @clause("S-201", "A table's schema comes back whole, metadata included, and names the same archetype.")

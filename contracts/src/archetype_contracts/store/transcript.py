@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from archetype_core.commit import Head, Rows, Scan, Segment, TickCommit, Timeline, WorldRecord
-from archetype_core.ports import Capability, Store
+from archetype_core.store import Capability, Head, Rows, Scan, Segment, Store, TickCommit, Timeline, WorldRecord
 
 T = TypeVar("T")
 

@@ -6,13 +6,12 @@ from collections.abc import Callable
 
 from archetype_contracts.clause import Clause
 from archetype_contracts.sample import spots
+from archetype_contracts.sample_columns import zoo
 from archetype_contracts.script import Script
 from archetype_contracts.store.book import clause
 from archetype_contracts.store.observation import require_history, require_tick
 from archetype_contracts.store.subject import StoreSubject
-from archetype_contracts.zoo import zoo
-from archetype_core.commit import Rows
-from archetype_core.ports import Capability
+from archetype_core.store import Capability, Rows
 
 _KINDS = {
     "S-301": ("integer", "Integers of every width keep their extremes."),

@@ -3,13 +3,9 @@
 Component model, worlds and ticks, an in-memory store, and lookup of the stores and kernels that other packages bring.
 """
 
-from archetype_core.archetype import Archetype
-from archetype_core.commit import Head, Point, Rows, Scan, Segment, Span, TickCommit, Timeline, WorldRecord
-from archetype_core.component import Component, ComponentType
+from archetype_core.clock import Clock, IdSource
 from archetype_core.config import CacheConfig, RunConfig, StorageConfig
-from archetype_core.digest import digest
-from archetype_core.entity import Entity
-from archetype_core.hook import (
+from archetype_core.engine.hook import (
     Event,
     HookHandle,
     OnComponentAdded,
@@ -20,18 +16,26 @@ from archetype_core.hook import (
     PostTick,
     PreTick,
 )
-from archetype_core.kernel import Patch, PythonKernel, Staged
-from archetype_core.memory import MemoryStore
-from archetype_core.message import Letter, Mailbox, Message
-from archetype_core.ports import Capability, Clock, Executor, IdSource, Kernel, Store
-from archetype_core.processor import AsyncProcessor, Processor
-from archetype_core.registry import load_kernel, open_store
-from archetype_core.resource import Resources
-from archetype_core.snapshot import Snapshot
-from archetype_core.tick import Outcome
-from archetype_core.vector import Vector
-from archetype_core.view import WorldView
-from archetype_core.world import World
+from archetype_core.engine.kernel import Patch, PythonKernel, Staged, load_kernel
+from archetype_core.engine.port import Executor, Kernel
+from archetype_core.engine.processor import AsyncProcessor, Processor
+from archetype_core.engine.resource import Resources
+from archetype_core.engine.tick import Outcome
+from archetype_core.engine.view import WorldView
+from archetype_core.engine.world import World
+from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.component import Component, ComponentType
+from archetype_core.schema.entity import Entity
+from archetype_core.schema.message import Letter, Mailbox, Message
+from archetype_core.schema.snapshot import Snapshot
+from archetype_core.schema.vector import Vector
+from archetype_core.store.commit import Rows, TickCommit
+from archetype_core.store.digest import digest
+from archetype_core.store.memory import MemoryStore
+from archetype_core.store.port import Capability, Store
+from archetype_core.store.registry import open_store
+from archetype_core.store.request import Scan
+from archetype_core.store.timeline import Head, Point, Segment, Span, Timeline, WorldRecord
 
 __all__ = [
     "Archetype",

@@ -6,7 +6,24 @@ import os
 import threading
 import time
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import UUID
+
+
+class Clock(Protocol):
+    """Where the engine takes the time from."""
+
+    def now(self) -> datetime:
+        """The current time, aware, in UTC."""
+        ...
+
+
+class IdSource(Protocol):
+    """Where the engine takes new identifiers from."""
+
+    def new(self) -> str:
+        """A new UUIDv7 as text; later ones sort after earlier ones."""
+        ...
 
 
 class SystemClock:

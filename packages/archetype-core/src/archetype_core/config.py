@@ -6,21 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
-from operator import index
 from types import MappingProxyType
 from typing import Any
 
-
-def is_count(value: object) -> bool:
-    """Whether a value is a whole number, 0 or more; True and False are not."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def whole_number(value: Any, what: str) -> int:
-    """A value as a plain int; True, and a float that equals one, would go a long way and fail there."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{what} is an int, not {value!r}")
-    return index(value)
+from archetype_core.argument import is_count
 
 
 @dataclass(frozen=True, slots=True)

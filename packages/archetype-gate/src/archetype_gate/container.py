@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from archetype_core.clock import SystemClock, SystemIds
+from archetype_core.clock import Clock, IdSource, SystemClock, SystemIds
 from archetype_core.command import CommandGate
-from archetype_core.ports import Clock, IdSource
 from archetype_gate.dispatch import Dispatch
 from archetype_gate.policy import Policy
 from archetype_gate.quota import Meter, Quotas

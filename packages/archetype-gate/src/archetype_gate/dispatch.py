@@ -31,6 +31,7 @@ from archetype_core.command import (
     ProcessorInfo,
     Query,
     QueryEpisodes,
+    QuerySnapshot,
     RemoveHook,
     RemoveProcessor,
     RemoveResource,
@@ -39,13 +40,12 @@ from archetype_core.command import (
     RunEpisode,
     RunRollout,
     SearchWorld,
-    Snapshot,
     Step,
     WorldInfo,
+    spelled,
 )
-from archetype_core.command.command import spelled
+from archetype_core.engine import HookHandle
 from archetype_core.errors import WorldNotFound
-from archetype_core.hook import HookHandle
 from archetype_gate.live import LiveWorld
 from archetype_gate.reading import QueryService, described
 from archetype_gate.simulation import SimulationService
@@ -75,7 +75,7 @@ class Dispatch:
             RunRollout: simulation.rollout,
             ForkWorld: self._fork,
             Query: queries.query,
-            Snapshot: queries.snapshot,
+            QuerySnapshot: queries.snapshot,
             SearchWorld: queries.search,
             Diff: queries.diff,
             Digest: queries.digest,

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Protocol
 
 from archetype_core.command import AuditFilter, AuditRow, Status
-from archetype_core.commit import Segment
+from archetype_core.store import Segment
 from archetype_gate.quota import Usage
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from archetype_core import World
+from archetype_core.argument import is_count
 from archetype_core.command import (
     AddComponents,
     Custom,
@@ -22,11 +23,9 @@ from archetype_core.command import (
     Update,
     WorldInfo,
 )
-from archetype_core.component import Component
-from archetype_core.config import is_count
+from archetype_core.engine import Bundle, Outcome
 from archetype_core.errors import NoHandler
-from archetype_core.staging import Bundle
-from archetype_core.tick import Outcome
+from archetype_core.schema import Component
 from archetype_gate.ledger import Accepted, Settled
 from archetype_gate.storage import Backend
 from archetype_gate.telemetry import log, queue_depth

@@ -14,7 +14,7 @@ from archetype_core import (
     PostTick,
     PreTick,
 )
-from archetype_core.hook import EntityEvent, Event, Handler
+from archetype_core.engine import EntityEvent, Event, Handler
 
 
 class _Observer:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 
+from archetype_core.argument import is_count
 from archetype_core.command import ActorCtx, Command
-from archetype_core.config import is_count
 from archetype_core.errors import QuotaExceeded
 
 DEFAULT_COSTS: Mapping[str, int] = MappingProxyType(

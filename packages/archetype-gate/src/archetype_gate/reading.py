@@ -12,14 +12,12 @@ from archetype_core.command import (
     ProcessorInfo,
     Query,
     QueryEpisodes,
+    QuerySnapshot,
     ResourceInfo,
     SearchWorld,
-    Snapshot,
+    spelled,
 )
-from archetype_core.command.command import spelled
-from archetype_core.processor import Processor
-from archetype_core.thread import in_thread
-from archetype_core.view import WorldView
+from archetype_core.engine import Processor, WorldView, in_thread
 from archetype_gate.live import LiveWorld
 from archetype_gate.storage import Backend
 from archetype_gate.worlds import WorldService
@@ -51,7 +49,7 @@ class QueryService:
         """The histories of several worlds as one lazy frame, each row with its branch, seed and episode."""
 
         def ask() -> DataFrame:
-            from archetype_core import history
+            from archetype_core.read import Branch, query_branches
 
             store = backend.store
             stored = {one.world_id for one in store.worlds()}
@@ -62,11 +60,9 @@ class QueryService:
                 timeline = store.timeline(world_id)
                 segment = timeline.spans[-1].segment
                 branches.append(
-                    history.Branch(
-                        timeline if command.lineage else timeline.own(world_id), segment.name, segment.seed, episode
-                    )
+                    Branch(timeline if command.lineage else timeline.own(world_id), segment.name, segment.seed, episode)
                 )
-            return history.query_branches(
+            return query_branches(
                 store,
                 branches,
                 command.components,
@@ -78,7 +74,7 @@ class QueryService:
 
         return await in_thread(ask)
 
-    async def snapshot(self, live: LiveWorld, command: Snapshot) -> DataFrame:
+    async def snapshot(self, live: LiveWorld, command: QuerySnapshot) -> DataFrame:
         """One tick as a frame."""
         return await in_thread(lambda: live.world.snapshot(*command.components, at=command.at))
 

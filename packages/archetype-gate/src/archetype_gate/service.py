@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
+from archetype_core.clock import Clock, IdSource
 from archetype_core.command import (
     ActorCtx,
     AuditRow,
@@ -25,7 +26,7 @@ from archetype_core.command import (
     Ticket,
     WorldInfo,
 )
-from archetype_core.component import Component
+from archetype_core.engine import in_thread
 from archetype_core.errors import (
     GateClosed,
     NotDeferrable,
@@ -34,8 +35,7 @@ from archetype_core.errors import (
     ReentrantStep,
     WorldNotFound,
 )
-from archetype_core.ports import Clock, IdSource
-from archetype_core.thread import in_thread
+from archetype_core.schema import Component
 from archetype_gate import telemetry, wire
 from archetype_gate.dispatch import Dispatch
 from archetype_gate.ledger import Accepted, Ledger, Note, Settled

@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from archetype_core.clock import IdSource
 from archetype_core.command import (
+    EndReason,
     EpisodeConfig,
     EpisodeResult,
     ForkWorld,
@@ -22,12 +24,9 @@ from archetype_core.command import (
     Step,
     StepResult,
 )
-from archetype_core.command.simulation import EndReason
 from archetype_core.config import RunConfig
+from archetype_core.engine import Outcome, WorldView
 from archetype_core.errors import PendingMutations
-from archetype_core.ports import IdSource
-from archetype_core.tick import Outcome
-from archetype_core.view import WorldView
 from archetype_gate.live import LiveWorld, told
 from archetype_gate.worlds import WorldService
 

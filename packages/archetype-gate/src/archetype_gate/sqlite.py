@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from archetype_core.command import AuditFilter, AuditRow
-from archetype_core.commit import Point, Segment
 from archetype_core.errors import CorruptStore, LedgerError, WorldExists
-from archetype_core.journal import wal
-from archetype_gate import chain, schema
+from archetype_core.store import Point, Segment
+from archetype_gate import audit_chain, schema
 from archetype_gate.ledger import Accepted, Damage, Note, Settled, WorldEntry
 from archetype_gate.quota import Usage
 from archetype_gate.timestamp import micros, moment
+from archetype_journal import use_wal
 
 INTERVAL_S = 0.08
 """How long a note waits at most before it is written; what is promised is 0.1, the writing itself included."""
@@ -152,17 +152,19 @@ class SqliteLedger:
         count, last = connection.execute("SELECT count, hash FROM chain").fetchone()
         rows: list[tuple[object, ...]] = []
 
-        def add(event: chain.Event) -> None:
+        def add(event: audit_chain.ChainedRow) -> None:
             nonlocal count, last
-            event = chain.Event._make(storable(value) if isinstance(value, str) else value for value in event)
-            count, last = event.seq, chain.link(last, event)
+            event = audit_chain.ChainedRow._make(
+                storable(value) if isinstance(value, str) else value for value in event
+            )
+            count, last = event.seq, audit_chain.link(last, event)
             rows.append((*event, last))
 
         for note in notes:
             add(_event_of(note, count + 1))
         for one in settled:
             add(
-                chain.Event(
+                audit_chain.ChainedRow(
                     count + 1,
                     one.command_id,
                     0,
@@ -330,7 +332,9 @@ class SqliteLedger:
         with self._writing, self._told():
             count, last = self._connection.execute("SELECT count, hash FROM chain").fetchone()
             rows = self._connection.execute("SELECT * FROM audit ORDER BY seq")
-            found = list(chain.damages(((chain.Event(*row[:-1]), row[-1]) for row in rows), count, last))
+            found = list(
+                audit_chain.damages(((audit_chain.ChainedRow(*row[:-1]), row[-1]) for row in rows), count, last)
+            )
             lost = self._connection.execute(
                 "SELECT command_id FROM audit a WHERE is_new AND status = 'queued' "
                 "AND NOT EXISTS (SELECT 1 FROM audit s WHERE s.command_id = a.command_id AND NOT s.is_new) "
@@ -394,7 +398,7 @@ def _connect(place: str) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(place, isolation_level=None, check_same_thread=False, timeout=_PATIENCE_S)
         try:
-            wal.use(connection, _PATIENCE_S)
+            use_wal(connection, _PATIENCE_S)
             connection.execute("PRAGMA synchronous = FULL")
             schema.migrate(connection, place)
         except BaseException:
@@ -412,8 +416,8 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode() if not text.isascii() else text
 
 
-def _event_of(note: Note, seq: int) -> chain.Event:
-    return chain.Event(
+def _event_of(note: Note, seq: int) -> audit_chain.ChainedRow:
+    return audit_chain.ChainedRow(
         seq,
         note.command_id,
         1,

@@ -14,9 +14,9 @@ from typing import ClassVar
 
 from archetype_core import open_store
 from archetype_core.config import CacheConfig, StorageConfig
+from archetype_core.engine import in_thread
 from archetype_core.errors import GateClosed
-from archetype_core.ports import Store
-from archetype_core.thread import in_thread
+from archetype_core.store import Store
 from archetype_gate.ledger import Ledger
 from archetype_gate.sqlite import SqliteLedger
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from archetype_core.archetype import Archetype
 from archetype_core.command import (
     AddComponents,
     Custom,
@@ -21,10 +20,9 @@ from archetype_core.command import (
     SpawnTable,
     Update,
 )
-from archetype_core.component import Component, resolve
+from archetype_core.engine import conformed
 from archetype_core.errors import PayloadError, ValueRejected
-from archetype_core.snapshot import owned
-from archetype_core.staging import conformed
+from archetype_core.schema import Archetype, Component, owned, resolve
 
 _ROWS = "__rows"
 

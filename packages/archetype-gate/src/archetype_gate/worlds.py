@@ -9,13 +9,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 
 from archetype_core import World
+from archetype_core.clock import IdSource
 from archetype_core.command import CreateWorld, Custom, ForkWorld, OpenWorld, WorldInfo
-from archetype_core.commit import Segment, WorldRecord
 from archetype_core.config import StorageConfig
+from archetype_core.engine import FairLock, in_thread
 from archetype_core.errors import AmbiguousWorld, CorruptStore, GateClosed, PendingMutations, WorldExists, WorldNotFound
-from archetype_core.ports import IdSource
-from archetype_core.thread import in_thread
-from archetype_core.turn import Turn
+from archetype_core.store import Segment, WorldRecord
 from archetype_gate import wire
 from archetype_gate.ledger import Accepted, Note, Settled, WorldEntry
 from archetype_gate.live import LiveWorld
@@ -29,7 +28,7 @@ class WorldService:
         self._storage = storage
         self._ids = ids
         self._now_us = now_us
-        self._turn = Turn()
+        self._turn = FairLock()
         self._lock = threading.Lock()
         self._live: dict[str, LiveWorld] = {}
         self._homes: dict[str, Backend] = {}

@@ -10,7 +10,6 @@ from archetype.runtime import ArchetypeRuntime
 from archetype.sync import SyncArchetypeRuntime, run_sync
 from archetype.sync_world import SyncRuntimeRollout, SyncRuntimeWorld
 from archetype.world import RuntimeWorld
-from archetype_core.archetype import Archetype
 from archetype_core.command import (
     ADMIN,
     OPERATOR,
@@ -39,9 +38,22 @@ from archetype_core.command import (
     Update,
     WorldInfo,
 )
-from archetype_core.component import Component
 from archetype_core.config import CacheConfig, RunConfig, StorageConfig
-from archetype_core.digest import digest
+from archetype_core.engine import (
+    AsyncProcessor,
+    Event,
+    HookHandle,
+    OnComponentAdded,
+    OnComponentRemoved,
+    OnDespawn,
+    OnDestroy,
+    OnSpawn,
+    PostTick,
+    PreTick,
+    Processor,
+    Resources,
+    WorldView,
+)
 from archetype_core.errors import (
     AdapterMissing,
     AmbiguousWorld,
@@ -79,22 +91,8 @@ from archetype_core.errors import (
     WorldNotActive,
     WorldNotFound,
 )
-from archetype_core.hook import (
-    Event,
-    HookHandle,
-    OnComponentAdded,
-    OnComponentRemoved,
-    OnDespawn,
-    OnDestroy,
-    OnSpawn,
-    PostTick,
-    PreTick,
-)
-from archetype_core.message import Letter, Mailbox
-from archetype_core.processor import AsyncProcessor, Processor
-from archetype_core.resource import Resources
-from archetype_core.vector import Vector
-from archetype_core.view import WorldView
+from archetype_core.schema import Archetype, Component, Letter, Mailbox, Vector
+from archetype_core.store import digest
 from archetype_gate import Policy, Quotas, otel_hooks
 
 __all__ = [

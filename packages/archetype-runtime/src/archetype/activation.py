@@ -24,9 +24,8 @@ from archetype_core.command import (
     WorldInfo,
 )
 from archetype_core.config import CacheConfig, StorageConfig
+from archetype_core.engine import Event, Handler, Processor
 from archetype_core.errors import ArchetypeError, LoopBusy, WorldClosed, WorldExists, WorldNotActive, WorldNotFound
-from archetype_core.hook import Event, Handler
-from archetype_core.processor import Processor
 
 if TYPE_CHECKING:
     from archetype.session import Session
@@ -66,7 +65,7 @@ class Declaration:
 
 
 @dataclass(slots=True, eq=False)
-class LiveWorld:
+class ActiveWorld:
     """A world that is up in a runtime, and who brought it up."""
 
     world_id: str
@@ -84,14 +83,14 @@ class LiveWorld:
 class Activation:
     """What all handles of one declared world share: the declaration, and the live world once there is one."""
 
-    def __init__(self, actor: ActorCtx, declaration: Declaration, live: LiveWorld | None = None) -> None:
+    def __init__(self, actor: ActorCtx, declaration: Declaration, live: ActiveWorld | None = None) -> None:
         self.actor = actor
         self.declaration = declaration
         self.live = live
         self.has_failed = False
         """Whether the last try to bring it up failed: then it may be declared otherwise."""
         self._is_ended = False
-        self._task: asyncio.Task[LiveWorld] | None = None
+        self._task: asyncio.Task[ActiveWorld] | None = None
 
     @property
     def name(self) -> str:
@@ -102,7 +101,7 @@ class Activation:
         """Whether the world was shut down or destroyed, through whichever handle."""
         return self._is_ended or (self.live is not None and self.live.is_ended)
 
-    def known(self, remedy: str) -> LiveWorld:
+    def known(self, remedy: str) -> ActiveWorld:
         """The live world; an error with the remedy before there is one."""
         if self.live is None:
             if self._is_ended:
@@ -110,7 +109,7 @@ class Activation:
             raise WorldNotActive(self.name, remedy)
         return self.live
 
-    async def ready(self, session: Session) -> LiveWorld:
+    async def ready(self, session: Session) -> ActiveWorld:
         """The live world, brought up now if it is not; whoever asks meanwhile gets the same one, or the same error."""
         self._check(session)
         if self.live is None:
@@ -134,7 +133,7 @@ class Activation:
         if self.is_ended:
             raise WorldClosed(self.name)
 
-    def _activation(self, session: Session) -> asyncio.Task[LiveWorld]:
+    def _activation(self, session: Session) -> asyncio.Task[ActiveWorld]:
         if self._task is None:
             # A task of its own, so that one caller's cancellation is not everybody's.
             self._task = asyncio.get_running_loop().create_task(self._activate(session))
@@ -142,7 +141,7 @@ class Activation:
             raise LoopBusy
         return self._task
 
-    async def _activate(self, session: Session) -> LiveWorld:
+    async def _activate(self, session: Session) -> ActiveWorld:
         self.has_failed = True
         try:
             info, is_new = await self._raise_world(session)
@@ -150,7 +149,7 @@ class Activation:
             if live is not None and not live.is_ending:
                 self._join(live)
             else:
-                live = LiveWorld(info.world_id, info.name, self.actor)
+                live = ActiveWorld(info.world_id, info.name, self.actor)
                 await self._equip(session, live, info, is_new=is_new)
                 session.live[live.world_id] = live
             self.live, self.has_failed = live, False
@@ -177,7 +176,7 @@ class Activation:
         create = CreateWorld(name, storage, cache, world_id, declaration.seed, kernel)
         return await session.execute(self.actor, create), True
 
-    def _join(self, live: LiveWorld) -> None:
+    def _join(self, live: ActiveWorld) -> None:
         """Share a world that this runtime runs already; one declaration cannot add to what another made."""
         if self.declaration.has_parts:
             raise ValueError(
@@ -185,7 +184,7 @@ class Activation:
                 "hooks or handlers, and add them with its methods"
             )
 
-    async def _equip(self, session: Session, live: LiveWorld, info: WorldInfo, *, is_new: bool) -> None:
+    async def _equip(self, session: Session, live: ActiveWorld, info: WorldInfo, *, is_new: bool) -> None:
         """Give the world what was declared; if that fails, it is taken down again and the next use begins anew."""
         wanted = self.declaration.seed
         try:

@@ -17,10 +17,9 @@ from rich.table import Column, Table
 from archetype import plot
 from archetype.runtime import ArchetypeRuntime
 from archetype.sync_world import SyncRuntimeWorld
-from archetype_core.component import Component
-from archetype_core.processor import Processor
-from archetype_core.registry import has_embedded_store
-from archetype_core.resource import Resources
+from archetype_core.engine import Processor, Resources
+from archetype_core.schema import Component
+from archetype_core.store import has_embedded_store
 
 if TYPE_CHECKING:
     from daft import DataFrame

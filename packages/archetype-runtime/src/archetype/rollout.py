@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from archetype_core.command import EpisodeResult, QueryEpisodes, RolloutResult
-from archetype_core.component import Component
+from archetype_core.schema import Component
 
 if TYPE_CHECKING:
     from daft import DataFrame
     from daft.expressions import Expression
 
-    from archetype_core.history import Ticks
+    from archetype_core.read import Ticks
 
 
 class Rollout:

@@ -18,9 +18,8 @@ from archetype.world import RuntimeWorld, handle_of, handle_of_event
 from archetype_core.clock import SystemIds
 from archetype_core.command import ADMIN, ActorCtx, AuditFilter, CloseWorld, ListWorlds, RunResult, Status, WorldInfo
 from archetype_core.config import CacheConfig, RunConfig
+from archetype_core.engine import Event, Handler, Processor
 from archetype_core.errors import PermissionDenied, ReentrantStep
-from archetype_core.hook import Event, Handler
-from archetype_core.processor import Processor
 from archetype_gate import Policy, Quotas, ServiceContainer
 
 if TYPE_CHECKING:

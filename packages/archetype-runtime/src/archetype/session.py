@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from archetype_core.command import ActorCtx, Command, CommandGate, EntityCommand, Ticket
+from archetype_core.engine import Event, Handler
 from archetype_core.errors import GateClosed, LedgerError, RuntimeClosed, WorldClosed, WorldNotFound
-from archetype_core.hook import Event, Handler
 
 if TYPE_CHECKING:
-    from archetype.activation import Activation, LiveWorld
+    from archetype.activation import Activation, ActiveWorld
     from archetype.progress import Bars
 
 R = TypeVar("R")
@@ -52,7 +52,7 @@ class Session:
         """Who tidies up: takes down what half came up, and everything at the end. No quota stops it."""
         self.bars = bars
         self.declared: dict[tuple[object, ...], Activation] = {}
-        self.live: dict[str, LiveWorld] = {}
+        self.live: dict[str, ActiveWorld] = {}
         """In the order they came up."""
         self.is_closing = False
         self._handle = handle
@@ -62,20 +62,25 @@ class Session:
         if self.is_closing:
             raise RuntimeClosed
 
-    async def execute(self, actor: ActorCtx, command: Command[R], live: LiveWorld | None = None) -> R:
+    async def execute(self, actor: ActorCtx, command: Command[R], live: ActiveWorld | None = None) -> R:
         """Send a command through the gate."""
         with self._told(live):
             return await self.gate.execute(actor, command, None if live is None else live.world_id)
 
     async def submit(
-        self, actor: ActorCtx, commands: Sequence[EntityCommand[Any]], live: LiveWorld, tick: int | None, priority: int
+        self,
+        actor: ActorCtx,
+        commands: Sequence[EntityCommand[Any]],
+        live: ActiveWorld,
+        tick: int | None,
+        priority: int,
     ) -> tuple[Ticket, ...]:
         """Queue commands at the gate."""
         with self._told(live):
             return await self.gate.submit_batch(actor, commands, live.world_id, tick=tick, priority=priority)
 
     @contextmanager
-    def _told(self, live: LiveWorld | None) -> Iterator[None]:
+    def _told(self, live: ActiveWorld | None) -> Iterator[None]:
         """Let a refusal of the gate say what it means to whoever holds a handle that was valid a moment ago."""
         try:
             yield
@@ -92,7 +97,7 @@ class Session:
         """Whether a refusal means the gate's end: what is under way then may find its ledger closed before it hears of it."""
         return isinstance(failure, GateClosed) or self.is_closing
 
-    async def end(self, live: LiveWorld, actor: ActorCtx, command: Command[bool]) -> bool:
+    async def end(self, live: ActiveWorld, actor: ActorCtx, command: Command[bool]) -> bool:
         """Take a live world down; when the gate refuses and it stays up, so does its handle."""
         if live.is_ended:
             return False
@@ -110,7 +115,7 @@ class Session:
             if self.gate.peek(self.keeper, live.world_id) is None:
                 self._forget(live)
 
-    def _forget(self, live: LiveWorld) -> None:
+    def _forget(self, live: ActiveWorld) -> None:
         live.is_ended = True
         if self.live.get(live.world_id) is live:
             del self.live[live.world_id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archetype_core.config import CacheConfig, StorageConfig
-from archetype_core.registry import has_embedded_store
+from archetype_core.store import has_embedded_store
 
 Storage = str | Path | StorageConfig
 """An address such as ``journal:./data``, a path for the embedded store, or a whole configuration."""

@@ -15,8 +15,7 @@ from archetype.storage import Storage
 from archetype.sync_world import SyncRuntimeWorld, observing
 from archetype_core.command import ActorCtx, RunResult, Status, WorldInfo
 from archetype_core.config import CacheConfig, RunConfig
-from archetype_core.hook import Event, Handler
-from archetype_core.processor import Processor
+from archetype_core.engine import Event, Handler, Processor
 from archetype_gate import Policy, Quotas
 
 if TYPE_CHECKING:

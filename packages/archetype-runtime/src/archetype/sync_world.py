@@ -28,18 +28,16 @@ from archetype_core.command import (
     Ticket,
     WorldInfo,
 )
-from archetype_core.component import Component
 from archetype_core.config import RunConfig
+from archetype_core.engine import Bundle, Event, Handler, HookHandle, Mode, Processor
 from archetype_core.errors import LoopBusy
-from archetype_core.hook import Event, Handler, HookHandle, Mode
-from archetype_core.processor import Processor
-from archetype_core.staging import Bundle
+from archetype_core.schema import Component
 
 if TYPE_CHECKING:
     from daft import DataFrame
     from daft.expressions import Expression
 
-    from archetype_core.history import Ticks
+    from archetype_core.read import Ticks
 
 T = TypeVar("T")
 SyncMoment: TypeAlias = "int | SyncRuntimeWorld | tuple[SyncRuntimeWorld, int]"

@@ -8,13 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from archetype.activation import Activation, CustomHandler, Declaration, LiveWorld
+from archetype.activation import Activation, ActiveWorld, CustomHandler, Declaration
 from archetype.audit import audit_frame
 from archetype.handle import Handle
 from archetype.rollout import RuntimeRollout
 from archetype.session import Session
 from archetype.storage import Storage, storage_config
-from archetype_core.archetype import Archetype
 from archetype_core.command import (
     ActorCtx,
     AddComponents,
@@ -41,6 +40,7 @@ from archetype_core.command import (
     ListResources,
     ProcessorInfo,
     Query,
+    QuerySnapshot,
     RemoveComponents,
     RemoveHook,
     RemoveProcessor,
@@ -53,7 +53,6 @@ from archetype_core.command import (
     RunRollout,
     SearchWorld,
     Send,
-    Snapshot,
     Spawn,
     SpawnMany,
     SpawnTable,
@@ -64,18 +63,16 @@ from archetype_core.command import (
     Update,
     WorldInfo,
 )
-from archetype_core.component import Component
 from archetype_core.config import RunConfig
+from archetype_core.engine import Bundle, Event, Handler, HookHandle, Mode, Processor, conformed
 from archetype_core.errors import RuntimeClosed
-from archetype_core.hook import Event, Handler, HookHandle, Mode
-from archetype_core.processor import Processor
-from archetype_core.staging import Bundle, conformed
+from archetype_core.schema import Archetype, Component
 
 if TYPE_CHECKING:
     from daft import DataFrame
     from daft.expressions import Expression
 
-    from archetype_core.history import Ticks
+    from archetype_core.read import Ticks
 
 Moment: TypeAlias = "int | RuntimeWorld | tuple[RuntimeWorld, int]"
 """A tick of the world that is asked, another branch as it stands, or another branch at a tick."""
@@ -237,7 +234,7 @@ class RuntimeWorld(Handle):
 
     async def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:
         """One tick as a DataFrame; by default the last completed one."""
-        return await self._do(Snapshot(components, at))
+        return await self._do(QuerySnapshot(components, at))
 
     async def get(self, entity_id: int, *components: type[Component]) -> dict[type[Component], Component]:
         """A live entity's components by class, those asked for or all, as of the last completed tick."""
@@ -323,7 +320,7 @@ class RuntimeWorld(Handle):
     ) -> RuntimeWorld:
         """A handle of a new world that goes its own way from here, or from the end of an earlier tick."""
         info = await self._do(ForkWorld(name, at_tick, resources, rng, pending, storage_config(storage)))
-        live = LiveWorld(info.world_id, info.name, self._actor)
+        live = ActiveWorld(info.world_id, info.name, self._actor)
         session = self._session
         if session.is_closing:
             # The runtime went down meanwhile, and nobody else knows of this world.
@@ -346,12 +343,12 @@ class RuntimeWorld(Handle):
         return RuntimeWorld(self._session, self._activation, actor)
 
 
-def handle_of(session: Session, live: LiveWorld, actor: ActorCtx) -> RuntimeWorld:
+def handle_of(session: Session, live: ActiveWorld, actor: ActorCtx) -> RuntimeWorld:
     """A handle of a world that is up."""
     return RuntimeWorld(session, Activation(live.actor, Declaration(live.name), live), actor)
 
 
 def handle_of_event(session: Session, world: Any, actor: ActorCtx) -> RuntimeWorld:
     """The handle that a hook gets in place of its event's world; those of episodes belong to the gate alone."""
-    live = session.live.get(world.world_id) or LiveWorld(world.world_id, world.name, actor)
+    live = session.live.get(world.world_id) or ActiveWorld(world.world_id, world.name, actor)
     return handle_of(session, live, actor)

@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from archetype_core.errors import CorruptStore
-from archetype_core.relevance import Corpus, words_of
+from archetype_core.read import Corpus, words_of
+from archetype_store_lance.row_layout import Positions
 from archetype_store_lance.table import damage, digest_of
-from archetype_store_lance.tile import Positions
 
 _TABLE, _WORDS, _LABEL = "table", "words.arrow", "label.json"
 _PARTITION_ROWS = 4_096

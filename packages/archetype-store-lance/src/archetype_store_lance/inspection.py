@@ -12,23 +12,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.commit import RUN_ID, TICK, WORLD_ID
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
-from archetype_core.journal import JournaledStore
-from archetype_core.journal import verify as verify_journal
-from archetype_core.journal.catalog import Branch, Catalog
-from archetype_core.journal.database import FILE
-from archetype_core.journal.inspection import read_only
-from archetype_core.journal.reader import View
-from archetype_core.snapshot import ENTITY_ID
+from archetype_core.schema import ENTITY_ID
+from archetype_core.store import RUN_ID, TICK, WORLD_ID
+from archetype_journal import FILE, Catalog, JournaledStore, SegmentEntry, View, read_only
+from archetype_journal import verify as verify_journal
 from archetype_store_lance.engine import reading
 from archetype_store_lance.log import GONE, HEAD, Log
+from archetype_store_lance.log_files import shelf_of
 from archetype_store_lance.opening import JOURNAL, is_without_journal, journal_of, open_lance
 from archetype_store_lance.place import Place
-from archetype_store_lance.shelf import shelf_of
+from archetype_store_lance.row_layout import Positions, Tile
 from archetype_store_lance.state import State, TableState
 from archetype_store_lance.table import Tables, damage
-from archetype_store_lance.tile import Positions, Tile
 
 Progress = Callable[[int, int], None]
 """Called with how many steps are done, and how many there are."""
@@ -294,7 +290,7 @@ class Inspection:
         """What is wrong with the journal, and between it and the store."""
         for finding in verify_journal(journal).findings:
             ticks = None if finding.tick is None else (finding.tick, finding.tick)
-            remedy = "archetype_core.journal.repair takes what can be saved"
+            remedy = "archetype_journal.repair takes what can be saved"
             self._found(finding.place, finding.problem, remedy, world=finding.world, ticks=ticks)
         # What the journal says it handed over was handed over before it said so, and what the store has was in the journal
         # before: so one is read before the store is looked at, and the other after.
@@ -317,7 +313,7 @@ class Inspection:
                 self._found(str(journal), problem, _BACKUP, world=segment.name, ticks=(now.sealed + 1, last))
 
 
-def _branches(journal: Path) -> dict[tuple[str, str], Branch] | None:
+def _branches(journal: Path) -> dict[tuple[str, str], SegmentEntry] | None:
     """The segments of a journal by world and run; ``None`` where it cannot be read."""
     if not (journal / FILE).is_file():
         return None

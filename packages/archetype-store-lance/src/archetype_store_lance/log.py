@@ -16,10 +16,10 @@ from dataclasses import replace
 from typing import Any
 
 from archetype_core.errors import CommitError, CorruptStore
-from archetype_store_lance.block import Block, merged
 from archetype_store_lance.engine import reading, writing
-from archetype_store_lance.record import Record, decode, digest_of, encode
-from archetype_store_lance.shelf import Shelf
+from archetype_store_lance.log_files import Shelf
+from archetype_store_lance.record import CommitRecord, decode, digest_of, encode
+from archetype_store_lance.row_index import Block, merged
 from archetype_store_lance.state import BlockRef, State
 
 HEAD = "head"
@@ -58,7 +58,7 @@ class Log:
     def begin(self) -> None:
         """Make an empty log, if there is none."""
         with writing(f"{self._place} log"):
-            self._shelf.create(_name(0, _STATE), encode(Record.plain(State().to_json())))
+            self._shelf.create(_name(0, _STATE), encode(CommitRecord.plain(State().to_json())))
 
     def state(self) -> State:
         """The newest state; costs a look at the names of the log's files."""
@@ -142,12 +142,12 @@ class Log:
             self._keep(name, digest, Block(record))
         return state.after(record.header, name, digest)
 
-    def append(self, state: State, header: Mapping[str, Any], record: Record) -> State | None:
+    def append(self, state: State, header: Mapping[str, Any], record: CommitRecord) -> State | None:
         """Make the record that follows a state, durable when this returns; ``None`` if another one has its number."""
         number = state.number + 1
         # No two attempts are the same bytes, so that each is known for what it is.
         header = {**header, "number": number, "previous": state.digest, "attempt": secrets.token_hex(8)}
-        data = encode(Record(header, record.tiles, record.marks))
+        data = encode(CommitRecord(header, record.tiles, record.marks))
         name = _name(number, _COMMIT)
         with writing(self._where(name)):
             if not self._made(state, name, data):
@@ -251,7 +251,7 @@ class Log:
                 return
             generation = state.generation + 1
             made = replace(state, blocks=tuple(blocks), generation=generation, covered=state.number)
-            if not self._shelf.create(_name(generation, _STATE), encode(Record.plain(made.to_json()))):
+            if not self._shelf.create(_name(generation, _STATE), encode(CommitRecord.plain(made.to_json()))):
                 return
             with self._lock:
                 if self._state is not None and self._state.number == state.number:
@@ -294,7 +294,7 @@ class Log:
         for ref in refs:
             for branch, (first, last) in ref.spans.items():
                 spans[branch] = (spans[branch][0] if branch in spans else first, last)
-        data = encode(Record({"blocks": len(refs)}, record.tiles, record.marks))
+        data = encode(CommitRecord({"blocks": len(refs)}, record.tiles, record.marks))
         digest = digest_of(data)
         # Others that do the same at this moment, or were killed while they did, may have merged more or fewer.
         name = f"{number:020}-{level}-{digest[:16]}{_BLOCK}"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from archetype_core.errors import CorruptStore
-from archetype_store_lance.block import Block, Mark
 from archetype_store_lance.log import Log
+from archetype_store_lance.row_index import Block, Mark
+from archetype_store_lance.row_layout import Tile
 from archetype_store_lance.state import State
-from archetype_store_lance.tile import Tile
 
 
 @dataclass(frozen=True, slots=True)

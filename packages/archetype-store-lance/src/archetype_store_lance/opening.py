@@ -9,10 +9,9 @@ from pathlib import Path
 
 from archetype_core.config import CacheConfig
 from archetype_core.errors import CorruptStore
-from archetype_core.journal import JournaledStore
-from archetype_core.journal.database import FILE
+from archetype_journal import FILE, JournaledStore
+from archetype_store_lance.log_files import DIRECTORY, LocalShelf
 from archetype_store_lance.place import Place
-from archetype_store_lance.shelf import DIRECTORY, LocalShelf
 
 JOURNAL = "journal"
 """The directory of the journal beside the tables of a local store."""

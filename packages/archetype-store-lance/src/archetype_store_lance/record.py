@@ -39,7 +39,7 @@ MARKS = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CommitRecord:
     """One file of the log."""
 
     header: Mapping[str, Any]
@@ -47,12 +47,12 @@ class Record:
     marks: pa.Table
 
     @classmethod
-    def plain(cls, header: Mapping[str, Any]) -> Record:
+    def plain(cls, header: Mapping[str, Any]) -> CommitRecord:
         """A record that is about no ticks."""
         return cls(header, TILES.empty_table(), MARKS.empty_table())
 
 
-def encode(record: Record) -> bytes:
+def encode(record: CommitRecord) -> bytes:
     """The bytes of a file."""
     sink = pa.BufferOutputStream()
     header = json.dumps({"format": FORMAT, **record.header}, separators=(",", ":")).encode()
@@ -70,7 +70,7 @@ def digest_of(data: bytes) -> str:
     return data[8:40].hex()
 
 
-def decode(data: bytes, where: str) -> Record:
+def decode(data: bytes, where: str) -> CommitRecord:
     """What a file says; ``CorruptStore`` unless it is as it was written."""
     payload = data[40:]
     if data[:8] != _MAGIC or hashlib.sha256(payload).digest() != data[8:40]:
@@ -81,4 +81,4 @@ def decode(data: bytes, where: str) -> Record:
         raise CommitError(f"{where} is of format {header['format']}, this version knows {FORMAT}: install a newer one")
     source = pa.BufferReader(pa.py_buffer(payload)[8 + size :])
     tiles, marks = (pa.ipc.open_stream(source).read_all() for _ in range(2))
-    return Record(header, tiles, marks)
+    return CommitRecord(header, tiles, marks)

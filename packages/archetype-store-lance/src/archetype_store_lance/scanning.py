@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.commit import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID, Scan
 from archetype_core.errors import CorruptStore
-from archetype_core.snapshot import ENTITY_ID, contiguous
+from archetype_core.schema import ENTITY_ID, contiguous
+from archetype_core.store import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID, Scan
 from archetype_store_lance.lookup import Shown
+from archetype_store_lance.row_layout import Positions, Tile
 from archetype_store_lance.state import TableState
 from archetype_store_lance.table import Tables
-from archetype_store_lance.tile import Positions, Tile
 
 _PIECE_ROWS = 65_536
 _ENGINE = frozenset(BASE_FIELDS) - {ENTITY_ID}

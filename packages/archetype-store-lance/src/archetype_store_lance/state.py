@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from archetype_core.commit import Point, Segment
-from archetype_store_lance.tile import Tile
+from archetype_core.store import Point, Segment
+from archetype_store_lance.row_layout import Tile
 
 _RECENT, _DIGEST = 256, 16
 
@@ -58,7 +58,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class SegmentEntry:
     """One segment as far as it is committed."""
 
     segment: Segment
@@ -85,7 +85,7 @@ class Branch:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Branch:
+    def from_json(cls, data: Mapping[str, Any]) -> SegmentEntry:
         """What ``to_json`` was made of."""
         world_id, run_id, first, parent, name, seed = data["segment"]
         segment = Segment(world_id, run_id, first, Point(*parent) if parent else None, name, int(seed))
@@ -122,7 +122,7 @@ class State:
     number: int = 0
     digest: str = ""
     tables: tuple[TableState, ...] = ()
-    branches: tuple[Branch, ...] = ()
+    branches: tuple[SegmentEntry, ...] = ()
     worlds: Mapping[str, int] = field(default_factory=dict)
     blocks: tuple[BlockRef, ...] = ()
     keys: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -159,7 +159,7 @@ class State:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> State:
         """What ``to_json`` was made of."""
-        branches = tuple(Branch.from_json(one) for one in data["branches"])
+        branches = tuple(SegmentEntry.from_json(one) for one in data["branches"])
         return cls(
             data["number"],
             data["previous"],
@@ -194,7 +194,7 @@ class State:
         if "branch" not in header:
             return made
         number, data = header["branch"]
-        fresh = Branch.from_json(data)
+        fresh = SegmentEntry.from_json(data)
         branches, keys = list(self.branches), self.keys
         if number == len(branches):
             branches.append(fresh)

@@ -16,16 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from archetype_core.commit import (
-    Head,
-    Point,
-    Scan,
-    Span,
-    TickCommit,
-    Timeline,
-    WorldRecord,
-    check_successors,
-)
 from archetype_core.errors import (
     CommitError,
     CorruptStore,
@@ -35,26 +25,35 @@ from archetype_core.errors import (
     UnsupportedCapability,
     WorldNotFound,
 )
-from archetype_core.journal.chore import Chore
-from archetype_core.journal.database import make_directory
-from archetype_core.ports import Capability
-from archetype_store_lance.block import Mark, mark_rows, tile_rows
+from archetype_core.store import (
+    Capability,
+    Head,
+    Point,
+    Scan,
+    Span,
+    TickCommit,
+    Timeline,
+    WorldRecord,
+    check_successors,
+)
+from archetype_journal import BackgroundTask, make_directory
+from archetype_store_lance.ann_cache import Recall
 from archetype_store_lance.engine import Overtaken, writing
 from archetype_store_lance.lock import WriterLock
 from archetype_store_lance.log import Log
+from archetype_store_lance.log_files import DIRECTORY, LocalShelf, shelf_of
 from archetype_store_lance.lookup import Lookup
 from archetype_store_lance.place import Place
-from archetype_store_lance.recall import Recall
-from archetype_store_lance.record import Record
+from archetype_store_lance.record import CommitRecord
+from archetype_store_lance.row_index import Mark, mark_rows, tile_rows
+from archetype_store_lance.row_layout import Layout, Tile, Write, tiles
 from archetype_store_lance.scanning import Piece, Scanner
-from archetype_store_lance.shelf import DIRECTORY, LocalShelf, shelf_of
-from archetype_store_lance.state import Branch, Standing, State, TableState
+from archetype_store_lance.state import SegmentEntry, Standing, State, TableState
 from archetype_store_lance.table import Change, Tables, stored_schema
-from archetype_store_lance.tile import Layout, Tile, Write, tiles
 from archetype_store_lance.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from archetype_core.search import Search
+    from archetype_core.store import Search
 
 _OURS = re.compile(r"_[0-9a-f]{16}\.lance$")
 _ATTEMPTS = 20
@@ -121,7 +120,7 @@ class LanceStore:
         if self._recall is not None:
             self._recall.sweep()
         self._upkeep = Upkeep(self._log, self.tables, self._lock, _GRACE)
-        self._chore = Chore("archetype-lance", self._keep)
+        self._chore = BackgroundTask("archetype-lance", self._keep)
         # A store that nobody closed ends with the last reference to it, or with the process.
         self._end = weakref.finalize(self, _finish, self._upkeep, self._chore)
 
@@ -203,9 +202,9 @@ class LanceStore:
             places += [(number, index, tile) for tile in made]
             standing[index] = Standing(before[index].first if index in before else made[0].first, made[-1])
         places.sort(key=lambda place: place[1])
-        branch = Branch(segment, last.tick, last.next_entity_id, last.applied, self.owner, standing)
+        branch = SegmentEntry(segment, last.tick, last.next_entity_id, last.applied, self.owner, standing)
         header = {"tables": sorted(changes), "branch": [number, branch.to_json()], "first": first.tick}
-        record = Record({}, tile_rows(places), mark_rows(number, _marks(ticks)))
+        record = CommitRecord({}, tile_rows(places), mark_rows(number, _marks(ticks)))
         return self._log.append(state, header, record)
 
     def _write(
@@ -279,7 +278,7 @@ class LanceStore:
     def search(self, search: Search) -> pa.Table:
         """The best of a table's rows at a tick; reads one column of what that tick shows, or asks an index of it."""
         # It brings the engine of lazy frames along.
-        from archetype_core.search import ranked
+        from archetype_core.read import ranked
 
         found = None if search.exact or self._recall is None else self._recalled(self._recall, search)
         return ranked(self, search) if found is None else found
@@ -432,6 +431,6 @@ def _check(state: State, ticks: Sequence[TickCommit]) -> None:
             raise CommitError(f"segment {segment.run_id} grows from {segment.parent}, which this store does not hold")
 
 
-def _finish(upkeep: Upkeep, chore: Chore) -> None:
+def _finish(upkeep: Upkeep, chore: BackgroundTask) -> None:
     upkeep.stop()
     chore.stop()

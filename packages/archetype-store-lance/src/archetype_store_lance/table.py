@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from archetype_core.commit import BASE_FIELDS
 from archetype_core.errors import CommitError, CorruptStore
-from archetype_core.journal.database import make_directory, sync_directory, sync_path
-from archetype_core.snapshot import ENTITY_ID
+from archetype_core.schema import ENTITY_ID
+from archetype_core.store import BASE_FIELDS
+from archetype_journal import make_directory, sync_directory, sync_path
 from archetype_store_lance.engine import Overtaken, load, reading, writing
 from archetype_store_lance.place import Place
+from archetype_store_lance.row_layout import Positions
 from archetype_store_lance.state import Files, TableState
-from archetype_store_lance.tile import Positions
 
 _FORMAT = "2.2"
 """The oldest file format that has every type that a component may have."""

@@ -11,7 +11,7 @@ from archetype_core.errors import ArchetypeError
 from archetype_store_lance.engine import Overtaken, give_back
 from archetype_store_lance.lock import WriterLock
 from archetype_store_lance.log import Log
-from archetype_store_lance.record import Record
+from archetype_store_lance.record import CommitRecord
 from archetype_store_lance.state import State, TableState
 from archetype_store_lance.table import MANY, Tables
 
@@ -113,7 +113,7 @@ class Upkeep:
         try:
             with self._tables.restoring():
                 change = self._tables.compact(state.tables[number], which)
-                made = self._log.append(state, {"tables": [[number, change.to_json()]]}, Record.plain({}))
+                made = self._log.append(state, {"tables": [[number, change.to_json()]]}, CommitRecord.plain({}))
         except Overtaken:
             return False
         return made is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 from toy_archetype_store import ToyStore
 
 from archetype_contracts import Capability, StoreContract
-from archetype_core.ports import Store
+from archetype_core.store import Store
 
 _: type[Store] = ToyStore
 

@@ -2,7 +2,7 @@
 
 from archetype_core.command.actor import ADMIN, OPERATOR, PLAYER, VIEWER, ActorCtx
 from archetype_core.command.audit import AuditFilter, AuditRow, Status
-from archetype_core.command.command import Command
+from archetype_core.command.command import Command, spelled
 from archetype_core.command.entity import (
     AddComponents,
     Custom,
@@ -29,10 +29,11 @@ from archetype_core.command.read import (
     ListWorlds,
     Query,
     QueryEpisodes,
+    QuerySnapshot,
     SearchWorld,
-    Snapshot,
 )
 from archetype_core.command.simulation import (
+    EndReason,
     EpisodeConfig,
     EpisodeResult,
     Progress,
@@ -82,6 +83,7 @@ __all__ = [
     "DestroyWorld",
     "Diff",
     "Digest",
+    "EndReason",
     "EntityCommand",
     "EpisodeConfig",
     "EpisodeResult",
@@ -99,6 +101,7 @@ __all__ = [
     "Progress",
     "Query",
     "QueryEpisodes",
+    "QuerySnapshot",
     "RemoveComponents",
     "RemoveHook",
     "RemoveProcessor",
@@ -112,7 +115,6 @@ __all__ = [
     "RunRollout",
     "SearchWorld",
     "Send",
-    "Snapshot",
     "Spawn",
     "SpawnMany",
     "SpawnTable",
@@ -122,4 +124,5 @@ __all__ = [
     "Ticket",
     "Update",
     "WorldInfo",
+    "spelled",
 ]

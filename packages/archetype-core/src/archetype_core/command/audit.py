@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from archetype_core.config import is_count
+from archetype_core.argument import is_count
 
 Status = Literal["applied", "queued", "rejected", "failed"]
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from archetype_core.archetype import Archetype
 from archetype_core.command.command import Command, R
-from archetype_core.component import Component
 from archetype_core.errors import SignatureError
+from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.component import Component
 
 
 @dataclass(frozen=True, slots=True)

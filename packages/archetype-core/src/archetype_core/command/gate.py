@@ -10,7 +10,7 @@ from archetype_core.command.actor import ActorCtx
 from archetype_core.command.command import Command
 from archetype_core.command.entity import EntityCommand
 from archetype_core.command.info import WorldInfo
-from archetype_core.component import Component
+from archetype_core.schema.component import Component
 
 R = TypeVar("R")
 

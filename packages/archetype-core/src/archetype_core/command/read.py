@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from archetype_core.command.audit import AuditFilter, AuditRow
 from archetype_core.command.command import Command
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
-from archetype_core.component import Component
 from archetype_core.config import StorageConfig
+from archetype_core.schema.component import Component
 
 if TYPE_CHECKING:
     from daft import DataFrame
     from daft.expressions import Expression
 
-    from archetype_core.history import Ticks
+    from archetype_core.read.history import Ticks
 
     FrameCommand = Command[DataFrame]
 else:
@@ -58,7 +58,7 @@ class QueryEpisodes(FrameCommand):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot(FrameCommand):
+class QuerySnapshot(FrameCommand):
     """One tick as a frame; by default the last completed one, from memory."""
 
     kind: ClassVar[str] = "query_world"

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
+from archetype_core.argument import checked_seed, is_count
 from archetype_core.command.command import Command, spelled
-from archetype_core.component import Component
-from archetype_core.config import RunConfig, is_count
-from archetype_core.identity import checked_seed
-from archetype_core.view import WorldView
+from archetype_core.config import RunConfig
+from archetype_core.engine.view import WorldView
+from archetype_core.schema.component import Component
 
 Progress = Callable[[int, int], None]
 """Told how many of how many steps or episodes are done; called from any thread, and seldom."""
@@ -33,19 +33,19 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """Committed ticks of one run, ``first_tick`` to ``last_tick``; none were made when the last is below the first."""
+    """Committed ticks of one run, ``first_tick`` to ``final_tick``; none were made when the last is below the first."""
 
     world_id: str
     run_id: str
     first_tick: int
-    last_tick: int
+    final_tick: int
     applied: int
     """Commands that they applied, direct and queued."""
     duration_s: float
 
     @property
     def steps(self) -> int:
-        return self.last_tick - self.first_tick + 1
+        return self.final_tick - self.first_tick + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 from archetype_core.command.command import Command, spelled
 from archetype_core.command.info import ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.config import CacheConfig, StorageConfig
-from archetype_core.hook import Event, Handler, HookHandle, Mode
-from archetype_core.processor import Processor
+from archetype_core.engine.hook import Event, Handler, HookHandle, Mode
+from archetype_core.engine.processor import Processor
 
 
 @dataclass(frozen=True, slots=True)

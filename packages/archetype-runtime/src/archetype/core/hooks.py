@@ -1,6 +1,6 @@
-"""The published spelling of ``archetype_core.hook``."""
+"""The published spelling of ``archetype_core.engine.hook``."""
 
-from archetype_core.hook import (
+from archetype_core.engine import (
     Event,
     HookHandle,
     OnComponentAdded,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from archetype_core.commit import Point, Segment, TickCommit
+from archetype_core.store import Point, Segment, TickCommit
 
 _SCHEMA = pa.schema([pa.field("about", pa.large_string()), pa.field("data", pa.large_binary())])
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.commit import BASE_FIELDS, Head, Point, Scan, Segment, Span, TickCommit, Timeline, WorldRecord
 from archetype_core.errors import (
     CommitError,
     StoreClosed,
@@ -19,7 +18,18 @@ from archetype_core.errors import (
     UnsupportedCapability,
     WorldNotFound,
 )
-from archetype_core.ports import Capability
+from archetype_core.store import (
+    BASE_FIELDS,
+    Capability,
+    Head,
+    Point,
+    Scan,
+    Segment,
+    Span,
+    TickCommit,
+    Timeline,
+    WorldRecord,
+)
 from toy_archetype_store.page import Page, page_of, read_pages, write_pages
 
 

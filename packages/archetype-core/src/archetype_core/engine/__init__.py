@@ -1,0 +1,57 @@
+"""Worlds and their ticks: staging, processors, hooks, the kernel and the executor."""
+
+from archetype_core.engine.fair_lock import FairLock
+from archetype_core.engine.hook import (
+    EntityEvent,
+    Event,
+    Handler,
+    HookHandle,
+    Mode,
+    OnComponentAdded,
+    OnComponentRemoved,
+    OnDespawn,
+    OnDestroy,
+    OnSpawn,
+    PostTick,
+    PreTick,
+)
+from archetype_core.engine.kernel import Patch, PythonKernel, Staged, load_kernel
+from archetype_core.engine.port import Executor, Kernel
+from archetype_core.engine.processor import AsyncProcessor, Processor
+from archetype_core.engine.resource import Resources
+from archetype_core.engine.staging import Bundle, conformed
+from archetype_core.engine.thread import in_thread
+from archetype_core.engine.tick import Outcome
+from archetype_core.engine.view import WorldView
+from archetype_core.engine.world import World
+
+__all__ = [
+    "AsyncProcessor",
+    "Bundle",
+    "EntityEvent",
+    "Event",
+    "Executor",
+    "FairLock",
+    "Handler",
+    "HookHandle",
+    "Kernel",
+    "Mode",
+    "OnComponentAdded",
+    "OnComponentRemoved",
+    "OnDespawn",
+    "OnDestroy",
+    "OnSpawn",
+    "Outcome",
+    "Patch",
+    "PostTick",
+    "PreTick",
+    "Processor",
+    "PythonKernel",
+    "Resources",
+    "Staged",
+    "World",
+    "WorldView",
+    "conformed",
+    "in_thread",
+    "load_kernel",
+]

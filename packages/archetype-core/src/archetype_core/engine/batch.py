@@ -1,0 +1,111 @@
+"""Many small tables as one frame, for processors that promise to look at one row at a time.
+
+A world with a thousand archetypes of ten entities would otherwise pay a thousand times for evaluating ten rows. The
+result is handed back as windows: each table sees its stretch of the common columns, and slices them only when read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+
+from archetype_core.engine.processor import Slot
+from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot
+
+SMALL_ROWS = 8192
+
+
+class Window(Mapping[str, Column]):
+    """The columns of one table, some of them a stretch of a batch."""
+
+    __slots__ = ("_columns", "batch", "changed", "length", "offset")
+
+    def __init__(
+        self, columns: Mapping[str, Column], batch: Batch, changed: Mapping[str, Column], offset: int, length: int
+    ) -> None:
+        self._columns = columns
+        self.batch = batch
+        self.changed = changed
+        self.offset = offset
+        self.length = length
+
+    def __getitem__(self, name: str) -> Column:
+        whole = self.changed.get(name)
+        return self._columns[name] if whole is None else whole.slice(self.offset, self.length)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    @property
+    def untouched(self) -> Mapping[str, Column]:
+        """The table's own columns, those under the window included."""
+        return self._columns
+
+
+class Batch:
+    """The rows of several tables one after the other, in the columns that some processors declare."""
+
+    __slots__ = ("members", "rows")
+
+    def __init__(self, members: tuple[Archetype, ...], rows: Snapshot) -> None:
+        self.members = members
+        self.rows = rows
+
+    @classmethod
+    def of(cls, members: tuple[Archetype, ...], live: Mapping[Archetype, Snapshot], slots: Sequence[Slot]) -> Batch:
+        """The members' live rows; the batch of the last tick again if nothing happened to any of them since."""
+        needs = {kind for slot in slots for kind in slot.needs}
+        first = live[members[0]].columns
+        if isinstance(first, Window) and first.batch.members == members:
+            batch = first.batch
+            windows = (live[member].columns for member in members)
+            if batch.rows.archetype.has(needs) and all(
+                isinstance(window, Window) and window.batch is batch for window in windows
+            ):
+                return batch
+        archetype = Archetype.of(*sorted(needs, key=lambda kind: kind.name))
+        snapshots = [live[member] for member in members]
+        columns = {
+            name: Column(pa.concat_arrays([snapshot.columns[name].arrow for snapshot in snapshots]))
+            for name in (ENTITY_ID, *archetype.column_names)
+        }
+        return cls(members, Snapshot(archetype, columns, sum(snapshot.num_rows for snapshot in snapshots)))
+
+    def split(self, result: Snapshot, live: Mapping[Archetype, Snapshot]) -> Iterator[tuple[Archetype, Snapshot]]:
+        """Each member's rows with what changed in the batch."""
+        changed = {name: column for name, column in result.columns.items() if column is not self.rows.columns[name]}
+        after = Batch(self.members, result)
+        offset = 0
+        for member in self.members:
+            before = live[member]
+            count = before.num_rows
+            if changed:
+                columns = before.columns
+                if isinstance(columns, Window):
+                    # Windows over windows would keep every batch of the past alive.
+                    changed_before = columns.changed.keys() - changed.keys()
+                    columns = {**columns.untouched, **{name: columns[name] for name in changed_before}}
+                yield member, Snapshot(member, Window(columns, after, changed, offset, count), count)
+            offset += count
+
+
+def groups(
+    live: Mapping[Archetype, Snapshot], work: Mapping[Archetype, tuple[Slot, ...]]
+) -> Iterator[tuple[tuple[Archetype, ...], tuple[Slot, ...]]]:
+    """The small tables that have nothing but the same row-wise processors, together; two or more make a group."""
+    alike: dict[int, list[Archetype]] = {}
+    keys: dict[tuple[Slot, ...], int] = {}
+    for archetype, slots in work.items():
+        if live[archetype].num_rows <= SMALL_ROWS and all(slot.is_rowwise for slot in slots):
+            alike.setdefault(keys.setdefault(slots, len(keys)), []).append(archetype)
+    for slots, key in keys.items():
+        members = alike[key]
+        if len(members) > 1:
+            # Random numbers go by row, and rows must be where they were in any replay.
+            in_order = any(slot.takes("rng") for slot in slots)
+            yield tuple(sorted(members, key=lambda one: one.name) if in_order else members), slots

@@ -1,0 +1,1 @@
+"""What touches Daft's insides: expressions evaluated without its runner, guarded plans, and frames built column by column."""

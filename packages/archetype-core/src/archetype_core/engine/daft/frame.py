@@ -1,0 +1,107 @@
+"""The DataFrame that a processor receives: Daft's own, with its column steps recorded instead of planned.
+
+A processor that only adds or replaces columns never costs a query plan; the executor evaluates the record directly. The
+first call of anything else turns the record into the ordinary Daft plan, so a processor cannot tell the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import daft
+from daft import DataFrame, col, lit
+from daft.dataframe.preview import Preview
+from daft.expressions import Expression
+from daft.logical.builder import LogicalPlanBuilder
+
+from archetype_core.engine.daft.guard import Guarded, Stage, is_rowwise, keep_ids
+from archetype_core.errors import PlanTooDeep
+from archetype_core.schema.snapshot import Snapshot
+
+PLAN_LIMIT = 64
+
+
+class Frame(Guarded):
+    """A Daft DataFrame over a snapshot. ``with_column`` and ``with_columns`` are recorded; the rest is inherited."""
+
+    # The parent keeps its plan under this mangled name; serving it from a property makes the plan lazy. Pinned by tests.
+    _result_cache: Any = None
+    _source_builder: Any = None
+    _metadata: Any = None
+    _preview: Any = Preview(partition=None, total_rows=None)
+    _plan: LogicalPlanBuilder | None = None
+    _num_preview_rows = 8
+
+    def __init__(self, snapshot: Snapshot, constants: Mapping[str, Expression], stages: tuple[Stage, ...] = ()) -> None:
+        # Deliberately not calling the parent, which demands a plan.
+        self.snapshot = snapshot
+        self.constants = constants
+        self.stages = stages
+
+    @property
+    def _DataFrame__builder(self) -> LogicalPlanBuilder:  # noqa: N802  # reason: the parent's mangled name
+        if self._plan is None:
+            self._plan = self._planned()._builder
+        return self._plan
+
+    def _planned(self) -> DataFrame:
+        if len(self.stages) > PLAN_LIMIT:
+            raise PlanTooDeep(len(self.stages), PLAN_LIMIT)
+        frame = daft.from_arrow(self.snapshot.to_arrow()).with_columns(dict(self.constants))
+        for index, stage in enumerate(self.stages):
+            frame = frame.with_columns(dict(stage))
+            # Daft folds chained steps, and code in an early one would see what a later one writes.
+            if index + 1 < len(self.stages) and not is_rowwise(stage):
+                frame = frame.collect()
+        return frame
+
+    @property
+    def column_names(self) -> list[str]:
+        names = dict.fromkeys([*self.snapshot.columns, *self.constants])
+        for stage in self.stages:
+            names.update(dict.fromkeys(stage))
+        return list(names)
+
+    @property
+    def columns(self) -> list[Expression]:
+        return [col(name) for name in self.column_names]
+
+    def __getitem__(self, item: int | str | slice | Iterable[str | int]) -> Any:
+        if isinstance(item, str) and item in self.column_names:
+            return col(item)
+        return super().__getitem__(item)
+
+    def with_columns(self, columns: dict[str, Expression]) -> DataFrame:
+        keep_ids(columns)
+        if self._result_cache is not None or not all(isinstance(one, Expression) for one in columns.values()):
+            return super().with_columns(dict(columns))
+        return Frame(self.snapshot, self.constants, (*self.stages, dict(columns)))
+
+    @property
+    def _has_code(self) -> bool:
+        return self._result_cache is None and bool(self.stages) and not is_rowwise(self.stages[-1])
+
+    @_has_code.setter
+    def _has_code(self, value: bool) -> None:
+        """Follows from the record."""
+
+    @property
+    def is_record(self) -> bool:
+        """Whether nothing but recorded column steps lies between the snapshot and this frame."""
+        return self._result_cache is None
+
+
+def base_columns(world_id: str, run_id: str, tick: int) -> dict[str, Expression]:
+    """The constant columns of a live row as expressions: they cost nothing unless somebody reads them."""
+    return {
+        "world_id": lit(world_id),
+        "run_id": lit(run_id),
+        "tick": lit(tick).cast(daft.DataType.int64()),
+        "is_active": lit(True),
+    }
+
+
+def depth(frame: DataFrame) -> int:
+    """The number of steps in a frame's unexecuted plan."""
+    return sum(1 for line in frame._builder.pretty_print(True).splitlines() if line.lstrip("| ").startswith("*"))

@@ -1,0 +1,92 @@
+"""A Daft DataFrame whose column steps cannot reach back over each other.
+
+Daft folds chained projections, and then code in an early step, such as a Python function, sees the column that a later step
+wrote (T12). Here a step with code is materialized before anything is built on it. Nothing else changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from daft import DataFrame
+from daft.expressions import Expression
+
+from archetype_core.engine.daft.expression import read
+from archetype_core.schema.snapshot import ENTITY_ID
+
+Stage = Mapping[str, Expression]
+
+
+def is_rowwise(stage: Stage) -> bool:
+    """Whether every expression of a step can be evaluated row by row, in any batches."""
+    return all((reading := read(expression)) is not None and reading.is_rowwise for expression in stage.values())
+
+
+def keep_ids(columns: Mapping[str, Any]) -> None:
+    """Refuse a step that writes the column that says whose row it is."""
+    if ENTITY_ID in columns:
+        raise ValueError("process wrote entity_id; which row is whose is the engine's")
+
+
+class Guarded(DataFrame):
+    """A DataFrame that remembers whether its newest steps hold code."""
+
+    _has_code: bool = False
+
+    def with_column(self, column_name: str, expr: Expression) -> DataFrame:
+        return self.with_columns({column_name: expr})
+
+    def with_columns(self, columns: dict[str, Expression]) -> DataFrame:
+        keep_ids(columns)
+        _settle(self)
+        return guarded(super().with_columns(columns), not _is_plain(columns.values()))
+
+    def collect(self, num_preview_rows: int | None = 8) -> DataFrame:
+        result = super().collect(num_preview_rows)
+        self._has_code = False
+        return result
+
+
+def guarded(frame: DataFrame, has_code: bool) -> DataFrame:
+    """The same frame, guarded from here on."""
+    # Daft builds its results as plain DataFrames; the class adds behaviour and no state of its own.
+    frame.__class__ = Guarded
+    assert isinstance(frame, Guarded)
+    frame._has_code = has_code  # noqa: SLF001  # reason: this is its constructor
+    return frame
+
+
+def _is_plain(arguments: Any) -> bool:
+    """Whether nothing in some arguments is an expression with code."""
+    return all(
+        not isinstance(one, Expression) or ((reading := read(one)) is not None and reading.is_rowwise)
+        for one in arguments
+    )
+
+
+def _settle(*frames: Any) -> None:
+    """Materialize frames with code, once for whatever is made of them: a plan that names one twice runs it twice (T13)."""
+    for frame in frames:
+        if isinstance(frame, Guarded) and frame._has_code:  # noqa: SLF001  # reason: of its own class
+            frame.collect()
+
+
+def _step(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def step(self: Guarded, *arguments: Any, **options: Any) -> Any:
+        given = (*arguments, *options.values())
+        _settle(self, *given)
+        result = method(self, *arguments, **options)
+        return guarded(result, not _is_plain(given)) if type(result) is DataFrame else result
+
+    return step
+
+
+for _name in (
+    "select", "exclude", "filter", "where", "with_column_renamed", "with_columns_renamed", "sort", "limit", "offset",
+    "sample", "distinct", "unique", "drop_duplicates", "drop_nan", "drop_null", "explode", "join", "concat", "union_all",
+    "repartition", "into_batches", "transform", "groupby", "agg", "pivot", "union", "intersect", "except_all",
+):  # fmt: skip
+    setattr(Guarded, _name, _step(getattr(DataFrame, _name)))

@@ -1,0 +1,114 @@
+"""The index of live entities: which archetype each has, in some twelve bytes an entity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from archetype_core.schema.archetype import Archetype
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_BULK = 4096
+
+
+class EntityIndex:
+    """Entity id to archetype: two sorted arrays for the many, a dictionary over them for the recently changed.
+
+    A lookup is logarithmic. Changes go to the dictionary and are folded into the arrays when they outgrow a quarter of them,
+    so that a change costs the same however many entities there are.
+    """
+
+    __slots__ = ("_archetypes", "_codes", "_count", "_ids", "_recent", "_tables")
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        self._ids: np.ndarray[Any, Any] = np.empty(0, np.int64)
+        self._tables: np.ndarray[Any, Any] = np.empty(0, np.int32)
+        self._archetypes: list[Archetype] = []
+        self._codes: dict[Archetype, int] = {}
+        self._recent: dict[int, Archetype | None] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def get(self, entity_id: int) -> Archetype | None:
+        """The archetype of an entity, or ``None`` if it is not alive."""
+        try:
+            return self._recent[entity_id]
+        except KeyError:
+            pass
+        ids = self._ids
+        if not len(ids) or not ids[0] <= entity_id <= ids[-1]:
+            return None
+        place = int(ids.searchsorted(entity_id))
+        if ids[place] != entity_id:
+            return None
+        return self._archetypes[int(self._tables[place])]
+
+    def enter(self, entity_ids: pa.Array, archetype: Archetype) -> None:
+        """Record that entities, none of them alive before, now have an archetype."""
+        self._count += len(entity_ids)
+        if len(entity_ids) > max(_BULK, len(self._ids) // 4):
+            self._fold([(entity_ids, archetype)])
+        else:
+            self._recent.update(dict.fromkeys(entity_ids.to_pylist(), archetype))
+            self._relieve()
+
+    def move(self, entity_ids: Iterable[int], archetype: Archetype | None) -> None:
+        """Record that live entities changed to another archetype, or to none."""
+        ids = list(entity_ids)
+        if archetype is None:
+            self._count -= len(ids)
+        self._recent.update(dict.fromkeys(ids, archetype))
+        self._relieve()
+
+    def copy(self) -> EntityIndex:
+        """An index to go its own way from here; the arrays are shared, for they are never changed in place."""
+        # Folding first makes a second copy, and all that follow until something changes, cost nothing.
+        if len(self._recent) > _BULK:
+            self._fold([])
+        other = EntityIndex()
+        other._ids, other._tables, other._count = self._ids, self._tables, self._count
+        other._archetypes, other._codes = list(self._archetypes), dict(self._codes)
+        other._recent = dict(self._recent)
+        return other
+
+    def _relieve(self) -> None:
+        if len(self._recent) > max(16 * _BULK, len(self._ids) // 4):
+            self._fold([])
+
+    def _fold(self, bulk: list[tuple[pa.Array, Archetype]]) -> None:
+        """Merge the dictionary and the bulk additions into the arrays."""
+        import numpy as np
+
+        ids, tables = self._ids, self._tables
+        if self._recent:
+            changed = np.fromiter(self._recent, np.int64, len(self._recent))
+            codes = np.fromiter(
+                (-1 if one is None else self._code(one) for one in self._recent.values()), np.int32, len(self._recent)
+            )
+            stays = ~np.isin(ids, changed)
+            alive = codes >= 0
+            ids = np.concatenate([ids[stays], changed[alive]])
+            tables = np.concatenate([tables[stays], codes[alive]])
+        for entity_ids, archetype in bulk:
+            added = entity_ids.to_numpy(zero_copy_only=False)
+            ids = np.concatenate([ids, added])
+            tables = np.concatenate([tables, np.full(len(added), self._code(archetype), np.int32)])
+        if len(ids) > 1 and not bool(np.all(ids[1:] > ids[:-1])):
+            order = np.argsort(ids, kind="stable")
+            ids, tables = ids[order], tables[order]
+        self._ids, self._tables, self._recent = ids, tables, {}
+
+    def _code(self, archetype: Archetype) -> int:
+        code = self._codes.get(archetype)
+        if code is None:
+            code = self._codes[archetype] = len(self._archetypes)
+            self._archetypes.append(archetype)
+        return code

@@ -1,0 +1,276 @@
+"""Runs processors on this machine, archetypes side by side on threads.
+
+A processor that only computes columns row by row is evaluated directly on them, for many small tables at once where several
+were given the same expressions; anything else goes through Daft's runner. All paths give the same frame. After every
+processor its frame is materialized: Daft folds chained projections, and a lazy plan over two processors would let code of
+the first see columns of the second (T12).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from archetype_core import telemetry
+from archetype_core.engine.batch import SMALL_ROWS, Batch, groups
+from archetype_core.engine.call import call
+from archetype_core.engine.daft.expression import Structure
+from archetype_core.engine.daft.frame import Frame, base_columns
+from archetype_core.engine.result import collect, is_local, settle
+from archetype_core.errors import ArchetypeError, ProcessorError
+from archetype_core.panic import contained
+from archetype_core.schema.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from archetype_core.engine.context import TickContext
+    from archetype_core.engine.processor import Slot
+    from archetype_core.schema.archetype import Archetype
+    from archetype_core.schema.message import Mailbox
+
+
+class LocalExecutor:
+    """Executes in this process, with ``threads`` archetypes at a time at most.
+
+    The calling thread works through the archetypes. Others join it for those that took long last time, and whenever
+    everybody at work has been busy with one archetype for a while; so blocking work overlaps, and a thousand small tables
+    do not pass the interpreter lock around.
+    """
+
+    def __init__(self, threads: int = 128) -> None:
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._slow: set[Archetype] = set()
+
+    def run(
+        self, live: Mapping[Archetype, Snapshot], work: Mapping[Archetype, tuple[Slot, ...]], context: TickContext
+    ) -> dict[Archetype, Snapshot]:
+        """The frames after the processors of each archetype; the first failure stops the rest and is raised."""
+        shift = _Shift(live, work, context, self._slow)
+        if len(shift.queue) > 1:
+            shift.hire(self._threads - 1, self._submit)
+        shift.work()
+        return shift.finish()
+
+    def close(self) -> None:
+        """Let the threads go; idempotent."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False)
+
+    def _submit(self, work: Callable[[], None]) -> Future[None]:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads, "archetype-executor")
+            pool = self._pool
+        return pool.submit(telemetry.carried(work))
+
+
+@dataclass(slots=True)
+class _Job:
+    """One table on its way through its processors, or several as one batch."""
+
+    order: int
+    rows: Snapshot
+    slots: tuple[Slot, ...]
+    batch: Batch | None = None
+    position: int = 0
+    record: Frame | None = None
+    """What the processor at ``position`` returned, while it waits for others alike."""
+
+    @property
+    def slot(self) -> Slot:
+        return self.slots[self.position]
+
+
+class _Shift:
+    """One tick's work and the threads on it."""
+
+    _SLOW_S = 0.001
+    """A table that takes longer than this is worth a thread of its own."""
+
+    def __init__(
+        self,
+        live: Mapping[Archetype, Snapshot],
+        work: Mapping[Archetype, tuple[Slot, ...]],
+        context: TickContext,
+        slow: set[Archetype],
+    ) -> None:
+        self.live = live
+        self.context = context
+        self.slow = slow
+        self.constants = base_columns(context.world_id, context.run_id, context.tick - 1)
+        self.done: dict[Archetype, Snapshot] = {}
+        self.failures: list[BaseException] = []
+        self.over = threading.Event()
+        self.completed = 0
+        self.hired: list[Future[None]] = []
+        self.waiting: dict[tuple[Any, ...], list[_Job]] = {}
+        self.lock = threading.Lock()
+        batches = [Batch.of(members, live, slots) for members, slots in groups(live, work)]
+        batched = {member for batch in batches for member in batch.members}
+        jobs = [_Job(0, batch.rows, work[batch.members[0]], batch) for batch in batches]
+        alone = (item for item in work.items() if item[0] not in batched) if batched else work.items()
+        jobs += [_Job(order, live[archetype], slots) for order, (archetype, slots) in enumerate(alone)]
+        self.is_crowded = len(jobs) > 4
+        # The slow ones first: they decide when the tick ends.
+        self.queue = deque(sorted(jobs, key=lambda job: job.rows.archetype not in slow) if slow else jobs)
+
+    def hire(self, most: int, submit: Callable[[Callable[[], None]], Future[None]]) -> None:
+        """Put threads on the slow tables, and one on watch for those that turn out to be."""
+        known = sum(
+            1 for job in self.queue if job.rows.archetype in self.slow or any(slot.suspends for slot in job.slots)
+        )
+        at_once = min(known, len(self.queue), most + 1) - 1
+        self.hired += [submit(self.work) for _ in range(at_once)]
+
+        def watch() -> None:
+            seen = self.completed
+            while not self.over.wait(2 * self._SLOW_S) and self.queue:
+                if self.completed == seen:
+                    if len(self.hired) < most:
+                        self.hired.append(submit(watch))
+                    self.work()
+                    return
+                seen = self.completed
+
+        if len(self.hired) < most:
+            self.hired.append(submit(watch))
+
+    def work(self) -> None:
+        """Take jobs off the queue, and what waits for others alike when there are none, until the tick is done or lost."""
+        while not self.failures and not self.context.is_cancelled:
+            try:
+                job = self.queue.popleft()
+            except IndexError:
+                with self.lock:
+                    waiting, self.waiting = self.waiting, {}
+                if not waiting:
+                    return
+                for alike in waiting.values():
+                    self._guard(self._evaluate, sorted(alike, key=lambda job: job.order))
+                continue
+            began = time.perf_counter()
+            self._guard(self._advance, job)
+            took = time.perf_counter() - began
+            self.completed += 1
+            if took > self._SLOW_S:
+                self.slow.add(job.rows.archetype)
+            elif self.slow:
+                self.slow.discard(job.rows.archetype)
+
+    def finish(self) -> dict[Archetype, Snapshot]:
+        """Wait for everybody, and return the frames or raise what went wrong."""
+        self.over.set()
+        # The list may grow while somebody on watch still hires.
+        for helper in self.hired:
+            if not helper.cancel():
+                helper.result()
+        if self.context.is_cancelled:
+            raise asyncio.CancelledError
+        if self.failures:
+            raise self.failures[0]
+        return self.done
+
+    def _guard(self, act: Callable[[Any], None], argument: Any) -> None:
+        try:
+            act(argument)
+        # Whatever it is, it belongs to the caller of the tick, not to this thread.
+        except BaseException as failure:  # noqa: BLE001  # reason: carried over to the caller, above
+            self.failures.append(failure)
+
+    def _advance(self, job: _Job) -> None:
+        """Run a job's remaining processors, until it is done or waits for others alike."""
+        while job.position < len(job.slots):
+            if self._run(job):
+                return
+            job.position += 1
+        if job.batch is None:
+            self.done[job.rows.archetype] = job.rows
+        else:
+            self.done.update(job.batch.split(job.rows, self.live))
+
+    def _run(self, job: _Job) -> bool:
+        """Run one processor; says whether the job now waits with its result unevaluated."""
+        slot, rows = job.slot, job.rows
+        table = rows.archetype.name
+        mailbox = self.context.mailbox(table) if slot.takes("messages") else None
+        sent = len(mailbox.sent) if mailbox is not None else 0
+        with telemetry.processor(slot.name, table, rows.num_rows, self.context.is_traced) as span:
+            try:
+                with contained():
+                    result = call(slot, rows, self.constants, self.context) if job.record is None else job.record
+                    if job.record is None and self._may_wait(job, result):
+                        return True
+                    job.record = None
+                    job.rows = settle(rows, collect(result, rows))
+            except (CancelledError, asyncio.CancelledError) as failure:
+                if self.context.is_cancelled:
+                    raise
+                # Nobody cancelled the tick: it is the processor's own doing.
+                self._fail(job, mailbox, sent, span, failure)
+            # A processor is user code: it may raise anything, and the caller gets one typed error with the cause in it.
+            except Exception as failure:  # noqa: BLE001  # reason: raised again as one type, in _fail
+                self._fail(job, mailbox, sent, span, failure)
+        return False
+
+    def _fail(self, job: _Job, mailbox: Mailbox | None, sent: int, span: Span, failure: BaseException) -> None:
+        """Drop the frame of a processor that says so, or raise what the caller of the tick gets."""
+        job.record = None
+        slot, table = job.slot, job.rows.archetype.name
+        if not slot.skips_errors:
+            text = telemetry.told(failure)
+            reason = text if isinstance(failure, ArchetypeError) else f"{type(failure).__name__}: {text}"
+            raise ProcessorError(slot.name, table, self.context.tick, reason.rstrip(".")) from failure
+        if mailbox is not None:
+            del mailbox.sent[sent:]
+        telemetry.skipped(span, slot.name, table, self.context.tick, failure)
+
+    def _may_wait(self, job: _Job, result: Any) -> bool:
+        """Put a small table's recorded columns aside, where many tables may be given the same."""
+        rows = job.rows
+        if not self.is_crowded or job.batch is not None or rows.num_rows > SMALL_ROWS:
+            return False
+        if not isinstance(result, Frame) or result.snapshot is not rows or not result.stages or not result.is_record:
+            return False
+        key = (job.slot, *[(name, Structure(one)) for stage in result.stages for name, one in stage.items()])
+        with self.lock:
+            alike = self.waiting.get(key)
+            if alike is None:
+                if not is_local(result.stages, job.slot.columns):
+                    return False
+                alike = self.waiting[key] = []
+            job.record = result
+            alike.append(job)
+        return True
+
+    def _evaluate(self, alike: list[_Job]) -> None:
+        """Evaluate the same recorded columns for several tables at once, and send them on."""
+        first = alike[0]
+        assert first.record is not None
+        if len(alike) > 1:
+            rows = {job.rows.archetype: job.rows for job in alike}
+            batch = Batch.of(tuple(rows), rows, (first.slot,))
+            try:
+                with contained():
+                    result = settle(
+                        batch.rows, collect(Frame(batch.rows, self.constants, first.record.stages), batch.rows)
+                    )
+            # Some table's values do not fit; evaluated one by one, it is that table which fails or skips.
+            except Exception:  # noqa: BLE001  # reason: met again below, table by table
+                telemetry.log.debug("%s is evaluated table by table", first.slot.name, exc_info=True)
+            else:
+                rows.update(batch.split(result, rows))
+                for job in alike:
+                    job.rows, job.record = rows[job.rows.archetype], None
+                    job.position += 1
+        self.queue.extend(alike)

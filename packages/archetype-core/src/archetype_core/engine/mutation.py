@@ -1,0 +1,362 @@
+"""Staged mutations: a log while they wait, folded to one intention per entity when a tick takes them.
+
+Values are checked before anything enters the log, so whatever is in it can be applied (M7). The log keeps submission order;
+two logs can be joined, which is how a failed tick gives its mutations back (T7).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archetype_core.engine.kernel import Patch, Staged
+from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.component import ComponentType
+from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, stack
+
+Values = dict[ComponentType, dict[str, Any]]
+"""Column values by component; of an update only those that were given."""
+Row = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class SpawnRows:
+    """Entities spawned one by one into one archetype: per entity, the column values of each component in order."""
+
+    archetype: Archetype
+    ids: list[int]
+    rows: list[Row]
+
+
+@dataclass(slots=True)
+class SpawnTable:
+    """Entities spawned as columns; their ids are consecutive from ``first``."""
+
+    snapshot: Snapshot
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Values to lay over an entity's components."""
+
+    entity_id: int
+    values: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An entity's change to another archetype, with the values of the components it gains."""
+
+    entity_id: int
+    archetype: Archetype
+    values: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Despawn:
+    """An entity's end."""
+
+    entity_id: int
+
+
+Operation = SpawnRows | SpawnTable | Update | Move | Despawn
+
+
+@dataclass(slots=True)
+class Log:
+    """Mutations in submission order, and where the entities they touch will be once they are applied."""
+
+    operations: list[Operation] = field(default_factory=list)
+    places: dict[int, Archetype | None] = field(default_factory=dict)
+    """Single entities: their archetype to be, ``None`` for none."""
+    bulk: list[SpawnTable] = field(default_factory=list)
+    """Entities spawned as columns, by ascending id; ``places`` overrides."""
+    count: int = 0
+    commands: list[str] = field(default_factory=list)
+    """Ids of the commands that are staged here, for the record of the tick that takes them."""
+
+    def __bool__(self) -> bool:
+        return bool(self.operations)
+
+    def place(self, entity_id: int, otherwise: Callable[[int], Archetype | None]) -> Archetype | None:
+        """The archetype that an entity will have, or has if nothing here concerns it."""
+        if entity_id in self.places:
+            return self.places[entity_id]
+        if self.bulk:
+            index = bisect_right(self.bulk, entity_id, key=lambda spawn: spawn.first) - 1
+            if index >= 0:
+                spawn = self.bulk[index]
+                if entity_id < spawn.first + spawn.snapshot.num_rows:
+                    return spawn.snapshot.archetype
+        return otherwise(entity_id)
+
+    def spawn(self, archetype: Archetype, ids: Sequence[int], rows: Sequence[Row]) -> None:
+        """Stage new entities, a row of values each."""
+        last = self.operations[-1] if self.operations else None
+        if isinstance(last, SpawnRows) and last.archetype == archetype:
+            last.ids.extend(ids)
+            last.rows.extend(rows)
+        else:
+            self.operations.append(SpawnRows(archetype, list(ids), list(rows)))
+        self.places.update(dict.fromkeys(ids, archetype))
+        self.count += len(rows)
+
+    def spawn_table(self, snapshot: Snapshot, first: int) -> None:
+        """Stage new entities as columns."""
+        spawn = SpawnTable(snapshot, first)
+        self.operations.append(spawn)
+        self.bulk.append(spawn)
+        self.count += snapshot.num_rows
+
+    def update(self, entity_id: int, values: Values) -> None:
+        """Stage an overlay."""
+        self.operations.append(Update(entity_id, values))
+        self.count += 1
+
+    def move(self, entity_id: int, archetype: Archetype, values: Values) -> None:
+        """Stage a migration."""
+        self.operations.append(Move(entity_id, archetype, values))
+        self.places[entity_id] = archetype
+        self.count += 1
+
+    def despawn(self, entity_id: int) -> None:
+        """Stage an end."""
+        self.operations.append(Despawn(entity_id))
+        self.places[entity_id] = None
+        self.count += 1
+
+    def then(self, later: Log) -> Log:
+        """The log that is this one followed by a later one."""
+        return Log(
+            [*self.operations, *later.operations],
+            {**self.places, **later.places},
+            [*self.bulk, *later.bulk],
+            self.count + later.count,
+            [*self.commands, *later.commands],
+        )
+
+    def copy(self) -> Log:
+        """A log to go its own way from here."""
+        copied = [
+            SpawnRows(one.archetype, list(one.ids), list(one.rows)) if isinstance(one, SpawnRows) else one
+            for one in self.operations
+        ]
+        return Log(copied, dict(self.places), list(self.bulk), self.count, list(self.commands))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Entities that a tick brought from one archetype to another; ``None`` is not being there."""
+
+    entity_ids: pa.Array
+    origin: Archetype | None
+    target: Archetype | None
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A log as the kernel takes it: what happens to each table, and which entities changed archetype."""
+
+    tables: Mapping[Archetype, Staged]
+    changes: Sequence[Change]
+
+
+@dataclass(slots=True)
+class _Entity:
+    """What the log does to one entity beyond spawning it."""
+
+    origin: Archetype | None
+    """Its archetype in the live tables; ``None`` if this log spawns it."""
+    birth: Archetype | None
+    """The archetype it is spawned into by this log."""
+    place: Archetype | None
+    """The archetype it ends with."""
+    values: Values = field(default_factory=dict)
+
+    @property
+    def source(self) -> Archetype | None:
+        return self.origin or self.birth
+
+    def lay(self, values: Values) -> None:
+        """Lay later values over the ones so far, column by column (T4)."""
+        for kind, columns in values.items():
+            self.values.setdefault(kind, {}).update(columns)
+
+
+def fold(log: Log, live: Mapping[Archetype, Snapshot], where: Callable[[int], Archetype | None]) -> Folded:
+    """Fold a log over the live tables; ``where`` tells the live archetype of an entity."""
+    return _Fold(live, where).run(log)
+
+
+class _Fold:
+    def __init__(self, live: Mapping[Archetype, Snapshot], where: Callable[[int], Archetype | None]) -> None:
+        self.live = live
+        self.where = where
+        self.entities: dict[int, _Entity] = {}
+        self.chunks: dict[Archetype, list[Snapshot | list[int]]] = {}
+        """What enters each table, in first-seen order: spawned rows, or ids of entities that migrate in."""
+
+    def run(self, log: Log) -> Folded:
+        spawns = Log()
+        for operation in log.operations:
+            match operation:
+                case SpawnRows(archetype=archetype, ids=ids, rows=rows):
+                    spawns.places.update(dict.fromkeys(ids, archetype))
+                    self.chunks.setdefault(archetype, []).append(_from_rows(archetype, ids, rows))
+                case SpawnTable(snapshot=snapshot):
+                    spawns.bulk.append(operation)
+                    self.chunks.setdefault(snapshot.archetype, []).append(snapshot)
+                case Update(entity_id=entity_id, values=values):
+                    self._entity(entity_id, spawns).lay(values)
+                case Move(entity_id=entity_id, archetype=archetype, values=values):
+                    entity = self._entity(entity_id, spawns)
+                    entity.place = archetype
+                    entity.lay(values)
+                    self._migrant(entity_id, archetype)
+                case Despawn(entity_id=entity_id):
+                    self._entity(entity_id, spawns).place = None
+        return self._folded()
+
+    def _entity(self, entity_id: int, spawns: Log) -> _Entity:
+        found = self.entities.get(entity_id)
+        if found is None:
+            origin = self.where(entity_id)
+            birth = None if origin else spawns.place(entity_id, lambda _: None)
+            found = self.entities[entity_id] = _Entity(origin, birth, origin or birth)
+        return found
+
+    def _migrant(self, entity_id: int, archetype: Archetype) -> None:
+        chunks = self.chunks.setdefault(archetype, [])
+        if not chunks or not isinstance(chunks[-1], list):
+            chunks.append([])
+        migrants = chunks[-1]
+        assert isinstance(migrants, list)
+        migrants.append(entity_id)
+
+    def _folded(self) -> Folded:
+        leaving: dict[Archetype, list[int]] = {}
+        unborn: dict[Archetype, list[int]] = {}
+        for entity_id, entity in self.entities.items():
+            if entity.origin is not None and entity.place != entity.origin:
+                leaving.setdefault(entity.origin, []).append(entity_id)
+            if entity.birth is not None and entity.place != entity.birth:
+                unborn.setdefault(entity.birth, []).append(entity_id)
+        changes: list[Change] = []
+        entering = {archetype: self._entering(archetype, unborn, changes) for archetype in self.chunks}
+        patches = self._patches()
+        for archetype, ids in leaving.items():
+            ended = [entity_id for entity_id in ids if self.entities[entity_id].place is None]
+            if ended:
+                changes.append(Change(pa.array(ended, pa.int64()), archetype, None))
+        tables = {}
+        for archetype in dict.fromkeys([*entering, *patches, *leaving]):
+            gone = pa.array(leaving[archetype], pa.int64()) if archetype in leaving else None
+            staged = Staged(entering.get(archetype), tuple(patches.get(archetype, ())), gone)
+            if staged:
+                tables[archetype] = staged
+        return Folded(tables, _joined(changes))
+
+    def _entering(
+        self, archetype: Archetype, unborn: Mapping[Archetype, list[int]], changes: list[Change]
+    ) -> Snapshot | None:
+        parts: list[Snapshot] = []
+        seen: set[int] = set()
+        cancelled = pa.array(unborn[archetype], pa.int64()) if archetype in unborn else None
+        for chunk in self.chunks[archetype]:
+            if isinstance(chunk, Snapshot):
+                part = chunk
+                if cancelled is not None:
+                    keep = pc.invert(pc.is_in(part.entity_ids, value_set=cancelled))
+                    part = part.take(pc.indices_nonzero(keep).cast(pa.int64()))
+                if part.num_rows:
+                    changes.append(Change(part.entity_ids, None, archetype))
+            else:
+                arriving = [
+                    one
+                    for one in dict.fromkeys(chunk)
+                    if one not in seen and self.entities[one].place == archetype != self.entities[one].source
+                ]
+                seen.update(arriving)
+                part = self._migrants(archetype, arriving, changes)
+            parts.append(part)
+        entering = stack(archetype, parts)
+        return entering if entering.num_rows else None
+
+    def _migrants(self, archetype: Archetype, ids: Sequence[int], changes: list[Change]) -> Snapshot:
+        """The rows of entities that come over from other tables: their latest values, and those of what they gained."""
+        by_source: dict[tuple[Archetype, bool], list[int]] = {}
+        for entity_id in ids:
+            entity = self.entities[entity_id]
+            assert entity.source is not None
+            by_source.setdefault((entity.source, entity.origin is None), []).append(entity_id)
+        parts = [
+            self._from_source(archetype, source, is_born, group, changes)
+            for (source, is_born), group in by_source.items()
+        ]
+        rows = stack(archetype, parts)
+        if len(parts) < 2:
+            return rows
+        return rows.take(pc.index_in(pa.array(ids, pa.int64()), value_set=rows.entity_ids))
+
+    def _from_source(
+        self, archetype: Archetype, source: Archetype, is_born: bool, group: Sequence[int], changes: list[Change]
+    ) -> Snapshot:
+        ids = pa.array(group, pa.int64())
+        rows = stack(source, self._spawned(source)) if is_born else self.live[source]
+        positions = pc.index_in(ids, value_set=rows.entity_ids)
+        columns = {ENTITY_ID: Column(ids)}
+        for kind in archetype.components:
+            if kind in source:
+                columns.update({one.name: rows.columns[one.name].take(positions) for one in kind.fields})
+            else:
+                given = [self.entities[one].values[kind] for one in group]
+                columns.update({one.name: Column(_array(one, given)) for one in kind.fields})
+        changes.append(Change(ids, None if is_born else source, archetype))
+        return Snapshot(archetype, columns, len(group))
+
+    def _spawned(self, archetype: Archetype) -> Iterable[Snapshot]:
+        return (chunk for chunk in self.chunks[archetype] if isinstance(chunk, Snapshot))
+
+    def _patches(self) -> dict[Archetype, list[Patch]]:
+        # Entities that were given the same columns share a patch.
+        alike: dict[tuple[Archetype, ComponentType, tuple[str, ...]], dict[int, dict[str, Any]]] = {}
+        for entity_id, entity in self.entities.items():
+            place, source = entity.place, entity.source
+            if place is None or source is None:
+                continue
+            for kind, columns in entity.values.items():
+                # What an entity gains by migrating is in the row it enters with.
+                if columns and kind in place and (place == source or kind in source):
+                    alike.setdefault((place, kind, tuple(sorted(columns))), {})[entity_id] = columns
+        patches: dict[Archetype, list[Patch]] = {}
+        for (archetype, kind, names), by_entity in alike.items():
+            rows = list(by_entity.values())
+            arrays = {one.name: _array(one, rows) for one in kind.fields if one.name in names}
+            patches.setdefault(archetype, []).append(Patch(pa.array(list(by_entity), pa.int64()), arrays))
+        return patches
+
+
+def _joined(changes: Sequence[Change]) -> list[Change]:
+    """The changes with those between the same two archetypes made one."""
+    together: dict[tuple[Archetype | None, Archetype | None], list[pa.Array]] = {}
+    for change in changes:
+        together.setdefault((change.origin, change.target), []).append(change.entity_ids)
+    return [Change(pa.concat_arrays(parts), *between) for between, parts in together.items()]
+
+
+def _array(field: pa.Field, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
+    return pa.array([row[field.name] for row in rows], field.type)
+
+
+def _from_rows(archetype: Archetype, ids: Sequence[int], rows: Sequence[Row]) -> Snapshot:
+    columns = {ENTITY_ID: Column(pa.array(ids, pa.int64()))}
+    for index, kind in enumerate(archetype.components):
+        arrays = kind.arrays([row[index] for row in rows])
+        columns.update({one.name: Column(array) for one, array in zip(kind.fields, arrays, strict=True)})
+    return Snapshot(archetype, columns, len(ids))

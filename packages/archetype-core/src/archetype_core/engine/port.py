@@ -1,0 +1,42 @@
+"""The ports of a tick: who runs its processors, and who folds its mutations into their rows. Their verbs block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from archetype_core.engine.context import TickContext
+    from archetype_core.engine.kernel import Staged
+    from archetype_core.engine.processor import Slot
+    from archetype_core.schema.archetype import Archetype
+    from archetype_core.schema.snapshot import Snapshot
+    from archetype_core.store.commit import Rows
+
+
+@runtime_checkable
+class Kernel(Protocol):
+    """Folds the mutations of a tick into the rows that processors produced."""
+
+    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        """The rows that a tick writes to one table.
+
+        ``prior`` are the live rows of the tick before, ``processed`` the same entities in the same order after the
+        processors. Rows named by ``staged`` come out as written, over ``prior``, untouched by processors (T2).
+        """
+        ...
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Runs the processors of a tick; where the frames live meanwhile is its own affair."""
+
+    def run(
+        self, live: Mapping[Archetype, Snapshot], work: Mapping[Archetype, tuple[Slot, ...]], context: TickContext
+    ) -> Mapping[Archetype, Snapshot]:
+        """The frames after the processors, of every archetype in ``work``; a failure of any is raised, typed."""
+        ...
+
+    def close(self) -> None:
+        """Let go of threads and the like; idempotent."""
+        ...

@@ -1,0 +1,339 @@
+"""The door to a world's next tick: checks mutations, and stages them.
+
+Whatever is refused here is refused whole, and nothing of it is staged (M7, T6).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from archetype_core import telemetry
+from archetype_core.argument import MAX_ENTITY_ID, checked_id, is_count
+from archetype_core.engine.mutation import Log
+from archetype_core.engine.state import State
+from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
+from archetype_core.schema import message
+from archetype_core.schema.archetype import Archetype, type_of
+from archetype_core.schema.component import Component, ComponentType, fields_of
+from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, contiguous, owned
+
+Bundle = Component | Sequence[Component]
+
+
+class Staging:
+    """Stages mutations for one world; thread-safe."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._archetypes: dict[tuple[type, ...], tuple[Archetype, tuple[int, ...]]] = {}
+
+    @property
+    def count(self) -> int:
+        """Mutations and messages that wait for the next tick."""
+        with self._state.lock:
+            state = self._state
+            taken = state.frozen.count + len(state.leaving) if state.frozen else 0
+            return taken + state.pending.count + len(state.outbox)
+
+    def reserve(self, count: int = 1) -> range:
+        """Entity ids that nobody else will get, each for one later ``spawn(…, entity_id=…)``."""
+        if not is_count(count):
+            raise ValueError(f"count is a number of ids, 0 or more, not {count!r}")
+        with self._state.lock:
+            ids = self._take(count)
+            if ids:
+                self._state.reserved.append(ids)
+        return ids
+
+    def claim(self, next_entity_id: int, reserved: Iterable[range]) -> None:
+        """Take over ids that an earlier life of the world gave out: all below the first, some for entities to come."""
+        state = self._state
+        with state.lock:
+            state.next_entity_id = max(state.next_entity_id, next_entity_id)
+            state.reserved = sorted([*state.reserved, *(ids for ids in reserved if ids)], key=lambda ids: ids.start)
+
+    def _redeem(self, wanted: range) -> None:
+        """Use up reserved ids; one that is not is refused."""
+        if not wanted:
+            return
+        reserved = self._state.reserved
+        place = bisect_right(reserved, wanted.start, key=lambda ids: ids.start) - 1
+        if place < 0 or wanted.start < reserved[place].start or wanted.stop > reserved[place].stop:
+            spelled = str(wanted.start) if len(wanted) == 1 else f"{wanted.start} to {wanted.stop - 1}"
+            raise ValueError(f"entity id {spelled} was not reserved, or is taken")
+        ids = reserved[place]
+        halves = (range(ids.start, wanted.start), range(wanted.stop, ids.stop))
+        reserved[place : place + 1] = [half for half in halves if half]
+
+    def _given(self, count: int, entity_ids: range | None) -> range:
+        """The ids for so many new entities: fresh ones, or those that were reserved."""
+        if entity_ids is None:
+            return self._take(count)
+        if len(entity_ids) != count:
+            raise ValueError(f"{len(entity_ids)} reserved ids for {count} entities: give one each")
+        self._redeem(entity_ids)
+        return entity_ids
+
+    @contextmanager
+    def commanded(self, command_id: str, *, undo: bool = False) -> Iterator[None]:
+        """Stage what a command does, and its id for the record of the tick that takes it.
+
+        Nothing else is staged meanwhile. With ``undo``, what was staged before an exception is taken back; a single
+        mutation needs none, it is refused whole.
+        """
+        state = self._state
+        with state.lock:
+            before = (state.pending.copy(), list(state.outbox)) if undo else None
+            try:
+                yield
+            except BaseException:
+                if before is not None:
+                    state.pending, state.outbox = before
+                raise
+            state.pending.commands.append(command_id)
+
+    def _take(self, count: int) -> range:
+        first = self._state.next_entity_id
+        if first + count > MAX_ENTITY_ID:
+            raise ValueError(f"{count} more entities would pass the last id, {MAX_ENTITY_ID}")
+        self._state.next_entity_id = first + count
+        return range(first, first + count)
+
+    def spawn(self, *components: Component, entity_id: int | None = None) -> int:
+        """Stage an entity and return its id; ``entity_id`` takes one that was reserved."""
+        archetype, row = self._row(components)
+        state = self._state
+        with state.lock:
+            if entity_id is None:
+                entity_id = self._take(1).start
+            else:
+                entity_id = checked_id(entity_id)
+                self._redeem(range(entity_id, entity_id + 1))
+            state.pending.spawn(archetype, (entity_id,), (row,))
+        return entity_id
+
+    def spawn_many(self, bundles: Iterable[Bundle], *, entity_ids: range | None = None) -> range:
+        """Stage an entity per bundle of components, all or none; their ids are the range returned, in order."""
+        runs: list[tuple[Archetype, list[tuple[Any, ...]]]] = []
+        count = 0
+        for bundle in bundles:
+            archetype, row = self._row((bundle,) if isinstance(bundle, Component) else bundle)
+            if not runs or runs[-1][0] is not archetype:
+                runs.append((archetype, []))
+            runs[-1][1].append(row)
+            count += 1
+        with self._state.lock:
+            ids = self._given(count, entity_ids)
+            first = ids.start
+            for archetype, rows in runs:
+                self._state.pending.spawn(archetype, range(first, first + len(rows)), rows)
+                first += len(rows)
+        return ids
+
+    def spawn_table(
+        self,
+        data: Any,
+        *components: type[Component] | ComponentType,
+        entity_ids: range | None = None,
+        copy: bool = True,
+    ) -> range:
+        """Stage an entity per row of a table, DataFrame or mapping of columns; their ids are the range returned.
+
+        Columns are named as they are stored (``position__x``) or, where only one component has such a field, by the bare
+        field (``x``). The values are copied, since Arrow may share memory with an array that its owner goes on changing;
+        ``copy=False`` is for those who know that nobody does.
+        """
+        archetype = _storable(Archetype.of(*components))
+        table = conformed(data, archetype)
+        with self._state.lock:
+            ids = self._given(table.num_rows, entity_ids)
+            if len(ids):
+                columns = {ENTITY_ID: Column(_consecutive(ids))}
+                columns.update(
+                    (name, Column(owned(table.column(name)) if copy else contiguous(table.column(name))))
+                    for name in archetype.column_names
+                )
+                self._state.pending.spawn_table(Snapshot(archetype, columns, len(ids)), ids.start)
+        return ids
+
+    def despawn(self, *entity_ids: int) -> None:
+        """Stage the end of entities; one that is not alive is logged and ignored."""
+        state = self._state
+        # All are checked before the first is staged.
+        ids = [checked_id(entity_id) for entity_id in entity_ids]
+        with state.lock:
+            for entity_id in ids:
+                if state.place(entity_id) is None:
+                    telemetry.log.warning("despawn of entity %s ignored: it is not alive", entity_id)
+                else:
+                    state.pending.despawn(entity_id)
+
+    def update(self, entity_id: int, *components: Component) -> None:
+        """Stage values over components that an entity has: the fields that were given, the others stay (T2, T4)."""
+        entity_id = checked_id(entity_id)
+        values = {
+            kind: _given(kind, one, row)
+            for one, (kind, row) in zip(components, _values(components).items(), strict=True)
+        }
+        with self._state.lock:
+            archetype = self._placed(entity_id)
+            missing = [kind.name for kind in values if kind not in archetype]
+            if missing:
+                raise SignatureError(
+                    f"entity {entity_id} has no {', '.join(missing)}; update lays values over what is there, "
+                    "add_components adds"
+                )
+            if values:
+                self._state.pending.update(entity_id, values)
+
+    def add_components(self, entity_id: int, *components: Component) -> None:
+        """Stage the move of an entity to the archetype with these too; those it already has are left as they are."""
+        entity_id = checked_id(entity_id)
+        values = _values(components)
+        with self._state.lock:
+            archetype = self._placed(entity_id)
+            new = {
+                kind: dict(zip(_columns(kind), row, strict=True))
+                for kind, row in values.items()
+                if kind not in archetype
+            }
+            if new:
+                self._state.pending.move(entity_id, _storable(archetype.plus(*new)), new)
+
+    def remove_components(self, entity_id: int, *components: type[Component]) -> None:
+        """Stage the move of an entity to the archetype without these; ``SignatureError`` for its last component."""
+        entity_id = checked_id(entity_id)
+        kinds = [component.component_type() for component in components]
+        with self._state.lock:
+            archetype = self._placed(entity_id)
+            present = [kind for kind in kinds if kind in archetype]
+            if present:
+                self._state.pending.move(entity_id, archetype.minus(*present), {})
+
+    def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
+        """Stage a message: sent with the next tick, delivered to processors in the one after."""
+        letter = message.encode(recipient, body, sender, kind)
+        with self._state.lock:
+            self._state.outbox.append(letter)
+
+    def freeze(self) -> tuple[Log, list[Any]]:
+        """Take everything staged, for a tick; what is staged from now on belongs to the next."""
+        state = self._state
+        with state.lock:
+            state.frozen, state.pending = state.pending, Log()
+            state.leaving, state.outbox = state.outbox, []
+            return state.frozen, state.leaving
+
+    def restore(self) -> None:
+        """Give back what ``freeze`` took, before anything staged since."""
+        state = self._state
+        with state.lock:
+            if state.frozen is not None:
+                state.pending, state.frozen = state.frozen.then(state.pending), None
+            state.outbox, state.leaving = [*state.leaving, *state.outbox], []
+
+    def _placed(self, entity_id: int) -> Archetype:
+        archetype = self._state.place(entity_id)
+        if archetype is None:
+            raise EntityNotFound(entity_id, self._state.segment.name)
+        return archetype
+
+    def _row(self, components: Sequence[Component]) -> tuple[Archetype, tuple[Any, ...]]:
+        """The archetype of some components and their values in its order."""
+        kinds = tuple(map(type, components))
+        found = self._archetypes.get(kinds)
+        if found is None:
+            given: Sequence[object] = components
+            if odd := [one for one in given if not isinstance(one, Component)]:
+                raise SignatureError(f"an entity is made of component instances, not {odd[0]!r}")
+            archetype = _storable(Archetype.of(*components))
+            order = {type_of(one): index for index, one in enumerate(components)}
+            found = self._archetypes[kinds] = archetype, tuple(order[kind] for kind in archetype.components)
+        archetype, places = found
+        return archetype, tuple(
+            [kind.values(components[place]) for kind, place in zip(archetype.components, places, strict=True)]
+        )
+
+
+def conformed(data: Any, archetype: Archetype) -> pa.Table:
+    """Rows of an archetype's columns from a table, DataFrame or mapping that may name them by the bare field."""
+    given = _to_arrow(data)
+    table = archetype.conform(_named(given, archetype))
+    # A table of tags has no columns, and still has rows.
+    return table if archetype.column_names else given.select([])
+
+
+def _storable(archetype: Archetype) -> Archetype:
+    if message.Message.component_type() in archetype:
+        raise SignatureError("Message is how the engine stores messages, not a component for entities: use send()")
+    return archetype
+
+
+def _columns(kind: ComponentType) -> list[str]:
+    return [field.name for field in kind.fields]
+
+
+def _given(kind: ComponentType, component: Component, row: tuple[Any, ...]) -> dict[str, Any]:
+    """The column values of the fields that were given to an instance."""
+    given = component.model_fields_set
+    wanted = {column.name for field in fields_of(kind) if field.name in given for column in field.columns}
+    values = {name: value for name, value in zip(_columns(kind), row, strict=True) if name in wanted}
+    if kind.fields and not values:
+        raise ValueRejected(kind.name, "*", "no field was given; update lays the given fields over the entity's")
+    return values
+
+
+def _values(components: Sequence[Component]) -> dict[ComponentType, tuple[Any, ...]]:
+    values: dict[ComponentType, tuple[Any, ...]] = {}
+    for component in components:
+        if not isinstance(component, Component):
+            raise TypeError(f"expected component instances, got {component!r}")
+        kind = type(component).component_type()
+        if kind in values:
+            raise SignatureError(f"component {kind.name} is given twice")
+        values[kind] = kind.values(component)
+    return values
+
+
+def _consecutive(ids: range) -> pa.Array:
+    import numpy as np
+
+    return pa.array(np.arange(ids.start, ids.stop, dtype=np.int64))
+
+
+def _to_arrow(data: Any) -> pa.Table:
+    if isinstance(data, pa.Table):
+        return data
+    if isinstance(data, pa.RecordBatch):
+        return pa.Table.from_batches([data])
+    if isinstance(data, Mapping):
+        try:
+            if text := [name for name, values in data.items() if isinstance(values, str | bytes)]:
+                raise TypeError(f"column {text[0]} is one text, not a column of them: give a list")
+            return pa.table(dict(data))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError) as failure:
+            raise SchemaMismatch("(given columns)", [str(failure)]) from failure
+    if hasattr(data, "to_arrow"):
+        return data.to_arrow()
+    if hasattr(data, "__arrow_c_stream__"):
+        return pa.table(data)
+    raise TypeError(f"spawn_table takes an Arrow table, a DataFrame or a mapping of columns, not {type(data).__name__}")
+
+
+def _named(table: pa.Table, archetype: Archetype) -> pa.Table:
+    """The table with bare field names spelled out where only one component has such a field."""
+    bare: dict[str, list[str]] = {}
+    for kind in archetype.components:
+        for name in _columns(kind):
+            bare.setdefault(name[len(kind.prefix) + 2 :], []).append(name)
+    for name in table.column_names:
+        if len(known := bare.get(name, ())) > 1:
+            raise SchemaMismatch(archetype.name, [f"column {name} could be {' or '.join(known)}: spell it out"])
+    full = set(archetype.column_names)
+    names = [name if name in full else bare.get(name, [name])[0] for name in table.column_names]
+    return table.rename_columns(names)

@@ -1,0 +1,112 @@
+"""What a world is between two ticks: its live tables, its entities, and where in history it stands."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from archetype_core.engine.entity_index import EntityIndex
+from archetype_core.engine.mutation import Change, Log
+from archetype_core.engine.processor import Slot, System
+from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.snapshot import Snapshot
+from archetype_core.store.commit import Rows
+from archetype_core.store.timeline import Point, Segment
+
+
+@dataclass(slots=True)
+class State:
+    """The live side of a world; changed only by a committed tick, under ``lock``."""
+
+    segment: Segment
+    tick: int
+    """The next tick to run."""
+    next_entity_id: int = 1
+    live: dict[Archetype, Snapshot] = field(default_factory=dict)
+    index: EntityIndex = field(default_factory=EntityIndex)
+    delivered: Snapshot | None = None
+    """Messages sent in the last tick."""
+    pending: Log = field(default_factory=Log)
+    frozen: Log | None = None
+    """Mutations that a running tick has taken, until it commits or gives them back."""
+    outbox: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
+    """Messages that wait for the next tick."""
+    leaving: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
+    """Messages that a running tick has taken."""
+    reserved: list[range] = field(default_factory=list)
+    """Entity ids that were given out and wait for their entity, ascending."""
+    has_history: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    _busy: dict[Archetype, tuple[Slot, ...]] | None = None
+    _busy_for: tuple[Slot, ...] = ()
+    _written: frozenset[Archetype] | None = None
+    _carried: Mapping[str, Snapshot] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def tip(self) -> Point | None:
+        """The last committed tick of this world's history, if there is any."""
+        if not self.has_history:
+            return None
+        if self.tick == self.segment.first_tick:
+            return self.segment.parent
+        return Point(self.segment.world_id, self.segment.run_id, self.tick - 1)
+
+    @property
+    def staged(self) -> Log:
+        """All that is not yet in the live tables: what a running tick has taken, then what was staged since."""
+        return self.frozen.then(self.pending) if self.frozen else self.pending
+
+    def place(self, entity_id: int) -> Archetype | None:
+        """The archetype that an entity will have once everything staged is applied."""
+        taken = self.frozen
+
+        def before(entity_id: int) -> Archetype | None:
+            return taken.place(entity_id, self.index.get) if taken else self.index.get(entity_id)
+
+        return self.pending.place(entity_id, before)
+
+    def busy(self, system: System) -> Mapping[Archetype, tuple[Slot, ...]]:
+        """The live archetypes that some processor runs on; kept between ticks, so idle ones cost nothing."""
+        if self._busy is None or self._busy_for is not system.slots:
+            matched = ((archetype, system.matching(archetype)) for archetype in self.live)
+            self._busy = {archetype: slots for archetype, slots in matched if slots}
+            self._busy_for = system.slots
+        return self._busy
+
+    def carried(self, written: frozenset[Archetype]) -> Mapping[str, Snapshot]:
+        """The live tables that a tick does not write. The same ones as last time are the same mapping."""
+        if written != self._written:
+            idle = {archetype.name: rows for archetype, rows in self.live.items() if archetype not in written}
+            self._carried, self._written = MappingProxyType(idle), written
+        return self._carried
+
+    def swap(
+        self,
+        segment: Segment,
+        written: Mapping[Archetype, Rows],
+        changes: Sequence[Change],
+        letters: Snapshot | None,
+    ) -> None:
+        """Make a committed tick the live state."""
+        with self.lock:
+            for archetype, rows in written.items():
+                if rows.live.num_rows:
+                    if archetype not in self.live:
+                        self._busy = None
+                    self.live[archetype] = rows.live
+                elif self.live.pop(archetype, None) is not None:
+                    self._busy = None
+            for change in changes:
+                if change.origin is None and change.target is not None:
+                    self.index.enter(change.entity_ids, change.target)
+                else:
+                    self.index.move(change.entity_ids.to_pylist(), change.target)
+            self.segment = segment
+            self.tick += 1
+            self.has_history = True
+            self.frozen = None
+            self.leaving = []
+            self.delivered = letters

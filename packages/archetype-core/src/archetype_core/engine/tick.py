@@ -1,0 +1,158 @@
+"""One tick as a transaction: either all of it is committed and live, or none of it ever was (T7)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from archetype_core import telemetry
+from archetype_core.engine.kernel import Staged
+from archetype_core.engine.mutation import Change, Folded, fold
+from archetype_core.errors import ArchetypeError, CommitError
+from archetype_core.schema import message
+from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.snapshot import Snapshot
+from archetype_core.store.commit import Rows, TickCommit
+from archetype_core.store.timeline import Segment
+
+if TYPE_CHECKING:
+    from archetype_core.engine.context import TickContext
+    from archetype_core.engine.port import Executor, Kernel
+    from archetype_core.engine.processor import System
+    from archetype_core.engine.staging import Staging
+    from archetype_core.engine.state import State
+    from archetype_core.store.port import Store
+
+_UNTOUCHED = Staged()
+_UNFOLDED = Folded({}, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a committed tick did, for whoever wants to tell about it."""
+
+    tick: int
+    segment: Segment
+    changes: tuple[Change, ...]
+    duration_s: float
+    applied: tuple[str, ...] = ()
+    """Ids of the commands on record with the tick."""
+    phases: tuple[tuple[str, float], ...] = ()
+    """What took how many seconds, in order."""
+    written: Mapping[str, int] = field(default_factory=dict)
+    """Rows that were written, by table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The parts that run a tick of one world."""
+
+    state: State
+    staging: Staging
+    system: System
+    store: Store
+    kernel: Kernel
+    executor: Executor
+
+    def run(self, segment: Segment, context: TickContext, applied: tuple[str, ...]) -> Outcome:
+        """Run and commit the next tick, blocking; on any failure the world is as it was."""
+        began = time.perf_counter()
+        attributes = {
+            "archetype.world": segment.world_id,
+            "archetype.run": segment.run_id,
+            "archetype.tick": context.tick,
+        }
+        with telemetry.span("archetype.step", lambda: attributes):
+            frozen, outbox = self.staging.freeze()
+            try:
+                if frozen.commands:
+                    applied = (*frozen.commands, *applied)
+                folded = fold(frozen, self.state.live, self.state.index.get) if frozen else _UNFOLDED
+                folded_at = time.perf_counter()
+                written, letters = self._materialize(folded, context, outbox)
+                made_at = time.perf_counter()
+                self._commit(segment, context, written, letters, applied)
+                stored_at = time.perf_counter()
+            except BaseException:
+                self.staging.restore()
+                if telemetry.is_measured():
+                    telemetry.counter("archetype.tick.failures").add(1)
+                raise
+            self.state.swap(segment, written, folded.changes, letters)
+        duration = time.perf_counter() - began
+        if telemetry.is_measured():
+            telemetry.counter("archetype.ticks").add(1)
+            telemetry.histogram("archetype.tick.duration", "s").record(duration)
+        return Outcome(
+            context.tick,
+            segment,
+            tuple(folded.changes),
+            duration,
+            applied,
+            (("fold", folded_at - began), ("processors", made_at - folded_at), ("commit", stored_at - made_at)),
+            {archetype.name: rows.num_rows for archetype, rows in written.items()},
+        )
+
+    def _materialize(
+        self, folded: Folded, context: TickContext, outbox: list[Any]
+    ) -> tuple[dict[Archetype, Rows], Snapshot | None]:
+        live = self.state.live
+        busy = self.state.busy(self.system)
+        with telemetry.span("archetype.phase.execute"):
+            frames: Mapping[Archetype, Snapshot] = {}
+            if busy:
+                frames = self.executor.run(live, busy, context)
+        with telemetry.span("archetype.phase.materialize"):
+            written: dict[Archetype, Rows] = {}
+            for archetype in busy.keys() | folded.tables.keys() if folded.tables else busy:
+                prior = live.get(archetype)
+                if prior is None:
+                    prior = Snapshot.empty(archetype)
+                processed = frames.get(archetype, prior)
+                staged = folded.tables.get(archetype, _UNTOUCHED)
+                # A table that came out as it went in is not written again: it stands.
+                if processed is not prior or staged:
+                    written[archetype] = self.kernel.materialize(prior, processed, staged)
+        sent = [*outbox, *(one for name in sorted(context.mailboxes) for one in context.mailboxes[name].sent)]
+        return written, message.rows(sent) if sent else None
+
+    def _commit(
+        self,
+        segment: Segment,
+        context: TickContext,
+        written: Mapping[Archetype, Rows],
+        letters: Snapshot | None,
+        applied: tuple[str, ...],
+    ) -> None:
+        tables = {archetype.name: rows for archetype, rows in written.items()}
+        if letters is not None:
+            name = letters.archetype.name
+            rows = tables.get(name, Rows(self.state.live.get(letters.archetype) or Snapshot.empty(letters.archetype)))
+            tables[name] = Rows(rows.live, letters)
+        state = self.state
+        if context.is_cancelled:
+            raise asyncio.CancelledError
+        commit = TickCommit(
+            segment=segment,
+            tick=context.tick,
+            written=tables,
+            next_entity_id=state.next_entity_id,
+            carried=state.carried(frozenset(written)),
+            applied=applied,
+        )
+        with telemetry.span("archetype.commit", lambda: {"archetype.tables": len(tables)}):
+            try:
+                self.store.commit((commit,))
+            except ArchetypeError:
+                raise
+            # A store is an adapter over an engine with errors of its own; its caller gets one type.
+            except Exception as failure:
+                raise CommitError(
+                    f"tick {context.tick} was not stored: {type(failure).__name__}: {failure}"
+                ) from failure
+        if telemetry.is_measured():
+            rows_written = sum(rows.num_rows for rows in tables.values())
+            telemetry.counter("archetype.commit.rows").add(rows_written)

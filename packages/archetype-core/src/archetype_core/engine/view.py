@@ -1,0 +1,238 @@
+"""Reading a world: its live state between two ticks, and its history in the store. Changes nothing, never sees a running tick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archetype_core.argument import checked_id, whole_number
+from archetype_core.errors import EntityNotFound, TickNotFound, UnsupportedCapability
+from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.component import Component
+from archetype_core.schema.entity import Entity
+from archetype_core.schema.snapshot import Snapshot
+from archetype_core.store.port import Capability, SearchStore
+from archetype_core.store.timeline import Segment, Timeline
+
+if TYPE_CHECKING:
+    from daft import DataFrame
+    from daft.expressions import Expression
+
+    from archetype_core.engine.state import State
+    from archetype_core.read.history import Ticks
+    from archetype_core.store.port import Store
+
+C = TypeVar("C", bound=Component)
+
+
+class WorldView:
+    """The readable half of a world. Live reads see the last completed tick, history every committed one."""
+
+    def __init__(self, state: State, store: Store) -> None:
+        self._state = state
+        self._store = store
+
+    @property
+    def world_id(self) -> str:
+        return self._state.segment.world_id
+
+    @property
+    def run_id(self) -> str:
+        """The active run."""
+        return self._state.segment.run_id
+
+    @property
+    def name(self) -> str:
+        return self._state.segment.name
+
+    @property
+    def segment(self) -> Segment:
+        """The active stretch of its history, which the next tick belongs to unless it begins a new run."""
+        return self._state.segment
+
+    @property
+    def seed(self) -> int:
+        return self._state.segment.seed
+
+    @property
+    def tick(self) -> int:
+        """The next tick to run; the last completed one is the one before."""
+        return self._state.tick
+
+    def __bool__(self) -> bool:
+        """A world is there, also without entities."""
+        return True
+
+    def __len__(self) -> int:
+        """The number of live entities."""
+        return len(self._state.index)
+
+    def __contains__(self, entity_id: int) -> bool:
+        return self._state.index.get(checked_id(entity_id)) is not None
+
+    def archetypes(self) -> dict[str, int]:
+        """The live tables and how many entities each has."""
+        with self._state.lock:
+            return {archetype.name: rows.num_rows for archetype, rows in self._state.live.items()}
+
+    def entity_ids(self, *components: type[Component]) -> pa.Array:
+        """The ids of live entities that have all the components, ascending."""
+        kinds = [component.component_type() for component in components]
+        with self._state.lock:
+            found = [rows.entity_ids for archetype, rows in self._state.live.items() if archetype.has(kinds)]
+        ids = pa.concat_arrays(found) if found else pa.array([], pa.int64())
+        return ids.take(pc.sort_indices(ids))
+
+    def get(self, entity_id: int) -> Entity:
+        """A live entity's components by class; ``EntityNotFound`` if it is not alive."""
+        entity_id = checked_id(entity_id)
+        with self._state.lock:
+            archetype = self._state.index.get(entity_id)
+            if archetype is None:
+                raise EntityNotFound(entity_id, self.name)
+            rows = self._state.live[archetype]
+        row = rows.slice(pc.index(rows.entity_ids, entity_id).as_py(), 1).to_arrow()
+        return Entity(entity_id, archetype, row.to_pylist(maps_as_pydicts="strict")[0])
+
+    def get_components(self, entity_id: int, *components: type[C]) -> tuple[Any, ...]:
+        """The given components of a live entity, or all it has; ``KeyError`` names one that it lacks."""
+        entity = self.get(entity_id)
+        return tuple(entity[component] for component in components or entity)
+
+    def timeline(self) -> Timeline | None:
+        """The segments of this world's history, oldest first; ``None`` before the first committed tick."""
+        tip = self._state.tip
+        if tip is None:
+            return None
+        whole = self._store.timeline(tip.world_id)
+        spans = tuple(span for span in whole.between(None, tip.tick))
+        return Timeline(spans, whole.tables)
+
+    def query(
+        self,
+        *components: type[Component],
+        ticks: Ticks = None,
+        entity_ids: int | Iterable[int] | None = None,
+        where: Expression | None = None,
+        include_inactive: bool = False,
+        lineage: bool = True,
+    ) -> DataFrame:
+        """History as a lazy DataFrame: base columns and those of the components, over every table that has them all.
+
+        Default: every committed tick of this world and the ancestors it grew from, active rows. ``lineage=False`` leaves
+        the ancestors out. Costs nothing until it is collected; columns, filters and limits are pushed to the store.
+        """
+        from archetype_core.read import history
+
+        timeline = self.timeline() or Timeline((), {})
+        return history.query(
+            self._store,
+            timeline if lineage else timeline.own(self.world_id),
+            components,
+            ticks=ticks,
+            entity_ids=entity_ids,
+            where=where,
+            include_inactive=include_inactive,
+        )
+
+    def search(
+        self,
+        column: Any,
+        query: str | Iterable[float],
+        *,
+        k: int = 10,
+        at: int | None = None,
+        where: Expression | None = None,
+        metric: str = "cosine",
+        exact: bool = True,
+    ) -> DataFrame:
+        """The ``k`` entities whose ``column`` at a tick, by default the last completed one, is most like ``query``.
+
+        A vector column such as ``Memory.embedding`` takes a vector, and ranks by ``metric``: ``cosine``, ``dot`` or ``l2``. A
+        ``str`` column takes words, and ranks by BM25. The frame has the component's columns and a ``score``, best first.
+        ``UnsupportedCapability`` unless the store claims ``SEARCH``.
+
+        Exact, at the cost of a look at that column of that tick. With ``exact=False`` a store may ask an index of its own for a
+        past tick: then one of the best may be missing, while all that is found has its exact score.
+        """
+        from archetype_core.read import search
+
+        at = checked_tick(at)
+        store = self._store
+        if Capability.SEARCH not in store.capabilities or not isinstance(store, SearchStore):
+            raise UnsupportedCapability(repr(store), Capability.SEARCH)
+        wanted = search.Wanted.of(column, query, k, metric, where, exact=exact)
+        if at is None or (at == self.tick - 1 and self._state.has_history):
+            with self._state.lock:
+                live, segment, tick = dict(self._state.live), self._state.segment, self._state.tick - 1
+            return search.among(live, wanted, segment, tick)
+        timeline = self._known(at)
+        span = timeline.at(at)
+        assert span is not None
+        return search.in_history(store, timeline.tables, span, wanted)
+
+    def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:
+        """One tick as a DataFrame; by default the last completed one, from memory."""
+        from archetype_core.read import history
+
+        at = checked_tick(at)
+        if at is None:
+            with self._state.lock:
+                live = dict(self._state.live)
+            return history.live(live, components, self.world_id, self.run_id, self.tick - 1)
+        self._known(at)
+        return self.query(*components, ticks=at)
+
+    def tables(self, at: int | None = None) -> dict[Archetype, Snapshot]:
+        """The live rows of every archetype at a tick; by default the last completed one, from memory."""
+        from archetype_core.read import history
+
+        at = checked_tick(at)
+        if at is None or (at == self.tick - 1 and self._state.has_history):
+            with self._state.lock:
+                return dict(self._state.live)
+        timeline = self._known(at)
+        return history.load(self._store, timeline, self._store.head(timeline.spans[-1].segment.world_id, at=at))[0]
+
+    def diff(self, before: int | tuple[WorldView, int], after: int | tuple[WorldView, int] | WorldView) -> DataFrame:
+        """What differs between two ticks of this world, or of branches given as ``(world, tick)`` or ``world`` (latest)."""
+        from archetype_core.read.diff import diff
+
+        return diff(self._moment(before), self._moment(after))
+
+    def digest(self, at: int | None = None) -> str:
+        """The canonical digest of a committed tick, by default the last: equal for equal contents, in any store."""
+        from archetype_core.read import history
+        from archetype_core.store.digest import digest
+
+        at = checked_tick(at)
+        tick = self.tick - 1 if at is None else at
+        timeline = self._known(tick)
+        span = timeline.at(tick)
+        assert span is not None
+        archetypes = [Archetype.from_schema(schema) for schema in timeline.tables.values()]
+        return digest((one.name, history.rows_at(self._store, one, span)) for one in archetypes)
+
+    def _moment(self, moment: int | tuple[WorldView, int] | WorldView) -> dict[Archetype, Snapshot]:
+        if isinstance(moment, WorldView):
+            return moment.tables()
+        if isinstance(moment, tuple):
+            world, tick = moment
+            return world.tables(tick)
+        return self.tables(moment)
+
+    def _known(self, tick: int) -> Timeline:
+        timeline = self.timeline()
+        if timeline is None:
+            raise TickNotFound(self.name, tick, None, None)
+        if timeline.at(tick) is None:
+            raise TickNotFound(self.name, tick, timeline.first, timeline.last)
+        return timeline
+
+
+def checked_tick(at: int | None) -> int | None:
+    """A tick as a plain int, or none."""
+    return None if at is None else whole_number(at, "a tick")

@@ -1,0 +1,591 @@
+"""A world: live entities in archetype tables, a system of processors, and a history in a store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+from archetype_core import telemetry
+from archetype_core.argument import check_command_ids, check_text, checked_seed
+from archetype_core.clock import IdSource, SystemIds
+from archetype_core.config import RunConfig
+from archetype_core.engine import hook
+from archetype_core.engine.context import RESERVED_ARGUMENTS, TickContext
+from archetype_core.engine.entity_index import EntityIndex
+from archetype_core.engine.fair_lock import FairLock
+from archetype_core.engine.kernel import load_kernel
+from archetype_core.engine.port import Executor, Kernel
+from archetype_core.engine.processor import Processor, System
+from archetype_core.engine.resource import Resources
+from archetype_core.engine.staging import Bundle, Staging
+from archetype_core.engine.state import State
+from archetype_core.engine.thread import in_thread
+from archetype_core.engine.tick import Engine, Outcome
+from archetype_core.engine.view import WorldView, checked_tick
+from archetype_core.errors import (
+    AmbiguousWorld,
+    PendingMutations,
+    ReentrantStep,
+    RunConflict,
+    WorldClosed,
+    WorldNotFound,
+)
+from archetype_core.schema.component import Component, ComponentType
+from archetype_core.store.commit import Rows, TickCommit
+from archetype_core.store.port import Store
+from archetype_core.store.timeline import Head, Point, Segment, Timeline
+
+_VISIT_S = 0.01
+"""How long ``run`` stays in a thread before it looks at the loop again, if a single tick does not take longer."""
+
+# The steps that the current context is part of, to tell a step from inside a step.
+_inside: contextvars.ContextVar[frozenset[object]] = contextvars.ContextVar("archetype_inside", default=frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class _Attendant:
+    """Who is told of each tick in the thread that runs it."""
+
+    before: Callable[[int], None] | None = None
+    after: Callable[[Outcome], None] | None = None
+
+
+_UNATTENDED = _Attendant()
+
+
+class World(WorldView):
+    """One simulated world. Making one does no I/O; ``step`` runs and commits a tick.
+
+    Mutations are staged at once and apply at the next tick; reads see the last completed one. Steps of one world run one
+    after the other; different worlds run side by side, and none blocks the event loop.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        name: str = "world",
+        *,
+        seed: int | None = None,
+        world_id: str | None = None,
+        run_id: str | None = None,
+        processors: Iterable[Processor] = (),
+        resources: Iterable[object] = (),
+        hooks: Iterable[tuple[type[hook.Event], hook.Handler]] = (),
+        kernel: str | Kernel = "python",
+        executor: Executor | None = None,
+        ids: IdSource | None = None,
+    ) -> None:
+        if not isinstance(store, Store):
+            raise TypeError(f"a world needs a store, such as MemoryStore(), not {store!r}")
+        check_text("name", name)
+        for what, given in (("world_id", world_id), ("run_id", run_id)):
+            if given is not None:
+                check_text(what, given)
+        self._ids: IdSource = ids or SystemIds()
+        segment = Segment(
+            world_id=world_id or self._ids.new(),
+            run_id=run_id or self._ids.new(),
+            first_tick=0,
+            parent=None,
+            name=name,
+            seed=checked_seed(seed),
+        )
+        self._assemble(State(segment, tick=0), store, load_kernel(kernel), executor or _shared_executor())
+        self._equip(processors, resources, hooks)
+
+    def _equip(
+        self,
+        processors: Iterable[Processor],
+        resources: Iterable[object],
+        hooks: Iterable[tuple[type[hook.Event], hook.Handler]],
+    ) -> None:
+        """Take what a world is given when it is made or opened."""
+        for resource in resources:
+            self.resources.insert(resource)
+        for processor in processors:
+            self.add_processor(processor)
+        for event, handler in hooks:
+            self.add_hook(event, handler)
+
+    def _assemble(self, state: State, store: Store, kernel: Kernel, executor: Executor) -> None:
+        super().__init__(state, store)
+        self.resources = Resources()
+        self.system = System()
+        self._hooks = hook.Hooks()
+        self._staging = Staging(state)
+        self._engine = Engine(state, self._staging, self.system, store, kernel, executor)
+        self._turn = FairLock()
+        self._running: object | None = None
+        self._is_open = True
+        self._is_ending = False
+
+    @classmethod
+    async def open(
+        cls,
+        store: Store,
+        world: str,
+        *,
+        branch: Segment | None = None,
+        processors: Iterable[Processor] = (),
+        resources: Iterable[object] = (),
+        hooks: Iterable[tuple[type[hook.Event], hook.Handler]] = (),
+        kernel: str | Kernel = "python",
+        executor: Executor | None = None,
+        ids: IdSource | None = None,
+    ) -> World:
+        """The world of that name or id, as its last committed tick left it; ``WorldNotFound`` names what is there.
+
+        Cost follows the live rows, not the length of history. Processors, resources and hooks are code and come anew.
+        ``branch`` is the segment of a fork that never ran a tick: then the world is that fork, as it was made.
+        """
+
+        def load() -> World:
+            records = store.worlds()
+            found = [one for one in records if one.world_id == world] or [one for one in records if one.name == world]
+            if not found:
+                raise WorldNotFound(world, sorted(f"{one.name} ({one.world_id})" for one in records))
+            if len(found) > 1:
+                raise AmbiguousWorld(world, sorted(one.world_id for one in found))
+            origin = branch.parent.tick if branch is not None and branch.parent is not None else None
+            head = store.head(found[0].world_id, at=origin)
+            # After the head: another process may be moving the world on.
+            timeline = store.timeline(found[0].world_id)
+            return cls._loaded(store, timeline, head, segment=branch, kernel=kernel, executor=executor, ids=ids)
+
+        opened = await in_thread(load)
+        opened._equip(processors, resources, hooks)  # noqa: SLF001  # reason: a world of the same class
+        return opened
+
+    @classmethod
+    def _loaded(
+        cls,
+        store: Store,
+        timeline: Timeline,
+        head: Head,
+        *,
+        segment: Segment | None,
+        kernel: str | Kernel,
+        executor: Executor | None,
+        ids: IdSource | None,
+    ) -> World:
+        from archetype_core.read import history
+
+        live, delivered = history.load(store, timeline, head)
+        index = EntityIndex()
+        for archetype, rows in live.items():
+            index.enter(rows.entity_ids, archetype)
+        state = State(
+            segment or head.segment,
+            tick=head.tick + 1,
+            next_entity_id=head.next_entity_id,
+            live=live,
+            index=index,
+            delivered=delivered,
+            has_history=True,
+        )
+        return cls._made(state, store, load_kernel(kernel), executor or _shared_executor(), ids or SystemIds())
+
+    @classmethod
+    def _made(cls, state: State, store: Store, kernel: Kernel, executor: Executor, ids: IdSource) -> World:
+        """A world around a state that is there already."""
+        world = cls.__new__(cls)
+        world._ids = ids  # noqa: SLF001  # reason: this is its constructor
+        world._assemble(state, store, kernel, executor)  # noqa: SLF001  # reason: this is its constructor
+        return world
+
+    def __repr__(self) -> str:
+        return f"World({self.name!r}, tick {self.tick}, {len(self)} entities in {len(self._state.live)} archetypes)"
+
+    # Mutations: staged now, applied by the next tick.
+
+    def spawn(self, *components: Component, entity_id: int | None = None) -> int:
+        """Stage an entity and return its id; ``entity_id`` takes one that ``reserve`` gave out."""
+        return self._open().spawn(*components, entity_id=entity_id)
+
+    def spawn_many(self, bundles: Iterable[Bundle], *, entity_ids: range | None = None) -> range:
+        """Stage an entity per bundle of components, all or none, and return their ids."""
+        return self._open().spawn_many(bundles, entity_ids=entity_ids)
+
+    def spawn_table(
+        self,
+        data: Any,
+        *components: type[Component] | ComponentType,
+        entity_ids: range | None = None,
+        copy: bool = True,
+    ) -> range:
+        """Stage an entity per row of an Arrow table, DataFrame or mapping of columns, and return their ids."""
+        return self._open().spawn_table(data, *components, entity_ids=entity_ids, copy=copy)
+
+    def reserve(self, count: int = 1) -> range:
+        """Entity ids for later ``spawn(…, entity_id=…)``; nobody else gets them."""
+        return self._open().reserve(count)
+
+    def despawn(self, *entity_ids: int) -> None:
+        """Stage the end of entities; one that is not alive is logged and ignored."""
+        self._open().despawn(*entity_ids)
+
+    def update(self, entity_id: int, *components: Component) -> None:
+        """Stage values over components that an entity has."""
+        self._open().update(entity_id, *components)
+
+    def add_components(self, entity_id: int, *components: Component) -> None:
+        """Stage new components for an entity; those it already has are left as they are."""
+        self._open().add_components(entity_id, *components)
+
+    def remove_components(self, entity_id: int, *components: type[Component]) -> None:
+        """Stage the loss of components; the last one cannot go."""
+        self._open().remove_components(entity_id, *components)
+
+    def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
+        """Stage a message, sent with the next tick and delivered to processors in the one after."""
+        self._open().send(recipient, body, sender=sender, kind=kind)
+
+    @property
+    def lock(self) -> AbstractContextManager[Any]:
+        """Held while something is staged; whoever holds it stages several things with nothing in between."""
+        return self._state.lock
+
+    def commanded(self, command_id: str, *, undo: bool = False) -> AbstractContextManager[None]:
+        """Stage what is done inside as one command: its id goes on record with the tick that applies it.
+
+        Nothing else is staged meanwhile. With ``undo``, an exception takes back whatever was staged inside.
+        """
+        return self._open().commanded(command_id, undo=undo)
+
+    def claim(self, next_entity_id: int, reserved: Iterable[range] = ()) -> None:
+        """Take over ids that were given out before the world was opened: none below the first is given out again.
+
+        Those in ``reserved`` wait for their entities, as if ``reserve`` had just given them out.
+        """
+        self._open().claim(next_entity_id, reserved)
+
+    @property
+    def next_entity_id(self) -> int:
+        """The id that the next new entity gets."""
+        return self._state.next_entity_id
+
+    @property
+    def pending(self) -> int:
+        """The number of staged mutations and messages."""
+        return self._staging.count
+
+    # Processors and hooks.
+
+    def add_processor(self, processor: Processor) -> None:
+        """Run a processor from the next tick on."""
+        self._check_open()
+        self.system.add(processor)
+
+    def remove_processor(self, processor: Processor | type[Processor]) -> int:
+        """Stop running a processor, or all of a class; returns how many there were."""
+        self._check_open()
+        return self.system.remove(processor)
+
+    def add_hook(
+        self, event: type[hook.Event], handler: hook.Handler, *, mode: hook.Mode = "blocking", fail_fast: bool = False
+    ) -> hook.HookHandle:
+        """Call a handler, sync or async, on every event of a type; returns what ``remove_hook`` takes."""
+        self._check_open()
+        return self._hooks.add(event, handler, mode, fail_fast)
+
+    def remove_hook(self, handle: hook.HookHandle) -> bool:
+        """Stop calling a handler; says whether it was there."""
+        return self._hooks.remove(handle)
+
+    @property
+    def hooks(self) -> tuple[hook.HookHandle, ...]:
+        """The registered hooks in the order they are called."""
+        return tuple(self._hooks.handles)
+
+    def view(self) -> WorldView:
+        """The readable half of this world, for those who are not to change it."""
+        return WorldView(self._state, self._store)
+
+    # Ticks.
+
+    async def step(self, config: RunConfig | None = None, *, applied: tuple[str, ...] = (), **inputs: Any) -> Outcome:
+        """Run one tick and commit it; on any error the world is as it was, staged mutations included (T7).
+
+        Keyword arguments go to the processors that name them. ``applied`` are ids of commands to put on record with the
+        tick. Cancelling abandons the tick unless it is already being committed. The one error that comes after a commit is
+        the ``HookError`` of a hook that asked to fail fast and heard of the tick.
+        """
+        check_command_ids(applied)
+        (outcome,) = await self._advance(config or RunConfig(), inputs, applied, 1, _UNATTENDED)
+        return outcome
+
+    async def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> int:
+        """Run several ticks, all with one run id, and return the next tick's number."""
+        if "applied" in inputs:
+            raise TypeError("applied: commands belong to one tick, give them to step")
+        config = config or RunConfig()
+        left = RunConfig(steps=config.steps if steps is None else steps).steps
+        while left:
+            left -= len(await self._advance(config, inputs, (), left, _UNATTENDED))
+        return self.tick
+
+    async def advance(
+        self,
+        limit: int,
+        config: RunConfig | None = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        before: Callable[[int], None] | None = None,
+        after: Callable[[Outcome], None] | None = None,
+    ) -> list[Outcome]:
+        """Run a tick and, where no hook wants to be told of each, as many more up to ``limit`` as 10 ms have room for.
+
+        ``before`` is called with each tick's number before anything is taken for it, ``after`` with what it did once it is
+        committed, also if the caller has given up by then; both in a worker thread.
+        """
+        attendant = _Attendant(before, after)
+        return await self._advance(config or RunConfig(), inputs or {}, (), max(limit, 1), attendant)
+
+    async def _advance(
+        self,
+        config: RunConfig,
+        inputs: Mapping[str, Any],
+        applied: tuple[str, ...],
+        limit: int,
+        attendant: _Attendant,
+    ) -> list[Outcome]:
+        inputs = {**config.inputs, **inputs}
+        if taken := RESERVED_ARGUMENTS & inputs.keys():
+            raise TypeError(f"{', '.join(sorted(taken))}: the engine passes these to processors itself")
+        self._refuse_inside()
+        async with self._turn:
+            self._check_open()
+            token = self._running = object()
+            reset = _inside.set(_inside.get() | {token})
+            try:
+                segment = await self._segment(config.run_id)
+                done = await self._ticks(segment, inputs, applied, 1 if config.debug else limit, attendant)
+                if config.debug:
+                    from archetype_core.engine import debug
+
+                    debug.show(self, done[-1])
+                return done
+            finally:
+                self._running = None
+                _inside.reset(reset)
+
+    async def _ticks(
+        self,
+        segment: Segment,
+        inputs: Mapping[str, Any],
+        applied: tuple[str, ...],
+        limit: int,
+        attendant: _Attendant,
+    ) -> list[Outcome]:
+        if self._hooks.wants(hook.PreTick):
+            await self._hooks.fire(hook.PreTick(self, self.tick, segment.run_id))
+        loop = asyncio.get_running_loop()
+        done: list[Outcome] = []
+        running: list[TickContext] = []
+        stopped = threading.Event()
+
+        def work() -> None:
+            # Going to a thread and back takes about as long as a small tick.
+            until = time.perf_counter() + _VISIT_S
+            while len(done) < limit:
+                running[:] = [self._context(segment, inputs, loop)]
+                if stopped.is_set():
+                    if done:
+                        return
+                    # Whoever cancelled may not have seen this one.
+                    running[0].cancel()
+                if attendant.before is not None:
+                    attendant.before(self.tick)
+                done.append(self._engine.run(segment, running[0], applied))
+                if attendant.after is not None:
+                    attendant.after(done[-1])
+                if self._hooks.handles or time.perf_counter() >= until:
+                    return
+
+        def cancel() -> None:
+            stopped.set()
+            for context in running:
+                context.cancel()
+
+        try:
+            await in_thread(work, cancel)
+        finally:
+            # A step that was cancelled while it committed has happened all the same.
+            if done:
+                await self._announce(done[-1])
+        return done
+
+    def _context(self, segment: Segment, inputs: Mapping[str, Any], loop: asyncio.AbstractEventLoop) -> TickContext:
+        return TickContext(
+            world_id=segment.world_id,
+            run_id=segment.run_id,
+            tick=self.tick,
+            seed=segment.seed,
+            world=self.view(),
+            resources=self.resources,
+            delivered=self._state.delivered,
+            inputs=inputs,
+            loop=loop,
+            is_traced=telemetry.is_traced(),
+        )
+
+    async def _announce(self, outcome: Outcome) -> None:
+        if not self._hooks.handles:
+            return
+        for event in hook.told(self, outcome):
+            await self._hooks.fire(event)
+        results = {archetype.name: rows for archetype, rows in self._state.live.items()}
+        await self._hooks.fire(hook.PostTick(self, outcome.tick, outcome.segment.run_id, results))
+
+    async def _segment(self, run_id: str | None) -> Segment:
+        """The active segment, or a new one for a new run."""
+        state = self._state
+        active = state.segment
+        if run_id is None or run_id == active.run_id:
+            return active
+        timeline = await in_thread(self.timeline)
+        spans = timeline.own(self.world_id).spans if timeline else ()
+        if any(span.segment.run_id == run_id for span in spans):
+            raise RunConflict(run_id)
+        return Segment(active.world_id, run_id, state.tick, state.tip, active.name, active.seed)
+
+    # Branches and ends.
+
+    async def fork(
+        self,
+        name: str | None = None,
+        *,
+        at_tick: int | None = None,
+        resources: Literal["share", "copy"] | Mapping[type, object] = "share",
+        rng: Literal["same", "fresh"] | int = "same",
+        pending: Literal["refuse", "copy"] = "refuse",
+        store: Store | None = None,
+        world_id: str | None = None,
+    ) -> World:
+        """A new world that goes its own way from here, or from the end of an earlier tick.
+
+        It shares history by lineage, so it costs nothing in rows; processors and hooks come along as they are registered
+        now. ``rng`` keeps the seed (common random numbers), draws a fresh one, or takes the one given. With ``store`` it
+        moves to another store and takes the live rows with it.
+        """
+        self._open()
+        at_tick = checked_tick(at_tick)
+        if pending not in ("refuse", "copy"):
+            raise ValueError(f"pending is 'refuse' or 'copy', not {pending!r}")
+        if self.pending and (pending == "refuse" or at_tick is not None):
+            raise PendingMutations(self.name, self.pending)
+        forked_resources = self.resources.forked(resources)
+        seed = self.seed if rng == "same" else checked_seed(None if rng == "fresh" else rng)
+        world_id = self._ids.new() if world_id is None else world_id
+        # Where it begins is filled in by whoever knows.
+        segment = Segment(world_id, self._ids.new(), 0, None, name or f"{self.name}-{world_id[-12:]}", seed)
+        if at_tick is None or (at_tick == self.tick - 1 and self._state.has_history):
+            world = self._forked(segment)
+        else:
+            world = await in_thread(lambda: self._forked_past(segment, at_tick))
+        world._inherit(self, forked_resources)  # noqa: SLF001  # reason: a world of the same class
+        if store is not None and store is not self._store:
+            await in_thread(lambda: world._move(store))  # noqa: SLF001  # reason: a world of the same class
+        return world
+
+    def _forked(self, segment: Segment) -> World:
+        """A world that begins where this one stands."""
+        state, engine = self._state, self._engine
+        with state.lock:
+            pending = state.staged.copy()
+            # A command is applied once, in the world that it was sent to.
+            pending.commands.clear()
+            forked = State(
+                replace(segment, first_tick=state.tick, parent=state.tip),
+                tick=state.tick,
+                next_entity_id=state.next_entity_id,
+                live=dict(state.live),
+                index=state.index.copy(),
+                delivered=state.delivered,
+                pending=pending,
+                outbox=[*state.leaving, *state.outbox],
+                has_history=state.has_history,
+            )
+        return self._made(forked, self._store, engine.kernel, engine.executor, self._ids)
+
+    def _forked_past(self, segment: Segment, tick: int) -> World:
+        """A world that begins at the end of an earlier tick, read from the store; blocks."""
+        timeline = self._known(tick)
+        span = timeline.at(tick)
+        assert span is not None
+        # The tick's own world: this one may be a fork that never stepped, which no store knows yet.
+        parent = Point(span.segment.world_id, span.segment.run_id, tick)
+        engine = self._engine
+        return self._loaded(
+            self._store,
+            timeline,
+            self._store.head(parent.world_id, at=tick),
+            segment=replace(segment, first_tick=tick + 1, parent=parent),
+            kernel=engine.kernel,
+            executor=engine.executor,
+            ids=self._ids,
+        )
+
+    def _inherit(self, source: World, resources: Resources) -> None:
+        """Take over a source's processors and hooks as they are registered now."""
+        self.resources = resources
+        self.system.adopt(source.system)
+        self._hooks = source._hooks.copy()  # reason: a world of the same class
+
+    def _move(self, store: Store) -> None:
+        """Go on in another store, which holds no ancestors: the live rows are committed there as they stand."""
+        state, engine = self._state, self._engine
+        if state.has_history:
+            segment = Segment(self.world_id, self.run_id, state.tick - 1, None, self.name, self.seed)
+            written = {archetype.name: Rows(rows) for archetype, rows in state.live.items()}
+            if state.delivered is not None:
+                mail = state.delivered.archetype
+                written[mail.name] = Rows(type(state.delivered).empty(mail), state.delivered)
+            store.commit((TickCommit(segment, state.tick - 1, written, state.next_entity_id),))
+            state.segment = segment
+        self._store = store
+        self._engine = Engine(state, self._staging, self.system, store, engine.kernel, engine.executor)
+
+    async def destroy(self) -> None:
+        """Tell the hooks, and close; history stays in the store."""
+        self._refuse_inside()
+        if self._is_open and not self._is_ending:
+            self._is_ending = True
+            await self._hooks.fire(hook.OnDestroy(self, self.tick))
+        await self.close()
+
+    async def close(self) -> None:
+        """Wait for a running tick and spawned hooks, and refuse all further use; idempotent. The store stays open."""
+        self._refuse_inside()
+        async with self._turn:
+            self._is_open = False
+        await self._hooks.drain()
+
+    def _refuse_inside(self) -> None:
+        """Nothing that waits for the running tick may be called from inside it."""
+        if self._running is not None and self._running in _inside.get():
+            raise ReentrantStep(self.name, self.tick)
+
+    def _open(self) -> Staging:
+        """The door to the next tick, while there is going to be one."""
+        self._check_open()
+        return self._staging
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise WorldClosed(self.name)
+
+
+@lru_cache(maxsize=1)
+def _shared_executor() -> Executor:
+    # Brings Daft along, which takes as long to import as everything else together.
+    from archetype_core.engine.executor import LocalExecutor
+
+    return LocalExecutor()

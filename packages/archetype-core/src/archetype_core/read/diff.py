@@ -1,0 +1,134 @@
+"""The difference of two moments of history, as a DataFrame of what was added, removed and changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import daft
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from daft import DataFrame
+
+from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.component import ComponentType
+from archetype_core.schema.snapshot import ENTITY_ID, Snapshot, contiguous
+
+SCHEMA = pa.schema(
+    [
+        ("op", pa.large_string()),
+        ("entity_id", pa.int64()),
+        ("column", pa.large_string()),
+        ("before", pa.large_string()),
+        ("after", pa.large_string()),
+    ]
+)
+
+Tables = Mapping[Archetype, Snapshot]
+
+
+def diff(before: Tables, after: Tables) -> DataFrame:
+    """What differs, a row each: ``op`` is ``added``, ``removed`` or ``changed``; values are JSON, or null for none.
+
+    An entity that came, went or changed its set of components has one row with a null ``column`` and the names of its
+    components; every column that differs has another. Values are compared bit by bit: NaN equals itself, 0.0 differs from -0.0.
+    """
+    was, now = _components(before), _components(after)
+    parts = [_component_rows(was, now)]
+    kinds = dict.fromkeys(kind for archetype in (*before, *after) for kind in archetype.components)
+    there_before, there_after = pa.array(list(was), pa.int64()), pa.array(list(now), pa.int64())
+    for kind in kinds:
+        old, new = _gathered(before, kind), _gathered(after, kind)
+        parts += [_column_rows(field.name, old, new, there_before, there_after) for field in kind.fields]
+    table = pa.concat_tables(parts).sort_by([(ENTITY_ID, "ascending"), ("column", "ascending")])
+    return daft.from_arrow(table)
+
+
+def _components(tables: Tables) -> dict[int, Archetype]:
+    return {one: archetype for archetype, rows in tables.items() for one in rows.entity_ids.to_pylist()}
+
+
+def _component_rows(was: Mapping[int, Archetype], now: Mapping[int, Archetype]) -> pa.Table:
+    rows = []
+    for entity_id in was.keys() | now.keys():
+        old, new = was.get(entity_id), now.get(entity_id)
+        if old != new:
+            op = "added" if old is None else "removed" if new is None else "changed"
+            rows.append((op, entity_id, None, _names(old), _names(new)))
+    return _table(rows)
+
+
+def _names(archetype: Archetype | None) -> str | None:
+    return None if archetype is None else json.dumps([kind.name for kind in archetype.components])
+
+
+def _gathered(tables: Tables, kind: ComponentType) -> pa.Table:
+    """All rows of one component, by ascending entity id."""
+    names = [ENTITY_ID, *(field.name for field in kind.fields)]
+    found = [rows.to_arrow().select(names) for archetype, rows in tables.items() if kind in archetype]
+    schema = pa.schema([pa.field(ENTITY_ID, pa.int64(), nullable=False), *kind.fields])
+    table = pa.concat_tables([one.replace_schema_metadata(None) for one in found]) if found else schema.empty_table()
+    return table.sort_by(ENTITY_ID)
+
+
+def _column_rows(name: str, old: pa.Table, new: pa.Table, was: pa.Array, now: pa.Array) -> pa.Table:
+    old_ids, new_ids = old.column(ENTITY_ID), new.column(ENTITY_ID)
+    in_new, in_old = pc.index_in(old_ids, value_set=new_ids), pc.index_in(new_ids, value_set=old_ids)
+    both = pc.is_valid(in_new)
+    left = contiguous(old.column(name).filter(both))
+    right = contiguous(new.column(name).take(in_new.filter(both)))
+    differs = pa.array(~same(left, right))
+    ids = contiguous(old_ids.filter(both)).filter(differs)
+    rows = [
+        ("changed", *row)
+        for row in zip(ids.to_pylist(), _texts(left.filter(differs)), _texts(right.filter(differs)), strict=True)
+    ]
+    gone, come = pc.is_null(in_new), pc.is_null(in_old)
+    stays, was_there = set(now.to_pylist()), set(was.to_pylist())
+    lost = zip(old_ids.filter(gone).to_pylist(), _texts(old.column(name).filter(gone)), strict=True)
+    rows += [("changed" if one in stays else "removed", one, text, None) for one, text in lost]
+    gained = zip(new_ids.filter(come).to_pylist(), _texts(new.column(name).filter(come)), strict=True)
+    rows += [("changed" if one in was_there else "added", one, None, text) for one, text in gained]
+    return _table([(op, one, name, before, after) for op, one, before, after in rows])
+
+
+def same(left: pa.Array, right: pa.Array) -> np.ndarray[Any, Any]:
+    """Row by row, whether two arrays of one type hold the same bits."""
+    if not len(left) or all(
+        a is b or (a is not None and b is not None and a.address == b.address) for a, b in _buffers(left, right)
+    ):
+        return np.ones(len(left), bool)
+    kind = left.type
+    if pa.types.is_floating(kind):
+        bits = {16: pa.uint16(), 32: pa.uint32(), 64: pa.uint64()}[kind.bit_width]
+        left, right = left.view(bits), right.view(bits)
+    if pa.types.is_nested(kind):
+        pairs = zip(_texts(left), _texts(right), strict=True)
+        return np.fromiter((a == b for a, b in pairs), bool, len(left))
+    equal = pc.fill_null(pc.equal(left, right), False).to_numpy(zero_copy_only=False)
+    nulls = pc.and_(left.is_null(), right.is_null()).to_numpy(zero_copy_only=False)
+    return np.asarray(equal | nulls, bool)
+
+
+def _buffers(left: pa.Array, right: pa.Array) -> list[tuple[Any, Any]]:
+    if left.offset != right.offset:
+        return [(None, left)]
+    return list(zip(left.buffers(), right.buffers(), strict=True))
+
+
+def _texts(array: pa.Array | pa.ChunkedArray) -> list[str | None]:
+    return [None if value is None else _text(value) for value in array.to_pylist()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = value.hex()
+    return json.dumps(value, default=lambda one: one.hex() if isinstance(one, bytes) else str(one))
+
+
+def _table(rows: list[tuple[Any, ...]]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)

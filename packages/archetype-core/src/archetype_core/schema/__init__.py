@@ -1,0 +1,26 @@
+"""What a world is made of: components, the archetypes they form, and the columns and rows these are stored in."""
+
+from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.component import Component, ComponentType, resolve
+from archetype_core.schema.entity import Entity
+from archetype_core.schema.message import Letter, Mailbox, Message
+from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, contiguous, owned, stack
+from archetype_core.schema.vector import Vector
+
+__all__ = [
+    "ENTITY_ID",
+    "Archetype",
+    "Column",
+    "Component",
+    "ComponentType",
+    "Entity",
+    "Letter",
+    "Mailbox",
+    "Message",
+    "Snapshot",
+    "Vector",
+    "contiguous",
+    "owned",
+    "resolve",
+    "stack",
+]

@@ -1,0 +1,208 @@
+"""Archetypes: canonical sets of component types, and the tables that they are stored in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from archetype_core.errors import SchemaMismatch, SignatureError
+from archetype_core.schema.column import columns_of
+from archetype_core.schema.component import Component, ComponentType
+from archetype_core.schema.datatype import describe, restore
+
+BASE_COLUMNS = ("world_id", "run_id", "entity_id", "tick", "is_active")
+"""The columns of every stored row, before those of its components."""
+
+_METADATA = b"archetype"
+_VERSION = 1
+_READABLE = 60
+
+AnyComponent = type[Component] | ComponentType | Component
+
+
+def type_of(component: object) -> ComponentType:
+    """Return the component type of a class, an instance, or a type itself."""
+    if isinstance(component, ComponentType):
+        return component
+    if isinstance(component, Component):
+        return component.component_type()
+    if isinstance(component, type) and issubclass(component, Component):
+        return component.component_type()
+    raise SignatureError(f"{component!r} is no component: give a Component class, an instance or a ComponentType")
+
+
+@dataclass(frozen=True, eq=False)
+class Archetype:
+    """A set of component types, sorted by name, with its table's name and schema. Make one with `of`.
+
+    There is one object per table: the same component names with the same columns are the same archetype.
+    """
+
+    components: tuple[ComponentType, ...]
+    name: str = field(init=False)
+    schema: pa.Schema = field(init=False, repr=False)
+    column_names: tuple[str, ...] = field(init=False, repr=False)
+    _keys: frozenset[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        components = tuple(sorted(self.components, key=lambda component: component.name))
+        _check(components)
+        fields = [column for component in components for column in component.fields]
+        derived = {
+            "components": components,
+            "name": _table_name(components),
+            "schema": pa.schema(
+                [pa.field("entity_id", pa.int64(), nullable=False), *fields], {_METADATA: _metadata(components)}
+            ),
+            "column_names": tuple(column.name for column in fields),
+            "_keys": frozenset(component.key for component in components),
+        }
+        for attribute, value in derived.items():
+            object.__setattr__(self, attribute, value)
+
+    @classmethod
+    def of(cls, *components: AnyComponent) -> Archetype:
+        """Return the archetype of these components, in any order; cached.
+
+        The empty set, a component given twice, and two classes that would share columns are a `SignatureError`.
+        """
+        types = tuple(map(type_of, components))
+        keys = tuple(component.key for component in types)
+        known = _KNOWN.get(keys)
+        if known is None:
+            made = cls(types)
+            # One object per table, so that archetypes compare by identity; ticks compare them a lot.
+            known = _KNOWN[keys] = _BY_TABLE.setdefault(made.name, made)
+        return known
+
+    @classmethod
+    def from_schema(cls, schema: pa.Schema) -> Archetype:
+        """Return the archetype that a schema's metadata describes, whether or not its classes are defined here."""
+        raw = (schema.metadata or {}).get(_METADATA)
+        if raw is None:
+            raise SchemaMismatch("?", ["the schema carries no archetype metadata, so it is no archetype's table"])
+        try:
+            described = json.loads(raw)
+            version = described["version"]
+            if version != _VERSION:
+                raise SchemaMismatch(described["table"], [f"metadata version {version} is not {_VERSION}"])
+            types = [
+                ComponentType.of(
+                    component["name"],
+                    [pa.field(name, restore(kind), nullable) for name, kind, nullable in component["columns"]],
+                )
+                for component in described["components"]
+            ]
+            made, table = cls.of(*types), described["table"]
+        except (KeyError, ValueError, TypeError) as exc:
+            if isinstance(exc, SchemaMismatch):
+                raise
+            raise SchemaMismatch("?", [f"the archetype metadata cannot be read: {exc}"]) from exc
+        if made.name != table:
+            raise SchemaMismatch(table, [f"its metadata describes table {made.name}"])
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Archetype.of, self.components
+
+    def __contains__(self, component: AnyComponent) -> bool:
+        return type_of(component).key in self._keys
+
+    def has(self, components: Iterable[AnyComponent]) -> bool:
+        """Return whether all these components are part of it."""
+        return all(component in self for component in components)
+
+    def plus(self, *components: AnyComponent) -> Archetype:
+        """Return the archetype with these components too; those it has already change nothing."""
+        more = dict.fromkeys(map(type_of, components))
+        return Archetype.of(*self.components, *(component for component in more if component not in self))
+
+    def minus(self, *components: AnyComponent) -> Archetype:
+        """Return the archetype without these components; those it lacks change nothing, taking the last is an error."""
+        less = set(map(type_of, components))
+        rest = [component for component in self.components if component not in less]
+        if not rest:
+            names = ", ".join(component.name for component in self.components)
+            raise SignatureError(f"removing the last component ({names}) would leave nothing: despawn the entity")
+        return Archetype.of(*rest)
+
+    def conform(self, data: pa.Table) -> pa.Table:
+        """Return the component columns of `data`, in order and exactly typed.
+
+        Columns may come in any order, and in a narrower or wider type of the same kind as long as every value fits.
+        A missing column is filled with the field's default, a default factory being called once a row; a missing zone
+        column of a datetime means naive, or the zone of the column's own Arrow type. Columns that match already are
+        not copied.
+
+        Unknown columns are a `SchemaMismatch`, values that do not fit a `ValueRejected` with the first bad row. Of
+        pydantic's constraints `ge`, `gt`, `le`, `lt`, `min_length` and `max_length` of a field hold here too, except on
+        a plain datetime; other constraints, those inside `Optional[...]` or a container, and validators run only for
+        component instances.
+        """
+        names = data.column_names
+        differences = [f"unknown column {name!r}" for name in dict.fromkeys(names) if name not in self.schema.names[1:]]
+        differences += [f"column {name!r} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+        if differences:
+            raise SchemaMismatch(self.name, [*differences, f"the columns are {', '.join(self.column_names) or 'none'}"])
+        columns = [column for component in self.components for column in columns_of(component, data)]
+        return pa.Table.from_arrays(columns, schema=pa.schema(list(self.schema)[1:]))
+
+
+# archetypes by the keys of their components in the order given; as many as a program has signatures
+_KNOWN: dict[tuple[str, ...], Archetype] = {}
+_BY_TABLE: dict[str, Archetype] = {}
+
+
+def _check(components: tuple[ComponentType, ...]) -> None:
+    if not components:
+        raise SignatureError("an archetype has at least one component: an entity of none would have no table")
+    owners: dict[str, ComponentType] = {}
+    prefixes: dict[str, ComponentType] = {}
+    for component in components:
+        other = prefixes.get(component.prefix)
+        if other is not None:
+            if other == component:
+                raise SignatureError(f"{component.name} is given twice: an entity holds a component once")
+            raise SignatureError(
+                f"{_spell(other)} and {_spell(component)} share the column prefix {component.prefix!r}: rename one of "
+                "the classes (or, after a redefinition, use instances of the new class only)"
+            )
+        prefixes[component.prefix] = component
+        for column in component.fields:
+            other = owners.setdefault(column.name, component)
+            if other is not component:
+                raise SignatureError(
+                    f"{_spell(other)} and {_spell(component)} share column {column.name!r}: rename one of the fields"
+                )
+
+
+def _spell(component: ComponentType) -> str:
+    return f"{component.name}({', '.join(f'{column.name}: {column.type}' for column in component.fields)})"
+
+
+def _table_name(components: tuple[ComponentType, ...]) -> str:
+    # the digest tells tables apart, the rest is for the reader; ASCII, because file systems fold the rest unlike
+    readable = "_".join(re.sub(r"[^a-z0-9]+", "_", component.prefix).strip("_") or "x" for component in components)
+    digest = hashlib.sha256("\n".join(component.key for component in components).encode()).hexdigest()[:16]
+    return f"{readable[:_READABLE].rstrip('_')}_{digest}"
+
+
+def _metadata(components: tuple[ComponentType, ...]) -> bytes:
+    described: dict[str, Any] = {
+        "version": _VERSION,
+        "table": _table_name(components),
+        "components": [
+            {
+                "name": component.name,
+                "columns": [[column.name, describe(column.type), column.nullable] for column in component.fields],
+            }
+            for component in components
+        ],
+    }
+    return json.dumps(described, separators=(",", ":")).encode()

@@ -1,0 +1,377 @@
+"""Components: typed data of an entity, and the columns that it becomes.
+
+A component class is described once, when it is defined. Whatever cannot be a column is refused there, so that nothing
+can fail for its type at a tick.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
+
+from archetype_core.errors import ComponentTypeError, PayloadError, UnknownComponent, ValueRejected
+from archetype_core.schema.codec import codec_for
+from archetype_core.schema.datatype import describe
+from archetype_core.schema.nested import Nullable, build
+from archetype_core.schema.scalar import Codec, Refusal, clip
+from archetype_core.schema.temporal import Moment
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # pydantic gives it no public name
+
+ZONE_SUFFIX = "__zone"
+_TYPE = "type"
+
+Encoder = tuple[str, type | None, Callable[[Any], Any]]
+"""A field's name, the type whose values need no check, and the check."""
+
+
+@dataclass(frozen=True)
+class ComponentField:
+    """A declared field: its codec, its pydantic description, and the one or two columns that it fills."""
+
+    name: str
+    info: FieldInfo
+    codec: Codec
+    columns: tuple[pa.Field, ...]
+
+    @property
+    def nullable(self) -> bool:
+        """Whether None is one of its values."""
+        return isinstance(self.codec, Nullable)
+
+    def read(self, row: Mapping[str, Any]) -> Any:
+        """Return the field's value in a row of stored values."""
+        stored = row[self.columns[0].name]
+        if len(self.columns) == 2 and stored is not None:
+            stored = {"at": stored, "zone": row[self.columns[1].name]}
+        return self.codec.decode(stored)
+
+    def encoders(self) -> Iterator[Encoder]:
+        """Return what fills its columns."""
+        if len(self.columns) == 1:
+            yield self.name, self.codec.exact, self.codec.encode
+            return
+        for part in (Moment.at, Moment.zone):
+            yield self.name, None, _or_none(part) if self.nullable else part
+
+
+def is_moment(codec: Codec) -> bool:
+    """Return whether values of a codec fill two columns."""
+    return isinstance(codec.inner if isinstance(codec, Nullable) else codec, Moment)
+
+
+@dataclass(frozen=True, eq=False)
+class ComponentType:
+    """The stored form of a component: its name and its columns. Two are equal if they are stored alike.
+
+    It does not need its class: a type read back from a store describes its columns all the same. Only `values`,
+    `decode` and `cls` need a class of that form to be defined.
+    """
+
+    name: str
+    prefix: str
+    fields: tuple[pa.Field, ...]
+    key: str
+
+    @classmethod
+    def of(cls, name: str, fields: Sequence[pa.Field]) -> ComponentType:
+        """Return the type of that name and those columns; its key is the same in every process."""
+        form = [name, [[field.name, describe(field.type), field.nullable] for field in fields]]
+        digest = hashlib.sha256(json.dumps(form, ensure_ascii=True, separators=(",", ":")).encode())
+        return cls(name, name.lower(), tuple(fields), digest.hexdigest()[:32])
+
+    def __eq__(self, other: object) -> bool:
+        return self.key == other.key if isinstance(other, ComponentType) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def cls(self) -> type[Component]:
+        """The latest class that is stored like this; `UnknownComponent` if none is defined in this process."""
+        return _plan_for(self).cls
+
+    def values(self, component: Component) -> tuple[Any, ...]:
+        """Return an instance's values as pyarrow takes them, in column order.
+
+        A value that cannot be stored is a `ValueRejected`. Only what the column needs is checked: other constraints
+        were pydantic's, when the instance was made.
+        """
+        plan: _Plan | None = getattr(type(component), "__archetype_plan__", None)
+        if plan is None or (plan.type is not self and plan.type.key != self.key):
+            raise ValueRejected(self.name, "*", f"expected a {self.name}, got {_spell_class(type(component))}")
+        held = component.__dict__
+        values = []
+        try:
+            for name, exact, encode in plan.encoders:
+                value = held[name]
+                values.append(value if type(value) is exact else encode(value))
+        except (Refusal, KeyError) as exc:
+            if name not in held:
+                raise ValueRejected(self.name, name, "the value is missing") from None
+            raise ValueRejected(self.name, name, str(exc)) from None
+        return tuple(values)
+
+    def arrays(self, rows: Sequence[tuple[Any, ...]]) -> list[pa.Array]:
+        """Return one array per column of tuples that `values` gave."""
+        columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(self.fields)
+        return [pa.array(column, field.type) for column, field in zip(columns, self.fields, strict=True)]
+
+    def decode(self, row: Mapping[str, Any], cls: type[Component] | None = None) -> Component:
+        """Return the component of a row, as `to_pylist(maps_as_pydicts="strict")` gives it; other columns are ignored.
+
+        It is of the latest class stored like this, or of `cls`, which has to be. Validators do not run again: what was
+        stored is what comes back.
+        """
+        plan = cls.__archetype_plan__ if cls is not None else _plan_for(self)
+        if plan is None or plan.type != self:
+            raise UnknownComponent(self.name, f"{cls} is stored otherwise")
+        values = {}
+        for field in plan.fields:
+            try:
+                values[field.name] = field.read(row)
+            except Refusal as exc:
+                raise ValueRejected(self.name, field.name, str(exc)) from None
+        return build(plan.cls, values)
+
+
+class _Plan:
+    """What is derived once from a component class."""
+
+    def __init__(self, cls: type[Component]) -> None:
+        self.cls = cls
+        self.fields = tuple(_fields_of(cls))
+        self.type = ComponentType.of(cls.__name__, [column for field in self.fields for column in field.columns])
+        self.encoders = tuple(encoder for field in self.fields for encoder in field.encoders())
+        self.settling = tuple((field.name, field.codec.settle) for field in self.fields if field.codec.settles)
+
+
+def _fields_of(cls: type[Component]) -> Iterator[ComponentField]:
+    name, prefix = cls.__name__, cls.__name__.lower()
+    if cls.model_config.get("extra") == "allow":
+        raise ComponentTypeError(name, "*", "extra fields have no column", "Remove extra='allow', or use dict[str, T]")
+    raw_enums = bool(cls.model_config.get("use_enum_values"))
+    taken: dict[str, str] = {}
+    for key, info in cls.__pydantic_fields__.items():
+        if key == _TYPE or hasattr(Component, key):
+            what = "the payload's own key" if key == _TYPE else "an attribute of every component"
+            raise ComponentTypeError(name, key, f"{key!r} is {what}", "Choose another name, such as 'kind'")
+        codec = codec_for(name, key, info.annotation, info.metadata, raw_enums=raw_enums)
+        nullable = isinstance(codec, Nullable)
+        column = f"{prefix}__{key}"
+        columns: tuple[pa.Field, ...] = (pa.field(column, codec.type, nullable=nullable),)
+        if is_moment(codec):
+            columns = (
+                pa.field(column, pa.timestamp("us"), nullable=nullable),
+                pa.field(column + ZONE_SUFFIX, pa.large_string()),
+            )
+        for each in columns:
+            if each.name in taken:
+                reason = f"column {each.name} is taken by field {taken[each.name]!r}"
+                raise ComponentTypeError(name, key, reason, "Rename one of the two fields")
+            taken[each.name] = key
+        yield ComponentField(key, info, codec, columns)
+
+
+def _or_none(act: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else act(value)
+
+
+# Classes are held strongly. A component class sits in reference cycles, so a weak entry would vanish at a moment that
+# the collector chooses, and with it the way to decode rows that are still there. A redefinition replaces its like.
+_BY_KEY: dict[str, _Plan] = {}
+_BY_NAME: dict[str, _Plan] = {}
+
+
+def _plan_for(component_type: ComponentType) -> _Plan:
+    try:
+        return _BY_KEY[component_type.key]
+    except KeyError:
+        pass
+    other = _BY_NAME.get(component_type.name)
+    stored = ", ".join(f"{field.name}: {field.type}" for field in component_type.fields) or "no columns"
+    defined = "import the module that defines it" if other is None else "the class of that name has other fields"
+    raise UnknownComponent(component_type.name, f"{defined}; stored are {stored}")
+
+
+def fields_of(component_type: ComponentType) -> tuple[ComponentField, ...]:
+    """Return the declared fields of the class behind a type, or raise `UnknownComponent`."""
+    return _plan_for(component_type).fields
+
+
+def resolve(name: str) -> type[Component]:
+    """Return the latest component class of that name, or raise `UnknownComponent`."""
+    try:
+        return _BY_NAME[name].cls
+    except KeyError:
+        raise UnknownComponent(name, f"import the module that defines it{_near(name)}") from None
+
+
+def _near(name: str) -> str:
+    near = difflib.get_close_matches(name, _BY_NAME, n=3)
+    return f"; did you mean {', '.join(near)}?" if near else ""
+
+
+def _spell_class(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+class _ComponentMeta(ModelMetaclass):
+    """Describes a component class when it is defined, and makes its fields Daft columns: `Position.x`."""
+
+    # in `__init__`, not `__new__`: pydantic reads the frame that called its `__new__` to resolve local annotations
+    def __init__(
+        cls,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name, bases, namespace)
+        is_root = not any(isinstance(base, _ComponentMeta) for base in bases)
+        generic = cls.__pydantic_generic_metadata__
+        if is_root or generic["parameters"] or generic["origin"]:
+            # a template: its concrete subclasses are components
+            cls.__archetype_plan__ = None
+            return
+        component = cast("type[Component]", cls)
+        plan = cls.__dict__.get("__archetype_plan__") or _Plan(component)
+        cls.__archetype_plan__ = plan
+        _BY_KEY[plan.type.key] = _BY_NAME[name] = plan
+
+    def __getattr__(cls, name: str) -> Any:
+        if not name.startswith("__") and name in cls.__dict__.get("__pydantic_fields__", ()):
+            # Pydantic looks for class attributes to find defaults and shadowed names. To it the class must look as it
+            # left it, without columns.
+            caller = sys._getframe(1).f_globals.get("__name__", "")
+            if not caller.startswith("pydantic."):
+                import daft  # here, because importing it takes most of a second
+
+                return daft.col(f"{cls.__name__.lower()}__{name}")
+        return super().__getattr__(name)  # type: ignore[misc]  # reason: pydantic hides it from type checkers
+
+
+class Component(BaseModel, metaclass=_ComponentMeta):
+    """Typed data of an entity; a subclass declares fields, and each becomes a column `<class name lower>__<field>`.
+
+    Fields with no Arrow form, and constructor arguments that are no fields, are refused. `Position.x` on the class is
+    the Daft column `position__x`.
+
+        class Position(Component):
+            x: float = 0.0
+            y: float = 0.0
+    """
+
+    # arbitrary types pass pydantic, so that the refusal is ours: it names the field and the remedy
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    __archetype_plan__: ClassVar[_Plan | None] = None
+
+    @classmethod
+    def component_type(cls) -> ComponentType:
+        """Return the stored form of this class."""
+        plan = cls.__archetype_plan__
+        if plan is None:
+            remedy = "Define a subclass with its own name and concrete field types"
+            raise ComponentTypeError(cls.__name__, "*", "the class is a template, not a component", remedy)
+        return plan.type
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        plan = cls.__dict__.get("__archetype_plan__")
+        try:
+            plan = plan or _Plan(cls)
+        except ComponentTypeError:
+            return schema  # raised once the class is there, where no library can wrap it
+        cls.__archetype_plan__ = plan
+        if not plan.settling:
+            return schema
+        return core_schema.no_info_after_validator_function(_settle, schema)
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return the component as plain data that survives JSON, with its class name as `"type"`.
+
+        Numbers, text, bools, lists and maps are themselves. Non-finite floats are "NaN", "Infinity" and "-Infinity",
+        bytes are base64, dates and times ISO 8601 (with an IANA zone in brackets, RFC 9557), durations "PT1.500000S",
+        Decimal and UUID their text, and enum members what their column holds. A value that cannot be stored is a
+        `ValueRejected`.
+        """
+        self.component_type().values(self)
+        plan = cast(_Plan, self.__archetype_plan__)
+        held = self.__dict__
+        return {
+            _TYPE: type(self).__name__,
+            **{field.name: field.codec.to_json(held[field.name]) for field in plan.fields},
+        }
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> Self:
+        """Return the component of a payload: an instance of the class it names, this class or any subclass.
+
+        Its fields are constructor arguments in the form that `to_payload` gives them, validators included. Whatever
+        does not fit is a `PayloadError`.
+        """
+        if not isinstance(payload, Mapping):
+            raise PayloadError(f"a payload is a mapping, got {type(payload).__name__}")
+        name = payload.get(_TYPE)
+        if not isinstance(name, str):
+            raise PayloadError(f'a payload carries its class name as "type", got {clip(dict(payload))}')
+        target = _target(cls, name)
+        component_type = target.component_type()
+        fields = {field.name: field for field in fields_of(component_type)}
+        unknown = [str(key) for key in payload if key != _TYPE and key not in fields]
+        if unknown:
+            has = f"it has {', '.join(fields)}" if fields else "it has none"
+            raise PayloadError(f"{name} has no field {', '.join(map(repr, unknown))}; {has}")
+        arguments = {}
+        for key, field in fields.items():
+            if key in payload:
+                try:
+                    arguments[key] = field.codec.from_json(payload[key])
+                except Refusal as exc:
+                    raise PayloadError(f"{name}.{key}: {exc}") from None
+        try:
+            made = target.model_validate(arguments, by_alias=False, by_name=True)
+            component_type.values(made)
+        except (ValidationError, ValueRejected) as exc:
+            raise PayloadError(f"the payload does not fit {name}: {exc}") from exc
+        return cast("Self", made)
+
+
+def _settle(component: Component) -> Component:
+    """Round narrow floats in a new component, so that it holds what will be stored."""
+    plan = type(component).__archetype_plan__
+    held = component.__dict__
+    for name, settle in plan.settling if plan else ():
+        try:
+            held[name] = settle(held[name])
+        except Refusal as exc:
+            raise ValueError(f"{name}: {exc}") from None
+    return component
+
+
+def _target(cls: type[Component], name: str) -> type[Component]:
+    # the class itself comes first: it may share its name with a later one
+    if cls.__name__ == name and cls.__archetype_plan__ is not None:
+        return cls
+    try:
+        found = resolve(name)
+    except UnknownComponent as exc:
+        raise PayloadError(f"the payload's type is unknown: {exc}") from exc
+    if not issubclass(found, cls):
+        raise PayloadError(f"{name} is no {cls.__name__}: it is {_spell_class(found)}")
+    return found

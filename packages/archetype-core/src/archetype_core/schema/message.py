@@ -1,0 +1,96 @@
+"""Messages between entities: sent in one tick, delivered in the next, and history like everything else (G7).
+
+They are stored as rows of a table of their own, addressed by the recipient's ``entity_id`` and never active, so that no
+entity query sees them and no later tick repeats them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from archetype_core.errors import ValueRejected
+from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.component import Component
+from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot
+
+
+class Message(Component):
+    """The stored form of a message; ``entity_id`` is its recipient, ``body`` is JSON."""
+
+    sender: int | None = None
+    kind: str = ""
+    body: str = "null"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A delivered message."""
+
+    recipient: int
+    sender: int | None
+    kind: str
+    body: Any
+
+
+def encode(recipient: int, body: Any, sender: int | None, kind: str) -> tuple[int, tuple[Any, ...]]:
+    """A message as it is staged; refuses a body that JSON cannot hold."""
+    for field, value in (("recipient", recipient), ("sender", sender)):
+        if (value is not None or field == "recipient") and (not isinstance(value, int) or isinstance(value, bool)):
+            raise ValueRejected("Message", field, f"an entity id is an int, not {type(value).__name__}")
+        if value is not None and not -(2**63) <= value < 2**63:
+            raise ValueRejected("Message", field, f"{value} does not fit int64")
+    if not isinstance(kind, str):
+        raise ValueRejected("Message", "kind", f"a kind is a str, not {type(kind).__name__}")
+    try:
+        text = json.dumps(body, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as failure:
+        raise ValueRejected("Message", "body", f"not JSON: {failure}") from failure
+    row = Message.component_type().values(Message(sender=sender, kind=kind, body=text))
+    return recipient, row
+
+
+def rows(staged: Sequence[tuple[int, tuple[Any, ...]]]) -> Snapshot:
+    """Staged messages as rows of the message table, in the order they were sent."""
+    archetype = Archetype.of(Message)
+    kind = Message.component_type()
+    arrays = [pa.array([to for to, _ in staged], pa.int64()), *kind.arrays([row for _, row in staged])]
+    names = [ENTITY_ID, *(field.name for field in kind.fields)]
+    return Snapshot(archetype, {name: Column(array) for name, array in zip(names, arrays, strict=True)}, len(staged))
+
+
+class Mailbox:
+    """What a processor sees of messages: those sent in the tick before, and a way to send for the next one."""
+
+    def __init__(self, delivered: Snapshot | None) -> None:
+        self._delivered = delivered
+        self._letters: tuple[Letter, ...] | None = None
+        self.sent: list[tuple[int, tuple[Any, ...]]] = []
+
+    def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
+        """Send a message with this tick; it is delivered in the next one if this tick commits."""
+        self.sent.append(encode(recipient, body, sender, kind))
+
+    def to(self, recipient: int) -> tuple[Letter, ...]:
+        """The messages delivered to one entity, in the order they were sent."""
+        return tuple(letter for letter in self if letter.recipient == recipient)
+
+    def to_arrow(self) -> pa.Table:
+        """All delivered messages: ``entity_id`` of the recipient, ``message__sender``, ``message__kind``, ``message__body``."""
+        return (self._delivered or Snapshot.empty(Archetype.of(Message))).to_arrow()
+
+    def __iter__(self) -> Iterator[Letter]:
+        if self._letters is None:
+            names = (ENTITY_ID, "message__sender", "message__kind", "message__body")
+            columns = [self.to_arrow().column(name).to_pylist() for name in names]
+            self._letters = tuple(
+                Letter(to, by, kind, json.loads(body)) for to, by, kind, body in zip(*columns, strict=True)
+            )
+        return iter(self._letters)
+
+    def __len__(self) -> int:
+        return self._delivered.num_rows if self._delivered is not None else 0

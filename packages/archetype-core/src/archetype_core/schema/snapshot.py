@@ -1,0 +1,152 @@
+"""The rows of one table at one tick, held column by column and shared wherever nothing changed.
+
+A column lives in Arrow, in Daft's own form, or in both; it converts when somebody asks and remembers. That is what lets a
+tick evaluate two changed columns without touching the other eight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from daft import Series
+
+    from archetype_core.schema.archetype import Archetype
+
+ENTITY_ID = "entity_id"
+
+
+class Column:
+    """An immutable column that converts between Arrow and Daft on demand, without copying where the layouts agree."""
+
+    __slots__ = ("__weakref__", "_arrow", "_series")
+
+    def __init__(self, arrow: pa.Array | None = None, series: Series | None = None) -> None:
+        self._arrow = arrow
+        self._series = series
+
+    @property
+    def arrow(self) -> pa.Array:
+        """The column as one contiguous Arrow array."""
+        array = self._arrow
+        if array is None:
+            assert self._series is not None
+            array = self._arrow = contiguous(self._series.to_arrow())
+        return array
+
+    @property
+    def series(self) -> Series:
+        """The column as a Daft series."""
+        series = self._series
+        if series is None:
+            from daft import Series
+
+            series = self._series = Series.from_arrow(self._arrow, "")
+        return series
+
+    def __len__(self) -> int:
+        return len(self._arrow if self._arrow is not None else self._series)  # type: ignore[arg-type]  # reason: one is set
+
+    def take(self, indices: pa.Array) -> Column:
+        """The rows at the given positions."""
+        return Column(self.arrow.take(indices))
+
+    def slice(self, offset: int, length: int) -> Column:
+        """A run of rows, sharing memory."""
+        return Column(self.arrow.slice(offset, length))
+
+
+class Snapshot:
+    """The rows of one archetype table: ``entity_id`` and the component columns, without the constant base columns.
+
+    Immutable. ``to_arrow`` builds the table once; ``with_columns`` shares every column it does not replace.
+    """
+
+    __slots__ = ("__weakref__", "_table", "archetype", "columns", "num_rows")
+
+    def __init__(self, archetype: Archetype, columns: Mapping[str, Column], num_rows: int) -> None:
+        self.archetype = archetype
+        self.columns = columns
+        self.num_rows = num_rows
+        self._table: pa.Table | None = None
+
+    @classmethod
+    def empty(cls, archetype: Archetype) -> Snapshot:
+        """A snapshot without rows."""
+        return cls.from_arrow(archetype, archetype.schema.empty_table())
+
+    @classmethod
+    def from_arrow(cls, archetype: Archetype, table: pa.Table) -> Snapshot:
+        """Wrap a table that has the archetype's columns, in any order and with any chunking."""
+        names = archetype.schema.names
+        columns = {name: Column(contiguous(table.column(name))) for name in names}
+        return cls(archetype, columns, table.num_rows)
+
+    @property
+    def entity_ids(self) -> pa.Array:
+        """The entity ids, in row order."""
+        return self.columns[ENTITY_ID].arrow
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as one Arrow table with the archetype's schema; built once."""
+        table = self._table
+        if table is None:
+            schema = self.archetype.schema
+            table = self._table = pa.Table.from_arrays(
+                [self.columns[name].arrow for name in schema.names], schema=schema
+            )
+        return table
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __repr__(self) -> str:
+        return f"Snapshot({self.archetype.name}, {self.num_rows} rows)"
+
+    def with_columns(self, changed: Mapping[str, Column]) -> Snapshot:
+        """The same rows with some columns replaced."""
+        return Snapshot(self.archetype, {**self.columns, **changed}, self.num_rows)
+
+    def take(self, indices: pa.Array) -> Snapshot:
+        """The rows at the given positions, in that order."""
+        columns = {name: column.take(indices) for name, column in self.columns.items()}
+        return Snapshot(self.archetype, columns, len(indices))
+
+    def slice(self, offset: int, length: int) -> Snapshot:
+        """A run of rows, sharing memory."""
+        columns = {name: column.slice(offset, length) for name, column in self.columns.items()}
+        return Snapshot(self.archetype, columns, length)
+
+
+def contiguous(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One array of a possibly chunked one; copies only when there are several chunks."""
+    if isinstance(array, pa.ChunkedArray):
+        return array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
+    return array
+
+
+def owned(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A copy in memory that nobody else has a hand on."""
+    chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+    # Of two arrays, one of them empty, the concatenation is always new.
+    empty = pa.array([], array.type)
+    return pa.concat_arrays([*chunks, empty, empty])
+
+
+def stack(archetype: Archetype, parts: Iterable[Snapshot]) -> Snapshot:
+    """The rows of several snapshots of one archetype, one after the other."""
+    filled = [part for part in parts if part.num_rows]
+    if not filled:
+        return Snapshot.empty(archetype)
+    if len(filled) == 1:
+        return filled[0]
+    columns = {
+        name: Column(pa.concat_arrays([part.columns[name].arrow for part in filled])) for name in archetype.schema.names
+    }
+    return Snapshot(archetype, columns, sum(part.num_rows for part in filled))

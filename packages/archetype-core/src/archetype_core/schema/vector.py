@@ -1,0 +1,88 @@
+"""`Vector(n)`: a field of n float32 values, for embeddings and other points."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pyarrow as pa
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from archetype_core.schema.scalar import Codec, Float, Refusal, as_float, wrong_type
+
+_COMPONENT = Float(pa.float64())
+
+
+@dataclass(frozen=True)
+class VectorSize:
+    """The length of a vector, as an annotation; made by `Vector`."""
+
+    size: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(VectorOf(self.size).settle)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "array", "items": {"type": "number"}, "minItems": self.size, "maxItems": self.size}
+
+
+def Vector(size: int) -> Any:  # noqa: N802  # reason: used as a type
+    """Return the type of a vector of `size` float32 values.
+
+    It takes lists, tuples and NumPy arrays; the component holds a list of floats, rounded to float32.
+
+        class Memory(Component):
+            embedding: Vector(384)
+    """
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise TypeError(f"Vector(n) takes a whole number, got {size!r}")
+    if not 1 <= size < 2**31:
+        raise ValueError(f"Vector(n) takes n of at least 1, got {size}")
+    return Annotated[list[float], VectorSize(size)]
+
+
+class VectorOf(Codec):
+    """The codec of `Vector(size)`."""
+
+    settles = True
+
+    def __init__(self, size: int) -> None:
+        super().__init__(pa.list_(pa.float32(), size))
+        self.size = size
+        self._packed = struct.Struct(f"<{size}f")
+
+    def encode(self, value: Any) -> Any:
+        return self.settle(value)
+
+    def settle(self, value: Any) -> list[float]:
+        if not isinstance(value, list | tuple):
+            # a NumPy array, without importing NumPy for those who have none
+            if not hasattr(value, "__array__") or not hasattr(value, "tolist"):
+                raise wrong_type(f"{self.size} floats", value)
+            value = value.tolist()
+            if not isinstance(value, list):
+                raise wrong_type(f"{self.size} floats", value)
+        if len(value) != self.size:
+            raise Refusal(f"expected {self.size} floats, got {len(value)}")
+        if set(map(type, value)) != {float}:
+            value = [self._item(index, item) for index, item in enumerate(value)]
+        try:
+            return list(self._packed.unpack(self._packed.pack(*value)))
+        except OverflowError:
+            raise Refusal("a value overflows float32") from None
+
+    @staticmethod
+    def _item(index: int, item: Any) -> float:
+        try:
+            # a float32 scalar of NumPy is no float, but says what it is
+            return as_float(item.item() if hasattr(item, "__array__") and hasattr(item, "item") else item)
+        except Refusal as exc:
+            raise Refusal(f"[{index}]: {exc}") from None
+
+    def to_json(self, value: Any) -> Any:
+        return [_COMPONENT.to_json(item) for item in value]
+
+    def from_json(self, raw: Any) -> Any:
+        return [_COMPONENT.from_json(item) for item in raw] if isinstance(raw, list | tuple) else raw

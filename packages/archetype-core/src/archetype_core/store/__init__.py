@@ -1,0 +1,38 @@
+"""Where history is kept: the port of a store, what it is asked, what is committed to it, and the store in memory."""
+
+from archetype_core.store.commit import Rows, TickCommit, check_successors
+from archetype_core.store.digest import digest, digest_table
+from archetype_core.store.memory import MemoryStore, _Places
+from archetype_core.store.port import Capability, SearchStore, Store
+from archetype_core.store.registry import has_embedded_store, open_store
+from archetype_core.store.request import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID, Scan, Search, project
+from archetype_core.store.timeline import Head, Point, Segment, Span, Timeline, WorldRecord
+
+__all__ = [
+    "BASE_FIELDS",
+    "IS_ACTIVE",
+    "RUN_ID",
+    "TICK",
+    "WORLD_ID",
+    "Capability",
+    "Head",
+    "MemoryStore",
+    "Point",
+    "Rows",
+    "Scan",
+    "Search",
+    "SearchStore",
+    "Segment",
+    "Span",
+    "Store",
+    "TickCommit",
+    "Timeline",
+    "WorldRecord",
+    "_Places",
+    "check_successors",
+    "digest",
+    "digest_table",
+    "has_embedded_store",
+    "open_store",
+    "project",
+]

@@ -1,0 +1,69 @@
+"""Opens stores by the scheme of a storage address."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from inspect import signature
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Any
+
+from archetype_core.adapter import PACKAGES, STORES, Adapters, installed
+from archetype_core.config import CacheConfig, StorageConfig
+from archetype_core.errors import AdapterMissing, UnknownScheme
+from archetype_core.store.memory import open_memory
+from archetype_core.store.port import Store
+
+_EMBEDDED = "lance"
+
+
+_BUILT_IN: Mapping[str, Callable[..., Store]] = MappingProxyType({"memory": open_memory})
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+
+
+def open_store(
+    storage: str | PurePath | StorageConfig, cache: CacheConfig | None = None, *, adapters: Adapters | None = None
+) -> Store:
+    """Open the store behind an address such as ``memory:`` or ``lance:./data``; a bare path is the embedded store.
+
+    ``cache`` says how its journal keeps ticks; a store without one refuses it. ``UnknownScheme`` for a scheme nobody knows,
+    ``AdapterMissing`` with the package to install for one of ours. ``adapters`` replaces the installed entry points.
+    """
+    config = storage if isinstance(storage, StorageConfig) else StorageConfig(uri=str(storage))
+    found = _SCHEME.match(config.uri)
+    name = config.backend or (found.group(1).lower() if found else _EMBEDDED)
+    if name in _BUILT_IN:
+        return _opened(name, _BUILT_IN[name], config, cache)
+    known = installed(STORES) if adapters is None else adapters
+    if name not in known:
+        if name in PACKAGES:
+            raise AdapterMissing("store", name, f"pip install {PACKAGES[name]}")
+        raise UnknownScheme(config.uri, name, sorted({*_BUILT_IN, *known}))
+    return _opened(name, known[name].load(), config, cache)
+
+
+def has_embedded_store() -> bool:
+    """Whether the store that a bare path means is installed."""
+    return _EMBEDDED in installed(STORES)
+
+
+def _opened(name: str, opener: Callable[..., Store], config: StorageConfig, cache: CacheConfig | None) -> Store:
+    if cache is None:
+        return _called(name, opener, config, {})
+    if not isinstance(cache, CacheConfig):
+        raise TypeError(f"cache is a CacheConfig, not {cache!r}")
+    if "cache" not in signature(opener).parameters:
+        raise ValueError(f"{name}: has no journal, so there is nothing that a CacheConfig could say about it")
+    return _called(name, opener, config, {"cache": cache})
+
+
+def _called(name: str, opener: Callable[..., Store], config: StorageConfig, more: Mapping[str, Any]) -> Store:
+    takes = signature(opener)
+    options = [one for one in takes.parameters if one not in ("uri", "cache")]
+    try:
+        takes.bind(config.address, **more, **config.options)
+    except TypeError as failure:
+        known = f"its options are {', '.join(options)}" if options else "it has no options"
+        raise ValueError(f"{name}: {failure}; {known}") from None
+    return opener(config.address, **more, **config.options)
