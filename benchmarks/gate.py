@@ -155,7 +155,7 @@ async def rollouts(gate: CommandGate, uri: str, quick: bool) -> dict[str, float]
         result = await gate.execute(ADMIN, RunRollout(config), world_id)
         assert not result.failed
         seconds[name] = result.duration_s
-        query = QueryEpisodes(tuple(one.world_id for one in result.episodes), (_movement.Position,))
+        query = QueryEpisodes((_movement.Position,), world_ids=tuple(one.world_id for one in result.episodes))
         frame = (await gate.execute(ADMIN, query, world_id)).to_arrow()
         contents[name] = (
             frame.drop_columns(["world_id", "run_id", "branch"])

@@ -17,7 +17,7 @@ from archetype_core.clock import SystemIds
 from archetype_core.command import ActorCtx, AuditFilter, EpisodeConfig, RolloutConfig, Spawn, SpawnTable, Update
 from archetype_core.engine import Outcome
 from archetype_core.errors import ArchetypeError, CommitError
-from archetype_core.read.history import Branch, query_branches
+from archetype_core.read import Branch, HistoryQuery, query_branches
 from archetype_core.store import Segment
 
 
@@ -217,7 +217,7 @@ def test_branches_are_read_as_one_frame() -> None:
             timeline = fork.timeline()
             assert timeline is not None
             branches.append(Branch(timeline, fork.name, fork.seed, number))
-        frame = query_branches(store, branches, [Position])
+        frame = query_branches(store, branches, HistoryQuery((Position,)))
         assert frame.count_rows() == 2 + 3 + 4
         last = frame.where(frame["tick"] == 3).select("branch", "episode", "position__x").to_pylist()
         assert last == [{"branch": "b2", "episode": 2, "position__x": 3.0}]

@@ -15,7 +15,6 @@ from daft import col
 from archetype_core import Component, MemoryStore, Vector, World
 from archetype_core.errors import TickNotFound, UnsupportedCapability
 from archetype_core.read import rank, ranked
-from archetype_core.read.search import Wanted
 from archetype_core.store import Capability, Search, Segment
 
 
@@ -184,9 +183,10 @@ def test_the_store_is_told_whether_some_may_be_missed() -> None:
     assert set(asked) == {True}
 
 
-def test_a_column_is_named_or_pointed_at() -> None:
+def test_a_column_is_named_or_pointed_at(world: World) -> None:
     """A column may be given as an attribute of its component or by its name."""
-    assert Wanted.of(Memory.text, "a", 1, "dot", None).column == Wanted.of("memory__text", "a", 1, "dot", None).column
+    by_attribute = world.search(Memory.text, "fox").to_pydict()
+    assert by_attribute == world.search("memory__text", "fox").to_pydict()
 
 
 class Later(Component):

@@ -129,7 +129,7 @@ def test_an_episode_ends_for_the_first_reason_there_is() -> None:
 
 
 async def _contents(there: CommandGate, world_id: str, result: RolloutResult) -> list[tuple[Any, ...]]:
-    query = QueryEpisodes(tuple(one.world_id for one in result.episodes), (Position,))
+    query = QueryEpisodes((Position,), world_ids=tuple(one.world_id for one in result.episodes))
     frame = await there.execute(ADMIN, query, world_id)
     table = await asyncio.to_thread(frame.to_pylist)
     return sorted((row["episode"], row["seed"], row["tick"], row["position__x"]) for row in table)
@@ -167,12 +167,12 @@ def test_the_frame_of_a_rollout_says_whose_rows_they_are() -> None:
             config = RolloutConfig(3, EpisodeConfig(max_steps=2), seeds=[5, 6, 7], destroy_forks_on_complete=True)
             result = await there.execute(ADMIN, RunRollout(config), world_id)
             ids = tuple(one.world_id for one in result.episodes)
-            frame = await there.execute(ADMIN, QueryEpisodes(ids, (Position,), ticks=4), world_id)
+            frame = await there.execute(ADMIN, QueryEpisodes((Position,), ticks=4, world_ids=ids), world_id)
             rows_ = frame.sort("episode").select("episode", "seed", "branch", "tick").to_pylist()
             assert rows_ == [
                 {"episode": n, "seed": 5 + n, "branch": one.name, "tick": 4} for n, one in enumerate(result.episodes)
             ]
-            picked = await there.execute(ADMIN, QueryEpisodes(ids, (Position,), lineage=True), world_id)
+            picked = await there.execute(ADMIN, QueryEpisodes((Position,), lineage=True, world_ids=ids), world_id)
             from daft import col
 
             assert picked.where(col("episode") == 1).count_rows() == 5

@@ -148,7 +148,7 @@ DEFERRABLE = (
 SPECIMENS = (
     *DEFERRABLE,
     _to(Query, lambda _: Query((Coin,))),
-    _to(QueryEpisodes, lambda scene: QueryEpisodes((scene.world,), (Coin,))),
+    _to(QueryEpisodes, lambda scene: QueryEpisodes((Coin,), world_ids=(scene.world,))),
     _to(QuerySnapshot, lambda _: QuerySnapshot((Coin,))),
     _to(Diff, lambda _: Diff(0, 1)),
     _to(Digest, lambda _: Digest()),

@@ -18,6 +18,7 @@ from archetype_core.command import (
     spelled,
 )
 from archetype_core.engine import Processor, WorldView, in_thread
+from archetype_core.read import Branch, query_branches
 from archetype_gate.live import LiveWorld
 from archetype_gate.storage import Backend
 from archetype_gate.worlds import WorldService
@@ -34,23 +35,12 @@ class QueryService:
 
     async def query(self, live: LiveWorld, command: Query) -> DataFrame:
         """History as a lazy frame."""
-        return await in_thread(
-            lambda: live.world.query(
-                *command.components,
-                ticks=command.ticks,
-                entity_ids=command.entity_ids,
-                where=command.where,
-                include_inactive=command.include_inactive,
-                lineage=command.lineage,
-            )
-        )
+        return await in_thread(lambda: live.world.select(command))
 
     async def episodes(self, backend: Backend, command: QueryEpisodes) -> DataFrame:
         """The histories of several worlds as one lazy frame, each row with its branch, seed and episode."""
 
         def ask() -> DataFrame:
-            from archetype_core.read import Branch, query_branches
-
             store = backend.store
             stored = {one.world_id for one in store.worlds()}
             branches = []
@@ -62,15 +52,7 @@ class QueryService:
                 branches.append(
                     Branch(timeline if command.lineage else timeline.own(world_id), segment.name, segment.seed, episode)
                 )
-            return query_branches(
-                store,
-                branches,
-                command.components,
-                ticks=command.ticks,
-                entity_ids=command.entity_ids,
-                where=command.where,
-                include_inactive=command.include_inactive,
-            )
+            return query_branches(store, branches, command)
 
         return await in_thread(ask)
 
@@ -80,17 +62,7 @@ class QueryService:
 
     async def search(self, live: LiveWorld, command: SearchWorld) -> DataFrame:
         """The entities most like a query."""
-        return await in_thread(
-            lambda: live.world.search(
-                command.column,
-                command.query,
-                k=command.k,
-                at=command.at,
-                where=command.where,
-                metric=command.metric,
-                exact=command.exact,
-            )
-        )
+        return await in_thread(lambda: live.world.find(command))
 
     async def diff(self, live: LiveWorld, command: Diff) -> DataFrame:
         """What differs between two moments."""

@@ -78,6 +78,6 @@ class RuntimeRollout(Rollout):
         """
         worlds = tuple(episode.world_id for episode in self.episodes)
         found: DataFrame = await self._execute(
-            QueryEpisodes(worlds, components, ticks, entity_ids, where, include_inactive, lineage)
+            QueryEpisodes(components, ticks, entity_ids, where, include_inactive, lineage, world_ids=worlds)
         )
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,13 +10,11 @@ from archetype_core.command.audit import AuditFilter, AuditRow
 from archetype_core.command.command import Command
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.config import StorageConfig
+from archetype_core.read.request import HistoryQuery, SearchQuery
 from archetype_core.schema.component import Component
 
 if TYPE_CHECKING:
     from daft import DataFrame
-    from daft.expressions import Expression
-
-    from archetype_core.read.history import Ticks
 
     FrameCommand = Command[DataFrame]
 else:
@@ -24,34 +22,23 @@ else:
 
 
 @dataclass(frozen=True, slots=True)
-class Query(FrameCommand):
-    """History as a lazy frame of base columns and those of some components."""
+class Query(HistoryQuery, FrameCommand):
+    """Tick history as a lazy frame."""
 
     kind: ClassVar[str] = "query_world"
-    components: tuple[type[Component], ...] = ()
-    ticks: Ticks = None
-    entity_ids: int | Iterable[int] | None = None
-    where: Expression | None = None
-    include_inactive: bool = False
-    lineage: bool = True
 
     def describe(self) -> Mapping[str, Any]:
         return {"components": [one.__name__ for one in self.components], "lineage": self.lineage}
 
 
 @dataclass(frozen=True, slots=True)
-class QueryEpisodes(FrameCommand):
+class QueryEpisodes(HistoryQuery, FrameCommand):
     """The histories of a rollout's episodes as one lazy frame, with ``branch``, ``seed`` and ``episode`` columns."""
 
     kind: ClassVar[str] = "query_world"
-    world_ids: tuple[str, ...]
-    """The episodes' worlds, in order; they may have been destroyed since."""
-    components: tuple[type[Component], ...] = ()
-    ticks: Ticks = None
-    entity_ids: int | Iterable[int] | None = None
-    where: Expression | None = None
-    include_inactive: bool = False
     lineage: bool = False
+    world_ids: tuple[str, ...] = field(kw_only=True)
+    """The episodes' worlds, in order; they may have been destroyed since."""
 
     def describe(self) -> Mapping[str, Any]:
         return {"components": [one.__name__ for one in self.components], "worlds": len(self.world_ids)}
@@ -93,17 +80,10 @@ class Digest(Command[str]):
 
 
 @dataclass(frozen=True, slots=True)
-class SearchWorld(FrameCommand):
+class SearchWorld(SearchQuery, FrameCommand):
     """The entities whose vector or text is most like a query at a tick, best first; only where the store can search."""
 
     kind: ClassVar[str] = "query_world"
-    column: Any
-    query: str | tuple[float, ...]
-    k: int = 10
-    at: int | None = None
-    where: Expression | None = None
-    metric: str = "cosine"
-    exact: bool = True
 
     def describe(self) -> Mapping[str, Any]:
         asked = self.query if isinstance(self.query, str) else f"a vector of {len(self.query)}"

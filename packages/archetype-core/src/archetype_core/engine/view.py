@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from archetype_core.argument import checked_id, whole_number
 from archetype_core.errors import EntityNotFound, TickNotFound, UnsupportedCapability
+from archetype_core.read import history, search
+from archetype_core.read.diff import diff
+from archetype_core.read.request import HistoryQuery, SearchQuery
+from archetype_core.read.search import Wanted
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
 from archetype_core.schema.entity import Entity
 from archetype_core.schema.snapshot import Snapshot
+from archetype_core.store.digest import digest
 from archetype_core.store.port import Capability, SearchStore
 from archetype_core.store.timeline import Segment, Timeline
 
@@ -22,9 +27,11 @@ if TYPE_CHECKING:
     from daft.expressions import Expression
 
     from archetype_core.engine.state import State
-    from archetype_core.read.history import Ticks
+    from archetype_core.read.request import Ticks
     from archetype_core.store.port import Store
 
+A = TypeVar("A", bound=Component)
+B = TypeVar("B", bound=Component)
 C = TypeVar("C", bound=Component)
 
 
@@ -86,8 +93,27 @@ class WorldView:
         ids = pa.concat_arrays(found) if found else pa.array([], pa.int64())
         return ids.take(pc.sort_indices(ids))
 
-    def get(self, entity_id: int) -> Entity:
-        """A live entity's components by class; ``EntityNotFound`` if it is not alive."""
+    @overload
+    def get(self, entity_id: int) -> Entity: ...
+
+    @overload
+    def get(self, entity_id: int, component: type[A], /) -> A: ...
+
+    @overload
+    def get(self, entity_id: int, first: type[A], second: type[B], /) -> tuple[A, B]: ...
+
+    @overload
+    def get(self, entity_id: int, first: type[A], second: type[B], third: type[C], /) -> tuple[A, B, C]: ...
+
+    @overload
+    def get(self, entity_id: int, *components: type[Component]) -> Any: ...
+
+    def get(self, entity_id: int, *components: type[Component]) -> Any:
+        """A live entity as of the last completed tick: whole, or the components asked for.
+
+        ``get(id)`` is an ``Entity``, a mapping by class; ``get(id, Position)`` a ``Position``; with several classes a tuple.
+        ``EntityNotFound`` if it is not alive, ``KeyError`` for a component that it lacks.
+        """
         entity_id = checked_id(entity_id)
         with self._state.lock:
             archetype = self._state.index.get(entity_id)
@@ -95,9 +121,10 @@ class WorldView:
                 raise EntityNotFound(entity_id, self.name)
             rows = self._state.live[archetype]
         row = rows.slice(pc.index(rows.entity_ids, entity_id).as_py(), 1).to_arrow()
-        return Entity(entity_id, archetype, row.to_pylist(maps_as_pydicts="strict")[0])
+        entity = Entity(entity_id, archetype, row.to_pylist(maps_as_pydicts="strict")[0])
+        return entity.pick(*components)
 
-    def get_components(self, entity_id: int, *components: type[C]) -> tuple[Any, ...]:
+    def get_components(self, entity_id: int, *components: type[Component]) -> tuple[Component, ...]:
         """The given components of a live entity, or all it has; ``KeyError`` names one that it lacks."""
         entity = self.get(entity_id)
         return tuple(entity[component] for component in components or entity)
@@ -125,18 +152,12 @@ class WorldView:
         Default: every committed tick of this world and the ancestors it grew from, active rows. ``lineage=False`` leaves
         the ancestors out. Costs nothing until it is collected; columns, filters and limits are pushed to the store.
         """
-        from archetype_core.read import history
+        return self.select(HistoryQuery(components, ticks, entity_ids, where, include_inactive, lineage))
 
+    def select(self, request: HistoryQuery) -> DataFrame:
+        """What ``query`` returns, for a request that was made elsewhere."""
         timeline = self.timeline() or Timeline((), {})
-        return history.query(
-            self._store,
-            timeline if lineage else timeline.own(self.world_id),
-            components,
-            ticks=ticks,
-            entity_ids=entity_ids,
-            where=where,
-            include_inactive=include_inactive,
-        )
+        return history.query(self._store, timeline if request.lineage else timeline.own(self.world_id), request)
 
     def search(
         self,
@@ -149,22 +170,25 @@ class WorldView:
         metric: str = "cosine",
         exact: bool = True,
     ) -> DataFrame:
-        """The ``k`` entities whose ``column`` at a tick, by default the last completed one, is most like ``query``.
+        """The ``k`` entities whose ``column`` is most like ``query`` at a tick, by default the last completed one.
 
-        A vector column such as ``Memory.embedding`` takes a vector, and ranks by ``metric``: ``cosine``, ``dot`` or ``l2``. A
-        ``str`` column takes words, and ranks by BM25. The frame has the component's columns and a ``score``, best first.
+        A vector column such as ``Memory.c.embedding`` takes a vector and ranks by ``metric``: ``cosine``, ``dot`` or ``l2``.
+        A ``str`` column takes words and ranks by BM25. The frame has the component's columns and a ``score``, best first.
         ``UnsupportedCapability`` unless the store claims ``SEARCH``.
 
-        Exact, at the cost of a look at that column of that tick. With ``exact=False`` a store may ask an index of its own for a
-        past tick: then one of the best may be missing, while all that is found has its exact score.
+        Exact by default: it reads that column of that tick. With ``exact=False`` a store may answer a past tick from an
+        index: some of the best may be missing, and every row found has its exact score.
         """
-        from archetype_core.read import search
+        asked = query if isinstance(query, str) else tuple(query)
+        return self.find(SearchQuery(column, asked, k, at, where, metric, exact))
 
-        at = checked_tick(at)
+    def find(self, request: SearchQuery) -> DataFrame:
+        """What ``search`` returns, for a request that was made elsewhere."""
+        at = checked_tick(request.at)
         store = self._store
         if Capability.SEARCH not in store.capabilities or not isinstance(store, SearchStore):
             raise UnsupportedCapability(repr(store), Capability.SEARCH)
-        wanted = search.Wanted.of(column, query, k, metric, where, exact=exact)
+        wanted = Wanted.of(request)
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
                 live, segment, tick = dict(self._state.live), self._state.segment, self._state.tick - 1
@@ -176,8 +200,6 @@ class WorldView:
 
     def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:
         """One tick as a DataFrame; by default the last completed one, from memory."""
-        from archetype_core.read import history
-
         at = checked_tick(at)
         if at is None:
             with self._state.lock:
@@ -188,8 +210,6 @@ class WorldView:
 
     def tables(self, at: int | None = None) -> dict[Archetype, Snapshot]:
         """The live rows of every archetype at a tick; by default the last completed one, from memory."""
-        from archetype_core.read import history
-
         at = checked_tick(at)
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
@@ -199,15 +219,10 @@ class WorldView:
 
     def diff(self, before: int | tuple[WorldView, int], after: int | tuple[WorldView, int] | WorldView) -> DataFrame:
         """What differs between two ticks of this world, or of branches given as ``(world, tick)`` or ``world`` (latest)."""
-        from archetype_core.read.diff import diff
-
         return diff(self._moment(before), self._moment(after))
 
     def digest(self, at: int | None = None) -> str:
         """The canonical digest of a committed tick, by default the last: equal for equal contents, in any store."""
-        from archetype_core.read import history
-        from archetype_core.store.digest import digest
-
         at = checked_tick(at)
         tick = self.tick - 1 if at is None else at
         timeline = self._known(tick)

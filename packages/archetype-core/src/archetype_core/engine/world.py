@@ -37,6 +37,7 @@ from archetype_core.errors import (
     WorldClosed,
     WorldNotFound,
 )
+from archetype_core.read import history
 from archetype_core.schema.component import Component, ComponentType
 from archetype_core.store.commit import Rows, TickCommit
 from archetype_core.store.port import Store
@@ -175,8 +176,6 @@ class World(WorldView):
         executor: Executor | None,
         ids: IdSource | None,
     ) -> World:
-        from archetype_core.read import history
-
         live, delivered = history.load(store, timeline, head)
         index = EntityIndex()
         for archetype, rows in live.items():

@@ -1,9 +1,10 @@
-"""Reading history: lazy queries, searches and differences over any store. Importing it brings Daft along."""
+"""Reading history: lazy queries, searches and differences over any store. Daft is loaded when something is asked."""
 
 from archetype_core.read.bm25 import Corpus, words_of
 from archetype_core.read.diff import diff
-from archetype_core.read.history import Branch, Ticks, query_branches
-from archetype_core.read.search import FOUND, METRICS, SCORE, rank, ranked
+from archetype_core.read.history import query_branches
+from archetype_core.read.ranking import FOUND, METRICS, SCORE, rank, ranked
+from archetype_core.read.request import Branch, HistoryQuery, SearchQuery, Ticks
 
 __all__ = [
     "FOUND",
@@ -11,6 +12,8 @@ __all__ = [
     "SCORE",
     "Branch",
     "Corpus",
+    "HistoryQuery",
+    "SearchQuery",
     "Ticks",
     "diff",
     "query_branches",

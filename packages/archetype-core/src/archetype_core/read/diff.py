@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import daft
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from daft import DataFrame
 
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import ComponentType
 from archetype_core.schema.snapshot import ENTITY_ID, Snapshot, contiguous
+
+if TYPE_CHECKING:
+    from daft import DataFrame
 
 SCHEMA = pa.schema(
     [
@@ -35,6 +36,8 @@ def diff(before: Tables, after: Tables) -> DataFrame:
     An entity that came, went or changed its set of components has one row with a null ``column`` and the names of its
     components; every column that differs has another. Values are compared bit by bit: NaN equals itself, 0.0 differs from -0.0.
     """
+    import daft
+
     was, now = _components(before), _components(after)
     parts = [_component_rows(was, now)]
     kinds = dict.fromkeys(kind for archetype in (*before, *after) for kind in archetype.components)

@@ -6,22 +6,16 @@ timeline, and wraps them once as a Daft source, so that columns, filters and lim
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import daft
 import pyarrow as pa
 import pyarrow.compute as pc
-from daft import DataFrame, col, lit
-from daft.expressions import Expression, ExpressionsProjection
-from daft.io.pushdowns import Pushdowns
-from daft.io.source import DataSource, DataSourceTask
-from daft.recordbatch import RecordBatch
 
 from archetype_core.argument import checked_id, whole_number
 from archetype_core.errors import TickNotFound
-from archetype_core.read.pushdown import Pushdown
+from archetype_core.read.plan import Part, ReadPlan
+from archetype_core.read.request import BRANCH_FIELDS, Branch, HistoryQuery, Ticks
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, ComponentType
 from archetype_core.schema.message import Message
@@ -30,82 +24,29 @@ from archetype_core.store.port import Store
 from archetype_core.store.request import BASE_FIELDS, IS_ACTIVE, Scan
 from archetype_core.store.timeline import Head, Span, Timeline
 
-Ticks = int | range | Iterable[int] | None
-
-_BATCH_ROWS = 65_536
-
-
-BRANCH_FIELDS = (
-    pa.field("branch", pa.large_string(), nullable=False),
-    pa.field("seed", pa.int64(), nullable=False),
-    pa.field("episode", pa.int64(), nullable=False),
-)
+if TYPE_CHECKING:
+    from daft import DataFrame
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """One of several histories that are read together, and what tells its rows from the others'."""
-
-    timeline: Timeline
-    branch: str
-    seed: int
-    episode: int
+def query(store: Store, timeline: Timeline, request: HistoryQuery) -> DataFrame:
+    """History as a lazy frame. Costs nothing until it is collected."""
+    kinds = _kinds(request.components)
+    return _frame(store, request, _parts(timeline, kinds, request.ticks, None), _schema(kinds))
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A stretch of one table in one segment."""
-
-    table: str
-    schema: pa.Schema
-    span: Span
-    branch: Branch | None = None
+def query_branches(store: Store, branches: Iterable[Branch], request: HistoryQuery) -> DataFrame:
+    """Several histories as one lazy frame, with the columns ``branch``, ``seed`` and ``episode`` after those of ``query``."""
+    kinds = _kinds(request.components)
+    parts = tuple(part for one in branches for part in _parts(one.timeline, kinds, request.ticks, one))
+    return _frame(store, request, parts, pa.schema([*_schema(kinds), *BRANCH_FIELDS]))
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a history source reads: parts of tables, as one schema."""
+def _frame(store: Store, request: HistoryQuery, parts: tuple[Part, ...], schema: pa.Schema) -> DataFrame:
+    from archetype_core.read.source import HistorySource
 
-    store: Store
-    parts: tuple[Part, ...]
-    schema: pa.Schema
-    entity_ids: pa.Array | None
-    include_inactive: bool
-
-
-def query(
-    store: Store,
-    timeline: Timeline,
-    components: Sequence[type[Component]],
-    *,
-    ticks: Ticks = None,
-    entity_ids: int | Iterable[int] | None = None,
-    where: Expression | None = None,
-    include_inactive: bool = False,
-) -> DataFrame:
-    """History as a lazy frame: base columns and those of ``components``, over every table that has them all."""
-    kinds = _kinds(components)
-    parts = _parts(timeline, kinds, ticks, None)
-    frame = HistorySource(Question(store, parts, _schema(kinds), _ids(entity_ids), include_inactive)).read()
-    return frame if where is None else frame.where(where)
-
-
-def query_branches(
-    store: Store,
-    branches: Iterable[Branch],
-    components: Sequence[type[Component]],
-    *,
-    ticks: Ticks = None,
-    entity_ids: int | Iterable[int] | None = None,
-    where: Expression | None = None,
-    include_inactive: bool = False,
-) -> DataFrame:
-    """Several histories as one lazy frame, with the columns ``branch``, ``seed`` and ``episode`` behind those of ``query``."""
-    kinds = _kinds(components)
-    parts = tuple(part for one in branches for part in _parts(one.timeline, kinds, ticks, one))
-    schema = pa.schema([*_schema(kinds), *BRANCH_FIELDS])
-    frame = HistorySource(Question(store, parts, schema, _ids(entity_ids), include_inactive)).read()
-    return frame if where is None else frame.where(where)
+    plan = ReadPlan(store, parts, schema, _ids(request.entity_ids), request.include_inactive)
+    frame = HistorySource(plan).read()
+    return frame if request.where is None else frame.where(request.where)
 
 
 def _kinds(components: Sequence[type[Component]]) -> tuple[ComponentType, ...]:
@@ -162,105 +103,8 @@ def rows_at(store: Store, archetype: Archetype, span: Span) -> pa.Table:
     return pa.Table.from_batches(batches, scan.schema(archetype.schema))
 
 
-class HistorySource(DataSource):
-    """A Daft source over a store's history."""
-
-    def __init__(self, question: Question) -> None:
-        self._question = question
-        self._schema = _daft_schema(question.schema)
-
-    @property
-    def name(self) -> str:
-        return "archetype history"
-
-    @property
-    def schema(self) -> Any:
-        return self._schema
-
-    async def get_tasks(self, pushdowns: Pushdowns) -> AsyncIterator[DataSourceTask]:
-        for part in self._question.parts:
-            yield HistoryTask(self._question, part, pushdowns)
-
-
-class HistoryTask(DataSourceTask):
-    """One part of a history source, read with what Daft pushed down."""
-
-    def __init__(self, question: Question, part: Part, pushdowns: Pushdowns) -> None:
-        self._question = question
-        self._part = part
-        self._filter = pushdowns.filters
-        self._hint = Pushdown() if pushdowns.filters is None else Pushdown.of(pushdowns.filters, part.schema)
-        self._limit = pushdowns.limit
-        names = question.schema.names
-        # Daft filters what it gets once more, so the columns of a filter are part of the answer, asked for or not. And it
-        # finds columns by place: they have to come in the source's order, whatever order was asked for.
-        wanted = {
-            *(names if pushdowns.columns is None else pushdowns.columns),
-            *pushdowns.filter_required_column_names(),
-        }
-        self._columns = tuple(name for name in names if name in wanted)
-        self._constants = tuple(field for field in BRANCH_FIELDS if part.branch and field.name in wanted)
-        told = {field.name for field in self._constants}
-        needed = dict.fromkeys(name for name in self._columns if name not in told)
-        if not question.include_inactive:
-            needed[IS_ACTIVE] = None
-        # A batch without columns has no number of rows.
-        self._needed = tuple(needed) or (ENTITY_ID,)
-
-    @property
-    def schema(self) -> Any:
-        return _daft_schema(pa.schema([self._question.schema.field(name) for name in self._columns]))
-
-    async def read(self) -> AsyncIterator[RecordBatch]:
-        given = 0
-        for read in self._tables():
-            table = read
-            for field in self._constants:
-                value = pa.scalar(getattr(self._part.branch, field.name), field.type)
-                table = table.append_column(field, pa.repeat(value, table.num_rows))
-            batch = RecordBatch.from_arrow_table(table)
-            if self._filter is not None:
-                batch = batch.filter(ExpressionsProjection([self._filter]))
-            batch = batch.eval_expression_list(ExpressionsProjection([col(name) for name in self._columns]))
-            given += len(batch)
-            yield batch
-            if self._limit is not None and given >= self._limit:
-                return
-
-    def _tables(self) -> Iterable[pa.Table]:
-        """The answer in pieces of a size that pays for the crossing into Daft."""
-        question, part = self._question, self._part
-        span = part.span
-        first, last = self._hint.within(span.first, span.last)
-        if first > last:
-            return
-        ids = self._hint.among(question.entity_ids)
-        scan = Scan(part.table, span.segment, first, last, self._needed, ids, self._hint.rows)
-        schema = scan.schema(part.schema)
-        waiting: list[pa.RecordBatch] = []
-        rows = 0
-        for batch in question.store.scan(scan):
-            if not question.include_inactive:
-                active = batch.column(scan.columns.index(IS_ACTIVE))
-                kept = batch.filter(active) if active.false_count else batch
-            else:
-                kept = batch
-            if kept.num_rows:
-                waiting.append(kept)
-                rows += kept.num_rows
-            if rows >= _BATCH_ROWS:
-                yield pa.Table.from_batches(waiting, schema).combine_chunks()
-                waiting, rows = [], 0
-        if waiting:
-            yield pa.Table.from_batches(waiting, schema).combine_chunks()
-
-
 def _schema(kinds: Sequence[ComponentType]) -> pa.Schema:
     return pa.schema([*BASE_FIELDS.values(), *(field for kind in kinds for field in kind.fields)])
-
-
-def _daft_schema(schema: pa.Schema) -> Any:
-    return daft.Schema.from_pyarrow_schema(schema)
 
 
 def _answers(archetype: Archetype, kinds: Sequence[ComponentType]) -> bool:
@@ -291,6 +135,9 @@ def live(
     tables: Mapping[Archetype, Snapshot], components: Sequence[type[Component]], world_id: str, run_id: str, tick: int
 ) -> DataFrame:
     """Live tables as a frame of the same columns that ``query`` gives."""
+    import daft
+    from daft import lit
+
     kinds = tuple(component.component_type() for component in components)
     schema = _schema(kinds)
     found = [

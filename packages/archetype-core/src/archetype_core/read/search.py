@@ -11,33 +11,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import daft
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from daft import DataFrame, lit
-from daft.expressions import Expression
-from daft.io.pushdowns import Pushdowns
 
 from archetype_core.argument import whole_number
 from archetype_core.errors import ComponentTypeError
-from archetype_core.read.bm25 import Corpus, relevant
-from archetype_core.read.history import HistorySource, Part, Question
-from archetype_core.read.vector_search import nearest
+from archetype_core.read.plan import Part, ReadPlan
+from archetype_core.read.ranking import FOUND, METRICS, SCORE, rank
+from archetype_core.read.request import SearchQuery
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, ComponentType
 from archetype_core.schema.snapshot import ENTITY_ID, Snapshot, contiguous
+from archetype_core.store.port import SearchStore
 from archetype_core.store.request import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID, Scan, Search
 from archetype_core.store.timeline import Segment, Span
 
 if TYPE_CHECKING:
-    from archetype_core.store.port import SearchStore, Store
-
-SCORE = "score"
-FOUND = pa.schema([pa.field(ENTITY_ID, pa.int64()), pa.field(SCORE, pa.float64())])
-METRICS = ("cosine", "dot", "l2")
+    from daft import DataFrame
+    from daft.expressions import Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +45,29 @@ class Wanted:
     exact: bool = True
 
     @classmethod
-    def of(
-        cls,
-        column: Expression | str,
-        query: str | Iterable[float],
-        k: int,
-        metric: str,
-        where: Expression | None,
-        *,
-        exact: bool = True,
-    ) -> Wanted:
-        """Check what a caller asks."""
-        if whole_number(k, "k") < 1:
-            raise ValueError(f"k is how many rows to find, 1 or more, not {k!r}")
-        if metric not in METRICS:
-            raise ValueError(f"metric is one of {', '.join(METRICS)}, not {metric!r}")
+    def of(cls, request: SearchQuery) -> Wanted:
+        """The request, checked; a column may be given by its name or as ``Memory.c.embedding``."""
+        from daft.expressions import Expression
+
+        if whole_number(request.k, "k") < 1:
+            raise ValueError(f"k is how many rows to find, 1 or more, not {request.k!r}")
+        if request.metric not in METRICS:
+            raise ValueError(f"metric is one of {', '.join(METRICS)}, not {request.metric!r}")
+        column, where = request.column, request.where
         if not isinstance(column, str | Expression):
-            raise TypeError(f"a search is about a column such as Memory.embedding, not {column!r}")
+            raise TypeError(f"a search is about a column such as Memory.c.embedding, not {column!r}")
         if where is not None and not isinstance(where, Expression):
-            raise TypeError(f"where is a condition such as Memory.rank > 3, not {where!r}")
+            raise TypeError(f"where is a condition such as Memory.c.rank > 3, not {where!r}")
         name = column if isinstance(column, str) else column.name()
-        asked = query if isinstance(query, str) else tuple(float(one) for one in query)
-        return cls(name, asked, int(k), metric, where, exact)
+        query = request.query if isinstance(request.query, str) else tuple(float(one) for one in request.query)
+        return cls(name, query, int(request.k), request.metric, where, request.exact)
 
     def check(self, archetypes: Iterable[Archetype]) -> None:
         """Refuse columns that no table and no component has: nothing would ever be found."""
         asked = {self.column}
         if self.where is not None:
+            from daft.io.pushdowns import Pushdowns
+
             asked |= Pushdowns(filters=self.where).filter_required_column_names()
         asked -= {*BASE_FIELDS, *(name for one in archetypes for name in one.column_names)}
         # A component that no entity has yet is no mistake.
@@ -115,6 +104,8 @@ def among(live: Mapping[Archetype, Snapshot], wanted: Wanted, segment: Segment, 
 
 def in_history(store: SearchStore, tables: Mapping[str, pa.Schema], span: Span, wanted: Wanted) -> DataFrame:
     """The best of a past tick."""
+    from archetype_core.read.source import HistorySource
+
     wanted.check(Archetype.from_schema(schema) for schema in tables.values())
     found = []
     for name, schema in tables.items():
@@ -125,8 +116,8 @@ def in_history(store: SearchStore, tables: Mapping[str, pa.Schema], span: Span, 
         allowed = None
         if wanted.where is not None:
             whole = pa.schema([*BASE_FIELDS.values(), *(field for field in schema if field.name != ENTITY_ID)])
-            question = Question(store, (Part(name, schema, span),), whole, None, include_inactive=False)
-            allowed = _allowed(HistorySource(question).read(), wanted.where, archetype)
+            plan = ReadPlan(store, (Part(name, schema, span),), whole, None, include_inactive=False)
+            allowed = _allowed(HistorySource(plan).read(), wanted.where, archetype)
         best = store.search(wanted.at(name, span.segment, span.last, allowed))
         columns = (ENTITY_ID, *(field.name for field in owner.fields), IS_ACTIVE)
         ids = contiguous(best.column(ENTITY_ID))
@@ -147,6 +138,9 @@ def _defined(component: type[Component]) -> Iterator[str]:
 
 
 def _framed(rows: Snapshot, segment: Segment, tick: int) -> DataFrame:
+    import daft
+    from daft import lit
+
     constant = {
         WORLD_ID: lit(segment.world_id),
         RUN_ID: lit(segment.run_id),
@@ -158,6 +152,8 @@ def _framed(rows: Snapshot, segment: Segment, tick: int) -> DataFrame:
 
 def _allowed(frame: DataFrame, where: Expression, archetype: Archetype) -> pa.Array:
     """The entities that a condition holds for; none where the table lacks what it is about."""
+    from daft.io.pushdowns import Pushdowns
+
     needed: set[str] = Pushdowns(filters=where).filter_required_column_names()
     if not needed <= {*BASE_FIELDS, *archetype.column_names}:
         return pa.array([], pa.int64())
@@ -166,6 +162,8 @@ def _allowed(frame: DataFrame, where: Expression, archetype: Archetype) -> pa.Ar
 
 def _merged(found: Sequence[tuple[ComponentType, pa.Table, pa.Table]], wanted: Wanted, tick: int) -> DataFrame:
     """The best of all tables, with the columns of the component, the tick and the score."""
+    import daft
+
     parts = [
         pa.Table.from_arrays(
             [
@@ -184,60 +182,3 @@ def _merged(found: Sequence[tuple[ComponentType, pa.Table, pa.Table]], wanted: W
     whole = pa.concat_tables(parts, promote_options="default")
     order = pc.sort_indices(whole, sort_keys=[(SCORE, "descending"), (ENTITY_ID, "ascending")])
     return daft.from_arrow(whole.take(order[: wanted.k]).combine_chunks())
-
-
-def ranked(store: Store, search: Search) -> pa.Table:
-    """What any store that scans answers: a look at one column of what the tick shows."""
-    columns = (ENTITY_ID, search.column, IS_ACTIVE)
-    scan = Scan(search.table, search.segment, search.tick, search.tick, columns, search.entity_ids)
-    if isinstance(search.query, str):
-        rows = store.scan(scan).read_all()
-        return _ranked(rows, search) if rows.num_rows else FOUND.empty_table()
-    # How good a vector is does not depend on the others, so only the best of each part are kept.
-    best = FOUND.empty_table()
-    for batch in store.scan(scan):
-        if batch.num_rows:
-            found = pa.concat_tables([best, _ranked(pa.Table.from_batches([batch]), search)])
-            best = _best(found.column(0).to_numpy(), found.column(1).to_numpy(), search.k)
-    return best
-
-
-def _ranked(rows: pa.Table, search: Search) -> pa.Table:
-    active = rows.column(IS_ACTIVE)
-    if active.null_count or not pc.all(active).as_py():
-        rows = rows.filter(active)
-    return rank(contiguous(rows.column(0)), contiguous(rows.column(1)), search)
-
-
-def rank(ids: pa.Array, values: pa.Array, search: Search, corpus: Corpus | None = None) -> pa.Table:
-    """The best of some rows: their entities and scores, best first, equals by entity.
-
-    Where the rows are not all of a table's, ``corpus`` tells what texts are scored among.
-    """
-    if search.entity_ids is not None:
-        chosen = pc.indices_nonzero(pc.is_in(ids, value_set=search.entity_ids))
-        ids, values = ids.take(chosen), values.take(chosen)
-    kind = values.type
-    if isinstance(search.query, str):
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            raise TypeError(f"{search.column} holds {kind}, which words cannot be searched in")
-        rows, scores = relevant(values, search.query, corpus)
-    else:
-        if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
-            raise TypeError(f"{search.column} holds {kind}, which vectors cannot be searched in")
-        if len(search.query) != kind.list_size:
-            raise ValueError(
-                f"{search.column} holds vectors of {kind.list_size} values, the query has {len(search.query)}"
-            )
-        rows, scores = nearest(values, search.query, search.metric, search.k)
-    return _best(np.asarray(ids.to_numpy(zero_copy_only=False))[rows], scores, search.k)
-
-
-def _best(entities: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], k: int) -> pa.Table:
-    # NaN is like nothing.
-    kept = np.flatnonzero(~np.isnan(scores))
-    if len(kept) > k:
-        bar = np.partition(scores[kept], len(kept) - k)[len(kept) - k]
-        kept = kept[scores[kept] >= bar]
-    order = kept[np.lexsort((entities[kept], -scores[kept]))][:k]
-    return pa.Table.from_arrays([pa.array(entities[order]), pa.array(scores[order])], schema=FOUND)

@@ -1,0 +1,79 @@
+"""Ranks the rows of one table at one tick: the part of a search that every store can do by a scan.
+
+Scores are exact: vectors by their metric, texts by BM25 over the texts of that table at that tick.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archetype_core.read.bm25 import Corpus, relevant
+from archetype_core.read.vector_search import nearest
+from archetype_core.schema.snapshot import ENTITY_ID, contiguous
+from archetype_core.store.port import Store
+from archetype_core.store.request import IS_ACTIVE, Scan, Search
+
+SCORE = "score"
+FOUND = pa.schema([pa.field(ENTITY_ID, pa.int64()), pa.field(SCORE, pa.float64())])
+METRICS = ("cosine", "dot", "l2")
+
+
+def ranked(store: Store, search: Search) -> pa.Table:
+    """What any store that scans answers: a look at one column of what the tick shows."""
+    columns = (ENTITY_ID, search.column, IS_ACTIVE)
+    scan = Scan(search.table, search.segment, search.tick, search.tick, columns, search.entity_ids)
+    if isinstance(search.query, str):
+        rows = store.scan(scan).read_all()
+        return _ranked(rows, search) if rows.num_rows else FOUND.empty_table()
+    # How good a vector is does not depend on the others, so only the best of each part are kept.
+    best = FOUND.empty_table()
+    for batch in store.scan(scan):
+        if batch.num_rows:
+            found = pa.concat_tables([best, _ranked(pa.Table.from_batches([batch]), search)])
+            best = _best(found.column(0).to_numpy(), found.column(1).to_numpy(), search.k)
+    return best
+
+
+def _ranked(rows: pa.Table, search: Search) -> pa.Table:
+    active = rows.column(IS_ACTIVE)
+    if active.null_count or not pc.all(active).as_py():
+        rows = rows.filter(active)
+    return rank(contiguous(rows.column(0)), contiguous(rows.column(1)), search)
+
+
+def rank(ids: pa.Array, values: pa.Array, search: Search, corpus: Corpus | None = None) -> pa.Table:
+    """The best of some rows: their entities and scores, best first, equals by entity.
+
+    Where the rows are not all of a table's, ``corpus`` tells what texts are scored among.
+    """
+    if search.entity_ids is not None:
+        chosen = pc.indices_nonzero(pc.is_in(ids, value_set=search.entity_ids))
+        ids, values = ids.take(chosen), values.take(chosen)
+    kind = values.type
+    if isinstance(search.query, str):
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise TypeError(f"{search.column} holds {kind}, which words cannot be searched in")
+        rows, scores = relevant(values, search.query, corpus)
+    else:
+        if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
+            raise TypeError(f"{search.column} holds {kind}, which vectors cannot be searched in")
+        if len(search.query) != kind.list_size:
+            raise ValueError(
+                f"{search.column} holds vectors of {kind.list_size} values, the query has {len(search.query)}"
+            )
+        rows, scores = nearest(values, search.query, search.metric, search.k)
+    return _best(np.asarray(ids.to_numpy(zero_copy_only=False))[rows], scores, search.k)
+
+
+def _best(entities: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], k: int) -> pa.Table:
+    # NaN is like nothing.
+    kept = np.flatnonzero(~np.isnan(scores))
+    if len(kept) > k:
+        bar = np.partition(scores[kept], len(kept) - k)[len(kept) - k]
+        kept = kept[scores[kept] >= bar]
+    order = kept[np.lexsort((entities[kept], -scores[kept]))][:k]
+    return pa.Table.from_arrays([pa.array(entities[order]), pa.array(scores[order])], schema=FOUND)

@@ -1,0 +1,66 @@
+"""What is asked of a world's history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from archetype_core.schema.component import Component
+from archetype_core.store.timeline import Timeline
+
+if TYPE_CHECKING:
+    from daft.expressions import Expression
+
+Ticks = int | range | Iterable[int] | None
+"""One tick, a ``range``, any set of ticks, or all."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """Rows of history: base columns and those of ``components``, from every table that has them all."""
+
+    components: tuple[type[Component], ...] = ()
+    ticks: Ticks = None
+    entity_ids: int | Iterable[int] | None = None
+    where: Expression | None = None
+    include_inactive: bool = False
+    """Whether tombstones are rows of the answer."""
+    lineage: bool = True
+    """Whether the ticks of the ancestors that a fork grew from are part of its history."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """The ``k`` entities whose vector or text in a column is most like ``query``, at one tick."""
+
+    column: Any
+    """``Memory.c.embedding``, or its name."""
+    query: str | tuple[float, ...]
+    """A vector for a column of vectors, words for a column of text."""
+    k: int = 10
+    at: int | None = None
+    where: Expression | None = None
+    metric: str = "cosine"
+    """``cosine``, ``dot`` or ``l2``, for vectors; words rank by BM25."""
+    exact: bool = True
+    """Whether the answer must be the best there is; otherwise a store may ask an index that misses some."""
+
+
+BRANCH_FIELDS = (
+    pa.field("branch", pa.large_string(), nullable=False),
+    pa.field("seed", pa.int64(), nullable=False),
+    pa.field("episode", pa.int64(), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One of several histories that are read together, and what tells its rows from the others'."""
+
+    timeline: Timeline
+    branch: str
+    seed: int
+    episode: int

@@ -1,0 +1,123 @@
+"""A world's history as a Daft source: parts of tables, scanned lazily with what Daft pushes down.
+
+A store only ever answers a ``Scan`` with Arrow batches. Columns, ticks, entities, filters and limits of a query become
+part of that scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import daft
+import pyarrow as pa
+from daft import col
+from daft.expressions import ExpressionsProjection
+from daft.io.pushdowns import Pushdowns
+from daft.io.source import DataSource, DataSourceTask
+from daft.recordbatch import RecordBatch
+
+from archetype_core.read.plan import Part, ReadPlan
+from archetype_core.read.pushdown import Pushdown
+from archetype_core.read.request import BRANCH_FIELDS
+from archetype_core.schema.snapshot import ENTITY_ID
+from archetype_core.store.request import IS_ACTIVE, Scan
+
+_BATCH_ROWS = 65_536
+
+
+class HistorySource(DataSource):
+    """A Daft source over a store's history."""
+
+    def __init__(self, plan: ReadPlan) -> None:
+        self._plan = plan
+        self._schema = _daft_schema(plan.schema)
+
+    @property
+    def name(self) -> str:
+        return "archetype history"
+
+    @property
+    def schema(self) -> Any:
+        return self._schema
+
+    async def get_tasks(self, pushdowns: Pushdowns) -> AsyncIterator[DataSourceTask]:
+        for part in self._plan.parts:
+            yield HistoryTask(self._plan, part, pushdowns)
+
+
+class HistoryTask(DataSourceTask):
+    """One part of a history source, read with what Daft pushed down."""
+
+    def __init__(self, plan: ReadPlan, part: Part, pushdowns: Pushdowns) -> None:
+        self._plan = plan
+        self._part = part
+        self._filter = pushdowns.filters
+        self._pushdown = Pushdown() if pushdowns.filters is None else Pushdown.of(pushdowns.filters, part.schema)
+        self._limit = pushdowns.limit
+        names = plan.schema.names
+        # Daft filters what it gets once more, so the columns of a filter are part of the answer, asked for or not. And it
+        # finds columns by place: they have to come in the source's order, whatever order was asked for.
+        wanted = {
+            *(names if pushdowns.columns is None else pushdowns.columns),
+            *pushdowns.filter_required_column_names(),
+        }
+        self._columns = tuple(name for name in names if name in wanted)
+        self._constants = tuple(field for field in BRANCH_FIELDS if part.branch and field.name in wanted)
+        constant = {field.name for field in self._constants}
+        needed = dict.fromkeys(name for name in self._columns if name not in constant)
+        if not plan.include_inactive:
+            needed[IS_ACTIVE] = None
+        # A batch without columns has no number of rows.
+        self._needed = tuple(needed) or (ENTITY_ID,)
+
+    @property
+    def schema(self) -> Any:
+        return _daft_schema(pa.schema([self._plan.schema.field(name) for name in self._columns]))
+
+    async def read(self) -> AsyncIterator[RecordBatch]:
+        given = 0
+        for read in self._tables():
+            table = read
+            for field in self._constants:
+                value = pa.scalar(getattr(self._part.branch, field.name), field.type)
+                table = table.append_column(field, pa.repeat(value, table.num_rows))
+            batch = RecordBatch.from_arrow_table(table)
+            if self._filter is not None:
+                batch = batch.filter(ExpressionsProjection([self._filter]))
+            batch = batch.eval_expression_list(ExpressionsProjection([col(name) for name in self._columns]))
+            given += len(batch)
+            yield batch
+            if self._limit is not None and given >= self._limit:
+                return
+
+    def _tables(self) -> Iterable[pa.Table]:
+        """The answer in pieces of a size that pays for the crossing into Daft."""
+        plan, part = self._plan, self._part
+        span = part.span
+        first, last = self._pushdown.within(span.first, span.last)
+        if first > last:
+            return
+        ids = self._pushdown.among(plan.entity_ids)
+        scan = Scan(part.table, span.segment, first, last, self._needed, ids, self._pushdown.rows)
+        schema = scan.schema(part.schema)
+        waiting: list[pa.RecordBatch] = []
+        rows = 0
+        for batch in plan.store.scan(scan):
+            if not plan.include_inactive:
+                active = batch.column(scan.columns.index(IS_ACTIVE))
+                kept = batch.filter(active) if active.false_count else batch
+            else:
+                kept = batch
+            if kept.num_rows:
+                waiting.append(kept)
+                rows += kept.num_rows
+            if rows >= _BATCH_ROWS:
+                yield pa.Table.from_batches(waiting, schema).combine_chunks()
+                waiting, rows = [], 0
+        if waiting:
+            yield pa.Table.from_batches(waiting, schema).combine_chunks()
+
+
+def _daft_schema(schema: pa.Schema) -> Any:
+    return daft.Schema.from_pyarrow_schema(schema)
