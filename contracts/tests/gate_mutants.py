@@ -237,7 +237,7 @@ class DroppedByAFailingStep(ReferenceGate):
     """What a failing tick took is gone after a reopening, or at once."""
 
     def failed(self, live: Live) -> None:
-        live.world._staging._state.pending.operations.clear()
+        live.world._state.pending.operations.clear()
         live.known.queue[:] = [one for one in live.known.queue if not one.is_staged]
         live.known.staged.clear()
 

@@ -199,7 +199,7 @@ def test_cancelled_step_cancels_an_async_processor() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         blocks = False
-        assert await there.run(2) == 3
+        assert (await there.run(2)).final_tick == 2
 
     drive(scenario)
 
@@ -209,11 +209,11 @@ def test_run_takes_its_steps_by_name_or_place() -> None:
 
     async def scenario() -> None:
         there = world()
-        assert await there.run(0) == 0
-        assert await there.run(3) == 3
-        assert await there.run(steps=2) == 5
-        assert await there.run(config=RunConfig(steps=2)) == 7
-        assert await there.run() == 8
+        assert (await there.run(0)).steps == 0
+        assert (await there.run(3)).final_tick == 2
+        assert (await there.run(steps=2)).final_tick == 4
+        assert (await there.run(config=RunConfig(steps=2))).final_tick == 6
+        assert (await there.run()).final_tick == 7
         for odd in (-1, True, 1.5):
             with pytest.raises(ValueError, match="steps"):
                 await there.run(odd)  # type: ignore[arg-type]  # reason: this is what is refused

@@ -16,11 +16,12 @@ from archetype_core.engine.hook import (
     PostTick,
     PreTick,
 )
-from archetype_core.engine.kernel import Patch, PythonKernel, Staged, load_kernel
+from archetype_core.engine.kernel import Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
 from archetype_core.engine.processor import AsyncProcessor, Processor
+from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
-from archetype_core.engine.tick import Outcome
+from archetype_core.engine.tick import Outcome, RunResult
 from archetype_core.engine.view import WorldView
 from archetype_core.engine.world import World
 from archetype_core.schema.archetype import Archetype
@@ -71,6 +72,7 @@ __all__ = [
     "Resources",
     "Rows",
     "RunConfig",
+    "RunResult",
     "Scan",
     "Segment",
     "Snapshot",

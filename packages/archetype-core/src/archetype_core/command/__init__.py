@@ -41,7 +41,6 @@ from archetype_core.command.simulation import (
     RolloutResult,
     Run,
     RunEpisode,
-    RunResult,
     RunRollout,
     Step,
     StepResult,
@@ -60,6 +59,7 @@ from archetype_core.command.world import (
     RemoveProcessor,
     RemoveResource,
 )
+from archetype_core.engine.tick import RunResult
 
 __all__ = [
     "ADMIN",

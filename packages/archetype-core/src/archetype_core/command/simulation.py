@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from archetype_core.argument import checked_seed, is_count
 from archetype_core.command.command import Command, spelled
 from archetype_core.config import RunConfig
+from archetype_core.engine.tick import RunResult
 from archetype_core.engine.view import WorldView
 from archetype_core.schema.component import Component
 
@@ -29,23 +30,6 @@ class StepResult:
     applied: int
     """Commands that it applied, direct and queued."""
     duration_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """Committed ticks of one run, ``first_tick`` to ``final_tick``; none were made when the last is below the first."""
-
-    world_id: str
-    run_id: str
-    first_tick: int
-    final_tick: int
-    applied: int
-    """Commands that they applied, direct and queued."""
-    duration_s: float
-
-    @property
-    def steps(self) -> int:
-        return self.final_tick - self.first_tick + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,14 @@ from archetype_core.engine.hook import (
     PostTick,
     PreTick,
 )
-from archetype_core.engine.kernel import Patch, PythonKernel, Staged, load_kernel
+from archetype_core.engine.kernel import Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
 from archetype_core.engine.processor import AsyncProcessor, Processor
+from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
 from archetype_core.engine.staging import Bundle, conformed
 from archetype_core.engine.thread import in_thread
-from archetype_core.engine.tick import Outcome
+from archetype_core.engine.tick import Outcome, RunResult
 from archetype_core.engine.view import WorldView
 from archetype_core.engine.world import World
 
@@ -48,6 +49,7 @@ __all__ = [
     "Processor",
     "PythonKernel",
     "Resources",
+    "RunResult",
     "Staged",
     "World",
     "WorldView",

@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.adapter import KERNELS, PACKAGES, Adapters, installed
-from archetype_core.errors import AdapterMissing
 from archetype_core.schema.snapshot import Column, Snapshot, stack
 from archetype_core.store.commit import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
-
-    from archetype_core.engine.port import Kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,25 +139,3 @@ def _overlay(rows: Snapshot, patches: Sequence[Patch]) -> Snapshot:
             base = changed.get(name, rows.columns[name].arrow)
             changed[name] = pa.concat_arrays([base, values]).take(indices)
     return rows.with_columns({name: Column(array) for name, array in changed.items()}) if changed else rows
-
-
-def load_kernel(kernel: str | Kernel, *, adapters: Adapters | None = None) -> Kernel:
-    """The kernel of a name, ``python`` or ``native``; an instance is taken as it is.
-
-    ``adapters`` replaces the installed entry points.
-    """
-    if not isinstance(kernel, str):
-        return kernel
-    if kernel == "python":
-        return PythonKernel()
-    known = installed(KERNELS) if adapters is None else adapters
-    if kernel not in known:
-        remedy = (
-            f"pip install {PACKAGES[kernel]}"
-            if kernel in PACKAGES
-            else f"installed kernels: {', '.join(sorted({'python', *known}))}"
-        )
-        raise AdapterMissing("kernel", kernel, remedy)
-    factory: Callable[[], Any] = known[kernel].load()
-    found: Kernel = factory()
-    return found

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pyarrow as pa
 
 from archetype_core import telemetry
 from archetype_core.argument import MAX_ENTITY_ID, checked_id, is_count
-from archetype_core.engine.mutation import Log
 from archetype_core.engine.state import State
-from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
+from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected, WorldClosed
 from archetype_core.schema import message
 from archetype_core.schema.archetype import Archetype, type_of
 from archetype_core.schema.component import Component, ComponentType, fields_of
@@ -26,22 +25,38 @@ Bundle = Component | Sequence[Component]
 
 
 class Staging:
-    """Stages mutations for one world; thread-safe."""
+    """The half of a world that takes mutations: checks them, and stages them for the next tick. Thread-safe."""
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._is_open = True
         self._archetypes: dict[tuple[type, ...], tuple[Archetype, tuple[int, ...]]] = {}
 
     @property
-    def count(self) -> int:
-        """Mutations and messages that wait for the next tick."""
+    def pending(self) -> int:
+        """The number of staged mutations and messages."""
         with self._state.lock:
             state = self._state
             taken = state.frozen.count + len(state.leaving) if state.frozen else 0
             return taken + state.pending.count + len(state.outbox)
 
+    @property
+    def lock(self) -> AbstractContextManager[Any]:
+        """Held while something is staged; whoever holds it stages several things with nothing in between."""
+        return self._state.lock
+
+    @property
+    def next_entity_id(self) -> int:
+        """The id that the next new entity gets."""
+        return self._state.next_entity_id
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise WorldClosed(self._state.segment.name)
+
     def reserve(self, count: int = 1) -> range:
         """Entity ids that nobody else will get, each for one later ``spawn(…, entity_id=…)``."""
+        self._check_open()
         if not is_count(count):
             raise ValueError(f"count is a number of ids, 0 or more, not {count!r}")
         with self._state.lock:
@@ -50,8 +65,9 @@ class Staging:
                 self._state.reserved.append(ids)
         return ids
 
-    def claim(self, next_entity_id: int, reserved: Iterable[range]) -> None:
+    def claim(self, next_entity_id: int, reserved: Iterable[range] = ()) -> None:
         """Take over ids that an earlier life of the world gave out: all below the first, some for entities to come."""
+        self._check_open()
         state = self._state
         with state.lock:
             state.next_entity_id = max(state.next_entity_id, next_entity_id)
@@ -86,6 +102,7 @@ class Staging:
         Nothing else is staged meanwhile. With ``undo``, what was staged before an exception is taken back; a single
         mutation needs none, it is refused whole.
         """
+        self._check_open()
         state = self._state
         with state.lock:
             before = (state.pending.copy(), list(state.outbox)) if undo else None
@@ -106,6 +123,7 @@ class Staging:
 
     def spawn(self, *components: Component, entity_id: int | None = None) -> int:
         """Stage an entity and return its id; ``entity_id`` takes one that was reserved."""
+        self._check_open()
         archetype, row = self._row(components)
         state = self._state
         with state.lock:
@@ -119,6 +137,7 @@ class Staging:
 
     def spawn_many(self, bundles: Iterable[Bundle], *, entity_ids: range | None = None) -> range:
         """Stage an entity per bundle of components, all or none; their ids are the range returned, in order."""
+        self._check_open()
         runs: list[tuple[Archetype, list[tuple[Any, ...]]]] = []
         count = 0
         for bundle in bundles:
@@ -148,6 +167,7 @@ class Staging:
         field (``x``). The values are copied, since Arrow may share memory with an array that its owner goes on changing;
         ``copy=False`` is for those who know that nobody does.
         """
+        self._check_open()
         archetype = _storable(Archetype.of(*components))
         table = conformed(data, archetype)
         with self._state.lock:
@@ -163,6 +183,7 @@ class Staging:
 
     def despawn(self, *entity_ids: int) -> None:
         """Stage the end of entities; one that is not alive is logged and ignored."""
+        self._check_open()
         state = self._state
         # All are checked before the first is staged.
         ids = [checked_id(entity_id) for entity_id in entity_ids]
@@ -175,6 +196,7 @@ class Staging:
 
     def update(self, entity_id: int, *components: Component) -> None:
         """Stage values over components that an entity has: the fields that were given, the others stay (T2, T4)."""
+        self._check_open()
         entity_id = checked_id(entity_id)
         values = {
             kind: _given(kind, one, row)
@@ -193,6 +215,7 @@ class Staging:
 
     def add_components(self, entity_id: int, *components: Component) -> None:
         """Stage the move of an entity to the archetype with these too; those it already has are left as they are."""
+        self._check_open()
         entity_id = checked_id(entity_id)
         values = _values(components)
         with self._state.lock:
@@ -207,6 +230,7 @@ class Staging:
 
     def remove_components(self, entity_id: int, *components: type[Component]) -> None:
         """Stage the move of an entity to the archetype without these; ``SignatureError`` for its last component."""
+        self._check_open()
         entity_id = checked_id(entity_id)
         kinds = [component.component_type() for component in components]
         with self._state.lock:
@@ -217,25 +241,10 @@ class Staging:
 
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
         """Stage a message: sent with the next tick, delivered to processors in the one after."""
+        self._check_open()
         letter = message.encode(recipient, body, sender, kind)
         with self._state.lock:
             self._state.outbox.append(letter)
-
-    def freeze(self) -> tuple[Log, list[Any]]:
-        """Take everything staged, for a tick; what is staged from now on belongs to the next."""
-        state = self._state
-        with state.lock:
-            state.frozen, state.pending = state.pending, Log()
-            state.leaving, state.outbox = state.outbox, []
-            return state.frozen, state.leaving
-
-    def restore(self) -> None:
-        """Give back what ``freeze`` took, before anything staged since."""
-        state = self._state
-        with state.lock:
-            if state.frozen is not None:
-                state.pending, state.frozen = state.frozen.then(state.pending), None
-            state.outbox, state.leaving = [*state.leaving, *state.outbox], []
 
     def _placed(self, entity_id: int) -> Archetype:
         archetype = self._state.place(entity_id)

@@ -59,6 +59,20 @@ class State:
         """All that is not yet in the live tables: what a running tick has taken, then what was staged since."""
         return self.frozen.then(self.pending) if self.frozen else self.pending
 
+    def freeze(self) -> tuple[Log, list[tuple[int, tuple[Any, ...]]]]:
+        """Take everything staged, for a tick; what is staged from now on belongs to the next."""
+        with self.lock:
+            self.frozen, self.pending = self.pending, Log()
+            self.leaving, self.outbox = self.outbox, []
+            return self.frozen, self.leaving
+
+    def restore(self) -> None:
+        """Give back what ``freeze`` took, before anything staged since."""
+        with self.lock:
+            if self.frozen is not None:
+                self.pending, self.frozen = self.frozen.then(self.pending), None
+            self.outbox, self.leaving = [*self.leaving, *self.outbox], []
+
     def place(self, entity_id: int) -> Archetype | None:
         """The archetype that an entity will have once everything staged is applied."""
         taken = self.frozen

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from archetype_core.engine.context import TickContext
     from archetype_core.engine.port import Executor, Kernel
     from archetype_core.engine.processor import System
-    from archetype_core.engine.staging import Staging
     from archetype_core.engine.state import State
     from archetype_core.store.port import Store
 
@@ -47,11 +46,28 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class RunResult:
+    """Committed ticks of one run, ``first_tick`` to ``final_tick``; none were made when the last is below the first."""
+
+    world_id: str
+    run_id: str
+    first_tick: int
+    final_tick: int
+    applied: int
+    """Commands that they applied, direct and queued."""
+    duration_s: float
+
+    @property
+    def steps(self) -> int:
+        """How many ticks were made."""
+        return self.final_tick - self.first_tick + 1
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """The parts that run a tick of one world."""
 
     state: State
-    staging: Staging
     system: System
     store: Store
     kernel: Kernel
@@ -66,7 +82,7 @@ class Engine:
             "archetype.tick": context.tick,
         }
         with telemetry.span("archetype.step", lambda: attributes):
-            frozen, outbox = self.staging.freeze()
+            frozen, outbox = self.state.freeze()
             try:
                 if frozen.commands:
                     applied = (*frozen.commands, *applied)
@@ -77,7 +93,7 @@ class Engine:
                 self._commit(segment, context, written, letters, applied)
                 stored_at = time.perf_counter()
             except BaseException:
-                self.staging.restore()
+                self.state.restore()
                 if telemetry.is_measured():
                     telemetry.counter("archetype.tick.failures").add(1)
                 raise

@@ -7,7 +7,6 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -20,26 +19,24 @@ from archetype_core.engine import hook
 from archetype_core.engine.context import RESERVED_ARGUMENTS, TickContext
 from archetype_core.engine.entity_index import EntityIndex
 from archetype_core.engine.fair_lock import FairLock
-from archetype_core.engine.kernel import load_kernel
+from archetype_core.engine.fork import branched, carry_over
 from archetype_core.engine.port import Executor, Kernel
 from archetype_core.engine.processor import Processor, System
+from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
-from archetype_core.engine.staging import Bundle, Staging
+from archetype_core.engine.staging import Staging
 from archetype_core.engine.state import State
 from archetype_core.engine.thread import in_thread
-from archetype_core.engine.tick import Engine, Outcome
+from archetype_core.engine.tick import Engine, Outcome, RunResult
 from archetype_core.engine.view import WorldView, checked_tick
 from archetype_core.errors import (
     AmbiguousWorld,
     PendingMutations,
     ReentrantStep,
     RunConflict,
-    WorldClosed,
     WorldNotFound,
 )
 from archetype_core.read import history
-from archetype_core.schema.component import Component, ComponentType
-from archetype_core.store.commit import Rows, TickCommit
 from archetype_core.store.port import Store
 from archetype_core.store.timeline import Head, Point, Segment, Timeline
 
@@ -61,7 +58,7 @@ class _Attendant:
 _UNATTENDED = _Attendant()
 
 
-class World(WorldView):
+class World(WorldView, Staging):
     """One simulated world. Making one does no I/O; ``step`` runs and commits a tick.
 
     Mutations are staged at once and apply at the next tick; reads see the last completed one. Steps of one world run one
@@ -116,15 +113,14 @@ class World(WorldView):
             self.add_hook(event, handler)
 
     def _assemble(self, state: State, store: Store, kernel: Kernel, executor: Executor) -> None:
-        super().__init__(state, store)
+        WorldView.__init__(self, state, store)
+        Staging.__init__(self, state)
         self.resources = Resources()
         self.system = System()
         self._hooks = hook.Hooks()
-        self._staging = Staging(state)
-        self._engine = Engine(state, self._staging, self.system, store, kernel, executor)
+        self._engine = Engine(state, self.system, store, kernel, executor)
         self._turn = FairLock()
         self._running: object | None = None
-        self._is_open = True
         self._is_ending = False
 
     @classmethod
@@ -202,79 +198,6 @@ class World(WorldView):
     def __repr__(self) -> str:
         return f"World({self.name!r}, tick {self.tick}, {len(self)} entities in {len(self._state.live)} archetypes)"
 
-    # Mutations: staged now, applied by the next tick.
-
-    def spawn(self, *components: Component, entity_id: int | None = None) -> int:
-        """Stage an entity and return its id; ``entity_id`` takes one that ``reserve`` gave out."""
-        return self._open().spawn(*components, entity_id=entity_id)
-
-    def spawn_many(self, bundles: Iterable[Bundle], *, entity_ids: range | None = None) -> range:
-        """Stage an entity per bundle of components, all or none, and return their ids."""
-        return self._open().spawn_many(bundles, entity_ids=entity_ids)
-
-    def spawn_table(
-        self,
-        data: Any,
-        *components: type[Component] | ComponentType,
-        entity_ids: range | None = None,
-        copy: bool = True,
-    ) -> range:
-        """Stage an entity per row of an Arrow table, DataFrame or mapping of columns, and return their ids."""
-        return self._open().spawn_table(data, *components, entity_ids=entity_ids, copy=copy)
-
-    def reserve(self, count: int = 1) -> range:
-        """Entity ids for later ``spawn(…, entity_id=…)``; nobody else gets them."""
-        return self._open().reserve(count)
-
-    def despawn(self, *entity_ids: int) -> None:
-        """Stage the end of entities; one that is not alive is logged and ignored."""
-        self._open().despawn(*entity_ids)
-
-    def update(self, entity_id: int, *components: Component) -> None:
-        """Stage values over components that an entity has."""
-        self._open().update(entity_id, *components)
-
-    def add_components(self, entity_id: int, *components: Component) -> None:
-        """Stage new components for an entity; those it already has are left as they are."""
-        self._open().add_components(entity_id, *components)
-
-    def remove_components(self, entity_id: int, *components: type[Component]) -> None:
-        """Stage the loss of components; the last one cannot go."""
-        self._open().remove_components(entity_id, *components)
-
-    def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
-        """Stage a message, sent with the next tick and delivered to processors in the one after."""
-        self._open().send(recipient, body, sender=sender, kind=kind)
-
-    @property
-    def lock(self) -> AbstractContextManager[Any]:
-        """Held while something is staged; whoever holds it stages several things with nothing in between."""
-        return self._state.lock
-
-    def commanded(self, command_id: str, *, undo: bool = False) -> AbstractContextManager[None]:
-        """Stage what is done inside as one command: its id goes on record with the tick that applies it.
-
-        Nothing else is staged meanwhile. With ``undo``, an exception takes back whatever was staged inside.
-        """
-        return self._open().commanded(command_id, undo=undo)
-
-    def claim(self, next_entity_id: int, reserved: Iterable[range] = ()) -> None:
-        """Take over ids that were given out before the world was opened: none below the first is given out again.
-
-        Those in ``reserved`` wait for their entities, as if ``reserve`` had just given them out.
-        """
-        self._open().claim(next_entity_id, reserved)
-
-    @property
-    def next_entity_id(self) -> int:
-        """The id that the next new entity gets."""
-        return self._state.next_entity_id
-
-    @property
-    def pending(self) -> int:
-        """The number of staged mutations and messages."""
-        return self._staging.count
-
     # Processors and hooks.
 
     def add_processor(self, processor: Processor) -> None:
@@ -320,15 +243,18 @@ class World(WorldView):
         (outcome,) = await self._advance(config or RunConfig(), inputs, applied, 1, _UNATTENDED)
         return outcome
 
-    async def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> int:
-        """Run several ticks, all with one run id, and return the next tick's number."""
+    async def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> RunResult:
+        """Run several ticks, by default one, all with one run id; those before a failure stay."""
         if "applied" in inputs:
             raise TypeError("applied: commands belong to one tick, give them to step")
         config = config or RunConfig()
         left = RunConfig(steps=config.steps if steps is None else steps).steps
+        began, first, applied = time.perf_counter(), self.tick, 0
         while left:
-            left -= len(await self._advance(config, inputs, (), left, _UNATTENDED))
-        return self.tick
+            done = await self._advance(config, inputs, (), left, _UNATTENDED)
+            left -= len(done)
+            applied += sum(len(outcome.applied) for outcome in done)
+        return RunResult(self.world_id, self.run_id, first, self.tick - 1, applied, time.perf_counter() - began)
 
     async def advance(
         self,
@@ -474,7 +400,7 @@ class World(WorldView):
         now. ``rng`` keeps the seed (common random numbers), draws a fresh one, or takes the one given. With ``store`` it
         moves to another store and takes the live rows with it.
         """
-        self._open()
+        self._check_open()
         at_tick = checked_tick(at_tick)
         if pending not in ("refuse", "copy"):
             raise ValueError(f"pending is 'refuse' or 'copy', not {pending!r}")
@@ -486,33 +412,14 @@ class World(WorldView):
         # Where it begins is filled in by whoever knows.
         segment = Segment(world_id, self._ids.new(), 0, None, name or f"{self.name}-{world_id[-12:]}", seed)
         if at_tick is None or (at_tick == self.tick - 1 and self._state.has_history):
-            world = self._forked(segment)
+            engine = self._engine
+            world = self._made(branched(self._state, segment), self._store, engine.kernel, engine.executor, self._ids)
         else:
             world = await in_thread(lambda: self._forked_past(segment, at_tick))
         world._inherit(self, forked_resources)  # noqa: SLF001  # reason: a world of the same class
         if store is not None and store is not self._store:
             await in_thread(lambda: world._move(store))  # noqa: SLF001  # reason: a world of the same class
         return world
-
-    def _forked(self, segment: Segment) -> World:
-        """A world that begins where this one stands."""
-        state, engine = self._state, self._engine
-        with state.lock:
-            pending = state.staged.copy()
-            # A command is applied once, in the world that it was sent to.
-            pending.commands.clear()
-            forked = State(
-                replace(segment, first_tick=state.tick, parent=state.tip),
-                tick=state.tick,
-                next_entity_id=state.next_entity_id,
-                live=dict(state.live),
-                index=state.index.copy(),
-                delivered=state.delivered,
-                pending=pending,
-                outbox=[*state.leaving, *state.outbox],
-                has_history=state.has_history,
-            )
-        return self._made(forked, self._store, engine.kernel, engine.executor, self._ids)
 
     def _forked_past(self, segment: Segment, tick: int) -> World:
         """A world that begins at the end of an earlier tick, read from the store; blocks."""
@@ -539,18 +446,11 @@ class World(WorldView):
         self._hooks = source._hooks.copy()  # reason: a world of the same class
 
     def _move(self, store: Store) -> None:
-        """Go on in another store, which holds no ancestors: the live rows are committed there as they stand."""
-        state, engine = self._state, self._engine
-        if state.has_history:
-            segment = Segment(self.world_id, self.run_id, state.tick - 1, None, self.name, self.seed)
-            written = {archetype.name: Rows(rows) for archetype, rows in state.live.items()}
-            if state.delivered is not None:
-                mail = state.delivered.archetype
-                written[mail.name] = Rows(type(state.delivered).empty(mail), state.delivered)
-            store.commit((TickCommit(segment, state.tick - 1, written, state.next_entity_id),))
-            state.segment = segment
+        """Continue in another store."""
+        carry_over(self._state, store)
+        engine = self._engine
         self._store = store
-        self._engine = Engine(state, self._staging, self.system, store, engine.kernel, engine.executor)
+        self._engine = Engine(self._state, self.system, store, engine.kernel, engine.executor)
 
     async def destroy(self) -> None:
         """Tell the hooks, and close; history stays in the store."""
@@ -571,15 +471,6 @@ class World(WorldView):
         """Nothing that waits for the running tick may be called from inside it."""
         if self._running is not None and self._running in _inside.get():
             raise ReentrantStep(self.name, self.tick)
-
-    def _open(self) -> Staging:
-        """The door to the next tick, while there is going to be one."""
-        self._check_open()
-        return self._staging
-
-    def _check_open(self) -> None:
-        if not self._is_open:
-            raise WorldClosed(self.name)
 
 
 @lru_cache(maxsize=1)

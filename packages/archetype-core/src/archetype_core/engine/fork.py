@@ -1,0 +1,43 @@
+"""Where a fork begins: the live side of a world copied in constant time, and what it needs to continue in another store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from archetype_core.engine.state import State
+from archetype_core.store.commit import Rows, TickCommit
+from archetype_core.store.port import Store
+from archetype_core.store.timeline import Segment
+
+
+def branched(state: State, segment: Segment) -> State:
+    """The state of a world that begins where another stands; rows are shared, staged mutations copied."""
+    with state.lock:
+        pending = state.staged.copy()
+        # A command is applied once, in the world that it was sent to.
+        pending.commands.clear()
+        return State(
+            replace(segment, first_tick=state.tick, parent=state.tip),
+            tick=state.tick,
+            next_entity_id=state.next_entity_id,
+            live=dict(state.live),
+            index=state.index.copy(),
+            delivered=state.delivered,
+            pending=pending,
+            outbox=[*state.leaving, *state.outbox],
+            has_history=state.has_history,
+        )
+
+
+def carry_over(state: State, store: Store) -> None:
+    """Commit the live rows to a store that holds none of a world's ancestors, as its first tick there; blocks."""
+    if not state.has_history:
+        return
+    tick, active = state.tick - 1, state.segment
+    segment = Segment(active.world_id, active.run_id, tick, None, active.name, active.seed)
+    written = {archetype.name: Rows(rows) for archetype, rows in state.live.items()}
+    if state.delivered is not None:
+        mail = state.delivered.archetype
+        written[mail.name] = Rows(type(state.delivered).empty(mail), state.delivered)
+    store.commit((TickCommit(segment, tick, written, state.next_entity_id),))
+    state.segment = segment
