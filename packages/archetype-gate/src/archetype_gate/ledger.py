@@ -43,7 +43,8 @@ class Note:
     actor: str
     roles: tuple[str, ...]
     type: str
-    payload: str
+    payload: str | Callable[[], str]
+    """JSON for the audit row, or what gives it when the row is written."""
     status: Status
     at_us: int
     tick: int | None = None

@@ -26,6 +26,7 @@ from archetype_core.command import (
 from archetype_core.engine import Bundle, Outcome
 from archetype_core.errors import NoHandler
 from archetype_core.schema import Component
+from archetype_gate import wire
 from archetype_gate.ledger import Accepted, Settled
 from archetype_gate.storage import Backend
 from archetype_gate.telemetry import log, queue_depth
@@ -107,6 +108,22 @@ class LiveWorld:
             self.backend.ledger.release(self.world_id, self.world.next_entity_id, self._ids_to)
 
     # Commands.
+
+    def stage(self, command: EntityCommand[Any], command_id: str, record: Callable[[Accepted], None]) -> Any:
+        """Stage a command for the next tick and put it on record before that tick can take it.
+
+        A command that is refused stages nothing, uses up no entity id, and is not put on record here.
+        """
+        payload = wire.recorded(command)
+        with self.world.lock:
+            self.provide(spawns(command))
+            with self.world.commanded(command_id, undo=isinstance(command, Custom)):
+                answer = self._stage(command, None)
+                made = range(answer, answer + 1) if isinstance(command, Spawn) else answer or _NONE
+                accepted = Accepted(command_id, self.world_id, type(command).__name__, payload, made, is_direct=True)
+                self.staged[command_id] = accepted
+                record(accepted)
+        return answer
 
     def apply(self, command: EntityCommand[Any], accepted: Accepted, ids: range | None) -> Any:
         """Stage a command for the next tick; ``ids`` are those reserved for what it spawns, if any are."""

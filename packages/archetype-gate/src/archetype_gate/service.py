@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -38,7 +37,7 @@ from archetype_core.errors import (
 from archetype_core.schema import Component
 from archetype_gate import telemetry, wire
 from archetype_gate.dispatch import Dispatch
-from archetype_gate.ledger import Accepted, Ledger, Note, Settled
+from archetype_gate.ledger import Accepted, Ledger, Note
 from archetype_gate.live import LiveWorld, checked_due, told
 from archetype_gate.policy import READS, Policy
 from archetype_gate.quota import Meter, Usage
@@ -89,8 +88,7 @@ class CommandService:
         self._homeless: list[Note] = []
         """Rows from before there was any ledger."""
         self._is_open = True
-        self._under_way: set[object] = set()
-        self._ended = threading.Condition()
+        self._under_way = _CallsUnderWay()
 
     def opened(self, backend: Backend) -> None:
         """Take up a backend: what actors used before counts, and rows that had no ledger have one now."""
@@ -106,7 +104,7 @@ class CommandService:
     async def execute(
         self, actor: ActorCtx, command: Command[R], world_id: str | None = None, *, durable: bool = False
     ) -> R:
-        with telemetry.command_span(command.kind, world_id, actor) as span, self._counted():
+        with telemetry.command_span(command.kind, world_id, actor) as span, self._under_way.call():
             status: Status = "rejected"
             call = self._begin(actor, world_id)
             try:
@@ -123,21 +121,6 @@ class CommandService:
             finally:
                 telemetry.verdict(span, command.kind, status, time.perf_counter() - call.began)
             return cast("R", answer)
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Keep the ledger open for a call until it has answered."""
-        token = object()
-        with self._ended:
-            self._under_way.add(token)
-        reset = _calls.set(_calls.get() | {token})
-        try:
-            yield
-        finally:
-            _calls.reset(reset)
-            with self._ended:
-                self._under_way.discard(token)
-                self._ended.notify_all()
 
     def _begin(self, actor: object, world_id: str | None) -> _Call:
         if not self._is_open:
@@ -171,22 +154,14 @@ class CommandService:
         """Stage a mutation for the next tick. Never waits, so that hooks and processors may ask for it too."""
         live = call.live
         assert live is not None
+
+        def record(accepted: Accepted) -> None:
+            live.backend.ledger.note([self._noted(call, command, "queued", "", accepted)])
+
         try:
-            command = wire.settled(command)
-            accepted = self._accept(live, [command], is_direct=True)[0]
+            return live.stage(wire.settled(command), self._ids.new(), record)
         except Exception as failure:
             self._note(call, [self._noted(call, command, "failed", told(failure))])
-            raise
-        # Noted first: the tick that takes it may be quicker than we are.
-        note = self._noted(call, command, "queued", "", accepted)
-        live.backend.ledger.note([note])
-        try:
-            return live.apply(command, accepted, accepted.entity_ids or None)
-        except Exception as failure:
-            now = micros(self._clock.now())
-            live.backend.ledger.settle(
-                [Settled(accepted.command_id, live.world_id, "failed", now, call.tick, told(failure))]
-            )
             raise
 
     async def _carry_out(self, call: _Call, command: Command[Any]) -> Any:
@@ -227,7 +202,7 @@ class CommandService:
         if not commands:
             return ()
         kind = commands[0].kind if len(commands) == 1 else "batch"
-        with telemetry.command_span(kind, world_id, actor) as span, self._counted():
+        with telemetry.command_span(kind, world_id, actor) as span, self._under_way.call():
             status: Status = "rejected"
             call = self._begin(actor, world_id)
             try:
@@ -251,7 +226,7 @@ class CommandService:
         try:
             due = checked_due(tick, priority, live.world.tick)
             commands = [wire.settled(one) for one in commands]
-            accepted = self._accept(live, commands, due=due, priority=priority)
+            accepted = self._accept(live, commands, due, priority)
         except Exception as failure:
             self._refuse(call, commands, failure)
             raise
@@ -289,15 +264,13 @@ class CommandService:
         self,
         live: LiveWorld,
         commands: Sequence[EntityCommand[Any]],
-        *,
-        is_direct: bool = False,
-        due: int = 0,
-        priority: int = 0,
+        due: int,
+        priority: int,
     ) -> list[Accepted]:
         """Commands as they are kept until a tick takes them; refuses values that cannot be."""
         payloads = [wire.deferred(one) for one in commands]
         return [
-            Accepted(self._ids.new(), live.world_id, type(one).__name__, payload, ids, due, priority, is_direct)
+            Accepted(self._ids.new(), live.world_id, type(one).__name__, payload, ids, due, priority)
             for one, payload, ids in zip(commands, payloads, live.reserve(commands), strict=True)
         ]
 
@@ -306,10 +279,11 @@ class CommandService:
     def _noted(
         self, call: _Call, command: Command[Any], status: Status, reason: str, accepted: Accepted | None = None
     ) -> Note:
-        if accepted is not None and not isinstance(command, SpawnTable):
-            payload = summary(accepted.payload().decode())
-        else:
-            payload = _described(command)
+        def payload() -> str:
+            if accepted is not None and not isinstance(command, SpawnTable):
+                return summary(accepted.payload().decode())
+            return _described(command)
+
         usage, call.usage = call.usage, None
         return Note(
             command_id=accepted.command_id if accepted is not None else self._ids.new(),
@@ -376,21 +350,16 @@ class CommandService:
 
     def check_outside(self) -> None:
         """Refuse to close from inside a call, which would have to wait for itself."""
-        with self._ended:
-            if _calls.get() & self._under_way:
-                busy = next((one.world for one in self._worlds.live), None)
-                remedy = "a gate is closed from outside, when the call is over"
-                raise ReentrantStep(busy.name if busy else "?", busy.tick if busy else 0, remedy)
-
-    def _wait_for_calls(self) -> None:
-        with self._ended:
-            self._ended.wait_for(lambda: not self._under_way)
+        if self._under_way.is_inside:
+            busy = next((one.world for one in self._worlds.live), None)
+            remedy = "close the gate from outside, when the call is over"
+            raise ReentrantStep(busy.name if busy else "?", busy.tick if busy else 0, remedy)
 
     async def close(self) -> None:
         self.check_outside()
         self._is_open = False
         failures = await self._worlds.close_all()
-        await in_thread(self._wait_for_calls)
+        await in_thread(self._under_way.wait)
         try:
             await self._storage.close()
         except ExceptionGroup as group:
@@ -400,7 +369,56 @@ class CommandService:
 
 
 # The calls that the current context is part of.
-_calls: contextvars.ContextVar[frozenset[object]] = contextvars.ContextVar("archetype_gate_calls", default=frozenset())
+_inside: contextvars.ContextVar[frozenset[object]] = contextvars.ContextVar("archetype_gate_calls", default=frozenset())
+
+
+class _CallsUnderWay:
+    """The calls that have not answered yet, so that a gate keeps its ledgers open for them."""
+
+    def __init__(self) -> None:
+        self._open: set[object] = set()
+        self._changed = threading.Condition(threading.Lock())
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the caller is part of a call that is under way."""
+        return not self._open.isdisjoint(_inside.get())
+
+    def call(self) -> _UnderWay:
+        """Count a call for as long as the block lasts."""
+        return _UnderWay(self)
+
+    def begin(self, token: object) -> None:
+        with self._changed:
+            self._open.add(token)
+
+    def end(self, token: object) -> None:
+        with self._changed:
+            self._open.discard(token)
+            if not self._open:
+                self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Wait until no call is under way."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._open)
+
+
+class _UnderWay:
+    """One call; a class and not a generator, since every command passes here."""
+
+    __slots__ = ("_calls", "_reset")
+
+    def __init__(self, calls: _CallsUnderWay) -> None:
+        self._calls = calls
+
+    def __enter__(self) -> None:
+        self._calls.begin(self)
+        self._reset = _inside.set(_inside.get() | {self})
+
+    def __exit__(self, *failure: object) -> None:
+        _inside.reset(self._reset)
+        self._calls.end(self)
 
 
 def _described(command: Command[Any]) -> str:

@@ -425,7 +425,7 @@ def _event_of(note: Note, seq: int) -> audit_chain.ChainedRow:
         note.actor,
         json.dumps(note.roles),
         note.type,
-        note.payload,
+        note.payload if isinstance(note.payload, str) else note.payload(),
         note.status,
         note.reason,
         note.tick,

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from types import NoneType
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 
@@ -21,8 +27,8 @@ from archetype_core.command import (
     Update,
 )
 from archetype_core.engine import conformed
-from archetype_core.errors import PayloadError, ValueRejected
-from archetype_core.schema import Archetype, Component, owned, resolve
+from archetype_core.errors import PayloadError, SignatureError, ValueRejected
+from archetype_core.schema import Archetype, Component, fields_of, owned, resolve
 
 _ROWS = "__rows"
 
@@ -44,12 +50,71 @@ def encode(command: EntityCommand[Any]) -> bytes:
         raise ValueRejected("command", "*", f"text that cannot be stored: {failure}") from failure
 
 
+def recorded(command: EntityCommand[Any]) -> Callable[[], bytes]:
+    """What gives the data of a command that is staged now, encoded once and only when the ledger writes it.
+
+    Components are captured as they are at this moment; other data is encoded at once, and refused if it is not JSON.
+    """
+    match command:
+        case Spawn(components):
+            made = _captured(components)
+            return _later(lambda: {"components": made()})
+        case SpawnMany(bundles):
+            kept = [_captured(bundle) for bundle in bundles]
+            return _later(lambda: {"bundles": [held() for held in kept]})
+        case Update(entity_id, components):
+            held = _captured(components, given_only=True)
+            return _later(lambda: {"entity_id": entity_id, "components": held()})
+        case AddComponents(entity_id, components):
+            added = _captured(components)
+            return _later(lambda: {"entity_id": entity_id, "components": added()})
+    return deferred(command)
+
+
 def deferred(command: EntityCommand[Any]) -> Callable[[], bytes]:
     """What gives a command's data; refuses now what cannot be written down later."""
     if isinstance(command, SpawnTable):
         return lambda: encode(command)
     payload = encode(command)
     return lambda: payload
+
+
+def _later(describe: Callable[[], Mapping[str, Any]]) -> Callable[[], bytes]:
+    return cache(lambda: text(describe()).encode())
+
+
+_PLAIN = frozenset({bool, int, float, str, bytes, NoneType, datetime, date, timedelta, Decimal, UUID})
+"""Types whose values nobody can change."""
+
+
+def _captured(components: Iterable[Component], *, given_only: bool = False) -> Callable[[], list[dict[str, Any]]]:
+    """The payloads of components as they are now."""
+    kept: list[tuple[type[Component], dict[str, Any], frozenset[str] | None]] = []
+    given: Iterable[object] = components
+    for one in given:
+        if not isinstance(one, Component):
+            hint = " (the class: call it)" if isinstance(one, type) else ""
+            raise SignatureError(f"an entity is made of component instances, not {one!r}{hint}")
+        held = dict(one.__dict__)
+        for name, value in held.items():
+            if type(value) not in _PLAIN:
+                held[name] = deepcopy(value)
+        kept.append((type(one), held, frozenset(one.model_fields_set) if given_only else None))
+
+    def payloads() -> list[dict[str, Any]]:
+        return [
+            {
+                "type": cls.__name__,
+                **{
+                    field.name: field.codec.to_json(held[field.name])
+                    for field in fields_of(cls.component_type())
+                    if given is None or field.name in given
+                },
+            }
+            for cls, held, given in kept
+        ]
+
+    return payloads
 
 
 def settled(command: EntityCommand[Any]) -> EntityCommand[Any]:

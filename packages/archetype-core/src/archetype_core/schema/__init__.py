@@ -1,7 +1,7 @@
 """What a world is made of: components, the archetypes they form, and the columns and rows these are stored in."""
 
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component, ComponentType, resolve
+from archetype_core.schema.component import Component, ComponentType, fields_of, resolve
 from archetype_core.schema.entity import Entity
 from archetype_core.schema.message import Letter, Mailbox, Message
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, contiguous, owned, stack
@@ -20,6 +20,7 @@ __all__ = [
     "Snapshot",
     "Vector",
     "contiguous",
+    "fields_of",
     "owned",
     "resolve",
     "stack",
