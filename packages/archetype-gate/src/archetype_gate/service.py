@@ -377,6 +377,7 @@ class _CallsUnderWay:
 
     def __init__(self) -> None:
         self._open: set[object] = set()
+        self._is_awaited = False
         self._changed = threading.Condition(threading.Lock())
 
     @property
@@ -395,12 +396,13 @@ class _CallsUnderWay:
     def end(self, token: object) -> None:
         with self._changed:
             self._open.discard(token)
-            if not self._open:
+            if self._is_awaited and not self._open:
                 self._changed.notify_all()
 
     def wait(self) -> None:
         """Wait until no call is under way."""
         with self._changed:
+            self._is_awaited = True
             self._changed.wait_for(lambda: not self._open)
 
 

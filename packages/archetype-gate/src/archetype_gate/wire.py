@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from functools import cache
 from types import NoneType
 from typing import Any
 from uuid import UUID
@@ -58,16 +57,16 @@ def recorded(command: EntityCommand[Any]) -> Callable[[], bytes]:
     match command:
         case Spawn(components):
             made = _captured(components)
-            return _later(lambda: {"components": made()})
+            return _Later(lambda: {"components": made()})
         case SpawnMany(bundles):
             kept = [_captured(bundle) for bundle in bundles]
-            return _later(lambda: {"bundles": [held() for held in kept]})
+            return _Later(lambda: {"bundles": [held() for held in kept]})
         case Update(entity_id, components):
             held = _captured(components, given_only=True)
-            return _later(lambda: {"entity_id": entity_id, "components": held()})
+            return _Later(lambda: {"entity_id": entity_id, "components": held()})
         case AddComponents(entity_id, components):
             added = _captured(components)
-            return _later(lambda: {"entity_id": entity_id, "components": added()})
+            return _Later(lambda: {"entity_id": entity_id, "components": added()})
     return deferred(command)
 
 
@@ -79,8 +78,19 @@ def deferred(command: EntityCommand[Any]) -> Callable[[], bytes]:
     return lambda: payload
 
 
-def _later(describe: Callable[[], Mapping[str, Any]]) -> Callable[[], bytes]:
-    return cache(lambda: text(describe()).encode())
+class _Later:
+    """A description as JSON, encoded when it is first called for."""
+
+    __slots__ = ("_data", "_describe")
+
+    def __init__(self, describe: Callable[[], Mapping[str, Any]]) -> None:
+        self._describe = describe
+        self._data: bytes | None = None
+
+    def __call__(self) -> bytes:
+        if self._data is None:
+            self._data = text(self._describe()).encode()
+        return self._data
 
 
 _PLAIN = frozenset({bool, int, float, str, bytes, NoneType, datetime, date, timedelta, Decimal, UUID})
