@@ -287,7 +287,7 @@ def test_odd_arguments_are_refused_where_they_come_in(monkeypatch: pytest.Monkey
         there = world()
         with pytest.raises(TypeError, match="applied"):
             await there.step(applied="abc")  # type: ignore[arg-type]  # reason: what is being refused
-        with pytest.raises(TypeError, match="one text"):
+        with pytest.raises(TypeError, match="single text"):
             there.spawn_table({"x": "abc"}, Position)
         with pytest.raises(ValueRejected, match="body"):
             there.send(1, float("nan"))

@@ -1,4 +1,4 @@
-"""What passes the command gate: commands, who sends them, what comes back, and the gate's own port."""
+"""What passes the command gate: commands, actors, results, audit rows, and the ``CommandGate`` port."""
 
 from archetype_core.command.actor import ADMIN, OPERATOR, PLAYER, VIEWER, ActorCtx
 from archetype_core.command.audit import AuditFilter, AuditRow, Status

@@ -11,7 +11,7 @@ VIEWER, PLAYER, OPERATOR, ADMIN = "viewer", "player", "operator", "admin"
 
 @dataclass(frozen=True, slots=True)
 class ActorCtx:
-    """An actor and its roles, as the caller's host has authenticated them. Quotas follow ``id``, permissions ``roles``."""
+    """An authenticated actor and its roles. Quotas count per ``id``, permissions depend on ``roles``."""
 
     id: str
     roles: frozenset[str] = field(default_factory=lambda: frozenset({VIEWER}))

@@ -1,4 +1,4 @@
-"""What a gate keeps of every command, for ever."""
+"""Audit rows: the permanent record of every command."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ Status = Literal["applied", "queued", "rejected", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One command: who asked for what, when, and what became of it."""
+    """One command in the audit log: actor, type, payload, status and times."""
 
     seq: int
-    """Its place in the ledger; later commands have higher ones."""
+    """Its position in the ledger; later commands have higher numbers."""
     command_id: str
     world_id: str
-    """Empty for commands to the gate itself, unless they made or opened a world."""
+    """Empty for commands to the gate itself, unless they created or opened a world."""
     actor: str
     roles: tuple[str, ...]
     type: str
     payload: str
-    """JSON; of a long one only its size and hash."""
+    """JSON; a long payload is replaced by its size, hash and beginning."""
     status: Status
     reason: str
     """Why it was rejected or failed."""
     tick: int | None
-    """The tick that applied it, or that it was asked in."""
+    """The tick that applied it; before that, the tick in which it was sent."""
     submitted_at: datetime
     settled_at: datetime | None
     """When it was applied, rejected or failed; None while it is queued."""

@@ -1,4 +1,4 @@
-"""What a command is: one typed request to a gate, and what answers it."""
+"""The base of all commands: one typed request to a gate."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 R = TypeVar("R")
-"""What a gate answers a command with."""
+"""The type of a command's result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command(Generic[R]):
-    """A request to a world, or to the gate itself; ``R`` is the type of the answer. It says what, never who."""
+    """A request to a world or to the gate itself; ``R`` is the type of its result. The actor is not part of it."""
 
     kind: ClassVar[str] = ""
-    """The name that policies, cost tables and audit rows know it by."""
+    """Its name in policies, cost tables and audit rows."""
     is_deferrable: ClassVar[bool] = False
-    """Whether it may wait in a queue for a tick; only what survives being written down can."""
+    """Whether it can be queued for a tick; only commands that can be serialized can."""
 
     @property
     def weight(self) -> int:
-        """How many times the cost of its kind it takes."""
+        """The factor by which its kind's cost is multiplied."""
         return 1
 
     def describe(self) -> Mapping[str, Any]:
-        """What an audit row keeps of it: plain data that JSON holds."""
+        """Its payload in the audit row: JSON-able data."""
         return {}
 
 
 def spelled(thing: object) -> str:
-    """How an audit row names a class, or the class of an object."""
+    """The qualified name of a class, or of an object's class, for audit rows."""
     kind = thing if isinstance(thing, type) else type(thing)
     return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,4 +1,4 @@
-"""Commands that change entities. They are staged for the next tick, and any of them can wait in a queue."""
+"""Commands that change entities. They are staged for the next tick, or queued for a later one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class EntityCommand(Command[R]):
 
 @dataclass(frozen=True, slots=True)
 class Spawn(EntityCommand[int]):
-    """Make an entity; answered with the id that will materialize."""
+    """Spawn an entity; the result is its id."""
 
     kind: ClassVar[str] = "spawn"
     components: tuple[Component, ...]
@@ -34,7 +34,7 @@ class Spawn(EntityCommand[int]):
 
 @dataclass(frozen=True, slots=True)
 class SpawnMany(EntityCommand[range]):
-    """Make an entity per bundle of components, all or none; answered with their ids, in order."""
+    """Spawn one entity per bundle of components, all or none; the result is their ids in order."""
 
     kind: ClassVar[str] = "spawn"
     bundles: tuple[tuple[Component, ...], ...]
@@ -49,7 +49,7 @@ class SpawnMany(EntityCommand[range]):
 
 @dataclass(frozen=True, slots=True)
 class SpawnTable(EntityCommand[range]):
-    """Make an entity per row of an Arrow table whose columns are those of some components; answered with their ids."""
+    """Spawn one entity per row of an Arrow table with the archetype's columns; the result is their ids in order."""
 
     kind: ClassVar[str] = "spawn"
     table: pa.Table
@@ -65,7 +65,7 @@ class SpawnTable(EntityCommand[range]):
 
 @dataclass(frozen=True, slots=True)
 class Despawn(EntityCommand[None]):
-    """End entities; one that is not alive is ignored."""
+    """Despawn entities; one that is not alive is skipped."""
 
     kind: ClassVar[str] = "despawn"
     entity_ids: tuple[int, ...]
@@ -80,7 +80,7 @@ class Despawn(EntityCommand[None]):
 
 @dataclass(frozen=True, slots=True)
 class Update(EntityCommand[None]):
-    """Lay values over components that an entity has: the fields that were given, the others stay."""
+    """Change components that an entity has: the given fields; all others stay."""
 
     kind: ClassVar[str] = "update"
     entity_id: int
@@ -92,7 +92,7 @@ class Update(EntityCommand[None]):
 
 @dataclass(frozen=True, slots=True)
 class AddComponents(EntityCommand[None]):
-    """Give an entity more components; those it has stay as they are."""
+    """Add components to an entity; those it already has stay unchanged."""
 
     kind: ClassVar[str] = "add_component"
     entity_id: int
@@ -104,7 +104,7 @@ class AddComponents(EntityCommand[None]):
 
 @dataclass(frozen=True, slots=True)
 class RemoveComponents(EntityCommand[None]):
-    """Take components from an entity; the last one cannot go."""
+    """Remove components from an entity; the last one cannot be removed."""
 
     kind: ClassVar[str] = "remove_component"
     entity_id: int
@@ -116,7 +116,7 @@ class RemoveComponents(EntityCommand[None]):
 
 @dataclass(frozen=True, slots=True)
 class Send(EntityCommand[None]):
-    """Send a message to an entity: with the next tick, delivered to processors in the one after."""
+    """Send a message to an entity: sent with the next tick, delivered to processors in the one after."""
 
     kind: ClassVar[str] = "message"
     recipient: int
@@ -130,7 +130,7 @@ class Send(EntityCommand[None]):
 
 @dataclass(frozen=True, slots=True)
 class Custom(EntityCommand[None]):
-    """Whatever a world's own handler of that name makes of some JSON data."""
+    """Call the world's handler of that name with JSON data."""
 
     kind: ClassVar[str] = "custom"
     name: str
@@ -141,7 +141,7 @@ class Custom(EntityCommand[None]):
 
 
 def payload(component: object) -> dict[str, Any]:
-    """A component as plain data; refuses what is none, such as its class."""
+    """A component as JSON-able data; ``SignatureError`` for anything else, such as the class."""
     if not isinstance(component, Component):
         hint = " (the class: call it)" if isinstance(component, type) else ""
         raise SignatureError(f"an entity is made of component instances, not {component!r}{hint}")
@@ -149,6 +149,6 @@ def payload(component: object) -> dict[str, Any]:
 
 
 def given_payload(component: Component) -> dict[str, Any]:
-    """The payload of the fields that were given to a component, which are those that an update lays over."""
+    """The payload of the fields that were given to a component: those that an update changes."""
     whole, given = payload(component), component.model_fields_set
     return {key: value for key, value in whole.items() if key == "type" or key in given}

@@ -1,4 +1,4 @@
-"""The one door: the port that runtime and server hold, and nothing else."""
+"""The port of the command gate: all that runtime and server hold."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class Ticket:
 
     command_id: str
     entity_ids: range
-    """The ids that it will spawn; empty for other commands."""
+    """The ids of the entities it will spawn; empty for other commands."""
 
 
 @runtime_checkable
 class CommandGate(Protocol):
-    """Authorizes every command, holds it to its actor's quota, carries it out or queues it, and leaves an audit row.
+    """Authorizes every command, charges its actor's quota, executes or queues it, and writes an audit row.
 
-    A command that is refused or fails raises, and is on record: ``PermissionDenied``, ``QuotaExceeded``, ``WorldNotFound``,
-    or whatever carrying it out raised. World ids are text.
+    A refused or failed command raises, and its audit row says why: ``PermissionDenied``, ``QuotaExceeded``,
+    ``WorldNotFound``, or the error of its execution.
     """
 
     async def execute(
         self, actor: ActorCtx, command: Command[R], world_id: str | None = None, *, durable: bool = False
     ) -> R:
-        """Carry a command out now; mutations are staged for the world's next tick.
+        """Execute a command now; mutations are staged for the world's next tick.
 
-        What it did is on disk with the tick that applies it or within 100 ms, with ``durable`` before it returns.
+        Its audit row is on disk with the tick that applies it or within 100 ms; with ``durable`` before this returns.
         """
         ...
 
@@ -46,8 +46,8 @@ class CommandGate(Protocol):
     ) -> Ticket:
         """Queue a command for the first tick that is not before ``tick``, by default the next.
 
-        It is on disk when this returns, and is applied exactly once. Commands of one tick apply by ascending priority,
-        among equals as they were submitted.
+        It is on disk when this returns, and is applied exactly once. Commands of one tick apply by ascending priority, then
+        in submission order.
         """
         ...
 
@@ -66,17 +66,17 @@ class CommandGate(Protocol):
     async def submit_spawn(
         self, actor: ActorCtx, world_id: str, *components: Component, tick: int | None = None, priority: int = 0
     ) -> int:
-        """Queue an entity; the id is reserved now, and is the one that materializes."""
+        """Queue a spawn. The id is reserved now and is the entity's id."""
         ...
 
     def peek(self, actor: ActorCtx, world_id: str) -> WorldInfo | None:
-        """A live world as it stands, for display: no I/O and no audit row; ``None`` if there is none to see."""
+        """The current state of a live world, for display: no I/O, no audit row. ``None`` if it is not live or not permitted."""
         ...
 
     async def flush(self) -> None:
-        """Wait until everything that was accepted and answered is on disk."""
+        """Wait until every accepted command and audit row is on disk."""
         ...
 
     async def close(self) -> None:
-        """Close every live world, last one first, then ledgers and stores; idempotent. Queues and histories stay."""
+        """Close every live world, newest first, then ledgers and stores; idempotent. Queues and histories stay."""
         ...

@@ -1,4 +1,4 @@
-"""What a gate tells of what it holds: plain facts, never the live object."""
+"""Plain data about worlds, processors, hooks and resources; never the live objects."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class WorldInfo:
-    """A world as it stood when it was asked for."""
+    """The state of a world at the time of the request."""
 
     world_id: str
     name: str
     run_id: str
     seed: int | None
-    """Not known of a world that is only in the store."""
+    """``None`` for a world that is only in the store."""
     tick: int
     """The next tick to run."""
     storage: str
@@ -23,7 +23,7 @@ class WorldInfo:
     """Whether the gate holds it in memory."""
     entities: int = 0
     archetypes: Mapping[str, int] | None = None
-    """Live tables, named by their components, and how many entities each has; only of a live world."""
+    """The number of entities per archetype, by component names; only for a live world."""
     parent: str | None = None
     """The world it was forked from."""
     queued: int = 0
@@ -31,7 +31,7 @@ class WorldInfo:
     pending: int = 0
     """Mutations staged for its next tick."""
     stepped_at: datetime | None = None
-    """When its last tick was committed, if that was in this process."""
+    """When its last tick was committed, if in this process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     FrameCommand = Command[DataFrame]
 else:
-    FrameCommand = Command  # Daft takes as long to import as everything else together
+    FrameCommand = Command  # importing Daft takes as long as all other imports together
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class QuerySnapshot(FrameCommand):
 
 @dataclass(frozen=True, slots=True)
 class Diff(FrameCommand):
-    """What differs between two moments, each a tick of this world, or ``(world_id, tick or None for the last)``."""
+    """The difference of two moments, each a tick of this world or ``(world_id, tick)``; tick ``None`` is the last."""
 
     kind: ClassVar[str] = "query_world"
     before: int | tuple[str, int | None]
@@ -81,7 +81,7 @@ class Digest(Command[str]):
 
 @dataclass(frozen=True, slots=True)
 class SearchWorld(SearchQuery, FrameCommand):
-    """The entities whose vector or text is most like a query at a tick, best first; only where the store can search."""
+    """The entities whose vector or text is most like a query at a tick, best first; only for stores that can search."""
 
     kind: ClassVar[str] = "query_world"
 
@@ -106,14 +106,14 @@ class GetComponents(Command[tuple[Component, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class GetWorldInfo(Command[WorldInfo]):
-    """A world as it stands."""
+    """The current state of a world."""
 
     kind: ClassVar[str] = "get_world_info"
 
 
 @dataclass(frozen=True, slots=True)
 class ListWorlds(Command[tuple[WorldInfo, ...]]):
-    """The worlds of a storage, live ones and those that only lie there; without a storage, the live ones."""
+    """All worlds of a storage; without a storage, the live ones."""
 
     kind: ClassVar[str] = "list_worlds"
     storage: StorageConfig | None = None
@@ -131,7 +131,7 @@ class ListProcessors(Command[tuple[ProcessorInfo, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class ListHooks(Command[tuple[HookInfo, ...]]):
-    """A world's hooks in the order they are called."""
+    """A world's hooks, in call order."""
 
     kind: ClassVar[str] = "list_hooks"
 
@@ -145,7 +145,7 @@ class ListResources(Command[tuple[ResourceInfo, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class GetHistory(Command[tuple[AuditRow, ...]]):
-    """Audit rows of a world, or of the whole ledger when asked of the gate itself."""
+    """Audit rows of a world; sent to the gate itself, of the whole ledger."""
 
     kind: ClassVar[str] = "get_audit_history"
     filter: AuditFilter = field(default_factory=AuditFilter)

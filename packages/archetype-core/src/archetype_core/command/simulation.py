@@ -1,4 +1,4 @@
-"""Commands that make ticks, what says how, and what comes back."""
+"""Commands that run ticks, with their configurations and results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from archetype_core.engine.view import WorldView
 from archetype_core.schema.component import Component
 
 Progress = Callable[[int, int], None]
-"""Told how many of how many steps or episodes are done; called from any thread, and seldom."""
+"""Called with (done, total) steps or episodes; from any thread, at a limited rate."""
 
 EndReason = Literal["max_steps", "termination", "terminal_component", "failed"]
 
@@ -28,15 +28,15 @@ class StepResult:
     run_id: str
     tick: int
     applied: int
-    """Commands that it applied, direct and queued."""
+    """The number of commands it applied, direct and queued."""
     duration_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeConfig:
-    """When an episode ends: after ``max_steps``, when ``termination`` says so, or when any entity has ``terminal_component``.
+    """When an episode ends: after ``max_steps``, when ``termination`` is true, or when any entity has ``terminal_component``.
 
-    ``termination`` is asked after each tick with a view of the world, and may be a coroutine function.
+    ``termination`` is called after each tick with a view of the world, and may be a coroutine function.
     """
 
     max_steps: int = 1000
@@ -54,7 +54,7 @@ class EpisodeConfig:
             raise TypeError(f"terminal_component is a component class, not {kind!r}")
 
     def describe(self) -> dict[str, Any]:
-        """What an audit row keeps of it."""
+        """Its payload in the audit row."""
         return {
             "max_steps": self.max_steps,
             "termination": None if self.termination is None else getattr(self.termination, "__qualname__", "?"),
@@ -66,24 +66,24 @@ class EpisodeConfig:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
-    """How an episode went. One that failed says so in ``error``, and its ticks up to there are history."""
+    """The result of an episode. A failed one has the reason in ``error``; its ticks up to the failure stay in history."""
 
     world_id: str
     name: str
     run_id: str
     seed: int
     episode: int
-    """Its place in the rollout, from 0."""
+    """Its index in the rollout, from 0."""
     first_tick: int
     final_tick: int
-    """The last committed tick; below ``first_tick`` when there is none."""
+    """The last committed tick; lower than ``first_tick`` if there is none."""
     reason: EndReason
     duration_s: float
     error: str | None = None
 
     @property
     def terminated(self) -> bool:
-        """Whether it came to an end of its own, before its steps were used up."""
+        """Whether it ended by its own condition rather than by ``max_steps``."""
         return self.reason in ("termination", "terminal_component")
 
     @property
@@ -93,10 +93,10 @@ class EpisodeResult:
 
 @dataclass(frozen=True, slots=True)
 class RolloutConfig:
-    """``num_episodes`` forks of a world, each an episode with a seed of its own.
+    """``num_episodes`` forks of a world, each an episode with its own seed.
 
-    ``parallel`` is how many run at a time: True for as many as there are processors. ``seeds`` are taken in order where
-    given, otherwise drawn from the base world's seed, so that the same rollout gives the same episodes again.
+    ``parallel`` is how many run at a time; True is the number of CPUs. ``seeds`` are used in order if given, otherwise
+    derived from the base world's seed, so that the same rollout gives the same episodes again.
     """
 
     num_episodes: int = 1
@@ -152,7 +152,7 @@ _NO_INPUTS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Step(Command[StepResult]):
-    """Make one tick."""
+    """Run one tick."""
 
     kind: ClassVar[str] = "step"
     config: RunConfig = field(default_factory=RunConfig)
@@ -167,7 +167,7 @@ class Step(Command[StepResult]):
 
 @dataclass(frozen=True, slots=True)
 class Run(Command[RunResult]):
-    """Make several ticks under one run id."""
+    """Run several ticks under one run id."""
 
     kind: ClassVar[str] = "run"
     config: RunConfig
@@ -188,7 +188,7 @@ class Run(Command[RunResult]):
 
 @dataclass(frozen=True, slots=True)
 class RunEpisode(Command[EpisodeResult]):
-    """Run the world itself as an episode."""
+    """Run the world as an episode."""
 
     kind: ClassVar[str] = "run_episode"
     config: EpisodeConfig = field(default_factory=EpisodeConfig)
@@ -203,7 +203,7 @@ class RunEpisode(Command[EpisodeResult]):
 
 @dataclass(frozen=True, slots=True)
 class RunRollout(Command[RolloutResult]):
-    """Fork the world into episodes and run them; the world itself stays where it is."""
+    """Fork the world into episodes and run them; the world itself does not change."""
 
     kind: ClassVar[str] = "run_rollout"
     config: RolloutConfig = field(default_factory=RolloutConfig)

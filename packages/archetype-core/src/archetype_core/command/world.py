@@ -1,4 +1,4 @@
-"""Commands about a world as such: its processors, hooks and resources, its beginning, branches and end."""
+"""Commands about a world itself: its processors, hooks and resources, and its creation, forks and end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from archetype_core.engine.processor import Processor
 
 @dataclass(frozen=True, slots=True)
 class AddProcessor(Command[ProcessorInfo]):
-    """Run a processor from the next tick on."""
+    """Add a processor; it runs from the next tick on."""
 
     kind: ClassVar[str] = "add_processor"
     processor: Processor
@@ -26,7 +26,7 @@ class AddProcessor(Command[ProcessorInfo]):
 
 @dataclass(frozen=True, slots=True)
 class RemoveProcessor(Command[int]):
-    """Stop running a processor, or all of a class; answered with how many there were."""
+    """Remove a processor, or all of a class; the result is how many were removed."""
 
     kind: ClassVar[str] = "remove_processor"
     processor: Processor | type[Processor]
@@ -37,7 +37,7 @@ class RemoveProcessor(Command[int]):
 
 @dataclass(frozen=True, slots=True)
 class AddHook(Command[HookHandle]):
-    """Call a handler on every event of a type; answered with what ``RemoveHook`` takes."""
+    """Call a handler on every event of a type; the result is a handle for ``RemoveHook``."""
 
     kind: ClassVar[str] = "add_hook"
     event: type[Event]
@@ -52,7 +52,7 @@ class AddHook(Command[HookHandle]):
 
 @dataclass(frozen=True, slots=True)
 class RemoveHook(Command[bool]):
-    """Stop calling a handler; answered with whether it was there."""
+    """Remove a hook; the result is whether it was registered."""
 
     kind: ClassVar[str] = "remove_hook"
     handle: HookHandle
@@ -63,7 +63,7 @@ class RemoveHook(Command[bool]):
 
 @dataclass(frozen=True, slots=True)
 class AddResource(Command[ResourceInfo]):
-    """Share an object with processors, in place of the one of its type."""
+    """Add an object that processors share; replaces the one of its type."""
 
     kind: ClassVar[str] = "add_resource"
     resource: object
@@ -74,7 +74,7 @@ class AddResource(Command[ResourceInfo]):
 
 @dataclass(frozen=True, slots=True)
 class RemoveResource(Command[bool]):
-    """Take away the resource of a type; answered with whether there was one."""
+    """Remove the resource of a type; the result is whether there was one."""
 
     kind: ClassVar[str] = "remove_resource"
     resource: type
@@ -85,7 +85,7 @@ class RemoveResource(Command[bool]):
 
 @dataclass(frozen=True, slots=True)
 class AddHandler(Command[None]):
-    """Let a function of the world apply custom commands of a name, in place of the one that did."""
+    """Register the function that handles custom commands of a name; replaces an earlier one."""
 
     kind: ClassVar[str] = "add_handler"
     name: str
@@ -97,7 +97,7 @@ class AddHandler(Command[None]):
 
 @dataclass(frozen=True, slots=True)
 class CreateWorld(Command[WorldInfo]):
-    """Make a world. With the ``world_id`` of one that is there, that one is the answer; a name is taken only once."""
+    """Create a world. If ``world_id`` exists already, the result is that world; names are unique."""
 
     kind: ClassVar[str] = "create_world"
     name: str
@@ -113,7 +113,7 @@ class CreateWorld(Command[WorldInfo]):
 
 @dataclass(frozen=True, slots=True)
 class OpenWorld(Command[WorldInfo]):
-    """Bring a world of that name or id back as its last committed tick left it, queued commands included."""
+    """Open a world by name or id at its last committed tick, queued commands included."""
 
     kind: ClassVar[str] = "open_world"
     world: str
@@ -127,9 +127,9 @@ class OpenWorld(Command[WorldInfo]):
 
 @dataclass(frozen=True, slots=True)
 class ForkWorld(Command[WorldInfo]):
-    """Make a world that goes its own way from here, or from the end of an earlier tick.
+    """Create a world that continues from here, or from the end of an earlier tick.
 
-    Refused while commands are staged, ``PendingMutations``, unless ``pending="copy"`` stages them in the fork too.
+    ``PendingMutations`` while commands are staged, unless ``pending="copy"``, which stages them in the fork too.
     """
 
     kind: ClassVar[str] = "fork_world"
@@ -152,13 +152,13 @@ class ForkWorld(Command[WorldInfo]):
 
 @dataclass(frozen=True, slots=True)
 class DestroyWorld(Command[bool]):
-    """Drop the live world and its queue; rows and audit stay. Answered with whether there was one."""
+    """Drop the live world and its queue; history and audit log stay. The result is whether there was one."""
 
     kind: ClassVar[str] = "destroy_world"
 
 
 @dataclass(frozen=True, slots=True)
 class CloseWorld(Command[bool]):
-    """Let go of the live world and keep everything it needs to come back. Answered with whether there was one."""
+    """Close the live world; it can be opened again with its queue. The result is whether there was one."""
 
     kind: ClassVar[str] = "close_world"

@@ -1,7 +1,7 @@
-"""Many small tables as one frame, for processors that promise to look at one row at a time.
+"""Batches many small tables into one frame, for processors declared ``rowwise``.
 
-A world with a thousand archetypes of ten entities would otherwise pay a thousand times for evaluating ten rows. The
-result is handed back as windows: each table sees its stretch of the common columns, and slices them only when read.
+Without it, a world of a thousand archetypes with ten entities each evaluates ten rows a thousand times. Each table gets its
+result as a window: a range of the shared columns, sliced only when read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SMALL_ROWS = 8192
 
 
 class Window(Mapping[str, Column]):
-    """The columns of one table, some of them a stretch of a batch."""
+    """The columns of one table, some of them a range of a batch's columns."""
 
     __slots__ = ("_columns", "batch", "changed", "length", "offset")
 
@@ -43,12 +43,12 @@ class Window(Mapping[str, Column]):
 
     @property
     def untouched(self) -> Mapping[str, Column]:
-        """The table's own columns, those under the window included."""
+        """The table's own columns, without the window's changes."""
         return self._columns
 
 
 class Batch:
-    """The rows of several tables one after the other, in the columns that some processors declare."""
+    """The rows of several tables, concatenated, with only the columns that the processors declare."""
 
     __slots__ = ("members", "rows")
 
@@ -58,7 +58,7 @@ class Batch:
 
     @classmethod
     def of(cls, members: tuple[Archetype, ...], live: Mapping[Archetype, Snapshot], slots: Sequence[Slot]) -> Batch:
-        """The members' live rows; the batch of the last tick again if nothing happened to any of them since."""
+        """Batch the members' live rows. Reuses the last tick's batch if no member changed since."""
         needs = {kind for slot in slots for kind in slot.needs}
         first = live[members[0]].columns
         if isinstance(first, Window) and first.batch.members == members:
@@ -77,7 +77,7 @@ class Batch:
         return cls(members, Snapshot(archetype, columns, sum(snapshot.num_rows for snapshot in snapshots)))
 
     def split(self, result: Snapshot, live: Mapping[Archetype, Snapshot]) -> Iterator[tuple[Archetype, Snapshot]]:
-        """Each member's rows with what changed in the batch."""
+        """Each member's rows, with the batch's changes."""
         changed = {name: column for name, column in result.columns.items() if column is not self.rows.columns[name]}
         after = Batch(self.members, result)
         offset = 0
@@ -87,7 +87,7 @@ class Batch:
             if changed:
                 columns = before.columns
                 if isinstance(columns, Window):
-                    # Windows over windows would keep every batch of the past alive.
+                    # A window over a window would keep every earlier batch alive.
                     changed_before = columns.changed.keys() - changed.keys()
                     columns = {**columns.untouched, **{name: columns[name] for name in changed_before}}
                 yield member, Snapshot(member, Window(columns, after, changed, offset, count), count)
@@ -97,7 +97,7 @@ class Batch:
 def groups(
     live: Mapping[Archetype, Snapshot], work: Mapping[Archetype, tuple[Slot, ...]]
 ) -> Iterator[tuple[tuple[Archetype, ...], tuple[Slot, ...]]]:
-    """The small tables that have nothing but the same row-wise processors, together; two or more make a group."""
+    """Groups of two or more small tables that run exactly the same row-wise processors."""
     alike: dict[int, list[Archetype]] = {}
     keys: dict[tuple[Slot, ...], int] = {}
     for archetype, slots in work.items():
@@ -106,6 +106,6 @@ def groups(
     for slots, key in keys.items():
         members = alike[key]
         if len(members) > 1:
-            # Random numbers go by row, and rows must be where they were in any replay.
+            # Random numbers are drawn per row, so a replay needs the same row order.
             in_order = any(slot.takes("rng") for slot in slots)
             yield tuple(sorted(members, key=lambda one: one.name) if in_order else members), slots

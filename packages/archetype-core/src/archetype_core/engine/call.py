@@ -1,4 +1,4 @@
-"""Calling a processor: on this thread, or on the loop that steps the world when it awaits."""
+"""Calls a processor: on this thread, or, if it awaits, on the event loop that steps the world."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def call(slot: Slot, snapshot: Snapshot, constants: Mapping[str, Expression], context: TickContext) -> Any:
-    """Whatever the processor returns for a table; blocks until it has."""
+    """Call the processor for one table and return its result; blocks."""
     result = slot.processor.process(Frame(snapshot, constants), **context.arguments(slot, snapshot.archetype.name))
     if slot.suspends or not slot.is_coroutine:
         return _await(result, context) if inspect.isawaitable(result) else result
-    # It cannot suspend, so it needs no loop, and whatever it computes does not block one.
+    # It never suspends, so it needs no loop and must not block one.
     try:
         result.send(None)
     except StopIteration as stop:

@@ -1,4 +1,4 @@
-"""What a tick hands to its processors, beside the frame."""
+"""What a tick passes to its processors besides the frame."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class TickContext:
-    """One tick as processors see it."""
+    """The state of one tick that processors can reach."""
 
     world_id: str
     run_id: str
@@ -38,14 +38,14 @@ class TickContext:
     is_cancelled: bool = False
 
     def mailbox(self, table: str) -> Mailbox:
-        """The mailbox of one table's processors; each table has its own, so that what they send has an order."""
+        """The mailbox of one table's processors. Each table has its own, so that the order of sent messages is deterministic."""
         found = self.mailboxes.get(table)
         if found is None:
             found = self.mailboxes[table] = Mailbox(self.delivered)
         return found
 
     def arguments(self, slot: Slot, table: str) -> dict[str, Any]:
-        """The keyword arguments for one call of a processor: of all there are, those that it names (T9)."""
+        """The keyword arguments for one call of a processor: only those that it names (T9)."""
         accepts = slot.accepts
         if accepts is not None and not accepts:
             return {}
@@ -57,14 +57,14 @@ class TickContext:
         return offered if accepts is None else {name: offered[name] for name in accepts & offered.keys()}
 
     def rng(self, processor: str, table: str) -> np.random.Generator:
-        """A generator that depends on nothing but world seed, tick, processor and table, so replays repeat it (T10)."""
+        """A generator seeded by world seed, tick, processor and table, so that a replay draws the same numbers (T10)."""
         import numpy as np
 
         keys = (self.seed, self.tick, zlib.crc32(processor.encode()), zlib.crc32(table.encode()))
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(keys)))
 
     def cancel(self) -> None:
-        """Give the tick up: what awaits is cancelled, and nothing is committed."""
+        """Abandon the tick: cancel coroutines that still run; nothing is committed."""
         self.is_cancelled = True
         for future in tuple(self.running):
             future.cancel()

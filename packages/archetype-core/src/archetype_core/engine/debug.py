@@ -1,4 +1,4 @@
-"""What a tick did, for a person who watches: its phases, and the first rows of every live table."""
+"""Debug output of a tick: its phases, and the first rows of every live table."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _WIDTH = 24
 
 
 def show(world: WorldView, outcome: Outcome) -> None:
-    """Write it to standard error."""
+    """Write a committed tick's debug output to standard error."""
     sys.stderr.write("\n".join(described(world, outcome)) + "\n")
 
 
 def described(world: WorldView, outcome: Outcome) -> list[str]:
-    """It as lines of text."""
+    """The debug output as lines."""
     phases = ", ".join(f"{name} {seconds * 1e3:.2f} ms" for name, seconds in outcome.phases)
     lines = [f"{world.name} tick {outcome.tick}: {outcome.duration_s * 1e3:.2f} ms ({phases})"]
     if outcome.applied:

@@ -1,4 +1,4 @@
-"""The index of live entities: which archetype each has, in some twelve bytes an entity."""
+"""The index of live entities: the archetype of each, in about twelve bytes per entity."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _BULK = 4096
 
 
 class EntityIndex:
-    """Entity id to archetype: two sorted arrays for the many, a dictionary over them for the recently changed.
+    """Maps entity id to archetype: two sorted arrays, and a dictionary of recent changes over them.
 
-    A lookup is logarithmic. Changes go to the dictionary and are folded into the arrays when they outgrow a quarter of them,
-    so that a change costs the same however many entities there are.
+    A lookup is logarithmic. Changes go to the dictionary, which is merged into the arrays when it outgrows a quarter of them,
+    so the cost of a change does not depend on the number of entities.
     """
 
     __slots__ = ("_archetypes", "_codes", "_count", "_ids", "_recent", "_tables")
@@ -52,7 +52,7 @@ class EntityIndex:
         return self._archetypes[int(self._tables[place])]
 
     def enter(self, entity_ids: pa.Array, archetype: Archetype) -> None:
-        """Record that entities, none of them alive before, now have an archetype."""
+        """Add entities that were not alive before."""
         self._count += len(entity_ids)
         if len(entity_ids) > max(_BULK, len(self._ids) // 4):
             self._fold([(entity_ids, archetype)])
@@ -61,7 +61,7 @@ class EntityIndex:
             self._relieve()
 
     def move(self, entity_ids: Iterable[int], archetype: Archetype | None) -> None:
-        """Record that live entities changed to another archetype, or to none."""
+        """Move live entities to another archetype; ``None`` removes them."""
         ids = list(entity_ids)
         if archetype is None:
             self._count -= len(ids)
@@ -69,8 +69,8 @@ class EntityIndex:
         self._relieve()
 
     def copy(self) -> EntityIndex:
-        """An index to go its own way from here; the arrays are shared, for they are never changed in place."""
-        # Folding first makes a second copy, and all that follow until something changes, cost nothing.
+        """An independent copy; the arrays are shared, because they are never changed in place."""
+        # After merging, further copies cost nothing until something changes.
         if len(self._recent) > _BULK:
             self._fold([])
         other = EntityIndex()

@@ -1,9 +1,9 @@
-"""Runs processors on this machine, archetypes side by side on threads.
+"""Runs processors in this process, archetypes concurrently on threads.
 
-A processor that only computes columns row by row is evaluated directly on them, for many small tables at once where several
-were given the same expressions; anything else goes through Daft's runner. All paths give the same frame. After every
-processor its frame is materialized: Daft folds chained projections, and a lazy plan over two processors would let code of
-the first see columns of the second (T12).
+A processor that only computes columns row by row is evaluated without Daft's runner, for many small tables at once where
+they return the same expressions; anything else goes through the runner. All paths give the same frame. Each processor's frame
+is materialized before the next runs: Daft folds chained projections, so code of the first would see columns of the second
+(T12).
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 
 class LocalExecutor:
-    """Executes in this process, with ``threads`` archetypes at a time at most.
+    """Executes in this process, at most ``threads`` archetypes at a time.
 
-    The calling thread works through the archetypes. Others join it for those that took long last time, and whenever
-    everybody at work has been busy with one archetype for a while; so blocking work overlaps, and a thousand small tables
-    do not pass the interpreter lock around.
+    The calling thread works through the archetypes. More threads join for archetypes that were slow in the last tick, and
+    when all busy threads stay on one archetype for a while. So blocking work overlaps, and a thousand small tables do not
+    contend for the interpreter lock.
     """
 
     def __init__(self, threads: int = 128) -> None:
@@ -53,7 +53,7 @@ class LocalExecutor:
     def run(
         self, live: Mapping[Archetype, Snapshot], work: Mapping[Archetype, tuple[Slot, ...]], context: TickContext
     ) -> dict[Archetype, Snapshot]:
-        """The frames after the processors of each archetype; the first failure stops the rest and is raised."""
+        """The frames after each archetype's processors. The first failure stops the others and is raised."""
         shift = _Shift(live, work, context, self._slow)
         if len(shift.queue) > 1:
             shift.hire(self._threads - 1, self._submit)
@@ -61,7 +61,7 @@ class LocalExecutor:
         return shift.finish()
 
     def close(self) -> None:
-        """Let the threads go; idempotent."""
+        """Stop the threads; idempotent."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
@@ -77,7 +77,7 @@ class LocalExecutor:
 
 @dataclass(slots=True)
 class _Job:
-    """One table on its way through its processors, or several as one batch."""
+    """One table (or one batch of tables) and its progress through its processors."""
 
     order: int
     rows: Snapshot
@@ -85,7 +85,7 @@ class _Job:
     batch: Batch | None = None
     position: int = 0
     record: Frame | None = None
-    """What the processor at ``position`` returned, while it waits for others alike."""
+    """The unevaluated result of the processor at ``position``, while it waits to be batched with equal ones."""
 
     @property
     def slot(self) -> Slot:
@@ -93,10 +93,10 @@ class _Job:
 
 
 class _Shift:
-    """One tick's work and the threads on it."""
+    """One tick's jobs and the threads that run them."""
 
     _SLOW_S = 0.001
-    """A table that takes longer than this is worth a thread of its own."""
+    """A table that takes longer than this gets a thread of its own."""
 
     def __init__(
         self,
@@ -122,11 +122,11 @@ class _Shift:
         alone = (item for item in work.items() if item[0] not in batched) if batched else work.items()
         jobs += [_Job(order, live[archetype], slots) for order, (archetype, slots) in enumerate(alone)]
         self.is_crowded = len(jobs) > 4
-        # The slow ones first: they decide when the tick ends.
+        # Slow tables first: they decide when the tick ends.
         self.queue = deque(sorted(jobs, key=lambda job: job.rows.archetype not in slow) if slow else jobs)
 
     def hire(self, most: int, submit: Callable[[Callable[[], None]], Future[None]]) -> None:
-        """Put threads on the slow tables, and one on watch for those that turn out to be."""
+        """Start threads for the slow tables, and a watcher for tables that turn out slow."""
         known = sum(
             1 for job in self.queue if job.rows.archetype in self.slow or any(slot.suspends for slot in job.slots)
         )
@@ -147,7 +147,7 @@ class _Shift:
             self.hired.append(submit(watch))
 
     def work(self) -> None:
-        """Take jobs off the queue, and what waits for others alike when there are none, until the tick is done or lost."""
+        """Run queued jobs, then the batched results that wait, until the tick is finished or has failed."""
         while not self.failures and not self.context.is_cancelled:
             try:
                 job = self.queue.popleft()
@@ -169,9 +169,9 @@ class _Shift:
                 self.slow.discard(job.rows.archetype)
 
     def finish(self) -> dict[Archetype, Snapshot]:
-        """Wait for everybody, and return the frames or raise what went wrong."""
+        """Wait for all threads; return the frames or raise the first failure."""
         self.over.set()
-        # The list may grow while somebody on watch still hires.
+        # The watcher may still add threads to this list.
         for helper in self.hired:
             if not helper.cancel():
                 helper.result()
@@ -184,12 +184,12 @@ class _Shift:
     def _guard(self, act: Callable[[Any], None], argument: Any) -> None:
         try:
             act(argument)
-        # Whatever it is, it belongs to the caller of the tick, not to this thread.
+        # Any failure belongs to the caller of the tick, not to this thread.
         except BaseException as failure:  # noqa: BLE001  # reason: carried over to the caller, above
             self.failures.append(failure)
 
     def _advance(self, job: _Job) -> None:
-        """Run a job's remaining processors, until it is done or waits for others alike."""
+        """Run a job's remaining processors, until it is done or its result waits to be batched."""
         while job.position < len(job.slots):
             if self._run(job):
                 return
@@ -200,7 +200,7 @@ class _Shift:
             self.done.update(job.batch.split(job.rows, self.live))
 
     def _run(self, job: _Job) -> bool:
-        """Run one processor; says whether the job now waits with its result unevaluated."""
+        """Run one processor. Returns whether the job now waits with an unevaluated result."""
         slot, rows = job.slot, job.rows
         table = rows.archetype.name
         mailbox = self.context.mailbox(table) if slot.takes("messages") else None
@@ -216,15 +216,15 @@ class _Shift:
             except (CancelledError, asyncio.CancelledError) as failure:
                 if self.context.is_cancelled:
                     raise
-                # Nobody cancelled the tick: it is the processor's own doing.
+                # The tick was not cancelled: the processor itself raised it.
                 self._fail(job, mailbox, sent, span, failure)
-            # A processor is user code: it may raise anything, and the caller gets one typed error with the cause in it.
+            # A processor is user code and may raise anything; the caller gets one typed error with the cause.
             except Exception as failure:  # noqa: BLE001  # reason: raised again as one type, in _fail
                 self._fail(job, mailbox, sent, span, failure)
         return False
 
     def _fail(self, job: _Job, mailbox: Mailbox | None, sent: int, span: Span, failure: BaseException) -> None:
-        """Drop the frame of a processor that says so, or raise what the caller of the tick gets."""
+        """Drop the frame if the processor has ``on_error="skip"``; otherwise raise ``ProcessorError``."""
         job.record = None
         slot, table = job.slot, job.rows.archetype.name
         if not slot.skips_errors:
@@ -236,7 +236,7 @@ class _Shift:
         telemetry.skipped(span, slot.name, table, self.context.tick, failure)
 
     def _may_wait(self, job: _Job, result: Any) -> bool:
-        """Put a small table's recorded columns aside, where many tables may be given the same."""
+        """Set a small table's recorded columns aside, to be evaluated with equal ones of other tables."""
         rows = job.rows
         if not self.is_crowded or job.batch is not None or rows.num_rows > SMALL_ROWS:
             return False
@@ -254,7 +254,7 @@ class _Shift:
         return True
 
     def _evaluate(self, alike: list[_Job]) -> None:
-        """Evaluate the same recorded columns for several tables at once, and send them on."""
+        """Evaluate the same recorded columns for several tables at once, and requeue these tables."""
         first = alike[0]
         assert first.record is not None
         if len(alike) > 1:
@@ -265,8 +265,8 @@ class _Shift:
                     result = settle(
                         batch.rows, collect(Frame(batch.rows, self.constants, first.record.stages), batch.rows)
                     )
-            # Some table's values do not fit; evaluated one by one, it is that table which fails or skips.
-            except Exception:  # noqa: BLE001  # reason: met again below, table by table
+            # A value of one of the tables does not fit: evaluate them one by one, so that only that table fails or skips.
+            except Exception:  # noqa: BLE001  # reason: raised again below, for the table at fault
                 telemetry.log.debug("%s is evaluated table by table", first.slot.name, exc_info=True)
             else:
                 rows.update(batch.split(result, rows))

@@ -1,4 +1,4 @@
-"""Taking turns on one thing from several coroutines, also from different event loops."""
+"""A first-come, first-served lock for coroutines, also of different event loops."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import TracebackType
 
 
 class FairLock:
-    """A lock for ``async with``: first come, first served, and not bound to a loop as ``asyncio.Lock`` is."""
+    """A lock for ``async with``: first come, first served. Unlike ``asyncio.Lock`` it is not bound to one event loop."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
@@ -31,7 +31,7 @@ class FairLock:
                 if (loop, mine) in self._waiting:
                     self._waiting.remove((loop, mine))
                     raise
-            # The turn was given just as the waiting was given up.
+            # The lock was granted at the moment of cancellation: pass it on.
             self._pass_on()
             raise
 
@@ -46,7 +46,7 @@ class FairLock:
                 loop, theirs = self._waiting.popleft()
                 try:
                     loop.call_soon_threadsafe(_give, theirs)
-                # Its loop is closed, so nobody waits there any more.
+                # Its event loop is closed, so nothing waits there any more.
                 except RuntimeError:
                     continue
                 return

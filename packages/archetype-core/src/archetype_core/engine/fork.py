@@ -1,4 +1,4 @@
-"""Where a fork begins: the live side of a world copied in constant time, and what it needs to continue in another store."""
+"""Forks: copies a world's live state without copying rows, and moves it to another store."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from archetype_core.store.timeline import Segment
 
 
 def branched(state: State, segment: Segment) -> State:
-    """The state of a world that begins where another stands; rows are shared, staged mutations copied."""
+    """The state of a fork of ``state``: rows are shared, staged mutations are copied."""
     with state.lock:
         pending = state.staged.copy()
-        # A command is applied once, in the world that it was sent to.
+        # A command applies once, in the world it was sent to.
         pending.commands.clear()
         return State(
             replace(segment, first_tick=state.tick, parent=state.tip),
@@ -30,7 +30,7 @@ def branched(state: State, segment: Segment) -> State:
 
 
 def carry_over(state: State, store: Store) -> None:
-    """Commit the live rows to a store that holds none of a world's ancestors, as its first tick there; blocks."""
+    """Commit the live rows to a store without the world's ancestors, as the world's first tick there; blocks."""
     if not state.has_history:
         return
     tick, active = state.tick - 1, state.segment

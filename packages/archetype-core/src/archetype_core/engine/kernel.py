@@ -1,6 +1,6 @@
 """The reference kernel: folds a tick's mutations into the rows that processors produced, in Arrow and numpy.
 
-It says what a kernel means; faster ones are held to it by the kernel contract.
+It defines what a kernel does; the kernel contract compares faster ones with it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """Values to lay over some entities' rows: one row of ``columns`` per entity id; a later row of one entity wins."""
+    """Values that overwrite columns of some entities: one row of ``columns`` per entity id; the last row of an entity wins."""
 
     entity_ids: pa.Array
     columns: Mapping[str, pa.Array]
@@ -30,10 +30,10 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What a tick does to one table, folded to one intention per entity.
+    """What a tick does to one table, folded to one operation per entity.
 
-    ``leaving`` entities end with a tombstone (or, if they only just entered, without a trace). ``patches`` apply in order to
-    prior and to entering rows. ``entering`` rows are new; the first mention of an entity decides its place, the last its
+    ``leaving`` entities get a tombstone; one that entered in the same tick leaves no row at all. ``patches`` apply in order,
+    to prior and to entering rows. ``entering`` rows are new: an entity's first row decides its position, its last row its
     values.
     """
 
@@ -46,7 +46,7 @@ class Staged:
 
 
 class PythonKernel:
-    """Materializes with Arrow and numpy; cost follows the rows touched, and nothing staged costs nothing."""
+    """Materializes with Arrow and numpy. Cost grows with the rows touched; without staged mutations it is zero."""
 
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         if not staged:
@@ -67,7 +67,7 @@ class PythonKernel:
         if entering:
             again = pc.is_in(entering.entity_ids, value_set=prior.entity_ids)
             if pc.any(again).as_py():
-                # A row for an entity that is already there is a full overlay in its old place.
+                # A new row of an existing entity replaces all its values, in its old position.
                 known = entering.take(_positions(again))
                 values = {name: column.arrow for name, column in known.columns.items() if name != "entity_id"}
                 patches.insert(0, Patch(known.entity_ids, values))
@@ -83,7 +83,7 @@ def _positions(mask: pa.Array) -> pa.Array:
 
 
 def _dedupe(entering: Snapshot) -> Snapshot:
-    """One row per entity: in the place of the first, with the values of the last."""
+    """One row per entity: the position of its first row, the values of its last."""
     import numpy as np
 
     ids = entering.entity_ids.to_numpy(zero_copy_only=False)
@@ -98,7 +98,7 @@ def _dedupe(entering: Snapshot) -> Snapshot:
 
 
 def _patched(prior: Snapshot, processed: Snapshot, patches: Sequence[Patch]) -> Snapshot:
-    """``processed`` with every patched row replaced by its ``prior`` values and the patches over them (T2)."""
+    """``processed`` with each patched row replaced by its ``prior`` values plus the patches (T2)."""
     import numpy as np
 
     ids = prior.entity_ids
@@ -121,7 +121,7 @@ def _patched(prior: Snapshot, processed: Snapshot, patches: Sequence[Patch]) -> 
 
 
 def _overlay(rows: Snapshot, patches: Sequence[Patch]) -> Snapshot:
-    """The rows with the patches laid over them, in order."""
+    """The rows with the patches applied in order."""
     import numpy as np
 
     changed: dict[str, Any] = {}
@@ -132,7 +132,7 @@ def _overlay(rows: Snapshot, patches: Sequence[Patch]) -> Snapshot:
             continue
         source = _positions(mask).to_numpy()
         place: np.ndarray[Any, Any] = np.arange(rows.num_rows)
-        # Assignment in order: of several rows for one entity the last one stands.
+        # Assigned in order, so the last of several rows for one entity wins.
         place[hit.drop_null().to_numpy()] = rows.num_rows + source
         indices = pa.array(place)
         for name, values in patch.columns.items():

@@ -1,7 +1,7 @@
-"""Staged mutations: a log while they wait, folded to one intention per entity when a tick takes them.
+"""Staged mutations: a log while they wait, folded to one operation per entity when a tick applies them.
 
-Values are checked before anything enters the log, so whatever is in it can be applied (M7). The log keeps submission order;
-two logs can be joined, which is how a failed tick gives its mutations back (T7).
+Values are checked before they enter the log, so everything in it can be applied (M7). The log keeps submission order. Two
+logs can be joined: that is how a failed tick puts its mutations back (T7).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from archetype_core.schema.component import ComponentType
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, stack
 
 Values = dict[ComponentType, dict[str, Any]]
-"""Column values by component; of an update only those that were given."""
+"""Column values by component; an update has only the given ones."""
 Row = tuple[Any, ...]
 
 
@@ -43,7 +43,7 @@ class SpawnTable:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Values to lay over an entity's components."""
+    """Values that overwrite columns of an entity."""
 
     entity_id: int
     values: Values
@@ -51,7 +51,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """An entity's change to another archetype, with the values of the components it gains."""
+    """The move of an entity to another archetype, with the values of the components it gains."""
 
     entity_id: int
     archetype: Archetype
@@ -60,7 +60,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Despawn:
-    """An entity's end."""
+    """The end of an entity."""
 
     entity_id: int
 
@@ -70,22 +70,22 @@ Operation = SpawnRows | SpawnTable | Update | Move | Despawn
 
 @dataclass(slots=True)
 class Log:
-    """Mutations in submission order, and where the entities they touch will be once they are applied."""
+    """Mutations in submission order, and the archetype that each entity will have once they are applied."""
 
     operations: list[Operation] = field(default_factory=list)
     places: dict[int, Archetype | None] = field(default_factory=dict)
-    """Single entities: their archetype to be, ``None`` for none."""
+    """The archetype that single entities will have; ``None`` once despawned."""
     bulk: list[SpawnTable] = field(default_factory=list)
     """Entities spawned as columns, by ascending id; ``places`` overrides."""
     count: int = 0
     commands: list[str] = field(default_factory=list)
-    """Ids of the commands that are staged here, for the record of the tick that takes them."""
+    """Ids of the commands staged here; they become part of the tick's commit."""
 
     def __bool__(self) -> bool:
         return bool(self.operations)
 
     def place(self, entity_id: int, otherwise: Callable[[int], Archetype | None]) -> Archetype | None:
-        """The archetype that an entity will have, or has if nothing here concerns it."""
+        """The archetype that an entity will have; ``otherwise`` answers for an entity without mutations here."""
         if entity_id in self.places:
             return self.places[entity_id]
         if self.bulk:
@@ -97,7 +97,7 @@ class Log:
         return otherwise(entity_id)
 
     def spawn(self, archetype: Archetype, ids: Sequence[int], rows: Sequence[Row]) -> None:
-        """Stage new entities, a row of values each."""
+        """Stage new entities, one row of values each."""
         last = self.operations[-1] if self.operations else None
         if isinstance(last, SpawnRows) and last.archetype == archetype:
             last.ids.extend(ids)
@@ -115,7 +115,7 @@ class Log:
         self.count += snapshot.num_rows
 
     def update(self, entity_id: int, values: Values) -> None:
-        """Stage an overlay."""
+        """Stage new values for an entity."""
         self.operations.append(Update(entity_id, values))
         self.count += 1
 
@@ -126,13 +126,13 @@ class Log:
         self.count += 1
 
     def despawn(self, entity_id: int) -> None:
-        """Stage an end."""
+        """Stage a despawn."""
         self.operations.append(Despawn(entity_id))
         self.places[entity_id] = None
         self.count += 1
 
     def then(self, later: Log) -> Log:
-        """The log that is this one followed by a later one."""
+        """The log that has this one's mutations, then those of a later one."""
         return Log(
             [*self.operations, *later.operations],
             {**self.places, **later.places},
@@ -142,7 +142,7 @@ class Log:
         )
 
     def copy(self) -> Log:
-        """A log to go its own way from here."""
+        """An independent copy."""
         copied = [
             SpawnRows(one.archetype, list(one.ids), list(one.rows)) if isinstance(one, SpawnRows) else one
             for one in self.operations
@@ -152,7 +152,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Entities that a tick brought from one archetype to another; ``None`` is not being there."""
+    """Entities that a tick moved between archetypes; ``None`` as origin is a spawn, as target a despawn."""
 
     entity_ids: pa.Array
     origin: Archetype | None
@@ -161,7 +161,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A log as the kernel takes it: what happens to each table, and which entities changed archetype."""
+    """A log in the kernel's form: what happens to each table, and which entities changed archetype."""
 
     tables: Mapping[Archetype, Staged]
     changes: Sequence[Change]
@@ -169,14 +169,14 @@ class Folded:
 
 @dataclass(slots=True)
 class _Entity:
-    """What the log does to one entity beyond spawning it."""
+    """What the log does to one entity, apart from spawning it."""
 
     origin: Archetype | None
     """Its archetype in the live tables; ``None`` if this log spawns it."""
     birth: Archetype | None
-    """The archetype it is spawned into by this log."""
+    """The archetype that this log spawns it into."""
     place: Archetype | None
-    """The archetype it ends with."""
+    """The archetype that it ends in."""
     values: Values = field(default_factory=dict)
 
     @property
@@ -184,13 +184,13 @@ class _Entity:
         return self.origin or self.birth
 
     def lay(self, values: Values) -> None:
-        """Lay later values over the ones so far, column by column (T4)."""
+        """Overwrite with later values, column by column (T4)."""
         for kind, columns in values.items():
             self.values.setdefault(kind, {}).update(columns)
 
 
 def fold(log: Log, live: Mapping[Archetype, Snapshot], where: Callable[[int], Archetype | None]) -> Folded:
-    """Fold a log over the live tables; ``where`` tells the live archetype of an entity."""
+    """Fold a log over the live tables; ``where`` returns the live archetype of an entity."""
     return _Fold(live, where).run(log)
 
 
@@ -200,7 +200,7 @@ class _Fold:
         self.where = where
         self.entities: dict[int, _Entity] = {}
         self.chunks: dict[Archetype, list[Snapshot | list[int]]] = {}
-        """What enters each table, in first-seen order: spawned rows, or ids of entities that migrate in."""
+        """What enters each table, in first-seen order: spawned rows, or ids of entities that move in."""
 
     def run(self, log: Log) -> Folded:
         spawns = Log()
@@ -289,7 +289,7 @@ class _Fold:
         return entering if entering.num_rows else None
 
     def _migrants(self, archetype: Archetype, ids: Sequence[int], changes: list[Change]) -> Snapshot:
-        """The rows of entities that come over from other tables: their latest values, and those of what they gained."""
+        """The rows of entities that move in from other tables: their own values, and those of the components they gain."""
         by_source: dict[tuple[Archetype, bool], list[int]] = {}
         for entity_id in ids:
             entity = self.entities[entity_id]
@@ -324,14 +324,14 @@ class _Fold:
         return (chunk for chunk in self.chunks[archetype] if isinstance(chunk, Snapshot))
 
     def _patches(self) -> dict[Archetype, list[Patch]]:
-        # Entities that were given the same columns share a patch.
+        # Entities with new values for the same columns share a patch.
         alike: dict[tuple[Archetype, ComponentType, tuple[str, ...]], dict[int, dict[str, Any]]] = {}
         for entity_id, entity in self.entities.items():
             place, source = entity.place, entity.source
             if place is None or source is None:
                 continue
             for kind, columns in entity.values.items():
-                # What an entity gains by migrating is in the row it enters with.
+                # Components gained by a move are already in the row that enters.
                 if columns and kind in place and (place == source or kind in source):
                     alike.setdefault((place, kind, tuple(sorted(columns))), {})[entity_id] = columns
         patches: dict[Archetype, list[Patch]] = {}
@@ -343,7 +343,7 @@ class _Fold:
 
 
 def _joined(changes: Sequence[Change]) -> list[Change]:
-    """The changes with those between the same two archetypes made one."""
+    """The changes, merged where origin and target are the same."""
     together: dict[tuple[Archetype | None, Archetype | None], list[pa.Array]] = {}
     for change in changes:
         together.setdefault((change.origin, change.target), []).append(change.entity_ids)

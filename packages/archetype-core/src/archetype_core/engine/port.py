@@ -1,4 +1,4 @@
-"""The ports of a tick: who runs its processors, and who folds its mutations into their rows. Their verbs block."""
+"""The ports of a tick: ``Executor`` runs its processors, ``Kernel`` folds its mutations into their rows. Their verbs block."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Kernel(Protocol):
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs the processors of a tick; where the frames live meanwhile is its own affair."""
+    """Runs the processors of a tick. Where the frames are held in between is up to the executor."""
 
     def run(
         self, live: Mapping[Archetype, Snapshot], work: Mapping[Archetype, tuple[Slot, ...]], context: TickContext
     ) -> Mapping[Archetype, Snapshot]:
-        """The frames after the processors, of every archetype in ``work``; a failure of any is raised, typed."""
+        """The frames after the processors of every archetype in ``work``. A failure is raised as a ``ProcessorError``."""
         ...
 
     def close(self) -> None:
-        """Let go of threads and the like; idempotent."""
+        """Release threads and other resources; idempotent."""
         ...

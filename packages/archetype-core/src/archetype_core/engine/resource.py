@@ -1,4 +1,4 @@
-"""Shared objects that processors and hooks of a world may use, looked up by their type."""
+"""Shared objects that a world's processors and hooks look up by type."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Resources:
-    """A container of at most one object per type. A subclass's object is not found under its parent."""
+    """At most one object per type. An object of a subclass is not found under its parent class."""
 
     def __init__(self, *resources: object) -> None:
         self._by_type: dict[type, object] = {}
@@ -18,7 +18,7 @@ class Resources:
             self.insert(resource)
 
     def insert(self, resource: object) -> None:
-        """Add an object under its type, in place of the one that was there."""
+        """Add an object under its type; replaces an earlier one."""
         if isinstance(resource, type):
             raise TypeError(f"insert an instance of {resource.__name__}, not the class")
         self._by_type[type(resource)] = resource
@@ -28,7 +28,7 @@ class Resources:
         return cast("T | None", self._by_type.get(kind))
 
     def require(self, kind: type[T]) -> T:
-        """The object of a type; ``LookupError`` naming what is there when it is not."""
+        """The object of a type; ``LookupError`` names the available types if it is missing."""
         try:
             return cast("T", self._by_type[kind])
         except KeyError:
@@ -38,7 +38,7 @@ class Resources:
     __getitem__ = require
 
     def remove(self, kind: type[T]) -> T | None:
-        """Take out and return the object of a type; ``None`` when there is none."""
+        """Remove and return the object of a type; ``None`` if there is none."""
         return cast("T | None", self._by_type.pop(kind, None))
 
     def __contains__(self, kind: type) -> bool:
@@ -57,7 +57,7 @@ class Resources:
         if how == "copy":
             return Resources(*(copy.deepcopy(resource) for resource in self))
         if not isinstance(how, Mapping):
-            raise ValueError(  # noqa: TRY004  # reason: a wrong word is the common case
+            raise ValueError(  # noqa: TRY004  # reason: usually a misspelt word
                 f"resources is 'share', 'copy' or a mapping of types to objects, not {how!r}"
             )
         mixed: dict[type, Any] = {**self._by_type, **how}

@@ -1,4 +1,4 @@
-"""What a processor returned, brought back to the rows it was given: evaluated, checked, put in order (T8)."""
+"""Turns what a processor returned into columns of the rows it was given: evaluated, checked and reordered (T8)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def collect(result: Any, snapshot: Snapshot) -> dict[str, Column]:
 
 
 def is_local(stages: Sequence[Stage], columns: frozenset[str]) -> bool:
-    """Whether recorded steps make nothing but row-wise columns out of the given ones, so that any rows may share them."""
+    """Whether recorded steps are row-wise over these columns, so that rows of several tables can be evaluated together."""
     made: set[str] = set()
     for stage in stages:
         for expression in stage.values():
@@ -48,7 +48,7 @@ def is_local(stages: Sequence[Stage], columns: frozenset[str]) -> bool:
 
 
 def settle(snapshot: Snapshot, changed: Mapping[str, Column]) -> Snapshot:
-    """The snapshot with the changed columns, each exactly of the table's type; helper columns fall away."""
+    """The snapshot with the changed columns, cast to the table's types; columns that the table lacks are dropped."""
     schema = snapshot.archetype.schema
     kept: dict[str, Column] = {}
     for name, column in changed.items():
@@ -58,7 +58,7 @@ def settle(snapshot: Snapshot, changed: Mapping[str, Column]) -> Snapshot:
 
 
 def _replay(frame: Frame) -> dict[str, Column]:
-    """Evaluate the recorded steps one after the other, each over the columns it reads."""
+    """Evaluate the recorded steps in order, each over the columns it reads."""
     snapshot = frame.snapshot
     changed: dict[str, Column] = {}
     for stage in frame.stages:
@@ -83,7 +83,7 @@ def _evaluate(stage: Stage, frame: Frame, changed: Mapping[str, Column]) -> dict
                 columns[name] = snapshot.columns[name]
             elif name in frame.constants:
                 constants = {**constants, name: frame.constants[name]}
-    # Something has to say how many rows there are, also to an expression that reads none.
+    # An expression that reads no column still needs a row count.
     columns = columns or {ENTITY_ID: snapshot.columns[ENTITY_ID]}
     if constants:
         columns.update(evaluate(constants, columns))
@@ -91,13 +91,13 @@ def _evaluate(stage: Stage, frame: Frame, changed: Mapping[str, Column]) -> dict
 
 
 def _run_stage(stage: Stage, frame: Frame, changed: Mapping[str, Column]) -> dict[str, Column]:
-    """One recorded step through the runner, over what the steps before it gave."""
+    """Run one recorded step through Daft's runner, over the results of the earlier steps."""
     import daft
 
     snapshot = frame.snapshot
     columns = {**snapshot.columns, **changed}
     table = pa.table({name: column.arrow for name, column in columns.items()})
-    # A base column that an earlier step wrote over is a column like any other.
+    # A base column that an earlier step overwrote is an ordinary column.
     constants = {name: value for name, value in frame.constants.items() if name not in changed}
     result = daft.from_arrow(table).with_columns(constants).with_columns(dict(stage))
     return _aligned(_run(result.select(col(ENTITY_ID), *(col(name) for name in stage))), snapshot)
@@ -111,7 +111,7 @@ def _run(frame: DataFrame) -> pa.Table:
 
 
 def _aligned(table: pa.Table, snapshot: Snapshot) -> dict[str, Column]:
-    """The columns of a runner's answer in the order of the snapshot; the runner keeps no order and may repeat rows."""
+    """The columns of the runner's result in the snapshot's row order; the runner does not keep order and may repeat rows."""
     ids = table.column(ENTITY_ID)
     names = [name for name in table.column_names if name != ENTITY_ID]
     if ids.type != pa.int64():
@@ -127,10 +127,10 @@ def _aligned(table: pa.Table, snapshot: Snapshot) -> dict[str, Column]:
 
 
 def _shared(column: pa.ChunkedArray, before: Column | None) -> Column:
-    """The column, or the very one it was before where the runner passed its memory through."""
+    """The new column, or the old object if the runner passed its memory through unchanged."""
     if before is not None and column.type == before.arrow.type and _same_memory(column, before.arrow):
         return before
-    # A function may hand out a buffer that it goes on writing to; what is committed must not follow.
+    # User code may keep writing to a buffer that it returned; committed data must not change.
     return Column(owned(column))
 
 
@@ -145,7 +145,7 @@ def _same_memory(column: pa.ChunkedArray, array: pa.Array) -> bool:
 
 
 def _addresses(array: pa.Array) -> list[int | None]:
-    # An empty buffer is falsy, so it is asked for by name.
+    # An empty buffer is falsy, so compare with None.
     return [None if buffer is None else buffer.address for buffer in array.buffers()]
 
 
@@ -182,10 +182,10 @@ def _typed(column: Column, field: pa.Field, snapshot: Snapshot) -> Column:
 
 @lru_cache(maxsize=4096)
 def _checks(archetype: Archetype) -> dict[str, Callable[[pa.Array], None]]:
-    """What values of some columns must be beyond their Arrow type: members of enums, literals, UUIDs, zones."""
+    """Checks that some columns need beyond their Arrow type: enum members, literals, UUIDs, time zones."""
     found: dict[str, Callable[[pa.Array], None]] = {}
     for kind in archetype.components:
-        # Without its class nobody can tell; it was checked where it was defined.
+        # Only the class knows the checks; without it the values were checked in the process that defined it.
         with suppress(UnknownComponent):
             found.update(value_checks(kind))
     return found

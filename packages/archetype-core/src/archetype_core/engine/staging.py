@@ -1,6 +1,6 @@
-"""The door to a world's next tick: checks mutations, and stages them.
+"""Checks mutations and stages them for a world's next tick.
 
-Whatever is refused here is refused whole, and nothing of it is staged (M7, T6).
+A refused mutation is refused as a whole: nothing of it is staged (M7, T6).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Bundle = Component | Sequence[Component]
 
 
 class Staging:
-    """The half of a world that takes mutations: checks them, and stages them for the next tick. Thread-safe."""
+    """The part of a world that takes mutations, checks them and stages them for the next tick. Thread-safe."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -42,7 +42,7 @@ class Staging:
 
     @property
     def lock(self) -> AbstractContextManager[Any]:
-        """Held while something is staged; whoever holds it stages several things with nothing in between."""
+        """The lock that staging takes. Hold it to stage several mutations with nothing in between."""
         return self._state.lock
 
     @property
@@ -55,7 +55,7 @@ class Staging:
             raise WorldClosed(self._state.segment.name)
 
     def reserve(self, count: int = 1) -> range:
-        """Entity ids that nobody else will get, each for one later ``spawn(…, entity_id=…)``."""
+        """Reserve entity ids, each for one later ``spawn(…, entity_id=…)``; they are never given out again."""
         self._check_open()
         if not is_count(count):
             raise ValueError(f"count is a number of ids, 0 or more, not {count!r}")
@@ -66,7 +66,10 @@ class Staging:
         return ids
 
     def claim(self, next_entity_id: int, reserved: Iterable[range] = ()) -> None:
-        """Take over ids that an earlier life of the world gave out: all below the first, some for entities to come."""
+        """Continue after ids that an earlier process gave out: none below ``next_entity_id`` is given out again.
+
+        Ids in ``reserved`` wait for their entities, as if ``reserve`` had just returned them.
+        """
         self._check_open()
         state = self._state
         with state.lock:
@@ -74,20 +77,22 @@ class Staging:
             state.reserved = sorted([*state.reserved, *(ids for ids in reserved if ids)], key=lambda ids: ids.start)
 
     def _redeem(self, wanted: range) -> None:
-        """Use up reserved ids; one that is not is refused."""
+        """Consume reserved ids; ``ValueError`` for one that is not reserved."""
         if not wanted:
             return
         reserved = self._state.reserved
         place = bisect_right(reserved, wanted.start, key=lambda ids: ids.start) - 1
         if place < 0 or wanted.start < reserved[place].start or wanted.stop > reserved[place].stop:
             spelled = str(wanted.start) if len(wanted) == 1 else f"{wanted.start} to {wanted.stop - 1}"
-            raise ValueError(f"entity id {spelled} was not reserved, or is taken")
+            raise ValueError(
+                f"entity id {spelled} is not reserved, or already used: reserve ids first, and use each once"
+            )
         ids = reserved[place]
         halves = (range(ids.start, wanted.start), range(wanted.stop, ids.stop))
         reserved[place : place + 1] = [half for half in halves if half]
 
     def _given(self, count: int, entity_ids: range | None) -> range:
-        """The ids for so many new entities: fresh ones, or those that were reserved."""
+        """Ids for new entities: fresh ones, or the given reserved ones."""
         if entity_ids is None:
             return self._take(count)
         if len(entity_ids) != count:
@@ -97,10 +102,10 @@ class Staging:
 
     @contextmanager
     def commanded(self, command_id: str, *, undo: bool = False) -> Iterator[None]:
-        """Stage what a command does, and its id for the record of the tick that takes it.
+        """Stage everything inside as one command: its id becomes part of the commit of the tick that applies it.
 
-        Nothing else is staged meanwhile. With ``undo``, what was staged before an exception is taken back; a single
-        mutation needs none, it is refused whole.
+        Nothing else is staged meanwhile. With ``undo``, an exception removes what was staged inside; a single mutation needs
+        no undo, because it is refused as a whole.
         """
         self._check_open()
         state = self._state
@@ -122,7 +127,7 @@ class Staging:
         return range(first, first + count)
 
     def spawn(self, *components: Component, entity_id: int | None = None) -> int:
-        """Stage an entity and return its id; ``entity_id`` takes one that was reserved."""
+        """Stage an entity and return its id; ``entity_id`` uses a reserved one."""
         self._check_open()
         archetype, row = self._row(components)
         state = self._state
@@ -136,7 +141,7 @@ class Staging:
         return entity_id
 
     def spawn_many(self, bundles: Iterable[Bundle], *, entity_ids: range | None = None) -> range:
-        """Stage an entity per bundle of components, all or none; their ids are the range returned, in order."""
+        """Stage one entity per bundle of components, all or none, and return their ids in order."""
         self._check_open()
         runs: list[tuple[Archetype, list[tuple[Any, ...]]]] = []
         count = 0
@@ -161,11 +166,11 @@ class Staging:
         entity_ids: range | None = None,
         copy: bool = True,
     ) -> range:
-        """Stage an entity per row of a table, DataFrame or mapping of columns; their ids are the range returned.
+        """Stage one entity per row of a table, DataFrame or mapping of columns, and return their ids in order.
 
-        Columns are named as they are stored (``position__x``) or, where only one component has such a field, by the bare
-        field (``x``). The values are copied, since Arrow may share memory with an array that its owner goes on changing;
-        ``copy=False`` is for those who know that nobody does.
+        Columns are named as stored (``position__x``) or, if only one component has that field, by the bare field (``x``).
+        Values are copied, because Arrow may share memory with an array that the caller still changes; pass ``copy=False``
+        if nothing does.
         """
         self._check_open()
         archetype = _storable(Archetype.of(*components))
@@ -182,20 +187,20 @@ class Staging:
         return ids
 
     def despawn(self, *entity_ids: int) -> None:
-        """Stage the end of entities; one that is not alive is logged and ignored."""
+        """Stage the end of entities; an entity that is not alive is logged and skipped."""
         self._check_open()
         state = self._state
-        # All are checked before the first is staged.
+        # Check all before staging the first.
         ids = [checked_id(entity_id) for entity_id in entity_ids]
         with state.lock:
             for entity_id in ids:
                 if state.place(entity_id) is None:
-                    telemetry.log.warning("despawn of entity %s ignored: it is not alive", entity_id)
+                    telemetry.log.warning("despawn of entity %s skipped: it is not alive", entity_id)
                 else:
                     state.pending.despawn(entity_id)
 
     def update(self, entity_id: int, *components: Component) -> None:
-        """Stage values over components that an entity has: the fields that were given, the others stay (T2, T4)."""
+        """Stage new values for an entity: the fields that were given; all others stay (T2, T4)."""
         self._check_open()
         entity_id = checked_id(entity_id)
         values = {
@@ -207,14 +212,14 @@ class Staging:
             missing = [kind.name for kind in values if kind not in archetype]
             if missing:
                 raise SignatureError(
-                    f"entity {entity_id} has no {', '.join(missing)}; update lays values over what is there, "
-                    "add_components adds"
+                    f"entity {entity_id} has no {', '.join(missing)}: update changes components it has, "
+                    "add_components adds new ones"
                 )
             if values:
                 self._state.pending.update(entity_id, values)
 
     def add_components(self, entity_id: int, *components: Component) -> None:
-        """Stage the move of an entity to the archetype with these too; those it already has are left as they are."""
+        """Stage new components for an entity; those it already has stay unchanged."""
         self._check_open()
         entity_id = checked_id(entity_id)
         values = _values(components)
@@ -229,7 +234,7 @@ class Staging:
                 self._state.pending.move(entity_id, _storable(archetype.plus(*new)), new)
 
     def remove_components(self, entity_id: int, *components: type[Component]) -> None:
-        """Stage the move of an entity to the archetype without these; ``SignatureError`` for its last component."""
+        """Stage the removal of components from an entity; ``SignatureError`` if it would lose its last one."""
         self._check_open()
         entity_id = checked_id(entity_id)
         kinds = [component.component_type() for component in components]
@@ -240,7 +245,7 @@ class Staging:
                 self._state.pending.move(entity_id, archetype.minus(*present), {})
 
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
-        """Stage a message: sent with the next tick, delivered to processors in the one after."""
+        """Stage a message: it is sent with the next tick and delivered to processors in the one after."""
         self._check_open()
         letter = message.encode(recipient, body, sender, kind)
         with self._state.lock:
@@ -253,7 +258,7 @@ class Staging:
         return archetype
 
     def _row(self, components: Sequence[Component]) -> tuple[Archetype, tuple[Any, ...]]:
-        """The archetype of some components and their values in its order."""
+        """The archetype of some components, and their checked values in its order."""
         kinds = tuple(map(type, components))
         found = self._archetypes.get(kinds)
         if found is None:
@@ -270,16 +275,16 @@ class Staging:
 
 
 def conformed(data: Any, archetype: Archetype) -> pa.Table:
-    """Rows of an archetype's columns from a table, DataFrame or mapping that may name them by the bare field."""
+    """A table, DataFrame or mapping as a table with exactly the archetype's columns; bare field names are completed."""
     given = _to_arrow(data)
     table = archetype.conform(_named(given, archetype))
-    # A table of tags has no columns, and still has rows.
+    # A table of tag components has rows and no columns.
     return table if archetype.column_names else given.select([])
 
 
 def _storable(archetype: Archetype) -> Archetype:
     if message.Message.component_type() in archetype:
-        raise SignatureError("Message is how the engine stores messages, not a component for entities: use send()")
+        raise SignatureError("Message is the engine's own component and no entity can have it: use send()")
     return archetype
 
 
@@ -293,7 +298,7 @@ def _given(kind: ComponentType, component: Component, row: tuple[Any, ...]) -> d
     wanted = {column.name for field in fields_of(kind) if field.name in given for column in field.columns}
     values = {name: value for name, value in zip(_columns(kind), row, strict=True) if name in wanted}
     if kind.fields and not values:
-        raise ValueRejected(kind.name, "*", "no field was given; update lays the given fields over the entity's")
+        raise ValueRejected(kind.name, "*", "no field was given: pass the fields to change, such as Position(x=1.0)")
     return values
 
 
@@ -301,7 +306,7 @@ def _values(components: Sequence[Component]) -> dict[ComponentType, tuple[Any, .
     values: dict[ComponentType, tuple[Any, ...]] = {}
     for component in components:
         if not isinstance(component, Component):
-            raise TypeError(f"expected component instances, got {component!r}")
+            raise TypeError(f"components are instances, such as Position(x=1.0), not {component!r}")
         kind = type(component).component_type()
         if kind in values:
             raise SignatureError(f"component {kind.name} is given twice")
@@ -323,7 +328,7 @@ def _to_arrow(data: Any) -> pa.Table:
     if isinstance(data, Mapping):
         try:
             if text := [name for name, values in data.items() if isinstance(values, str | bytes)]:
-                raise TypeError(f"column {text[0]} is one text, not a column of them: give a list")
+                raise TypeError(f"column {text[0]} is a single text, not a column: pass a list")
             return pa.table(dict(data))
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError) as failure:
             raise SchemaMismatch("(given columns)", [str(failure)]) from failure
@@ -335,14 +340,14 @@ def _to_arrow(data: Any) -> pa.Table:
 
 
 def _named(table: pa.Table, archetype: Archetype) -> pa.Table:
-    """The table with bare field names spelled out where only one component has such a field."""
+    """The table with bare field names completed, where only one component has that field."""
     bare: dict[str, list[str]] = {}
     for kind in archetype.components:
         for name in _columns(kind):
             bare.setdefault(name[len(kind.prefix) + 2 :], []).append(name)
     for name in table.column_names:
         if len(known := bare.get(name, ())) > 1:
-            raise SchemaMismatch(archetype.name, [f"column {name} could be {' or '.join(known)}: spell it out"])
+            raise SchemaMismatch(archetype.name, [f"column {name} could be {' or '.join(known)}: use the full name"])
     full = set(archetype.column_names)
     names = [name if name in full else bare.get(name, [name])[0] for name in table.column_names]
     return table.rename_columns(names)

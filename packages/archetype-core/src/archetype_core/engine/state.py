@@ -1,4 +1,4 @@
-"""What a world is between two ticks: its live tables, its entities, and where in history it stands."""
+"""A world's state between two ticks: live tables, entity index, staged mutations and position in history."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from archetype_core.store.timeline import Point, Segment
 
 @dataclass(slots=True)
 class State:
-    """The live side of a world; changed only by a committed tick, under ``lock``."""
+    """The state of a world in memory. Only a committed tick changes the live tables, under ``lock``."""
 
     segment: Segment
     tick: int
@@ -31,13 +31,13 @@ class State:
     """Messages sent in the last tick."""
     pending: Log = field(default_factory=Log)
     frozen: Log | None = None
-    """Mutations that a running tick has taken, until it commits or gives them back."""
+    """Mutations that a running tick applies, until it commits or restores them."""
     outbox: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
     """Messages that wait for the next tick."""
     leaving: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
-    """Messages that a running tick has taken."""
+    """Messages that a running tick sends."""
     reserved: list[range] = field(default_factory=list)
-    """Entity ids that were given out and wait for their entity, ascending."""
+    """Reserved entity ids without an entity yet, ascending."""
     has_history: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     _busy: dict[Archetype, tuple[Slot, ...]] | None = None
@@ -56,18 +56,18 @@ class State:
 
     @property
     def staged(self) -> Log:
-        """All that is not yet in the live tables: what a running tick has taken, then what was staged since."""
+        """All mutations that are not in the live tables yet: those of a running tick, then those staged since."""
         return self.frozen.then(self.pending) if self.frozen else self.pending
 
     def freeze(self) -> tuple[Log, list[tuple[int, tuple[Any, ...]]]]:
-        """Take everything staged, for a tick; what is staged from now on belongs to the next."""
+        """Take everything staged, for a tick; later mutations belong to the next tick."""
         with self.lock:
             self.frozen, self.pending = self.pending, Log()
             self.leaving, self.outbox = self.outbox, []
             return self.frozen, self.leaving
 
     def restore(self) -> None:
-        """Give back what ``freeze`` took, before anything staged since."""
+        """Put back what ``freeze`` took, before everything staged since."""
         with self.lock:
             if self.frozen is not None:
                 self.pending, self.frozen = self.frozen.then(self.pending), None
@@ -83,7 +83,7 @@ class State:
         return self.pending.place(entity_id, before)
 
     def busy(self, system: System) -> Mapping[Archetype, tuple[Slot, ...]]:
-        """The live archetypes that some processor runs on; kept between ticks, so idle ones cost nothing."""
+        """The live archetypes that have processors; cached between ticks, so idle archetypes cost nothing."""
         if self._busy is None or self._busy_for is not system.slots:
             matched = ((archetype, system.matching(archetype)) for archetype in self.live)
             self._busy = {archetype: slots for archetype, slots in matched if slots}
@@ -91,7 +91,7 @@ class State:
         return self._busy
 
     def carried(self, written: frozenset[Archetype]) -> Mapping[str, Snapshot]:
-        """The live tables that a tick does not write. The same ones as last time are the same mapping."""
+        """The live tables that a tick does not write. Returns the same mapping object while these do not change."""
         if written != self._written:
             idle = {archetype.name: rows for archetype, rows in self.live.items() if archetype not in written}
             self._carried, self._written = MappingProxyType(idle), written

@@ -1,4 +1,4 @@
-"""Blocking work off the event loop, in threads that all worlds share."""
+"""Runs blocking work in threads that all worlds share, so that no event loop blocks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
-    """Run blocking work off the loop; when cancelled, ask it to stop, and leave once it has: none goes on unseen."""
+    """Run blocking work in a thread. On cancellation calls ``cancel`` and waits until the work has ended."""
     loop = asyncio.get_running_loop()
     future = loop.run_in_executor(_shared_pool(), contextvars.copy_context().run, work)
     try:
@@ -37,5 +37,5 @@ def _shared_pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(512, "archetype-tick")
 
 
-# A copy that fork made of a process has none of its threads.
+# A process made by os.fork has none of its parent's threads.
 os.register_at_fork(after_in_child=_shared_pool.cache_clear)

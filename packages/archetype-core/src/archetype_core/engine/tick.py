@@ -1,4 +1,4 @@
-"""One tick as a transaction: either all of it is committed and live, or none of it ever was (T7)."""
+"""Runs one tick as a transaction: all of it is committed and becomes live, or none of it (T7)."""
 
 from __future__ import annotations
 
@@ -31,41 +31,41 @@ _UNFOLDED = Folded({}, ())
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a committed tick did, for whoever wants to tell about it."""
+    """What a committed tick did."""
 
     tick: int
     segment: Segment
     changes: tuple[Change, ...]
     duration_s: float
     applied: tuple[str, ...] = ()
-    """Ids of the commands on record with the tick."""
+    """Ids of the commands that the tick applied; they are part of its commit."""
     phases: tuple[tuple[str, float], ...] = ()
-    """What took how many seconds, in order."""
+    """The duration of each phase in seconds, in order."""
     written: Mapping[str, int] = field(default_factory=dict)
-    """Rows that were written, by table."""
+    """The number of rows written, by table."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """Committed ticks of one run, ``first_tick`` to ``final_tick``; none were made when the last is below the first."""
+    """The ticks that a run committed, ``first_tick`` to ``final_tick``; none if ``final_tick`` is the lower."""
 
     world_id: str
     run_id: str
     first_tick: int
     final_tick: int
     applied: int
-    """Commands that they applied, direct and queued."""
+    """The number of commands they applied, direct and queued."""
     duration_s: float
 
     @property
     def steps(self) -> int:
-        """How many ticks were made."""
+        """The number of committed ticks."""
         return self.final_tick - self.first_tick + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The parts that run a tick of one world."""
+    """What runs the ticks of one world."""
 
     state: State
     system: System
@@ -74,7 +74,7 @@ class Engine:
     executor: Executor
 
     def run(self, segment: Segment, context: TickContext, applied: tuple[str, ...]) -> Outcome:
-        """Run and commit the next tick, blocking; on any failure the world is as it was."""
+        """Run and commit the next tick; blocks. After any failure the world is unchanged."""
         began = time.perf_counter()
         attributes = {
             "archetype.world": segment.world_id,
@@ -129,7 +129,7 @@ class Engine:
                     prior = Snapshot.empty(archetype)
                 processed = frames.get(archetype, prior)
                 staged = folded.tables.get(archetype, _UNTOUCHED)
-                # A table that came out as it went in is not written again: it stands.
+                # A table that did not change is not written again.
                 if processed is not prior or staged:
                     written[archetype] = self.kernel.materialize(prior, processed, staged)
         sent = [*outbox, *(one for name in sorted(context.mailboxes) for one in context.mailboxes[name].sent)]
@@ -164,10 +164,10 @@ class Engine:
                 self.store.commit((commit,))
             except ArchetypeError:
                 raise
-            # A store is an adapter over an engine with errors of its own; its caller gets one type.
+            # Whatever a store's engine raises, the caller gets one type.
             except Exception as failure:
                 raise CommitError(
-                    f"tick {context.tick} was not stored: {type(failure).__name__}: {failure}"
+                    f"tick {context.tick} was not committed: {type(failure).__name__}: {failure}"
                 ) from failure
         if telemetry.is_measured():
             rows_written = sum(rows.num_rows for rows in tables.values())

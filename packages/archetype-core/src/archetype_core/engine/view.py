@@ -1,4 +1,4 @@
-"""Reading a world: its live state between two ticks, and its history in the store. Changes nothing, never sees a running tick."""
+"""The read side of a world: its live state between two ticks, and its tick history in the store."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ C = TypeVar("C", bound=Component)
 
 
 class WorldView:
-    """The readable half of a world. Live reads see the last completed tick, history every committed one."""
+    """Reads one world. Live reads see the last completed tick, queries every committed one; nothing sees a running tick."""
 
     def __init__(self, state: State, store: Store) -> None:
         self._state = state
@@ -57,7 +57,7 @@ class WorldView:
 
     @property
     def segment(self) -> Segment:
-        """The active stretch of its history, which the next tick belongs to unless it begins a new run."""
+        """The active segment of its history; the next tick belongs to it unless that begins a new run."""
         return self._state.segment
 
     @property
@@ -70,7 +70,7 @@ class WorldView:
         return self._state.tick
 
     def __bool__(self) -> bool:
-        """A world is there, also without entities."""
+        """Always true: a world without entities is still a world."""
         return True
 
     def __len__(self) -> int:

@@ -49,7 +49,7 @@ _inside: contextvars.ContextVar[frozenset[object]] = contextvars.ContextVar("arc
 
 @dataclass(frozen=True, slots=True)
 class _Attendant:
-    """Who is told of each tick in the thread that runs it."""
+    """Callbacks around each tick, called in the thread that runs it."""
 
     before: Callable[[int], None] | None = None
     after: Callable[[Outcome], None] | None = None
@@ -61,8 +61,8 @@ _UNATTENDED = _Attendant()
 class World(WorldView, Staging):
     """One simulated world. Making one does no I/O; ``step`` runs and commits a tick.
 
-    Mutations are staged at once and apply at the next tick; reads see the last completed one. Steps of one world run one
-    after the other; different worlds run side by side, and none blocks the event loop.
+    Mutations are staged and apply at the next tick; reads see the last completed one. Steps of one world run one after the
+    other, different worlds run concurrently, and no step blocks the event loop.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class World(WorldView, Staging):
         resources: Iterable[object],
         hooks: Iterable[tuple[type[hook.Event], hook.Handler]],
     ) -> None:
-        """Take what a world is given when it is made or opened."""
+        """Add the parts given when a world is made or opened."""
         for resource in resources:
             self.resources.insert(resource)
         for processor in processors:
@@ -137,10 +137,10 @@ class World(WorldView, Staging):
         executor: Executor | None = None,
         ids: IdSource | None = None,
     ) -> World:
-        """The world of that name or id, as its last committed tick left it; ``WorldNotFound`` names what is there.
+        """Open a world of a store by name or id, at its last committed tick; ``WorldNotFound`` lists the worlds there.
 
-        Cost follows the live rows, not the length of history. Processors, resources and hooks are code and come anew.
-        ``branch`` is the segment of a fork that never ran a tick: then the world is that fork, as it was made.
+        Cost grows with the live rows, not with the length of history. Processors, resources and hooks are code, so pass them
+        again. ``branch`` is the segment of a fork that never ran a tick: it opens that fork.
         """
 
         def load() -> World:
@@ -152,7 +152,7 @@ class World(WorldView, Staging):
                 raise AmbiguousWorld(world, sorted(one.world_id for one in found))
             origin = branch.parent.tick if branch is not None and branch.parent is not None else None
             head = store.head(found[0].world_id, at=origin)
-            # After the head: another process may be moving the world on.
+            # Read after the head: another process may be committing ticks.
             timeline = store.timeline(found[0].world_id)
             return cls._loaded(store, timeline, head, segment=branch, kernel=kernel, executor=executor, ids=ids)
 
@@ -189,7 +189,7 @@ class World(WorldView, Staging):
 
     @classmethod
     def _made(cls, state: State, store: Store, kernel: Kernel, executor: Executor, ids: IdSource) -> World:
-        """A world around a state that is there already."""
+        """A world around an existing state."""
         world = cls.__new__(cls)
         world._ids = ids  # noqa: SLF001  # reason: this is its constructor
         world._assemble(state, store, kernel, executor)  # noqa: SLF001  # reason: this is its constructor
@@ -201,52 +201,52 @@ class World(WorldView, Staging):
     # Processors and hooks.
 
     def add_processor(self, processor: Processor) -> None:
-        """Run a processor from the next tick on."""
+        """Add a processor; it runs from the next tick on."""
         self._check_open()
         self.system.add(processor)
 
     def remove_processor(self, processor: Processor | type[Processor]) -> int:
-        """Stop running a processor, or all of a class; returns how many there were."""
+        """Remove a processor, or all of a class; returns how many were removed."""
         self._check_open()
         return self.system.remove(processor)
 
     def add_hook(
         self, event: type[hook.Event], handler: hook.Handler, *, mode: hook.Mode = "blocking", fail_fast: bool = False
     ) -> hook.HookHandle:
-        """Call a handler, sync or async, on every event of a type; returns what ``remove_hook`` takes."""
+        """Call a handler, sync or async, on every event of a type; returns a handle for ``remove_hook``."""
         self._check_open()
         return self._hooks.add(event, handler, mode, fail_fast)
 
     def remove_hook(self, handle: hook.HookHandle) -> bool:
-        """Stop calling a handler; says whether it was there."""
+        """Remove a hook; returns whether it was registered."""
         return self._hooks.remove(handle)
 
     @property
     def hooks(self) -> tuple[hook.HookHandle, ...]:
-        """The registered hooks in the order they are called."""
+        """The registered hooks, in call order."""
         return tuple(self._hooks.handles)
 
     def view(self) -> WorldView:
-        """The readable half of this world, for those who are not to change it."""
+        """A read-only view of this world."""
         return WorldView(self._state, self._store)
 
     # Ticks.
 
     async def step(self, config: RunConfig | None = None, *, applied: tuple[str, ...] = (), **inputs: Any) -> Outcome:
-        """Run one tick and commit it; on any error the world is as it was, staged mutations included (T7).
+        """Run one tick and commit it. After an error the world is unchanged and the staged mutations are kept (T7).
 
-        Keyword arguments go to the processors that name them. ``applied`` are ids of commands to put on record with the
-        tick. Cancelling abandons the tick unless it is already being committed. The one error that comes after a commit is
-        the ``HookError`` of a hook that asked to fail fast and heard of the tick.
+        Keyword arguments go to the processors that name them. ``applied`` are command ids that become part of the commit.
+        Cancelling abandons the tick, unless it is already being committed. Only one error can follow a commit: the
+        ``HookError`` of a hook with ``fail_fast=True``.
         """
         check_command_ids(applied)
         (outcome,) = await self._advance(config or RunConfig(), inputs, applied, 1, _UNATTENDED)
         return outcome
 
     async def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> RunResult:
-        """Run several ticks, by default one, all with one run id; those before a failure stay."""
+        """Run several ticks, by default one, under one run id. After a failure the ticks before it stay committed."""
         if "applied" in inputs:
-            raise TypeError("applied: commands belong to one tick, give them to step")
+            raise TypeError("applied: commands belong to one tick, so pass them to step")
         config = config or RunConfig()
         left = RunConfig(steps=config.steps if steps is None else steps).steps
         began, first, applied = time.perf_counter(), self.tick, 0
@@ -265,10 +265,10 @@ class World(WorldView, Staging):
         before: Callable[[int], None] | None = None,
         after: Callable[[Outcome], None] | None = None,
     ) -> list[Outcome]:
-        """Run a tick and, where no hook wants to be told of each, as many more up to ``limit`` as 10 ms have room for.
+        """Run one tick and, if no hooks are registered, more of them up to ``limit`` for about 10 ms.
 
-        ``before`` is called with each tick's number before anything is taken for it, ``after`` with what it did once it is
-        committed, also if the caller has given up by then; both in a worker thread.
+        ``before`` is called with a tick's number before its mutations are taken, ``after`` with its outcome once it is
+        committed, even if the caller was cancelled by then. Both are called in a worker thread.
         """
         attendant = _Attendant(before, after)
         return await self._advance(config or RunConfig(), inputs or {}, (), max(limit, 1), attendant)
@@ -283,7 +283,7 @@ class World(WorldView, Staging):
     ) -> list[Outcome]:
         inputs = {**config.inputs, **inputs}
         if taken := RESERVED_ARGUMENTS & inputs.keys():
-            raise TypeError(f"{', '.join(sorted(taken))}: the engine passes these to processors itself")
+            raise TypeError(f"{', '.join(sorted(taken))}: reserved, the engine passes these to processors itself")
         self._refuse_inside()
         async with self._turn:
             self._check_open()
@@ -317,14 +317,14 @@ class World(WorldView, Staging):
         stopped = threading.Event()
 
         def work() -> None:
-            # Going to a thread and back takes about as long as a small tick.
+            # A thread hop costs about as much as a small tick, so several ticks share one.
             until = time.perf_counter() + _VISIT_S
             while len(done) < limit:
                 running[:] = [self._context(segment, inputs, loop)]
                 if stopped.is_set():
                     if done:
                         return
-                    # Whoever cancelled may not have seen this one.
+                    # A cancellation may have come before this context was visible to it.
                     running[0].cancel()
                 if attendant.before is not None:
                     attendant.before(self.tick)
@@ -342,7 +342,7 @@ class World(WorldView, Staging):
         try:
             await in_thread(work, cancel)
         finally:
-            # A step that was cancelled while it committed has happened all the same.
+            # A tick that was committed during a cancellation still counts.
             if done:
                 await self._announce(done[-1])
         return done
@@ -394,11 +394,11 @@ class World(WorldView, Staging):
         store: Store | None = None,
         world_id: str | None = None,
     ) -> World:
-        """A new world that goes its own way from here, or from the end of an earlier tick.
+        """A new world that continues from here, or from the end of tick ``at_tick``.
 
-        It shares history by lineage, so it costs nothing in rows; processors and hooks come along as they are registered
-        now. ``rng`` keeps the seed (common random numbers), draws a fresh one, or takes the one given. With ``store`` it
-        moves to another store and takes the live rows with it.
+        It shares history by lineage, so no rows are copied. Processors and hooks are copied as registered now. ``rng`` keeps
+        the seed (common random numbers), draws a fresh one, or uses the given one. ``store`` puts the fork into another
+        store, together with the live rows. ``PendingMutations`` if mutations are staged, unless ``pending="copy"``.
         """
         self._check_open()
         at_tick = checked_tick(at_tick)
@@ -409,7 +409,7 @@ class World(WorldView, Staging):
         forked_resources = self.resources.forked(resources)
         seed = self.seed if rng == "same" else checked_seed(None if rng == "fresh" else rng)
         world_id = self._ids.new() if world_id is None else world_id
-        # Where it begins is filled in by whoever knows.
+        # first_tick and parent are set below, where they are known.
         segment = Segment(world_id, self._ids.new(), 0, None, name or f"{self.name}-{world_id[-12:]}", seed)
         if at_tick is None or (at_tick == self.tick - 1 and self._state.has_history):
             engine = self._engine
@@ -422,11 +422,11 @@ class World(WorldView, Staging):
         return world
 
     def _forked_past(self, segment: Segment, tick: int) -> World:
-        """A world that begins at the end of an earlier tick, read from the store; blocks."""
+        """A fork that begins at the end of an earlier tick, read from the store; blocks."""
         timeline = self._known(tick)
         span = timeline.at(tick)
         assert span is not None
-        # The tick's own world: this one may be a fork that never stepped, which no store knows yet.
+        # The world that committed the tick: this one may be a fork without a tick of its own, unknown to the store.
         parent = Point(span.segment.world_id, span.segment.run_id, tick)
         engine = self._engine
         return self._loaded(
@@ -440,7 +440,7 @@ class World(WorldView, Staging):
         )
 
     def _inherit(self, source: World, resources: Resources) -> None:
-        """Take over a source's processors and hooks as they are registered now."""
+        """Copy a source's registered processors and hooks."""
         self.resources = resources
         self.system.adopt(source.system)
         self._hooks = source._hooks.copy()  # reason: a world of the same class
@@ -453,7 +453,7 @@ class World(WorldView, Staging):
         self._engine = Engine(self._state, self.system, store, engine.kernel, engine.executor)
 
     async def destroy(self) -> None:
-        """Tell the hooks, and close; history stays in the store."""
+        """Fire ``OnDestroy``, then close; history stays in the store."""
         self._refuse_inside()
         if self._is_open and not self._is_ending:
             self._is_ending = True
@@ -461,21 +461,21 @@ class World(WorldView, Staging):
         await self.close()
 
     async def close(self) -> None:
-        """Wait for a running tick and spawned hooks, and refuse all further use; idempotent. The store stays open."""
+        """Wait for a running tick and spawned hooks, then refuse further use; idempotent. The store stays open."""
         self._refuse_inside()
         async with self._turn:
             self._is_open = False
         await self._hooks.drain()
 
     def _refuse_inside(self) -> None:
-        """Nothing that waits for the running tick may be called from inside it."""
+        """Raise ``ReentrantStep`` inside a tick of this world: waiting for that tick would deadlock."""
         if self._running is not None and self._running in _inside.get():
             raise ReentrantStep(self.name, self.tick)
 
 
 @lru_cache(maxsize=1)
 def _shared_executor() -> Executor:
-    # Brings Daft along, which takes as long to import as everything else together.
+    # Imports Daft, which takes as long as all other imports together.
     from archetype_core.engine.executor import LocalExecutor
 
     return LocalExecutor()

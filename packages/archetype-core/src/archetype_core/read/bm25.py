@@ -1,4 +1,4 @@
-"""How relevant texts are to words: BM25 over the texts of one table at one tick, a word being letters, digits and ``_``."""
+"""BM25 scores of texts for the words of a query. A word is a run of letters, digits and ``_``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 Places = np.ndarray[Any, np.dtype[np.int64]]
 
-# How soon more of a word stops mattering, and how much long texts are held back.
+# BM25's k1 (saturation of repeated words) and b (normalization by length).
 _SATURATION, _LENGTH = 1.2, 0.75
 _WORD = r"[\p{L}\p{N}_]+"
 _IN_WORDS = bytes(code < 128 and (chr(code).isalnum() or chr(code) == "_") for code in range(256))
@@ -29,16 +29,16 @@ _MANY = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """What a score depends on beside its own text: how many texts there are, and how many of them have a word."""
+    """Corpus statistics: the number of texts, and how many of them contain each word."""
 
     texts: int
     usual: float
-    """How many words a text has, usually."""
+    """The mean number of words in a text."""
     having: Mapping[str, int]
 
     @classmethod
     def of(cls, texts: pa.Array) -> Corpus:
-        """All there is to know of some texts, none of them null; goes through every word."""
+        """The statistics of some texts, none of them null. Reads every word."""
         having: Counter[str] = Counter()
         for words in words_of(texts):
             having.update(set(words))
@@ -48,7 +48,7 @@ class Corpus:
 
 
 def words_of(texts: pa.Array) -> Iterator[list[str]]:
-    """The words of each of some texts, as they are compared."""
+    """The words of each text, lower-cased."""
     lowered = pc.utf8_lower(texts)
     for begin in range(0, len(lowered), _MANY):
         for text in lowered.slice(begin, _MANY).to_pylist():
@@ -56,9 +56,9 @@ def words_of(texts: pa.Array) -> Iterator[list[str]]:
 
 
 def relevant(values: pa.Array, query: str, corpus: Corpus | None = None) -> tuple[Places, Floats]:
-    """The rows whose text has any of a query's words, in order, and their scores; a null is none of them.
+    """The rows whose text has any of the query's words, ascending, and their scores. Nulls never match.
 
-    The scores are those among the texts of ``corpus``, by default those given.
+    Scores use the statistics of ``corpus``, by default those of ``texts``.
     """
     known = np.flatnonzero(np.asarray(values.is_valid()))
     texts = pc.utf8_lower(values if len(known) == len(values) else values.take(pa.array(known)))
@@ -85,7 +85,7 @@ def _usual(lengths: Floats) -> float:
 
 
 def _lengths(texts: pa.Array, ascii_only: Flags) -> Floats:
-    """How many words each text has."""
+    """The number of words in each text."""
     _, ends, data = texts.buffers()
     kind = np.int64 if pa.types.is_large_string(texts.type) else np.int32
     offsets = np.frombuffer(ends, kind)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
@@ -104,12 +104,12 @@ def _lengths(texts: pa.Array, ascii_only: Flags) -> Floats:
 
 
 def _starts(characters: np.ndarray[Any, np.dtype[np.uint8]], offsets: Places) -> Places:
-    """How many words begin in each of some texts that lie side by side."""
+    """How many words begin in each text, where the texts lie in one buffer."""
     first = offsets[:-1] - offsets[0]
     within = np.frombuffer(characters[offsets[0] : offsets[-1]].tobytes().translate(_IN_WORDS), np.bool_)
     starts = within.copy()
     np.greater(within[1:], within[:-1], out=starts[1:])
-    # A text that ends in a word does not go on in the next.
+    # A word at the end of a text does not continue in the next text.
     first = first[first < len(within)]
     starts[first] = within[first]
     before: Places = np.searchsorted(np.flatnonzero(starts), offsets - offsets[0])
@@ -117,7 +117,7 @@ def _starts(characters: np.ndarray[Any, np.dtype[np.uint8]], offsets: Places) ->
 
 
 def _counts(texts: pa.Array, ascii_only: Flags, words: list[str]) -> Iterator[tuple[str, Places, Floats]]:
-    """For each word the texts that have it, and how often."""
+    """For each word, the texts that contain it and how often."""
     others: dict[int, Counter[str]] = {}
     for word in words:
         maybe = np.flatnonzero(np.asarray(pc.match_substring(texts, word)))

@@ -1,4 +1,4 @@
-"""The difference of two moments of history, as a DataFrame of what was added, removed and changed."""
+"""The difference of two ticks or branches, as a DataFrame of added, removed and changed rows."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ Tables = Mapping[Archetype, Snapshot]
 
 
 def diff(before: Tables, after: Tables) -> DataFrame:
-    """What differs, a row each: ``op`` is ``added``, ``removed`` or ``changed``; values are JSON, or null for none.
+    """One row per difference: ``op`` is ``added``, ``removed`` or ``changed``; values are JSON, null where there is none.
 
-    An entity that came, went or changed its set of components has one row with a null ``column`` and the names of its
-    components; every column that differs has another. Values are compared bit by bit: NaN equals itself, 0.0 differs from -0.0.
+    An entity that was added, removed or moved to another archetype has one row with a null ``column`` and its component
+    names; each column that differs has another row. Values are compared bit by bit: NaN equals itself, 0.0 differs from -0.0.
     """
     import daft
 
@@ -68,7 +68,7 @@ def _names(archetype: Archetype | None) -> str | None:
 
 
 def _gathered(tables: Tables, kind: ComponentType) -> pa.Table:
-    """All rows of one component, by ascending entity id."""
+    """All rows of one component, ordered by entity id."""
     names = [ENTITY_ID, *(field.name for field in kind.fields)]
     found = [rows.to_arrow().select(names) for archetype, rows in tables.items() if kind in archetype]
     schema = pa.schema([pa.field(ENTITY_ID, pa.int64(), nullable=False), *kind.fields])
@@ -98,7 +98,7 @@ def _column_rows(name: str, old: pa.Table, new: pa.Table, was: pa.Array, now: pa
 
 
 def same(left: pa.Array, right: pa.Array) -> np.ndarray[Any, Any]:
-    """Row by row, whether two arrays of one type hold the same bits."""
+    """A mask of the rows in which two arrays of one type hold the same bits."""
     if not len(left) or all(
         a is b or (a is not None and b is not None and a.address == b.address) for a, b in _buffers(left, right)
     ):

@@ -1,8 +1,4 @@
-"""Reads of history: one lazy door over any store, and the way a world's live state comes back from it.
-
-A store only ever answers a ``Scan`` with Arrow batches. This module turns a question about a world into scans of its
-timeline, and wraps them once as a Daft source, so that columns, filters and limits are pushed down to the store.
-"""
+"""Reads tick history: plans which parts of which tables answer a query, and loads a world's state at a tick."""
 
 from __future__ import annotations
 
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def query(store: Store, timeline: Timeline, request: HistoryQuery) -> DataFrame:
-    """History as a lazy frame. Costs nothing until it is collected."""
+    """Tick history as a lazy frame. Costs nothing until it is collected."""
     kinds = _kinds(request.components)
     return _frame(store, request, _parts(timeline, kinds, request.ticks, None), _schema(kinds))
 
@@ -75,7 +71,7 @@ def _ids(entity_ids: int | Iterable[int] | None) -> pa.Array | None:
 
 
 def load(store: Store, timeline: Timeline, head: Head) -> tuple[dict[Archetype, Snapshot], Snapshot | None]:
-    """The live tables at a committed tick, and the messages sent in it."""
+    """Load the live tables of a committed tick, and the messages sent in it."""
     span = timeline.at(head.tick)
     if span is None:
         raise TickNotFound(head.segment.name, head.tick, timeline.first, timeline.last)
@@ -84,7 +80,7 @@ def load(store: Store, timeline: Timeline, head: Head) -> tuple[dict[Archetype, 
         archetype = Archetype.from_schema(timeline.tables[name])
         rows = rows_at(store, archetype, span)
         active = rows.column(IS_ACTIVE)
-        # Without tombstones the rows are taken as they are, memory included.
+        # Without tombstones the rows are used as they are, without a copy.
         live_rows = rows if pc.all(active, min_count=0).as_py() else rows.filter(active)
         live[archetype] = Snapshot.from_arrow(archetype, live_rows.drop_columns([IS_ACTIVE]))
     mail = Archetype.of(Message)
@@ -96,7 +92,7 @@ def load(store: Store, timeline: Timeline, head: Head) -> tuple[dict[Archetype, 
 
 
 def rows_at(store: Store, archetype: Archetype, span: Span) -> pa.Table:
-    """Everything that a table shows at one tick: its own columns and ``is_active``."""
+    """All rows of a table at one tick, tombstones included: its own columns and ``is_active``."""
     columns = (*archetype.schema.names, IS_ACTIVE)
     scan = Scan(archetype.name, span.segment, span.first, span.last, columns)
     batches = list(store.scan(scan))
@@ -108,13 +104,13 @@ def _schema(kinds: Sequence[ComponentType]) -> pa.Schema:
 
 
 def _answers(archetype: Archetype, kinds: Sequence[ComponentType]) -> bool:
-    """Whether a table has the components; messages are no entities, and only come when they are asked for."""
+    """Whether a table has the components. Messages are not entities: their table answers only a query for ``Message``."""
     message = Message.component_type()
     return archetype.has(kinds) and (message in kinds or message not in archetype)
 
 
 def _runs(ticks: Ticks) -> list[tuple[int | None, int | None]]:
-    """Ticks as closed ranges: all of them, one, a ``range``, or any set."""
+    """Ticks as closed ranges; ``(None, None)`` is all of them."""
     if ticks is None:
         return [(None, None)]
     if not isinstance(ticks, Iterable):
@@ -134,7 +130,7 @@ def _runs(ticks: Ticks) -> list[tuple[int | None, int | None]]:
 def live(
     tables: Mapping[Archetype, Snapshot], components: Sequence[type[Component]], world_id: str, run_id: str, tick: int
 ) -> DataFrame:
-    """Live tables as a frame of the same columns that ``query`` gives."""
+    """Live tables as a frame with the same columns as ``query``."""
     import daft
     from daft import lit
 

@@ -1,4 +1,4 @@
-"""What a query reads: the stretches of tables that answer it, found in a world's timeline before any store is asked."""
+"""The plan of a query: which ticks of which tables to scan. Made from a world's timeline, before any store is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from archetype_core.store.timeline import Span
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of one table in one segment."""
+    """Some consecutive ticks of one table in one segment."""
 
     table: str
     schema: pa.Schema
@@ -23,7 +23,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """What a history source reads: parts of tables, as one schema."""
+    """The parts of tables that answer a query, and the schema of the answer."""
 
     store: Store
     parts: tuple[Part, ...]

@@ -1,8 +1,8 @@
-"""What a condition lets a store leave out: ticks, entities and rows that it cannot hold for.
+"""Predicate pushdown: which ticks, entities and rows a store may skip for a condition.
 
-A frame is filtered by Daft after it was read, so all of this is only help, and must never leave out a row that Daft would
-keep. Daft and Arrow differ where floats are compared: to Daft NaN is greater than all and equal to itself, and -0.0 is less
-than 0.0. What is said here is wide enough for both; what cannot be said leaves nothing out.
+Daft filters the rows again after they are read, so a pushdown may keep too many rows and must never skip one that Daft
+keeps. Daft and Arrow compare floats differently: in Daft NaN is greater than every number and equal to itself, and -0.0 is
+less than 0.0. The conditions made here hold for both; a part that cannot be translated skips nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from archetype_core.schema.snapshot import ENTITY_ID
 from archetype_core.store.request import BASE_FIELDS, TICK
 
 _EXACT = 1 << 53
-"""Up to here every whole number is a float."""
+"""Every whole number up to here has an exact float64."""
 _LARGEST = (1 << 63) - 1
 _COMPARED = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -29,7 +29,7 @@ _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 @dataclass(frozen=True, slots=True)
 class Pushdown:
-    """A condition that holds wherever the one it was made of does; by default the one that always does."""
+    """A condition implied by the query's own: a row that fails it can be skipped. The default skips nothing."""
 
     rows: pc.Expression | None = None
     first: int | None = None
@@ -38,17 +38,17 @@ class Pushdown:
 
     @classmethod
     def of(cls, condition: Expression, schema: pa.Schema) -> Pushdown:
-        """What a condition over the columns of a schema lets a store leave out."""
+        """The pushdown of a Daft condition over the columns of a schema."""
         return _Reader(schema).hint(condition)
 
     def within(self, first: int, last: int) -> tuple[int, int]:
-        """The ticks from the first to the last that may have rows; the first is after the last where none has."""
+        """The part of a range of ticks that can match; empty (first > last) if none can."""
         return max(first, first if self.first is None else self.first), min(
             last, last if self.last is None else self.last
         )
 
     def among(self, entity_ids: pa.Array | None) -> pa.Array | None:
-        """Of some entities, or all, those that may have rows."""
+        """The given entities (``None`` for all) that can match."""
         if self.entity_ids is None:
             return entity_ids
         known = self.entity_ids if entity_ids is None else self.entity_ids.intersection(entity_ids.to_pylist())
@@ -73,20 +73,20 @@ class Pushdown:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A part of a condition that is a column."""
+    """A column in a condition."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """A part of a condition that is a constant."""
+    """A constant in a condition."""
 
     value: Any
 
 
 class _Reader(PredicateVisitor[Any]):
-    """Reads a condition: columns and constants as such, all else as a hint."""
+    """Visits a condition: columns and constants become themselves, everything else a pushdown."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
@@ -141,7 +141,7 @@ class _Reader(PredicateVisitor[Any]):
     # Comparisons.
 
     def hint(self, expr: Expression) -> Pushdown:
-        """What a condition, or a part of one, says."""
+        """The pushdown of a condition or of a part of one."""
         found = self.visit(expr)
         return found if isinstance(found, Pushdown) else Pushdown()
 
@@ -171,7 +171,7 @@ class _Reader(PredicateVisitor[Any]):
         return Pushdown(_COMPARED[how](field, least))
 
     def _any(self, name: str, values: list[Any]) -> Pushdown:
-        """A column that is one of some values; to both a null is equal to nothing."""
+        """``column IN values``. In Daft and in Arrow a null equals nothing."""
         values = [one for one in values if one is not None]
         if name in (TICK, ENTITY_ID):
             if not all(type(one) is int and abs(one) < _LARGEST for one in values):
@@ -190,11 +190,11 @@ class _Reader(PredicateVisitor[Any]):
         return Pushdown(field.is_null() if is_null else field.is_valid())
 
     def _is_own(self, name: str) -> bool:
-        """Whether it is a column of a component; what the others hold is known without reading."""
+        """Whether it is a component column. Base columns are constant within a scan."""
         return name in self._schema.names and name not in BASE_FIELDS
 
     def _comparable(self, name: str, values: list[Any]) -> pa.Array | None:
-        """Constants as values of a column's type, if Daft and Arrow agree on what it means to compare with them."""
+        """Constants converted to a column's type; ``None`` unless Daft and Arrow agree on comparing with them."""
         if not self._is_own(name):
             return None
         kind = self._schema.field(name).type
@@ -204,11 +204,11 @@ class _Reader(PredicateVisitor[Any]):
             if pa.types.is_large_string(kind) and all(type(one) is str for one in values):
                 return pa.array(values, kind)
             if pa.types.is_float64(kind) and all(map(_is_plain, values)):
-                # Where values are looked up, 0.0 is another one than -0.0.
+                # In a lookup, 0.0 and -0.0 are different values.
                 zeros = [0.0, -0.0] if 0 in values else []
                 return pa.array([*map(float, values), *zeros], kind)
         except (pa.ArrowException, OverflowError, UnicodeError):
-            # It cannot be a value of the column; what that means is for Daft to say.
+            # It cannot be a value of the column; Daft decides what the comparison means.
             return None
         return None
 

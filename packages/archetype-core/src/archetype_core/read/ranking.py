@@ -1,4 +1,4 @@
-"""Ranks the rows of one table at one tick: the part of a search that every store can do by a scan.
+"""Ranks the rows of one table at one tick: a search that any store can answer with a scan.
 
 Scores are exact: vectors by their metric, texts by BM25 over the texts of that table at that tick.
 """
@@ -23,13 +23,13 @@ METRICS = ("cosine", "dot", "l2")
 
 
 def ranked(store: Store, search: Search) -> pa.Table:
-    """What any store that scans answers: a look at one column of what the tick shows."""
+    """Answer a search by scanning one column of the tick. Works on any store."""
     columns = (ENTITY_ID, search.column, IS_ACTIVE)
     scan = Scan(search.table, search.segment, search.tick, search.tick, columns, search.entity_ids)
     if isinstance(search.query, str):
         rows = store.scan(scan).read_all()
         return _ranked(rows, search) if rows.num_rows else FOUND.empty_table()
-    # How good a vector is does not depend on the others, so only the best of each part are kept.
+    # A vector's score does not depend on other rows, so only the best of each batch are kept.
     best = FOUND.empty_table()
     for batch in store.scan(scan):
         if batch.num_rows:
@@ -46,9 +46,9 @@ def _ranked(rows: pa.Table, search: Search) -> pa.Table:
 
 
 def rank(ids: pa.Array, values: pa.Array, search: Search, corpus: Corpus | None = None) -> pa.Table:
-    """The best of some rows: their entities and scores, best first, equals by entity.
+    """The best ``k`` of some rows: entity ids and scores, best first, ties by entity id.
 
-    Where the rows are not all of a table's, ``corpus`` tells what texts are scored among.
+    Pass ``corpus`` if the rows are only a part of the table: BM25 needs the statistics of all its texts.
     """
     if search.entity_ids is not None:
         chosen = pc.indices_nonzero(pc.is_in(ids, value_set=search.entity_ids))
@@ -70,7 +70,7 @@ def rank(ids: pa.Array, values: pa.Array, search: Search, corpus: Corpus | None 
 
 
 def _best(entities: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], k: int) -> pa.Table:
-    # NaN is like nothing.
+    # A NaN score never matches.
     kept = np.flatnonzero(~np.isnan(scores))
     if len(kept) > k:
         bar = np.partition(scores[kept], len(kept) - k)[len(kept) - k]

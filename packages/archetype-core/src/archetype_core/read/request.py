@@ -1,4 +1,4 @@
-"""What is asked of a world's history."""
+"""Requests to a world's tick history: one object from the handle to the view that answers it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Ticks = int | range | Iterable[int] | None
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """Rows of history: base columns and those of ``components``, from every table that has them all."""
+    """A query of tick history: base columns and those of ``components``, from every table that has them all."""
 
     components: tuple[type[Component], ...] = ()
     ticks: Ticks = None
     entity_ids: int | Iterable[int] | None = None
     where: Expression | None = None
     include_inactive: bool = False
-    """Whether tombstones are rows of the answer."""
+    """Whether the answer includes tombstones."""
     lineage: bool = True
-    """Whether the ticks of the ancestors that a fork grew from are part of its history."""
+    """Whether a fork's history includes its ancestors' ticks up to the fork point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class SearchQuery:
     metric: str = "cosine"
     """``cosine``, ``dot`` or ``l2``, for vectors; words rank by BM25."""
     exact: bool = True
-    """Whether the answer must be the best there is; otherwise a store may ask an index that misses some."""
+    """Whether the answer must be exact; otherwise a store may use an index that misses some of the best."""
 
 
 BRANCH_FIELDS = (
@@ -58,7 +58,7 @@ BRANCH_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One of several histories that are read together, and what tells its rows from the others'."""
+    """One of several histories in a query, and the values of its ``branch``, ``seed`` and ``episode`` columns."""
 
     timeline: Timeline
     branch: str

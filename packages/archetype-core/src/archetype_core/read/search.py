@@ -1,9 +1,8 @@
-"""Search by likeness: the rows of one tick whose vector or text is closest to a query, best first, exactly unless told otherwise.
+"""Search: the entities of one tick whose vector or text is most like a query, best first.
 
-What a tick shows is ranked whole, so nothing has to be indexed, sealed or recent to be found, and past ticks answer as they
-would have then. A store that claims ``SEARCH`` ranks one table; the tables' best are merged here. Asked for an answer that may
-miss some (``exact=False``), a store may look into an index; what it finds are rows of that tick with their exact scores all
-the same.
+All rows of the tick are ranked, so a row is found whether or not it is indexed or sealed, and a past tick answers as it did
+then. A store that claims ``SEARCH`` ranks one table; the best of all tables are merged here. With ``exact=False`` a store may
+use an index: it can miss some of the best, and every row found still has its exact score.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What somebody searches for, in whichever table it is."""
+    """A checked search request, for any table."""
 
     column: str
     query: tuple[float, ...] | str
@@ -55,7 +54,7 @@ class Wanted:
             raise ValueError(f"metric is one of {', '.join(METRICS)}, not {request.metric!r}")
         column, where = request.column, request.where
         if not isinstance(column, str | Expression):
-            raise TypeError(f"a search is about a column such as Memory.c.embedding, not {column!r}")
+            raise TypeError(f"column is a column to search, such as Memory.c.embedding, not {column!r}")
         if where is not None and not isinstance(where, Expression):
             raise TypeError(f"where is a condition such as Memory.c.rank > 3, not {where!r}")
         name = column if isinstance(column, str) else column.name()
@@ -63,14 +62,14 @@ class Wanted:
         return cls(name, query, int(request.k), request.metric, where, request.exact)
 
     def check(self, archetypes: Iterable[Archetype]) -> None:
-        """Refuse columns that no table and no component has: nothing would ever be found."""
+        """Refuse columns that neither a table nor a defined component has: nothing could ever match."""
         asked = {self.column}
         if self.where is not None:
             from daft.io.pushdowns import Pushdowns
 
             asked |= Pushdowns(filters=self.where).filter_required_column_names()
         asked -= {*BASE_FIELDS, *(name for one in archetypes for name in one.column_names)}
-        # A component that no entity has yet is no mistake.
+        # A component that no entity has yet is not an error.
         if asked and (unknown := asked - set(_defined(Component))):
             raise ValueError(f"no component has a column {', '.join(map(repr, sorted(unknown)))}")
 
@@ -87,7 +86,7 @@ class Wanted:
 
 
 def among(live: Mapping[Archetype, Snapshot], wanted: Wanted, segment: Segment, tick: int) -> DataFrame:
-    """The best of live tables."""
+    """The best rows of live tables."""
     wanted.check(live)
     found = []
     for archetype, rows in live.items():
@@ -103,7 +102,7 @@ def among(live: Mapping[Archetype, Snapshot], wanted: Wanted, segment: Segment, 
 
 
 def in_history(store: SearchStore, tables: Mapping[str, pa.Schema], span: Span, wanted: Wanted) -> DataFrame:
-    """The best of a past tick."""
+    """The best rows of a past tick."""
     from archetype_core.read.source import HistorySource
 
     wanted.check(Archetype.from_schema(schema) for schema in tables.values())
@@ -129,9 +128,9 @@ def in_history(store: SearchStore, tables: Mapping[str, pa.Schema], span: Span, 
 
 
 def _defined(component: type[Component]) -> Iterator[str]:
-    """The columns of all components that are defined."""
+    """The columns of all defined components."""
     for one in component.__subclasses__():
-        # A template has no columns, its subclasses may.
+        # A generic template has no columns; its subclasses may.
         with suppress(ComponentTypeError):
             yield from [field.name for field in one.component_type().fields]
         yield from _defined(one)
@@ -151,7 +150,7 @@ def _framed(rows: Snapshot, segment: Segment, tick: int) -> DataFrame:
 
 
 def _allowed(frame: DataFrame, where: Expression, archetype: Archetype) -> pa.Array:
-    """The entities that a condition holds for; none where the table lacks what it is about."""
+    """The entities that match a condition; none where the table lacks one of its columns."""
     from daft.io.pushdowns import Pushdowns
 
     needed: set[str] = Pushdowns(filters=where).filter_required_column_names()
@@ -161,7 +160,7 @@ def _allowed(frame: DataFrame, where: Expression, archetype: Archetype) -> pa.Ar
 
 
 def _merged(found: Sequence[tuple[ComponentType, pa.Table, pa.Table]], wanted: Wanted, tick: int) -> DataFrame:
-    """The best of all tables, with the columns of the component, the tick and the score."""
+    """The best rows of all tables: the component's columns, the tick and the score."""
     import daft
 
     parts = [
@@ -178,7 +177,7 @@ def _merged(found: Sequence[tuple[ComponentType, pa.Table, pa.Table]], wanted: W
     ]
     if not parts:
         return daft.from_arrow(pa.schema([FOUND.field(0), BASE_FIELDS[TICK], FOUND.field(1)]).empty_table())
-    # Two classes of one name, after a redefinition, may differ in their fields.
+    # A class that was redefined can have other fields under the same name.
     whole = pa.concat_tables(parts, promote_options="default")
     order = pc.sort_indices(whole, sort_keys=[(SCORE, "descending"), (ENTITY_ID, "ascending")])
     return daft.from_arrow(whole.take(order[: wanted.k]).combine_chunks())

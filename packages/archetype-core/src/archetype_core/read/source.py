@@ -1,7 +1,6 @@
-"""A world's history as a Daft source: parts of tables, scanned lazily with what Daft pushes down.
+"""Tick history as a Daft data source. A store only answers ``Scan`` requests with Arrow batches.
 
-A store only ever answers a ``Scan`` with Arrow batches. Columns, ticks, entities, filters and limits of a query become
-part of that scan.
+The columns, ticks, entities, filters and limit that Daft pushes down become part of each scan.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class HistorySource(DataSource):
 
 
 class HistoryTask(DataSourceTask):
-    """One part of a history source, read with what Daft pushed down."""
+    """Reads one part of a history source, with Daft's pushdowns applied."""
 
     def __init__(self, plan: ReadPlan, part: Part, pushdowns: Pushdowns) -> None:
         self._plan = plan
@@ -56,8 +55,8 @@ class HistoryTask(DataSourceTask):
         self._pushdown = Pushdown() if pushdowns.filters is None else Pushdown.of(pushdowns.filters, part.schema)
         self._limit = pushdowns.limit
         names = plan.schema.names
-        # Daft filters what it gets once more, so the columns of a filter are part of the answer, asked for or not. And it
-        # finds columns by place: they have to come in the source's order, whatever order was asked for.
+        # Daft applies its filter again, so the filter's columns are always part of the answer. It finds columns by position,
+        # so they come in the source's order.
         wanted = {
             *(names if pushdowns.columns is None else pushdowns.columns),
             *pushdowns.filter_required_column_names(),
@@ -68,7 +67,7 @@ class HistoryTask(DataSourceTask):
         needed = dict.fromkeys(name for name in self._columns if name not in constant)
         if not plan.include_inactive:
             needed[IS_ACTIVE] = None
-        # A batch without columns has no number of rows.
+        # A batch needs at least one column to have a row count.
         self._needed = tuple(needed) or (ENTITY_ID,)
 
     @property
@@ -92,7 +91,7 @@ class HistoryTask(DataSourceTask):
                 return
 
     def _tables(self) -> Iterable[pa.Table]:
-        """The answer in pieces of a size that pays for the crossing into Daft."""
+        """The rows in batches large enough to be worth converting to Daft."""
         plan, part = self._plan, self._part
         span = part.span
         first, last = self._pushdown.within(span.first, span.last)

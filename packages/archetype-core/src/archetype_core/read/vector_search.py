@@ -1,7 +1,7 @@
-"""Which vectors are nearest to a query: exactly those that a computation in double precision finds, most of it in single.
+"""Exact nearest neighbours: float64 results at the cost of a float32 pass.
 
-A first pass in single precision gives every row an interval that its exact score lies in. Only rows whose interval reaches the
-``k`` best are scored in double precision, so the answer is the same to the last bit and costs little more than reading.
+A first pass in float32 gives each row an interval that contains its exact score. Only rows whose interval reaches the ``k``
+best are scored in float64. The answer is bit for bit that of float64 throughout, and costs little more than reading the data.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Matrix = np.ndarray[Any, Any]
 Places = np.ndarray[Any, np.dtype[np.int64]]
 
-# A part that stays in the processor's cache while it is gone over more than once.
+# A chunk that fits the CPU cache while it is read several times.
 _PART_BYTES = 1 << 20
 _UNIT = 2.0**-24
-"""How much a single rounding in single precision is off, relatively."""
+"""The relative error of one float32 rounding."""
 _LEAST = 2.0**-126
-"""How much a product that is too small for single precision may be off, absolutely, also where such are taken for zero."""
+"""The absolute error of a product that underflows float32, also where denormals are flushed to zero."""
 _MOST_VALUES = 1 << 16
-"""Longer vectors gather so much rounding that the intervals tell nothing."""
+"""Longer vectors accumulate so much rounding that the intervals are useless."""
 
 
 def nearest(values: pa.Array, query: Sequence[float], metric: str, k: int) -> tuple[Places, Floats]:
-    """Some rows of lists of a fixed size, the ``k`` best among them, and their scores; a null is none of them."""
+    """Row numbers that include the ``k`` best vectors, and their exact scores. Nulls never match."""
     width = values.type.list_size
     inner = values.values.slice(values.offset * width, len(values) * width)
     matrix = inner.to_numpy(zero_copy_only=False).reshape(len(values), width)
@@ -57,7 +57,7 @@ def _scores(matrix: Matrix, rows: Places, query: Floats, metric: str) -> Floats:
 def _candidates(
     matrix: Matrix, query: Floats, metric: str, k: int, valid: np.ndarray[Any, np.dtype[np.bool_]]
 ) -> Places:
-    """The valid rows that may be among the ``k`` best."""
+    """The valid rows that can be among the ``k`` best."""
     count, width = matrix.shape
     with np.errstate(all="ignore"):
         length = math.sqrt(float(query @ query))
@@ -73,7 +73,7 @@ def _candidates(
             np.einsum("ij,ij->i", part, part, out=squares[begin : begin + step])
         middle, margin = _intervals(products.astype(np.float64), squares.astype(np.float64), length, width, metric)
         lower, upper = middle - margin, middle + margin
-    # Not finite, too large or too small to tell: anything may come of it.
+    # Not finite, too large or too small: no bound is known, so the row stays a candidate.
     unknown = ~np.isfinite(margin)
     lower[unknown], upper[unknown] = -np.inf, np.inf
     lower[~valid], upper[~valid] = -np.inf, np.nan
@@ -82,12 +82,12 @@ def _candidates(
 
 
 def _intervals(products: Floats, squares: Floats, length: float, width: int, metric: str) -> tuple[Floats, Floats]:
-    """The middle and the half width of an interval around each row's score (``l2``: around the negative of its square).
+    """The centre and half width of an interval that contains each row's score (for ``l2``, minus its square).
 
-    ``products`` of a row with the query's direction, and ``squares`` of its length, are sums of ``width`` products in single
-    precision. Summed in whatever order, such a sum is off by at most ``width * _UNIT`` of the sum of the absolute products,
-    which is at most the product of both lengths, and by ``_LEAST`` for each product. Rounding the direction adds one unit.
-    Twice that also covers the terms of second order and all that double precision rounds, which is 2**29 times finer.
+    ``products`` of a row with the query's direction, and ``squares`` of its length, are sums of ``width`` products in
+    float32. In any order of summation, the error of such a sum is at most ``width * _UNIT`` of the sum of the absolute
+    products (itself at most the product of both lengths), plus ``_LEAST`` per product. Rounding the direction adds one unit.
+    Twice that also covers second-order terms and all float64 rounding, which is 2**29 times finer.
     """
     share = 2 * (width + 4) * _UNIT
     least = 8 * width * _LEAST
@@ -96,9 +96,9 @@ def _intervals(products: Floats, squares: Floats, length: float, width: int, met
         return products * length, (share * longest + least) * length
     if metric == "l2":
         off = share * (squares + 2 * length * longest) + least * (1 + 2 * length)
-        # Of a row at zero only double precision rounds.
+        # For a zero row only float64 rounding remains.
         finer = (width + 8) * 2.0**-48 * (squares + length * length)
         return 2 * length * products - squares - length * length, off + finer
-    # A length is told to one part in 2**30 unless it is so small that its squares are lost.
+    # A length is known to one part in 2**30 unless its squares underflow.
     told = np.where(squares >= width * _LEAST * 2.0**36, share, np.nan)
     return products / np.sqrt(squares), told + 0 * squares

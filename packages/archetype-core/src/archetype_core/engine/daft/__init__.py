@@ -1,1 +1,1 @@
-"""What touches Daft's insides: expressions evaluated without its runner, guarded plans, and frames built column by column."""
+"""Everything that depends on Daft's internals: expressions evaluated without its runner, and guarded, lazy frames."""

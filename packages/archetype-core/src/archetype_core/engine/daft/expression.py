@@ -1,7 +1,7 @@
 """Evaluates Daft expressions on columns directly, without planning a query.
 
-Only expressions whose value in a row depends on that row alone qualify; everything else has to go through the runner. The
-list of functions is a list of what is known to be so: an unknown name costs speed, never correctness.
+Only expressions whose value in a row depends on that row alone qualify; everything else goes through the runner. The list of
+functions is an allow-list: an unknown function costs speed, never correctness.
 """
 
 from __future__ import annotations
@@ -106,17 +106,17 @@ _ROWWISE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an expression needs: the columns it reads, and whether a row's value depends on that row alone."""
+    """The columns that an expression reads, and whether a row's value depends on that row alone."""
 
     columns: frozenset[str]
     is_rowwise: bool
 
 
 class _Unreadable(Exception):
-    """The expression holds something whose inputs cannot be listed."""
+    """The expression has a part whose inputs are unknown."""
 
 
-# Daft's visitor refuses what it cannot walk with any of these.
+# Daft's visitor raises any of these for a node that it cannot visit.
 _UNREADABLE = (_Unreadable, ValueError, AttributeError, TypeError, NotImplementedError)
 
 
@@ -142,7 +142,7 @@ class _Reader(ExpressionVisitor[None]):
             self.visit(arg)
 
     def visit_is_in(self, item: Expression, *items: Any) -> None:
-        # Daft hands the candidates over as one list instead of as arguments.
+        # Daft passes the candidates as one list instead of as arguments.
         self.visit(item)
         for candidate in items:
             for one in candidate if isinstance(candidate, list) else [candidate]:
@@ -160,7 +160,7 @@ class _Reader(ExpressionVisitor[None]):
 
 
 def _may_be_zero(argument: Any) -> bool:
-    """Whether an addend is a constant that Daft's planner could find to be 0 and drop, which turns 0.0 into -0.0."""
+    """Whether an addend may be a constant 0, which Daft's planner drops although ``-0.0 + 0`` is 0.0."""
     if not isinstance(argument, Expression):
         return True
     if argument.is_literal():
@@ -196,7 +196,7 @@ _READINGS_KEPT = 4096
 
 
 def read(expression: Expression) -> Reading | None:
-    """What an expression reads; ``None`` for one whose inputs Daft does not tell (aggregates, windows, Python code)."""
+    """What an expression reads; ``None`` where Daft does not expose its inputs (aggregates, windows, Python code)."""
     key = Structure(expression)
     try:
         return _readings[key]
@@ -216,7 +216,7 @@ def read(expression: Expression) -> Reading | None:
 
 
 def evaluate(expressions: Mapping[str, Expression], columns: Mapping[str, Column]) -> dict[str, Column]:
-    """The named expressions evaluated over columns of one length; at least one column is needed to say which."""
+    """Evaluate named expressions over columns of one length; at least one column is needed to know the length."""
     batch = RecordBatch.from_pydict({name: column.series for name, column in columns.items()})
     projection = ExpressionsProjection([expression.alias(name) for name, expression in expressions.items()])
     result = batch.eval_expression_list(projection)

@@ -1,7 +1,7 @@
-"""The DataFrame that a processor receives: Daft's own, with its column steps recorded instead of planned.
+"""The DataFrame that a processor receives: a Daft DataFrame that records column steps instead of planning them.
 
-A processor that only adds or replaces columns never costs a query plan; the executor evaluates the record directly. The
-first call of anything else turns the record into the ordinary Daft plan, so a processor cannot tell the difference.
+A processor that only adds or replaces columns never pays for a query plan: the executor evaluates the recorded steps. Any
+other call turns them into an ordinary Daft plan, so a processor sees no difference.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PLAN_LIMIT = 64
 class Frame(Guarded):
     """A Daft DataFrame over a snapshot. ``with_column`` and ``with_columns`` are recorded; the rest is inherited."""
 
-    # The parent keeps its plan under this mangled name; serving it from a property makes the plan lazy. Pinned by tests.
+    # The parent keeps its plan under this mangled name; a property makes it lazy. Tests pin this.
     _result_cache: Any = None
     _source_builder: Any = None
     _metadata: Any = None
@@ -34,7 +34,7 @@ class Frame(Guarded):
     _num_preview_rows = 8
 
     def __init__(self, snapshot: Snapshot, constants: Mapping[str, Expression], stages: tuple[Stage, ...] = ()) -> None:
-        # Deliberately not calling the parent, which demands a plan.
+        # The parent's constructor requires a plan, so it is not called.
         self.snapshot = snapshot
         self.constants = constants
         self.stages = stages
@@ -51,7 +51,7 @@ class Frame(Guarded):
         frame = daft.from_arrow(self.snapshot.to_arrow()).with_columns(dict(self.constants))
         for index, stage in enumerate(self.stages):
             frame = frame.with_columns(dict(stage))
-            # Daft folds chained steps, and code in an early one would see what a later one writes.
+            # Daft folds chained steps: code in an early step would see the columns that a later one writes.
             if index + 1 < len(self.stages) and not is_rowwise(stage):
                 frame = frame.collect()
         return frame
@@ -84,16 +84,16 @@ class Frame(Guarded):
 
     @_has_code.setter
     def _has_code(self, value: bool) -> None:
-        """Follows from the record."""
+        """Ignored: it follows from the recorded steps."""
 
     @property
     def is_record(self) -> bool:
-        """Whether nothing but recorded column steps lies between the snapshot and this frame."""
+        """Whether this frame is the snapshot plus recorded column steps only."""
         return self._result_cache is None
 
 
 def base_columns(world_id: str, run_id: str, tick: int) -> dict[str, Expression]:
-    """The constant columns of a live row as expressions: they cost nothing unless somebody reads them."""
+    """The constant base columns of live rows, as expressions: they cost nothing unless they are read."""
     return {
         "world_id": lit(world_id),
         "run_id": lit(run_id),

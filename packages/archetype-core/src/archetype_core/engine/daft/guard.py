@@ -1,7 +1,7 @@
-"""A Daft DataFrame whose column steps cannot reach back over each other.
+"""A Daft DataFrame in which a step never sees columns that a later step writes (T12).
 
-Daft folds chained projections, and then code in an early step, such as a Python function, sees the column that a later step
-wrote (T12). Here a step with code is materialized before anything is built on it. Nothing else changes.
+Daft folds chained projections, so a Python function in an early step would see the values of a later one. Here a step with
+code is materialized before anything is built on it. Nothing else changes.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ Stage = Mapping[str, Expression]
 
 
 def is_rowwise(stage: Stage) -> bool:
-    """Whether every expression of a step can be evaluated row by row, in any batches."""
+    """Whether every expression of a step can be evaluated row by row, in batches of any size."""
     return all((reading := read(expression)) is not None and reading.is_rowwise for expression in stage.values())
 
 
 def keep_ids(columns: Mapping[str, Any]) -> None:
-    """Refuse a step that writes the column that says whose row it is."""
+    """Refuse a step that writes ``entity_id``."""
     if ENTITY_ID in columns:
-        raise ValueError("process wrote entity_id; which row is whose is the engine's")
+        raise ValueError("process wrote entity_id, which only the engine may set: leave it out of what you return")
 
 
 class Guarded(DataFrame):
-    """A DataFrame that remembers whether its newest steps hold code."""
+    """A DataFrame that knows whether its newest steps contain Python code."""
 
     _has_code: bool = False
 
@@ -50,8 +50,8 @@ class Guarded(DataFrame):
 
 
 def guarded(frame: DataFrame, has_code: bool) -> DataFrame:
-    """The same frame, guarded from here on."""
-    # Daft builds its results as plain DataFrames; the class adds behaviour and no state of its own.
+    """Make a Daft frame a guarded one, in place."""
+    # Daft returns plain DataFrames; the subclass adds behaviour only.
     frame.__class__ = Guarded
     assert isinstance(frame, Guarded)
     frame._has_code = has_code  # noqa: SLF001  # reason: this is its constructor
@@ -59,7 +59,7 @@ def guarded(frame: DataFrame, has_code: bool) -> DataFrame:
 
 
 def _is_plain(arguments: Any) -> bool:
-    """Whether nothing in some arguments is an expression with code."""
+    """Whether no argument is an expression with code."""
     return all(
         not isinstance(one, Expression) or ((reading := read(one)) is not None and reading.is_rowwise)
         for one in arguments
@@ -67,7 +67,7 @@ def _is_plain(arguments: Any) -> bool:
 
 
 def _settle(*frames: Any) -> None:
-    """Materialize frames with code, once for whatever is made of them: a plan that names one twice runs it twice (T13)."""
+    """Materialize frames with code before they are used: a plan that names one twice would run it twice (T13)."""
     for frame in frames:
         if isinstance(frame, Guarded) and frame._has_code:  # noqa: SLF001  # reason: of its own class
             frame.collect()
