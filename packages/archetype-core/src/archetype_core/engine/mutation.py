@@ -25,7 +25,7 @@ Row = tuple[Any, ...]
 
 
 @dataclass(slots=True)
-class SpawnRows:
+class SpawnedRows:
     """Entities spawned one by one into one archetype: per entity, the column values of each component in order."""
 
     archetype: Archetype
@@ -34,7 +34,7 @@ class SpawnRows:
 
 
 @dataclass(slots=True)
-class SpawnTable:
+class SpawnedTable:
     """Entities spawned as columns; their ids are consecutive from ``first``."""
 
     snapshot: Snapshot
@@ -42,7 +42,7 @@ class SpawnTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class Updated:
     """Values that overwrite columns of an entity."""
 
     entity_id: int
@@ -50,7 +50,7 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Moved:
     """The move of an entity to another archetype, with the values of the components it gains."""
 
     entity_id: int
@@ -59,23 +59,23 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Despawn:
+class Despawned:
     """The end of an entity."""
 
     entity_id: int
 
 
-Operation = SpawnRows | SpawnTable | Update | Move | Despawn
+Operation = SpawnedRows | SpawnedTable | Updated | Moved | Despawned
 
 
 @dataclass(slots=True)
-class Log:
+class MutationLog:
     """Mutations in submission order, and the archetype that each entity will have once they are applied."""
 
     operations: list[Operation] = field(default_factory=list)
     places: dict[int, Archetype | None] = field(default_factory=dict)
     """The archetype that single entities will have; ``None`` once despawned."""
-    bulk: list[SpawnTable] = field(default_factory=list)
+    bulk: list[SpawnedTable] = field(default_factory=list)
     """Entities spawned as columns, by ascending id; ``places`` overrides."""
     count: int = 0
     commands: list[str] = field(default_factory=list)
@@ -99,41 +99,41 @@ class Log:
     def spawn(self, archetype: Archetype, ids: Sequence[int], rows: Sequence[Row]) -> None:
         """Stage new entities, one row of values each."""
         last = self.operations[-1] if self.operations else None
-        if isinstance(last, SpawnRows) and last.archetype == archetype:
+        if isinstance(last, SpawnedRows) and last.archetype == archetype:
             last.ids.extend(ids)
             last.rows.extend(rows)
         else:
-            self.operations.append(SpawnRows(archetype, list(ids), list(rows)))
+            self.operations.append(SpawnedRows(archetype, list(ids), list(rows)))
         self.places.update(dict.fromkeys(ids, archetype))
         self.count += len(rows)
 
     def spawn_table(self, snapshot: Snapshot, first: int) -> None:
         """Stage new entities as columns."""
-        spawn = SpawnTable(snapshot, first)
+        spawn = SpawnedTable(snapshot, first)
         self.operations.append(spawn)
         self.bulk.append(spawn)
         self.count += snapshot.num_rows
 
     def update(self, entity_id: int, values: Values) -> None:
         """Stage new values for an entity."""
-        self.operations.append(Update(entity_id, values))
+        self.operations.append(Updated(entity_id, values))
         self.count += 1
 
     def move(self, entity_id: int, archetype: Archetype, values: Values) -> None:
         """Stage a migration."""
-        self.operations.append(Move(entity_id, archetype, values))
+        self.operations.append(Moved(entity_id, archetype, values))
         self.places[entity_id] = archetype
         self.count += 1
 
     def despawn(self, entity_id: int) -> None:
         """Stage a despawn."""
-        self.operations.append(Despawn(entity_id))
+        self.operations.append(Despawned(entity_id))
         self.places[entity_id] = None
         self.count += 1
 
-    def then(self, later: Log) -> Log:
+    def then(self, later: MutationLog) -> MutationLog:
         """The log that has this one's mutations, then those of a later one."""
-        return Log(
+        return MutationLog(
             [*self.operations, *later.operations],
             {**self.places, **later.places},
             [*self.bulk, *later.bulk],
@@ -141,13 +141,13 @@ class Log:
             [*self.commands, *later.commands],
         )
 
-    def copy(self) -> Log:
+    def copy(self) -> MutationLog:
         """An independent copy."""
         copied = [
-            SpawnRows(one.archetype, list(one.ids), list(one.rows)) if isinstance(one, SpawnRows) else one
+            SpawnedRows(one.archetype, list(one.ids), list(one.rows)) if isinstance(one, SpawnedRows) else one
             for one in self.operations
         ]
-        return Log(copied, dict(self.places), list(self.bulk), self.count, list(self.commands))
+        return MutationLog(copied, dict(self.places), list(self.bulk), self.count, list(self.commands))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class _Entity:
             self.values.setdefault(kind, {}).update(columns)
 
 
-def fold(log: Log, live: Mapping[Archetype, Snapshot], where: Callable[[int], Archetype | None]) -> Folded:
+def fold(log: MutationLog, live: Mapping[Archetype, Snapshot], where: Callable[[int], Archetype | None]) -> Folded:
     """Fold a log over the live tables; ``where`` returns the live archetype of an entity."""
     return _Fold(live, where).run(log)
 
@@ -202,28 +202,28 @@ class _Fold:
         self.chunks: dict[Archetype, list[Snapshot | list[int]]] = {}
         """What enters each table, in first-seen order: spawned rows, or ids of entities that move in."""
 
-    def run(self, log: Log) -> Folded:
-        spawns = Log()
+    def run(self, log: MutationLog) -> Folded:
+        spawns = MutationLog()
         for operation in log.operations:
             match operation:
-                case SpawnRows(archetype=archetype, ids=ids, rows=rows):
+                case SpawnedRows(archetype=archetype, ids=ids, rows=rows):
                     spawns.places.update(dict.fromkeys(ids, archetype))
                     self.chunks.setdefault(archetype, []).append(_from_rows(archetype, ids, rows))
-                case SpawnTable(snapshot=snapshot):
+                case SpawnedTable(snapshot=snapshot):
                     spawns.bulk.append(operation)
                     self.chunks.setdefault(snapshot.archetype, []).append(snapshot)
-                case Update(entity_id=entity_id, values=values):
+                case Updated(entity_id=entity_id, values=values):
                     self._entity(entity_id, spawns).lay(values)
-                case Move(entity_id=entity_id, archetype=archetype, values=values):
+                case Moved(entity_id=entity_id, archetype=archetype, values=values):
                     entity = self._entity(entity_id, spawns)
                     entity.place = archetype
                     entity.lay(values)
                     self._migrant(entity_id, archetype)
-                case Despawn(entity_id=entity_id):
+                case Despawned(entity_id=entity_id):
                     self._entity(entity_id, spawns).place = None
         return self._folded()
 
-    def _entity(self, entity_id: int, spawns: Log) -> _Entity:
+    def _entity(self, entity_id: int, spawns: MutationLog) -> _Entity:
         found = self.entities.get(entity_id)
         if found is None:
             origin = self.where(entity_id)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from archetype_core.engine.entity_index import EntityIndex
-from archetype_core.engine.mutation import Change, Log
+from archetype_core.engine.mutation import Change, MutationLog
 from archetype_core.engine.processor import Slot, System
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.snapshot import Snapshot
@@ -29,8 +29,8 @@ class State:
     index: EntityIndex = field(default_factory=EntityIndex)
     delivered: Snapshot | None = None
     """Messages sent in the last tick."""
-    pending: Log = field(default_factory=Log)
-    frozen: Log | None = None
+    pending: MutationLog = field(default_factory=MutationLog)
+    frozen: MutationLog | None = None
     """Mutations that a running tick applies, until it commits or restores them."""
     outbox: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
     """Messages that wait for the next tick."""
@@ -55,14 +55,14 @@ class State:
         return Point(self.segment.world_id, self.segment.run_id, self.tick - 1)
 
     @property
-    def staged(self) -> Log:
+    def staged(self) -> MutationLog:
         """All mutations that are not in the live tables yet: those of a running tick, then those staged since."""
         return self.frozen.then(self.pending) if self.frozen else self.pending
 
-    def freeze(self) -> tuple[Log, list[tuple[int, tuple[Any, ...]]]]:
+    def freeze(self) -> tuple[MutationLog, list[tuple[int, tuple[Any, ...]]]]:
         """Take everything staged, for a tick; later mutations belong to the next tick."""
         with self.lock:
-            self.frozen, self.pending = self.pending, Log()
+            self.frozen, self.pending = self.pending, MutationLog()
             self.leaving, self.outbox = self.outbox, []
             return self.frozen, self.leaving
 
