@@ -255,12 +255,13 @@ def test_a_fork_takes_copies_of_what_is_staged(tmp_path: Path) -> None:
 def test_custom_commands_do_all_or_nothing(tmp_path: Path) -> None:
     """The handler of a custom command stages what it likes; if it raises, nothing of it is staged (G2, T6)."""
 
-    def pair(scope: Any, data: Any) -> None:
+    def pair(scope: Any, data: Any) -> Any:
         for x in data["xs"]:
             scope.spawn(Position(x=x))
             scope.send(1, {"x": x})
         if data["xs"] == [13.0]:
             raise ValueError("no such number")
+        return "what it returns does not matter"
 
     async def scenario() -> None:
         async with gate() as there:

@@ -119,7 +119,9 @@ class LiveWorld:
             self.provide(spawns(command))
             with self.world.commanded(command_id, undo=isinstance(command, Custom)):
                 answer = self._stage(command, None)
-                made = range(answer, answer + 1) if isinstance(command, Spawn) else answer or _NONE
+                made = range(answer, answer + 1) if isinstance(command, Spawn) else _NONE
+                if isinstance(command, SpawnMany | SpawnTable):
+                    made = answer
                 accepted = Accepted(command_id, self.world_id, type(command).__name__, payload, made, is_direct=True)
                 self.staged[command_id] = accepted
                 record(accepted)
