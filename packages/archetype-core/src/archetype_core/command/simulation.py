@@ -88,6 +88,7 @@ class EpisodeResult:
 
     @property
     def duration_steps(self) -> int:
+        """The number of committed ticks."""
         return self.final_tick - self.first_tick + 1
 
 
@@ -130,6 +131,7 @@ class RolloutResult:
 
     @property
     def num_episodes(self) -> int:
+        """The number of episodes, failed ones included."""
         return len(self.episodes)
 
     @property
@@ -139,6 +141,7 @@ class RolloutResult:
 
     @property
     def total_duration_steps(self) -> int:
+        """The number of committed ticks of all episodes."""
         return sum(one.duration_steps for one in self.episodes)
 
 

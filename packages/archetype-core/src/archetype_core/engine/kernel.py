@@ -49,6 +49,7 @@ class PythonKernel:
     """Materializes with Arrow and numpy. Cost grows with the rows touched; without staged mutations it is zero."""
 
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
+        """Fold one table's mutations into the rows that its processors made."""
         if not staged:
             return Rows(processed)
         tombstones = None

@@ -44,6 +44,7 @@ class WorldView:
 
     @property
     def world_id(self) -> str:
+        """The world's id, a UUIDv7."""
         return self._state.segment.world_id
 
     @property
@@ -53,6 +54,7 @@ class WorldView:
 
     @property
     def name(self) -> str:
+        """The world's name."""
         return self._state.segment.name
 
     @property
@@ -62,6 +64,7 @@ class WorldView:
 
     @property
     def seed(self) -> int:
+        """The seed that every ``rng`` of the world derives from."""
         return self._state.segment.seed
 
     @property
@@ -106,7 +109,9 @@ class WorldView:
     def get(self, entity_id: int, first: type[A], second: type[B], third: type[C], /) -> tuple[A, B, C]: ...
 
     @overload
-    def get(self, entity_id: int, *components: type[Component]) -> Any: ...
+    def get(
+        self, entity_id: int, first: type[A], second: type[B], third: type[C], /, *more: type[Component]
+    ) -> tuple[Component, ...]: ...
 
     def get(self, entity_id: int, *components: type[Component]) -> Any:
         """A live entity as of the last completed tick: whole, or the components asked for.
