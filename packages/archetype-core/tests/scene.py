@@ -53,7 +53,9 @@ class Move(Processor):
     components = (Position, Velocity)
 
     def process(self, df: DataFrame, **_: Any) -> DataFrame:
-        return df.with_columns({"position__x": Position.x + Velocity.dx, "position__y": Position.y + Velocity.dy})
+        return df.with_columns(
+            {"position__x": Position.c.x + Velocity.c.dx, "position__y": Position.c.y + Velocity.c.dy}
+        )
 
 
 class Calls(Processor):

@@ -203,15 +203,15 @@ def test_a_generic_component_is_a_template() -> None:
 def test_class_attributes_are_daft_columns() -> None:
     """`Position.x` is the Daft column position__x, also for inherited, defaulted and nested fields. (M6)"""
     for spelled, column in [
-        (Position.x, "position__x"),
-        (Leaf.name, "leaf__name"),
-        (Leaf.level, "leaf__level"),
-        (Machine.part, "machine__part"),
+        (Position.c.x, "position__x"),
+        (Leaf.c.name, "leaf__name"),
+        (Leaf.c.level, "leaf__level"),
+        (Machine.c.part, "machine__part"),
     ]:
         assert isinstance(spelled, daft.Expression)
         assert spelled.name() == column
     frame = daft.from_pydict({"position__x": [1.0, 2.0]})
-    assert frame.select((Position.x + 1).alias("next")).to_pydict() == {"next": [2.0, 3.0]}
+    assert frame.select((Position.c.x + 1).alias("next")).to_pydict() == {"next": [2.0, 3.0]}
 
 
 def test_an_unknown_class_attribute_is_an_attribute_error() -> None:
@@ -275,7 +275,7 @@ from archetype_core.schema import Vector
 class Inner(pydantic.BaseModel):
     x: float
 class Stable(Component):
-    a: int; b: list[str]; c: dict[str, Inner]; d: datetime.datetime; e: Vector(4) | None; f: decimal.Decimal
+    a: int; b: list[str]; k: dict[str, Inner]; d: datetime.datetime; e: Vector(4) | None; f: decimal.Decimal
     g: typing.Annotated[datetime.timedelta, pyarrow.duration('s')]; h: typing.Annotated[bytes, pyarrow.binary(2)]
 class Other(Component):
     x: float
@@ -296,7 +296,7 @@ def test_keys_and_table_names_are_the_same_in_every_process() -> None:
         ).stdout.strip()
         for seed in ("0", "1", "4242")
     }
-    assert printed == {"461009153255a026b792eb80c2d992dd other_stable_b62191f8abdb8f06"}
+    assert printed == {"b500f0c7cb7cc19e69775a8e8ffd38f5 other_stable_ab5dd126b3ce5f34"}
 
 
 def test_redefining_a_class_with_the_same_fields_is_the_same_component() -> None:

@@ -58,8 +58,8 @@ def test_udfs_do_not_see_later_processors_values() -> None:
 
     async def scenario() -> None:
         there = world(
-            Calls(lambda df, **_: df.with_column("position__y", double(Position.x))),
-            Calls(lambda df, **_: df.with_column("position__x", Position.x + lit(100.0))),
+            Calls(lambda df, **_: df.with_column("position__y", double(Position.c.x))),
+            Calls(lambda df, **_: df.with_column("position__x", Position.c.x + lit(100.0))),
         )
         there.spawn(Position(x=1.0))
         await there.run(2)
@@ -83,7 +83,9 @@ def test_reading_results_runs_nothing_again() -> None:
             for rows in (*event.results.values(), *event.results.values()):
                 daft.from_arrow(rows.to_arrow()).collect()
 
-        there = world(Calls(lambda df, **_: df.with_column("position__x", seen(Position.x))), hooks=[(PostTick, read)])
+        there = world(
+            Calls(lambda df, **_: df.with_column("position__x", seen(Position.c.x))), hooks=[(PostTick, read)]
+        )
         there.spawn_many([Position()] * 4)
         await there.run(2)
         assert len(calls) == 4

@@ -99,11 +99,11 @@ WRONG = {
         lambda df, **_: through_the_runner(df).with_column("position__x", lit("x")),
         "position__x",
     ),
-    "bool for a number": (lambda df, **_: df.with_column("position__x", Position.x > lit(1.0)), "position__x"),
+    "bool for a number": (lambda df, **_: df.with_column("position__x", Position.c.x > lit(1.0)), "position__x"),
     "nulls": (lambda df, **_: df.with_column("position__x", lit(None)), "null"),
     "some nulls": (
         lambda df, **_: df.with_column(
-            "position__x", daft.functions.when(Position.x > lit(1.0), Position.x).otherwise(lit(None))
+            "position__x", daft.functions.when(Position.c.x > lit(1.0), Position.c.x).otherwise(lit(None))
         ),
         "null",
     ),
@@ -114,10 +114,10 @@ WRONG = {
     "a coroutine of nothing": (lambda df, **_: asyncio.sleep(0), "forget to return"),
     "another frame": (lambda df, **_: daft.from_pydict({"a": [1]}), "is missing"),
     "a failing udf": (
-        lambda df, **_: df.with_column("position__x", Position.x.apply(lambda x: 1 / 0, DataType.float64())),
+        lambda df, **_: df.with_column("position__x", Position.c.x.apply(lambda x: 1 / 0, DataType.float64())),
         "",
     ),
-    "aggregate": (lambda df, **_: df.agg(Position.x.sum()), "is missing"),
+    "aggregate": (lambda df, **_: df.agg(Position.c.x.sum()), "is missing"),
 }
 
 
@@ -138,7 +138,7 @@ def test_helper_columns_are_dropped() -> None:
 
     def act(df: DataFrame, **_: Any) -> DataFrame:
         seen.append(df.column_names)
-        return df.with_column("helper", Position.x * lit(2.0)).with_columns(
+        return df.with_column("helper", Position.c.x * lit(2.0)).with_columns(
             {"position__y": col("helper"), "tick": lit(99), "is_active": lit(False), "world_id": lit("x")}
         )
 
@@ -152,7 +152,7 @@ def test_helper_columns_are_dropped() -> None:
 
 def test_order_of_returned_rows_does_not_matter() -> None:
     """Rows come back to their places, however a processor sorted them (T4, T8)."""
-    there = returned(lambda df, **_: df.sort(Position.x, desc=True).with_column("position__y", Position.x))
+    there = returned(lambda df, **_: df.sort(Position.c.x, desc=True).with_column("position__y", Position.c.x))
     (rows,) = there.tables().values()
     assert rows.to_arrow().to_pydict() == {
         "entity_id": [1, 2, 3],
@@ -174,8 +174,8 @@ def test_numbers_of_other_width_are_cast_and_overflow_is_refused() -> None:
 
             return go()
 
-        assert await give(Health.hp.cast(DataType.int8()) + lit(1).cast(DataType.int8())) == 4
-        for wrong in (Health.hp / lit(2), lit(2**63).cast(DataType.uint64()), lit(1.0)):
+        assert await give(Health.c.hp.cast(DataType.int8()) + lit(1).cast(DataType.int8())) == 4
+        for wrong in (Health.c.hp / lit(2), lit(2**63).cast(DataType.uint64()), lit(1.0)):
             with pytest.raises(ProcessorError) as caught:
                 await give(wrong)
             assert isinstance(caught.value.__cause__, SchemaMismatch)
@@ -278,7 +278,7 @@ def test_any_kind_of_process_works() -> None:
     """Process may be plain, a coroutine that awaits or not, decorated, delegating, or of no Processor at all (T9)."""
 
     def plus_one(df: DataFrame) -> DataFrame:
-        return df.with_column("position__x", Position.x + lit(1.0))
+        return df.with_column("position__x", Position.c.x + lit(1.0))
 
     def traced(process: Any) -> Any:
         @functools.wraps(process)
@@ -393,10 +393,10 @@ def test_each_processor_sees_the_result_of_the_one_before() -> None:
     """The frame of one processor is what the next one is given (T12)."""
 
     def plus(amount: float) -> Any:
-        return lambda df, **_: df.with_column("position__x", Position.x + lit(amount))
+        return lambda df, **_: df.with_column("position__x", Position.c.x + lit(amount))
 
     def times(amount: float) -> Any:
-        return lambda df, **_: through_the_runner(df).with_column("position__x", Position.x * lit(amount))
+        return lambda df, **_: through_the_runner(df).with_column("position__x", Position.c.x * lit(amount))
 
     assert xs(returned(plus(1.0), times(10.0), plus(5.0))) == {1: 25.0, 2: 35.0, 3: 45.0}
 
@@ -478,12 +478,12 @@ def test_deep_plans_are_refused() -> None:
 
     def deep(df: DataFrame, **_: Any) -> DataFrame:
         for _ in range(PLAN_LIMIT * 2):
-            df = df.where(Position.x > lit(0.0))
+            df = df.where(Position.c.x > lit(0.0))
         return df
 
     def recorded(df: DataFrame, **_: Any) -> DataFrame:
         for _ in range(PLAN_LIMIT * 2):
-            df = df.with_column("position__x", Position.x + lit(1.0))
+            df = df.with_column("position__x", Position.c.x + lit(1.0))
         return df
 
     cause = refused(deep).__cause__
@@ -499,7 +499,7 @@ def test_frame_can_be_looked_at_like_any_other() -> None:
 
     def act(df: DataFrame, **_: Any) -> DataFrame:
         assert isinstance(df, Frame)
-        changed = df.with_column("position__y", Position.x * lit(2.0))
+        changed = df.with_column("position__y", Position.c.x * lit(2.0))
         assert changed.count_rows() == len(changed.to_pydict()["entity_id"]) == 3
         assert sorted(row["position__y"] for row in changed.iter_rows()) == [2.0, 4.0, 6.0]
         assert "position__y" in repr(changed)

@@ -76,7 +76,7 @@ def test_empty_chunks_of_the_runner_are_rows_like_any() -> None:
 
     async def scenario() -> None:
         def act(df: DataFrame, **_: Any) -> DataFrame:
-            return df.with_column("position__x", Position.x.sum().over(Window().partition_by("is_active")))
+            return df.with_column("position__x", Position.c.x.sum().over(Window().partition_by("is_active")))
 
         there = world(Calls(act))
         there.spawn_many([Position(x=1.0), Position(x=2.0), Position(x=3.0)])
@@ -172,7 +172,7 @@ def test_code_runs_once_for_all_that_is_made_of_it() -> None:
             return x + 1.0
 
         def act(df: DataFrame, **_: Any) -> DataFrame:
-            made = df.with_column("position__x", noted(Position.x))
+            made = df.with_column("position__x", noted(Position.c.x))
             return made.where(col("entity_id") < lit(3)).concat(made.where(col("entity_id") >= lit(3)))
 
         there = world(Calls(act))

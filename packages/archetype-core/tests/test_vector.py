@@ -14,11 +14,11 @@ from archetype_core.schema import Component, Vector
 
 
 class Embedded(Component):
-    at: Vector(3)  # type: ignore[valid-type]  # reason: a call is an annotation only at run time
+    at: Annotated[list[float], Vector(3)]
 
 
 class Defaulted(Component):
-    at: Vector(1) = [0.1]  # type: ignore[valid-type]  # reason: likewise
+    at: Annotated[list[float], Vector(1)] = [0.1]
 
 
 def bits(value: float) -> bytes:
