@@ -9,7 +9,7 @@ import daft
 import numpy as np
 import pyarrow as pa
 import pytest
-from daft import DataFrame, col
+from daft import DataFrame, col, lit
 from scene import Calls, FaultyStore, Frozen, Health, Move, Name, Position, Velocity, drive, history, world
 
 from archetype_core.engine import PreTick, World
@@ -109,10 +109,10 @@ def test_inactive_rows_are_asked_for() -> None:
 
 
 FILTERS = {
-    "a tick": (col("tick") == 1, 2),
+    "a tick": (col("tick") == lit(1), 2),
     "a value": (Position.c.x > 1.0, 2 + 2 + 1),
-    "either": ((col("tick") == 0) | (Position.c.x == 20.0), 3),
-    "an entity": (col("entity_id") == 2, 3),
+    "either": ((col("tick") == lit(0)) | (Position.c.x == 20.0), 3),
+    "an entity": (col("entity_id") == lit(2), 3),
     "activity": (col("is_active"), 8),
     "none": (Position.c.x < -1.0, 0),
 }
@@ -161,7 +161,7 @@ PROJECTIONS = [
     lambda frame: frame.agg(Health.c.hp.sum(), col("tick").sum()),
     lambda frame: frame.agg(col("tick").sum(), col("entity_id").max(), Health.c.hp.sum()),
     lambda frame: frame.select(Health.c.hp, "tick", "entity_id"),
-    lambda frame: frame.where(col("entity_id") > 1).select(Health.c.hp, "tick"),
+    lambda frame: frame.where(col("entity_id") > lit(1)).select(Health.c.hp, "tick"),
     lambda frame: frame.where(Health.c.hp > 100).agg(Health.c.hp.sum(), col("tick").sum()),
     lambda frame: frame.groupby(Health.c.hp).agg(col("tick").sum(), col("entity_id").max()).sort("health__hp"),
     lambda frame: frame.select(Position.c.x, Health.c.hp, "run_id", "entity_id", "world_id", "tick"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Coroutine
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from daft import col
+from daft import col, lit
 
 from archetype_core import Component, MemoryStore, Vector, World
 from archetype_core.errors import TickNotFound, UnsupportedCapability
@@ -98,8 +98,8 @@ def test_past_ticks_answer_as_they_would_have_then(world: World) -> None:
         past = world.search(Memory.c.embedding, [1.0, 0.0, 0.0], at=tick).to_pydict()
         assert past == {**before, "tick": [tick] * 3}
     assert ids(world.search(Memory.c.text, "forgotten", at=2)) == [1]
-    for tick in (None, 0):
-        nothing = world.search(Memory.c.text, "unheard", at=tick)
+    for at in (None, 0):
+        nothing = world.search(Memory.c.text, "unheard", at=at)
         assert (nothing.column_names, nothing.count_rows()) == (list(before), 0)
     with pytest.raises(TickNotFound):
         world.search(Memory.c.text, "x", at=9)
@@ -110,9 +110,9 @@ def test_a_condition_holds_before_the_best_are_chosen(world: World, at: int | No
     """``where`` may be about any column of the entities' tables; those that lack it are left out."""
     run(world.step())
     nearest = [1.0, 0.0, 0.0]
-    assert ids(world.search(Memory.c.embedding, nearest, k=1, at=at, where=col("memory__weight") > 1.5)) == [3]
+    assert ids(world.search(Memory.c.embedding, nearest, k=1, at=at, where=Memory.c.weight > 1.5)) == [3]
     assert ids(world.search(Memory.c.embedding, nearest, at=at, where=Mood.c.joy > 0.0)) == [2]
-    assert ids(world.search(Memory.c.embedding, nearest, at=at, where=col("entity_id") == 2)) == [2]
+    assert ids(world.search(Memory.c.embedding, nearest, at=at, where=col("entity_id") == lit(2))) == [2]
 
 
 def test_stores_that_do_not_search_say_so() -> None:
@@ -199,7 +199,7 @@ def test_a_column_that_nothing_has_is_a_mistake(world: World, at: int | None) ->
     with pytest.raises(ValueError, match="memory__txt"):
         world.search("memory__txt", "fox", at=at)
     with pytest.raises(ValueError, match="memory__wight"):
-        world.search(Memory.c.text, "fox", at=at, where=col("memory__wight") > 1)
+        world.search(Memory.c.text, "fox", at=at, where=col("memory__wight") > lit(1))
     with pytest.raises(TypeError, match="column"):
         world.search(None, "fox", at=at)
     with pytest.raises(TypeError, match="condition"):

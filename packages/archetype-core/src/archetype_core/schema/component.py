@@ -264,7 +264,7 @@ class Columns:
         return getattr, (self._owner, "c")
 
     def __repr__(self) -> str:
-        return f"{self._owner.__name__}.c({', '.join(dir(self))})"
+        return f"{self._owner.__name__}.c({', '.join(self._owner.__pydantic_fields__)})"
 
 
 def _column_of(owner: type[Component], name: str) -> ColumnExpression:
