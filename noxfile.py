@@ -30,7 +30,7 @@ PEER, PEER_PYTHON = "archetype-ecs==0.6.3", "3.12"
 
 # To a type checker `Position.x` is a float; on the class it is a column. Tests do both, and call what returns nothing.
 CODES = ("attr-defined", "operator", "dict-item", "arg-type", "assignment", "union-attr", "func-returns-value")
-LOOSE: list[str | Path] = ["--exclude=strangers", *(f"--disable-error-code={code}" for code in CODES)]
+LOOSE: list[str | Path] = ["--exclude=strangers|typing", *(f"--disable-error-code={code}" for code in CODES)]
 STRICT: list[str | Path] = ["--strict", "--enable-error-code=redundant-expr", "--enable-error-code=truthy-bool"]
 
 # Adoptions of the contract suites take longest and need nothing that the other tests of their package do not.
@@ -46,6 +46,7 @@ nox.options.sessions = [
     "lint",
     "layers",
     "types",
+    "typing",
     "thorough",
     "docs",
     "crash",
@@ -403,3 +404,15 @@ def bench_peer(session: nox.Session) -> None:
 def lock(session: nox.Session) -> None:
     """Write the pins and requirements.lock anew; arguments such as --upgrade go to uv."""
     python(session, "checks/pins.py", "refresh", *session.posargs)
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """A user's project passes the strictest checks of mypy and pyright beside our wheels, and its mistakes are found."""
+    from members import Project
+
+    build()
+    consumer = Project(ROOT / "tests" / "typing")
+    needs = [str(requirement) for requirement in consumer.requirements()] + consumer.test_requirements()
+    interpreter = clean_room(session, consumer.name, needs)
+    session.run(str(interpreter), str(consumer.path / "expected.py"), external=True)

@@ -1,4 +1,4 @@
-"""Components, processors and stores that several test modules set their scenes with."""
+"""Components, processors and stores that several test modules share."""
 
 from __future__ import annotations
 
@@ -53,11 +53,13 @@ class Move(Processor):
     components = (Position, Velocity)
 
     def process(self, df: DataFrame, **_: Any) -> DataFrame:
-        return df.with_columns({"position__x": Position.x + Velocity.dx, "position__y": Position.y + Velocity.dy})
+        return df.with_columns(
+            {"position__x": Position.c.x + Velocity.c.dx, "position__y": Position.c.y + Velocity.c.dy}
+        )
 
 
 class Calls(Processor):
-    """Does what it is told, to every table with a position."""
+    """Calls a function on every table with a position, and returns what it returns."""
 
     components = (Position,)
 
@@ -66,6 +68,14 @@ class Calls(Processor):
 
     def process(self, df: DataFrame, **given: Any) -> Any:
         return self.act(df, **given)
+
+
+class Watches(Calls):
+    """Gives what it is called with to a function, and changes nothing."""
+
+    def process(self, df: DataFrame, **given: Any) -> DataFrame:
+        self.act(df, **given)
+        return df
 
 
 class SkippedCalls(Calls):
@@ -121,6 +131,13 @@ def drive(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 def world(*processors: Processor, store: Any = None, **given: Any) -> World:
     """A world in memory."""
     return World(store or MemoryStore(), processors=processors, **given)
+
+
+def timeline(view: WorldView) -> Timeline:
+    """The timeline of a world that has committed a tick."""
+    found = view.timeline()
+    assert found is not None
+    return found
 
 
 def xs(view: WorldView, at: int | None = None) -> dict[int, float]:

@@ -78,8 +78,8 @@ class Everything(Component):
     texts: list[str | None] = []
     cell: Cell = Cell(x=0)
     table: dict[str, int] = {}
-    vector: Vector(2) = [0.0, 0.0]  # type: ignore[valid-type]  # reason: pydantic reads it, a type checker cannot
-    maybe_vector: Vector(2) | None = None  # type: ignore[valid-type]  # reason: pydantic reads it, a type checker cannot
+    vector: Annotated[list[float], Vector(2)] = [0.0, 0.0]
+    maybe_vector: Annotated[list[float], Vector(2)] | None = None
     hp: int = pydantic.Field(default=1, ge=0, le=10)
     ratio: float = pydantic.Field(default=0.5, gt=0, lt=1)
     label: str = pydantic.Field(default="a", min_length=1, max_length=3)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from daft import lit
 from scene import Calls, FaultyStore, Health, Move, Position, Velocity, drive, world
 
 from archetype_core import RunConfig, World, open_store
@@ -159,7 +161,11 @@ def test_what_is_staged_before_a_tick_is_in_it() -> None:
 
     async def scenario() -> None:
         there = World(open_store("memory:"))
-        await there.advance(1, before=lambda tick: there.spawn(Position(x=float(tick))) and None)
+
+        def spawn(tick: int) -> None:
+            there.spawn(Position(x=float(tick)))
+
+        await there.advance(1, before=spawn)
         assert len(there) == 1
 
     drive(scenario)
@@ -219,7 +225,7 @@ def test_branches_are_read_as_one_frame() -> None:
             branches.append(Branch(timeline, fork.name, fork.seed, number))
         frame = query_branches(store, branches, HistoryQuery((Position,)))
         assert frame.count_rows() == 2 + 3 + 4
-        last = frame.where(frame["tick"] == 3).select("branch", "episode", "position__x").to_pylist()
+        last = frame.where(frame["tick"] == lit(3)).select("branch", "episode", "position__x").to_pylist()
         assert last == [{"branch": "b2", "episode": 2, "position__x": 3.0}]
         assert sorted(frame.select("seed").distinct().to_pydict()["seed"]) == [0, 1, 2]
         assert frame.select("branch", "seed", "episode").count_rows() == 9
@@ -260,6 +266,7 @@ def test_actors_are_told_apart_by_their_ids() -> None:
     assert ActorCtx(plain).id == str(plain)
     assert ActorCtx("a").roles == {"viewer"}
     assert ActorCtx("a", "admin") == ActorCtx("a", ["admin"])
+    wrong: Any
     for wrong in (None, "", 7):
         with pytest.raises(ValueError, match="id"):
             ActorCtx(wrong)
@@ -282,16 +289,16 @@ def test_commands_describe_themselves() -> None:
     ("make", "word"),
     [
         (lambda: EpisodeConfig(max_steps=-1), "max_steps"),
-        (lambda: EpisodeConfig(termination=3), "termination"),
-        (lambda: EpisodeConfig(terminal_component=int), "terminal_component"),
+        (lambda: EpisodeConfig(termination=3), "termination"),  # type: ignore[arg-type]  # reason: this is what is refused
+        (lambda: EpisodeConfig(terminal_component=int), "terminal_component"),  # type: ignore[arg-type]  # reason: likewise
         (lambda: RolloutConfig(0), "num_episodes"),
         (lambda: RolloutConfig(2, parallel=0), "parallel"),
         (lambda: RolloutConfig(2, seeds=[1]), "seeds"),
         (lambda: AuditFilter(limit=-1), "limit"),
-        (lambda: AuditFilter(since="yesterday"), "since"),
+        (lambda: AuditFilter(since="yesterday"), "since"),  # type: ignore[arg-type]  # reason: likewise
     ],
 )
-def test_configurations_are_checked_when_they_are_made(make: object, word: str) -> None:
+def test_configurations_are_checked_when_they_are_made(make: Callable[[], object], word: str) -> None:
     """A wrong setting is refused where it is written, by its name (M7)."""
     if word == "parallel":
         RolloutConfig(2, parallel=False)

@@ -10,10 +10,8 @@ import os
 import pickle
 import subprocess
 import sys
-import warnings
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
-import daft
 import pyarrow as pa
 import pydantic
 import pytest
@@ -79,13 +77,17 @@ def test_class_variables_and_private_attributes_are_no_columns() -> None:
         x: int = 0
         _cache: dict[str, int] = PrivateAttr(default_factory=dict)
 
+        def cache(self) -> dict[str, int]:
+            return self._cache
+
     component = Partly(x=3)
     [values] = [Partly.component_type().values(component)]
     back = Partly.component_type().decode({"partly__x": 3})
     assert names(Partly) == ["partly__x"]
     assert values == (3,)
     assert back == component
-    assert back._cache == {}
+    assert isinstance(back, Partly)
+    assert back.cache() == {}
 
 
 def test_decoding_does_not_change_what_was_stored() -> None:
@@ -105,7 +107,8 @@ def test_decoding_does_not_change_what_was_stored() -> None:
     component = Doubled(x=1)
     component_type = Doubled.component_type()
     assert component.x == 4
-    assert component_type.decode(dict(zip(names(Doubled), component_type.values(component), strict=True))).x == 4
+    decoded: Any = component_type.decode(dict(zip(names(Doubled), component_type.values(component), strict=True)))
+    assert decoded.x == 4
 
 
 def test_aliases_do_not_name_columns() -> None:
@@ -117,7 +120,7 @@ def test_aliases_do_not_name_columns() -> None:
 
     component = Swapped.model_validate({"a": 20, "b": 10})
     component_type = Swapped.component_type()
-    decoded = component_type.decode(dict(zip(names(Swapped), component_type.values(component), strict=True)))
+    decoded: Any = component_type.decode(dict(zip(names(Swapped), component_type.values(component), strict=True)))
     assert (decoded.a, decoded.b) == (10, 20)
     assert component.to_payload() == {"type": "Swapped", "a": 10, "b": 20}
     assert Swapped.from_payload(component.to_payload()) == component
@@ -169,7 +172,7 @@ def test_colliding_columns_are_refused() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Field name")
-@pytest.mark.parametrize("field", ["type", "to_payload", "model_fields_set", "copy"])
+@pytest.mark.parametrize("field", ["type", "to_payload", "model_fields_set", "copy", "c"])
 def test_reserved_names_are_refused(field: str) -> None:
     """A field may not hide the payload's type or an attribute of every component. (M3)"""
     with pytest.raises(ComponentTypeError, match="Choose another name"):
@@ -200,48 +203,6 @@ def test_a_generic_component_is_a_template() -> None:
             template.component_type()
 
 
-def test_class_attributes_are_daft_columns() -> None:
-    """`Position.x` is the Daft column position__x, also for inherited, defaulted and nested fields. (M6)"""
-    for spelled, column in [
-        (Position.x, "position__x"),
-        (Leaf.name, "leaf__name"),
-        (Leaf.level, "leaf__level"),
-        (Machine.part, "machine__part"),
-    ]:
-        assert isinstance(spelled, daft.Expression)
-        assert spelled.name() == column
-    frame = daft.from_pydict({"position__x": [1.0, 2.0]})
-    assert frame.select((Position.x + 1).alias("next")).to_pydict() == {"next": [2.0, 3.0]}
-
-
-def test_an_unknown_class_attribute_is_an_attribute_error() -> None:
-    """Only fields are columns; instances keep their values. (M6)"""
-    with pytest.raises(AttributeError):
-        Position.z  # noqa: B018  # reason: reading it is the act
-    with pytest.raises(AttributeError):
-        Component.x  # type: ignore[attr-defined]  # noqa: B018  # reason: reading it is the act
-    emptied = Position()
-    del emptied.x
-    with pytest.raises(AttributeError):
-        emptied.x  # noqa: B018  # reason: reading it is the act
-    assert Position(x=2).x == 2.0
-    assert hasattr(Position, "x")
-    assert not hasattr(Position, "z")
-
-
-def test_overriding_an_inherited_field_warns_of_nothing() -> None:
-    """Column attributes are invisible to pydantic: no shadowing, no expression as a default. (M6)"""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-
-        class Wide(Position):
-            x: Annotated[float, pa.float32()]  # type: ignore[assignment]  # reason: this is what is refused
-
-    with pytest.raises(pydantic.ValidationError):
-        Wide()
-    assert Wide(x=0.1).y == 0.0
-
-
 def test_components_behave_like_models() -> None:
     """Copies, pickles, introspection and JSON schema of a component work as for any model. (M1)"""
     component = Leaf(name="x", when=dt.datetime(2000, 1, 1))
@@ -250,16 +211,6 @@ def test_components_behave_like_models() -> None:
     assert list(inspect.signature(Leaf).parameters) == ["name", "level", "when"]
     assert inspect.getmembers(Leaf)
     assert set(Leaf.model_json_schema()["properties"]) == {"name", "level", "when"}
-
-
-def test_importing_components_does_not_import_daft() -> None:
-    """Defining components does not pay for Daft; only the first column expression does. (M6)"""
-    code = (
-        "import sys\nfrom archetype_core import Archetype, Component\n"
-        "class P(Component):\n    x: float = 0.0\nclass Q(P):\n    x: float = 1.0\n"
-        "Archetype.of(P); assert 'daft' not in sys.modules; P.x; assert 'daft' in sys.modules"
-    )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, env=_environment())
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -275,7 +226,7 @@ from archetype_core.schema import Vector
 class Inner(pydantic.BaseModel):
     x: float
 class Stable(Component):
-    a: int; b: list[str]; c: dict[str, Inner]; d: datetime.datetime; e: Vector(4) | None; f: decimal.Decimal
+    a: int; b: list[str]; k: dict[str, Inner]; d: datetime.datetime; e: Vector(4) | None; f: decimal.Decimal
     g: typing.Annotated[datetime.timedelta, pyarrow.duration('s')]; h: typing.Annotated[bytes, pyarrow.binary(2)]
 class Other(Component):
     x: float
@@ -296,13 +247,13 @@ def test_keys_and_table_names_are_the_same_in_every_process() -> None:
         ).stdout.strip()
         for seed in ("0", "1", "4242")
     }
-    assert printed == {"461009153255a026b792eb80c2d992dd other_stable_b62191f8abdb8f06"}
+    assert printed == {"b500f0c7cb7cc19e69775a8e8ffd38f5 other_stable_ab5dd126b3ce5f34"}
 
 
 def test_redefining_a_class_with_the_same_fields_is_the_same_component() -> None:
     """A notebook may run a cell twice: old instances are stored, and rows decode to the latest class. (M4)"""
 
-    def define() -> type[Component]:
+    def define() -> Any:
         class Cell(Component):
             x: int = 0
             part: Part = Part()

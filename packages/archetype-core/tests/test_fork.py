@@ -8,7 +8,22 @@ from typing import Any
 
 import pytest
 from daft import DataFrame
-from scene import PATIENCE_S, Calls, FaultyStore, Frozen, Health, Move, Position, Velocity, drive, history, world, xs
+from scene import (
+    PATIENCE_S,
+    Calls,
+    FaultyStore,
+    Frozen,
+    Health,
+    Move,
+    Position,
+    Velocity,
+    Watches,
+    drive,
+    history,
+    timeline,
+    world,
+    xs,
+)
 
 from archetype_core.engine import PostTick, PreTick, World, WorldView
 from archetype_core.errors import CommitError, PendingMutations, TickNotFound
@@ -173,7 +188,7 @@ def test_fork_of_a_world_that_never_stepped() -> None:
         await fork.step()
         await source.step()
         assert (len(fork), len(source), fork.tick) == (1, 0, 1)
-        assert fork.timeline().spans[0].segment.parent is None
+        assert timeline(fork).spans[0].segment.parent is None
 
     drive(scenario)
 
@@ -302,7 +317,7 @@ def test_fork_to_another_store_takes_its_state_along() -> None:
         fork = await source.fork("moved", store=elsewhere)
         assert fork.digest() == source.digest()
         mail: list[Any] = []
-        fork.add_processor(Calls(lambda df, messages, **_: mail.extend(one.body for one in messages) or df))
+        fork.add_processor(Watches(lambda df, messages, **_: mail.extend(one.body for one in messages)))
         here.close()
         assert (fork.tick, xs(fork)) == (4, {1: 3.0, 2: 6.0})
         assert fork.spawn(Position()) == 4
@@ -402,7 +417,7 @@ def test_views_of_a_fork_are_views() -> None:
 
     async def scenario() -> None:
         seen: list[WorldView] = []
-        source = world(Calls(lambda df, world, **_: seen.append(world) or df))
+        source = world(Watches(lambda df, world, **_: seen.append(world)))
         source.spawn(Position())
         await source.step()
         fork = await source.fork()

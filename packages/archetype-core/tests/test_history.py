@@ -9,7 +9,7 @@ import daft
 import numpy as np
 import pyarrow as pa
 import pytest
-from daft import DataFrame, col
+from daft import DataFrame, col, lit
 from scene import Calls, FaultyStore, Frozen, Health, Move, Name, Position, Velocity, drive, history, world
 
 from archetype_core.engine import PreTick, World
@@ -109,12 +109,12 @@ def test_inactive_rows_are_asked_for() -> None:
 
 
 FILTERS = {
-    "a tick": (col("tick") == 1, 2),
-    "a value": (Position.x > 1.0, 2 + 2 + 1),
-    "either": ((col("tick") == 0) | (Position.x == 20.0), 3),
-    "an entity": (col("entity_id") == 2, 3),
+    "a tick": (col("tick") == lit(1), 2),
+    "a value": (Position.c.x > 1.0, 2 + 2 + 1),
+    "either": ((col("tick") == lit(0)) | (Position.c.x == 20.0), 3),
+    "an entity": (col("entity_id") == lit(2), 3),
     "activity": (col("is_active"), 8),
-    "none": (Position.x < -1.0, 0),
+    "none": (Position.c.x < -1.0, 0),
 }
 
 
@@ -158,13 +158,13 @@ def test_history_takes_part_in_plans() -> None:
 
 
 PROJECTIONS = [
-    lambda frame: frame.agg(Health.hp.sum(), col("tick").sum()),
-    lambda frame: frame.agg(col("tick").sum(), col("entity_id").max(), Health.hp.sum()),
-    lambda frame: frame.select(Health.hp, "tick", "entity_id"),
-    lambda frame: frame.where(col("entity_id") > 1).select(Health.hp, "tick"),
-    lambda frame: frame.where(Health.hp > 100).agg(Health.hp.sum(), col("tick").sum()),
-    lambda frame: frame.groupby(Health.hp).agg(col("tick").sum(), col("entity_id").max()).sort("health__hp"),
-    lambda frame: frame.select(Position.x, Health.hp, "run_id", "entity_id", "world_id", "tick"),
+    lambda frame: frame.agg(Health.c.hp.sum(), col("tick").sum()),
+    lambda frame: frame.agg(col("tick").sum(), col("entity_id").max(), Health.c.hp.sum()),
+    lambda frame: frame.select(Health.c.hp, "tick", "entity_id"),
+    lambda frame: frame.where(col("entity_id") > lit(1)).select(Health.c.hp, "tick"),
+    lambda frame: frame.where(Health.c.hp > 100).agg(Health.c.hp.sum(), col("tick").sum()),
+    lambda frame: frame.groupby(Health.c.hp).agg(col("tick").sum(), col("entity_id").max()).sort("health__hp"),
+    lambda frame: frame.select(Position.c.x, Health.c.hp, "run_id", "entity_id", "world_id", "tick"),
 ]
 
 
@@ -199,7 +199,7 @@ def test_queries_cost_nothing_until_collected() -> None:
         there = world(Move(), store=store)
         there.spawn(Position(), Velocity())
         await there.run(2)
-        frame = there.query(Position).where(Position.x > 0.0).select("tick")
+        frame = there.query(Position).where(Position.c.x > 0.0).select("tick")
         assert store.scans == 0
         await there.run(2)
         assert frame.to_pydict() == {"tick": [1]}

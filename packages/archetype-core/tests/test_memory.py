@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scene import Move, Position, Velocity, drive, history, world, xs
+from scene import Move, Position, Velocity, drive, history, timeline, world, xs
 
 from archetype_core.engine import World
 from archetype_core.errors import CommitError, StoreClosed, TickConflict, UnsupportedCapability, WorldNotFound
@@ -42,7 +42,8 @@ def test_nothing_is_copied() -> None:
         there.spawn(Position(), Velocity())
         await there.run(2)
         ((archetype, rows),) = there.tables().items()
-        span = there.timeline().at(1)
+        span = timeline(there).at(1)
+        assert span is not None
         (batch,) = store.scan(Scan(archetype.name, span.segment, 1, 1, ("position__x",)))
         assert batch.column(0).buffers()[1].address == rows.columns["position__x"].arrow.buffers()[1].address
 

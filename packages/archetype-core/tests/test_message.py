@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from daft import DataFrame
-from scene import Calls, Frozen, Health, Position, drive, history, world
+from scene import Calls, Frozen, Health, Position, Watches, drive, history, world
 
 from archetype_core.engine import Processor, World
 from archetype_core.errors import ProcessorError, SignatureError, ValueRejected
@@ -191,7 +191,7 @@ def test_mailbox_can_be_read_in_many_ways() -> None:
 
     async def scenario() -> None:
         boxes: list[Mailbox] = []
-        there = world(Calls(lambda df, messages, **_: boxes.append(messages) or df))
+        there = world(Watches(lambda df, messages, **_: boxes.append(messages)))
         there.spawn(Position())
         await there.step()
         for recipient in (1, 2, 1):

@@ -9,11 +9,11 @@ import daft
 import numpy as np
 import pyarrow as pa
 import pytest
-from scene import Calls, Flagged, Frozen, Health, Move, Name, Position, Velocity, drive, history, world, xs
+from scene import Calls, Flagged, Frozen, Health, Move, Name, Position, Velocity, drive, history, timeline, world, xs
 
 from archetype_core.engine import World
 from archetype_core.errors import ArchetypeError, EntityNotFound, SchemaMismatch, SignatureError, ValueRejected
-from archetype_core.schema import Component
+from archetype_core.schema import Component, Entity
 from archetype_core.store import MemoryStore
 
 
@@ -206,9 +206,9 @@ def test_entities_of_this_tick_can_be_mutated() -> None:
             there.remove_components(entity, Position)
             there.add_components(entity, Position(x=7.0))
         await there.step()
-        expected = {Position: Position(x=7.0), Health: Health(hp=2)}
+        expected = Entity.of(single, (Position(x=7.0), Health(hp=2)))
         assert there.get(single) == there.get(table) == expected
-        assert list(there.timeline().tables) == list(there.archetypes())
+        assert list(timeline(there).tables) == list(there.archetypes())
         rows = history(there, include_inactive=True)
         assert [row["is_active"] for row in rows] == [True, True]
 
@@ -273,7 +273,7 @@ def test_spawn_table_takes_any_form(form: Any) -> None:
         )
         await there.step()
         assert ids == range(1, 3)
-        assert there.get(2) == {Position: Position(x=2.0, y=4.0), Velocity: Velocity(dx=6.0)}
+        assert there.get(2) == Entity.of(2, (Position(x=2.0, y=4.0), Velocity(dx=6.0)))
 
     drive(scenario)
 
@@ -349,7 +349,7 @@ def test_nothing_staged_is_a_tick_too() -> None:
     async def scenario() -> None:
         there = world(Calls(lambda df, **_: 1 / 0))
         assert (await there.run(3)).final_tick == 2
-        assert there.timeline().last == 2
+        assert timeline(there).last == 2
         assert there.digest(0) == there.digest(2)
 
     drive(scenario)

@@ -23,6 +23,7 @@ from scene import (
     Velocity,
     drive,
     history,
+    timeline,
     world,
     xs,
 )
@@ -30,7 +31,7 @@ from scene import (
 from archetype_core.engine import PostTick, World
 from archetype_core.errors import ArchetypeError, CommitError, ProcessorError, ReentrantStep
 from archetype_core.schema import Component
-from archetype_core.store import MemoryStore
+from archetype_core.store import MemoryStore, Segment, TickCommit
 
 
 class Payload(Component):
@@ -58,8 +59,8 @@ def test_udfs_do_not_see_later_processors_values() -> None:
 
     async def scenario() -> None:
         there = world(
-            Calls(lambda df, **_: df.with_column("position__y", double(Position.x))),
-            Calls(lambda df, **_: df.with_column("position__x", Position.x + lit(100.0))),
+            Calls(lambda df, **_: df.with_column("position__y", double(Position.c.x))),
+            Calls(lambda df, **_: df.with_column("position__x", Position.c.x + lit(100.0))),
         )
         there.spawn(Position(x=1.0))
         await there.run(2)
@@ -83,7 +84,9 @@ def test_reading_results_runs_nothing_again() -> None:
             for rows in (*event.results.values(), *event.results.values()):
                 daft.from_arrow(rows.to_arrow()).collect()
 
-        there = world(Calls(lambda df, **_: df.with_column("position__x", seen(Position.x))), hooks=[(PostTick, read)])
+        there = world(
+            Calls(lambda df, **_: df.with_column("position__x", seen(Position.c.x))), hooks=[(PostTick, read)]
+        )
         there.spawn_many([Position()] * 4)
         await there.run(2)
         assert len(calls) == 4
@@ -182,12 +185,13 @@ def test_ids_and_ticks_are_wider_than_int32() -> None:
     """Entity ids and ticks beyond 2**31 work from spawn to history (M5)."""
 
     async def scenario() -> None:
-        there = world(Move())
-        there.reserve(2**33)
+        store = MemoryStore()
+        segment = Segment("w", "r", 2**33 - 1, None, "world", 1)
+        store.commit((TickCommit(segment, 2**33 - 1, {}, next_entity_id=2**33),))
+        there = await World.open(store, "world", processors=[Move()])
         entity = there.spawn(Position(), Velocity())
-        there._state.tick = 2**33
-        there._state.segment = type(there._state.segment)(there.world_id, there.run_id, 2**33, None, "world", 1)
         await there.run(2)
+        assert entity == 2**33
         rows = history(there, Position)
         assert [(row["tick"], row["entity_id"]) for row in rows] == [(2**33, entity), (2**33 + 1, entity)]
         assert there.snapshot(Position, at=2**33).to_pydict()["entity_id"] == [entity]
@@ -198,10 +202,9 @@ def test_ids_and_ticks_are_wider_than_int32() -> None:
 def test_added_field_leaves_old_history_readable() -> None:
     """A component that gained a field is a new table; the world opens, and the old rows are read as they were (S6)."""
 
-    def define(**defaults: Any) -> type[Component]:
+    def define(**defaults: Any) -> Any:
         fields = {"__annotations__": dict.fromkeys(defaults, int), "__module__": __name__, **defaults}
-        made: type[Component] = types.new_class("Gadget", (Component,), exec_body=lambda body: body.update(fields))
-        return made
+        return types.new_class("Gadget", (Component,), exec_body=lambda body: body.update(fields))
 
     async def scenario() -> None:
         store = MemoryStore()
@@ -259,7 +262,7 @@ def test_failed_ticks_leave_no_rows() -> None:
         with pytest.raises(CommitError):
             await there.step()
         assert {row["tick"] for row in history(there, include_inactive=True)} == {0}
-        assert there.timeline().last == 0
+        assert timeline(there).last == 0
         await there.step()
         rows = history(there, include_inactive=True)
         assert [(row["tick"], row["entity_id"]) for row in rows] == [

@@ -29,8 +29,12 @@ SCHEMA = pa.schema(
         ("a__b", pa.bool_()),
     ]
 )
-NUMBERS = st.sampled_from([-3, -1, 0, 1, 2, 3, 7, 1 << 53, (1 << 53) + 1, (1 << 63) - 1, -(1 << 63)])
-FLOATS = st.sampled_from([0.0, -0.0, 1.0, -1.5, 3.0, 1e300, float("inf"), float("-inf"), float("nan"), 2.0**53])
+NUMBERS: st.SearchStrategy[Any] = st.sampled_from(
+    [-3, -1, 0, 1, 2, 3, 7, 1 << 53, (1 << 53) + 1, (1 << 63) - 1, -(1 << 63)]
+)
+FLOATS: st.SearchStrategy[Any] = st.sampled_from(
+    [0.0, -0.0, 1.0, -1.5, 3.0, 1e300, float("inf"), float("-inf"), float("nan"), 2.0**53]
+)
 TEXTS = st.sampled_from(["", "a", "b", "ab", "é", "\x00"])
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "tick": st.integers(0, 9),
@@ -43,7 +47,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "a__s": st.none() | TEXTS,
     "a__b": st.none() | st.booleans(),
 }
-OTHERS = {"a__s": TEXTS, "a__b": st.booleans()}
+OTHERS: dict[str, st.SearchStrategy[Any]] = {"a__s": TEXTS, "a__b": st.booleans()}
 WHOLE = ("tick", "entity_id", "a__i", "a__j", "a__u")
 COMPARED = [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge]
 
@@ -108,15 +112,15 @@ def test_nothing_is_left_out_that_daft_keeps(rows: list[dict[str, Any]], conditi
 @pytest.mark.parametrize(
     ("condition", "ticks", "ids"),
     [
-        (col("tick") == 5, (5, 5), None),
-        ((col("tick") > 3) & (lit(8) >= col("tick")), (4, 8), None),
-        ((col("tick") == 2) | (col("tick") == 6), (2, 6), None),
+        (col("tick") == lit(5), (5, 5), None),
+        ((col("tick") > lit(3)) & (lit(8) >= col("tick")), (4, 8), None),
+        ((col("tick") == lit(2)) | (col("tick") == lit(6)), (2, 6), None),
         (col("tick").is_in([7, 4]), (4, 7), None),
-        (col("tick").between(2, 3) & (col("entity_id") == 4), (2, 3), [4]),
+        (col("tick").between(2, 3) & (col("entity_id") == lit(4)), (2, 3), [4]),
         (col("entity_id").is_in([1, 2]) & col("entity_id").is_in([2, 3]), (0, 9), [2]),
-        ((col("entity_id") == 1) | (col("a__i") == 3), (0, 9), None),
-        (~(col("tick") == 5), (0, 9), None),
-        (col("tick") + 1 == 5, (0, 9), None),
+        ((col("entity_id") == lit(1)) | (col("a__i") == lit(3)), (0, 9), None),
+        (~(col("tick") == lit(5)), (0, 9), None),
+        (col("tick") + 1 == lit(5), (0, 9), None),
     ],
 )
 def test_ticks_and_entities_are_understood(
@@ -132,10 +136,10 @@ def test_ticks_and_entities_are_understood(
 @pytest.mark.parametrize(
     "condition",
     [
-        col("a__i") > 3,
-        col("a__f") <= 3,
-        col("a__s") == "x",
-        (col("a__i") == 3) & (col("a__b") | (col("a__j") == 1)),
+        col("a__i") > lit(3),
+        col("a__f") <= lit(3),
+        col("a__s") == lit("x"),
+        (col("a__i") == lit(3)) & (col("a__b") | (col("a__j") == lit(1))),
         col("a__g").is_null(),
     ],
 )
@@ -169,7 +173,7 @@ def test_a_store_is_asked_for_no_more_than_the_condition_needs() -> None:
 
     there = drive(scene)
     condition = functools.reduce(
-        operator.and_, [col("tick") >= 4, col("tick") < 6, col("entity_id") == 3, col("position__x") > 7.0]
+        operator.and_, [col("tick") >= lit(4), col("tick") < lit(6), col("entity_id") == lit(3), Position.c.x > 7.0]
     )
     store.scans.clear()
     rows = there.query(Position, where=condition).to_pydict()
@@ -180,5 +184,5 @@ def test_a_store_is_asked_for_no_more_than_the_condition_needs() -> None:
     assert scan.entity_ids.to_pylist() == [3]
     assert scan.where is not None
     store.scans.clear()
-    assert there.query(Position, where=col("tick") > 100).count_rows() == 0
+    assert there.query(Position, where=col("tick") > lit(100)).count_rows() == 0
     assert store.scans == []

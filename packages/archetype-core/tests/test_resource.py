@@ -73,7 +73,7 @@ def test_processors_share_their_worlds_resources() -> None:
     async def scenario() -> None:
         def act(df: DataFrame, resources: Resources, **_: Any) -> DataFrame:
             resources[Config].speed *= 2
-            return df.with_column("position__x", Position.x + lit(resources[Config].speed))
+            return df.with_column("position__x", Position.c.x + lit(resources[Config].speed))
 
         there = world(Calls(act), resources=[Config()])
         there.spawn(Position())

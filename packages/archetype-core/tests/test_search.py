@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Coroutine
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from daft import col
+from daft import col, lit
 
 from archetype_core import Component, MemoryStore, Vector, World
 from archetype_core.errors import TickNotFound, UnsupportedCapability
@@ -20,7 +20,7 @@ from archetype_core.store import Capability, Search, Segment
 
 class Memory(Component):
     text: str = ""
-    embedding: Vector(3) | None = None  # type: ignore[valid-type]  # reason: pydantic reads it, a type checker cannot
+    embedding: Annotated[list[float], Vector(3)] | None = None
     weight: float = 0.0
 
 
@@ -67,19 +67,19 @@ def ids(frame: Any) -> list[int]:
 
 def test_the_nearest_vectors_come_first_over_all_tables(world: World) -> None:
     """Entities of every archetype with the component are ranked together; those without a vector are not found."""
-    found = world.search(Memory.embedding, [1.0, 0.0, 0.0]).to_pydict()
+    found = world.search(Memory.c.embedding, [1.0, 0.0, 0.0]).to_pydict()
     assert found["entity_id"] == [1, 3, 2]
     assert found["score"] == pytest.approx([1.0, math.sqrt(0.5), 0.0])
     assert found["memory__text"] == ["the red fox", "a red whale", "a blue whale"]
     assert found["tick"] == [0, 0, 0]
-    assert ids(world.search(Memory.embedding, np.array([0.0, 1.0, 0.0], np.float32), k=1)) == [2]
+    assert ids(world.search(Memory.c.embedding, np.array([0.0, 1.0, 0.0], np.float32), k=1)) == [2]
 
 
 def test_words_find_texts_that_have_them(world: World) -> None:
     """A text column takes words, in any case; a text without any of them is not found."""
-    assert set(ids(world.search(Memory.text, "red", k=5))) == {1, 3}
+    assert set(ids(world.search(Memory.c.text, "red", k=5))) == {1, 3}
     assert set(ids(world.search("memory__text", "Whale FOX"))) == {1, 2, 3}
-    assert ids(world.search(Memory.text, "unicorn")) == []
+    assert ids(world.search(Memory.c.text, "unicorn")) == []
 
 
 def test_past_ticks_answer_as_they_would_have_then(world: World) -> None:
@@ -91,18 +91,18 @@ def test_past_ticks_answer_as_they_would_have_then(world: World) -> None:
         world.despawn(3)
         await world.step()
 
-    before = world.search(Memory.embedding, [1.0, 0.0, 0.0]).to_pydict()
+    before = world.search(Memory.c.embedding, [1.0, 0.0, 0.0]).to_pydict()
     run(later())
-    assert ids(world.search(Memory.embedding, [1.0, 1.0, 0.0], k=1)) == [2]
+    assert ids(world.search(Memory.c.embedding, [1.0, 1.0, 0.0], k=1)) == [2]
     for tick in (0, 1):
-        past = world.search(Memory.embedding, [1.0, 0.0, 0.0], at=tick).to_pydict()
+        past = world.search(Memory.c.embedding, [1.0, 0.0, 0.0], at=tick).to_pydict()
         assert past == {**before, "tick": [tick] * 3}
-    assert ids(world.search(Memory.text, "forgotten", at=2)) == [1]
-    for tick in (None, 0):
-        nothing = world.search(Memory.text, "unheard", at=tick)
+    assert ids(world.search(Memory.c.text, "forgotten", at=2)) == [1]
+    for at in (None, 0):
+        nothing = world.search(Memory.c.text, "unheard", at=at)
         assert (nothing.column_names, nothing.count_rows()) == (list(before), 0)
     with pytest.raises(TickNotFound):
-        world.search(Memory.text, "x", at=9)
+        world.search(Memory.c.text, "x", at=9)
 
 
 @pytest.mark.parametrize("at", [None, 0])
@@ -110,27 +110,27 @@ def test_a_condition_holds_before_the_best_are_chosen(world: World, at: int | No
     """``where`` may be about any column of the entities' tables; those that lack it are left out."""
     run(world.step())
     nearest = [1.0, 0.0, 0.0]
-    assert ids(world.search(Memory.embedding, nearest, k=1, at=at, where=col("memory__weight") > 1.5)) == [3]
-    assert ids(world.search(Memory.embedding, nearest, at=at, where=Mood.joy > 0.0)) == [2]
-    assert ids(world.search(Memory.embedding, nearest, at=at, where=col("entity_id") == 2)) == [2]
+    assert ids(world.search(Memory.c.embedding, nearest, k=1, at=at, where=Memory.c.weight > 1.5)) == [3]
+    assert ids(world.search(Memory.c.embedding, nearest, at=at, where=Mood.c.joy > 0.0)) == [2]
+    assert ids(world.search(Memory.c.embedding, nearest, at=at, where=col("entity_id") == lit(2))) == [2]
 
 
 def test_stores_that_do_not_search_say_so() -> None:
     """A world over a store without the capability refuses by its name."""
     world = run(remembering(MemoryStore()))
     with pytest.raises(UnsupportedCapability) as caught:
-        world.search(Memory.text, "red")
+        world.search(Memory.c.text, "red")
     assert caught.value.capability == Capability.SEARCH
 
 
 @pytest.mark.parametrize(
     ("column", "query", "options", "error"),
     [
-        (Memory.embedding, [1.0], {}, ValueError),
-        (Memory.embedding, "words", {}, TypeError),
-        (Memory.text, [1.0, 2.0, 3.0], {}, TypeError),
-        (Memory.text, "red", {"k": 0}, ValueError),
-        (Memory.embedding, [1.0, 0.0, 0.0], {"metric": "hamming"}, ValueError),
+        (Memory.c.embedding, [1.0], {}, ValueError),
+        (Memory.c.embedding, "words", {}, TypeError),
+        (Memory.c.text, [1.0, 2.0, 3.0], {}, TypeError),
+        (Memory.c.text, "red", {"k": 0}, ValueError),
+        (Memory.c.embedding, [1.0, 0.0, 0.0], {"metric": "hamming"}, ValueError),
     ],
 )
 def test_what_cannot_be_searched_for_is_refused(
@@ -173,19 +173,19 @@ def test_the_store_is_told_whether_some_may_be_missed() -> None:
             return super().search(search)
 
     world = run(remembering(Told()))
-    live = world.search(Memory.text, "red", exact=False).to_pydict()
+    live = world.search(Memory.c.text, "red", exact=False).to_pydict()
     run(world.step())
     assert asked == []
-    assert world.search(Memory.text, "red", at=0, exact=False).to_pydict() == live
+    assert world.search(Memory.c.text, "red", at=0, exact=False).to_pydict() == live
     assert set(asked) == {False}
     asked.clear()
-    world.search(Memory.text, "red", at=0)
+    world.search(Memory.c.text, "red", at=0)
     assert set(asked) == {True}
 
 
 def test_a_column_is_named_or_pointed_at(world: World) -> None:
     """A column may be given as an attribute of its component or by its name."""
-    by_attribute = world.search(Memory.text, "fox").to_pydict()
+    by_attribute = world.search(Memory.c.text, "fox").to_pydict()
     assert by_attribute == world.search("memory__text", "fox").to_pydict()
 
 
@@ -199,10 +199,10 @@ def test_a_column_that_nothing_has_is_a_mistake(world: World, at: int | None) ->
     with pytest.raises(ValueError, match="memory__txt"):
         world.search("memory__txt", "fox", at=at)
     with pytest.raises(ValueError, match="memory__wight"):
-        world.search(Memory.text, "fox", at=at, where=col("memory__wight") > 1)
+        world.search(Memory.c.text, "fox", at=at, where=col("memory__wight") > lit(1))
     with pytest.raises(TypeError, match="column"):
         world.search(None, "fox", at=at)
     with pytest.raises(TypeError, match="condition"):
-        world.search(Memory.text, "fox", at=at, where="memory__weight > 1")  # type: ignore[arg-type]  # reason: that is refused
-    assert world.search(Later.text, "fox", at=at).count_rows() == 0
-    assert world.search(Memory.text, "fox", at=at, where=Mood.joy > 100.0).count_rows() == 0
+        world.search(Memory.c.text, "fox", at=at, where="memory__weight > 1")  # type: ignore[arg-type]  # reason: that is refused
+    assert world.search(Later.c.text, "fox", at=at).count_rows() == 0
+    assert world.search(Memory.c.text, "fox", at=at, where=Mood.c.joy > 100.0).count_rows() == 0

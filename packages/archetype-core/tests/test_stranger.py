@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import daft
 import numpy as np
@@ -76,7 +76,7 @@ def test_empty_chunks_of_the_runner_are_rows_like_any() -> None:
 
     async def scenario() -> None:
         def act(df: DataFrame, **_: Any) -> DataFrame:
-            return df.with_column("position__x", Position.x.sum().over(Window().partition_by("is_active")))
+            return df.with_column("position__x", Position.c.x.sum().over(Window().partition_by("is_active")))
 
         there = world(Calls(act))
         there.spawn_many([Position(x=1.0), Position(x=2.0), Position(x=3.0)])
@@ -172,7 +172,7 @@ def test_code_runs_once_for_all_that_is_made_of_it() -> None:
             return x + 1.0
 
         def act(df: DataFrame, **_: Any) -> DataFrame:
-            made = df.with_column("position__x", noted(Position.x))
+            made = df.with_column("position__x", noted(Position.c.x))
             return made.where(col("entity_id") < lit(3)).concat(made.where(col("entity_id") >= lit(3)))
 
         there = world(Calls(act))
@@ -222,8 +222,8 @@ def test_ids_of_other_libraries_are_ids() -> None:
         await there.step()
         first, second, *_ = there.entity_ids(Position)
         assert there.get(first)[Position] == Position()
-        assert np.int64(2) in there
-        there.update(np.int64(3), Position(x=1.0))
+        assert cast(Any, np.int64(2)) in there
+        there.update(cast(Any, np.int64(3)), Position(x=1.0))
         there.despawn(first, second)
         await there.step()
         assert xs(there) == {3: 1.0, 4: 0.0}
@@ -255,8 +255,7 @@ def test_many_worlds_wait_for_one_another() -> None:
     """A hundred worlds whose processors meet at a barrier all get there. (T14)"""
 
     async def scenario() -> None:
-        barrier = asyncio.Barrier(100) if hasattr(asyncio, "Barrier") else None
-        assert barrier is not None
+        barrier = asyncio.Barrier(100)
 
         class Meeting(Processor):
             components = (Position,)

@@ -17,7 +17,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanContext, StatusCode
 from scene import Calls, FaultyStore, Frozen, Health, Move, Position, SkippedCalls, Velocity, drive, world
 
 from archetype_core.engine import PostTick
@@ -47,6 +47,12 @@ class Heard:
             for point in metric.data.data_points
         ]
         return sum(getattr(point, "value", getattr(point, "count", 0)) for point in points)
+
+
+def context(span: ReadableSpan) -> SpanContext:
+    """The context of a span."""
+    assert span.context is not None
+    return span.context
 
 
 def attributes(told: Any) -> dict[str, Any]:
@@ -82,13 +88,13 @@ def test_spans_of_a_tick(heard: Heard) -> None:
             "archetype.tick": 1,
         }
         inner = [
-            span for span in heard.exporter.get_finished_spans() if span.context.trace_id == second.context.trace_id
+            span for span in heard.exporter.get_finished_spans() if context(span).trace_id == context(second).trace_id
         ]
-        below = {span.name for span in inner if span.parent and span.parent.span_id == second.context.span_id}
+        below = {span.name for span in inner if span.parent and span.parent.span_id == context(second).span_id}
         assert below == {"archetype.phase.execute", "archetype.phase.materialize", "archetype.commit"}
         (processor,) = heard.spans("archetype.processor")
         (execute,) = (span for span in inner if span.name == "archetype.phase.execute")
-        assert processor.parent.span_id == execute.context.span_id
+        assert processor.parent == context(execute)
         table = Archetype.of(Position, Velocity).name
         assert processor.attributes == {"archetype.processor": "Move", "archetype.table": table, "archetype.rows": 2}
         assert [attributes(span)["archetype.tables"] for span in heard.spans("archetype.commit")] == [2, 1]
@@ -197,7 +203,7 @@ def test_failing_hooks_are_told_and_counted(heard: Heard) -> None:
         assert attributes(event)["exception.message"] == "broken"
         assert heard.total("archetype.hook.failures") == 1
         (step,) = heard.spans("archetype.step")
-        assert step.parent.span_id == caller.context.span_id
+        assert step.parent == context(caller)
 
     drive(scenario)
 

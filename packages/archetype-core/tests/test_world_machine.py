@@ -72,7 +72,7 @@ class Sway(Processor):
     def process(self, df: DataFrame, resources: Any) -> DataFrame:
         if resources[Switch].skips:
             raise RuntimeError("told to be skipped")
-        return df.with_column("velocity__dy", Velocity.dy + lit(1.0))
+        return df.with_column("velocity__dy", Velocity.c.dy + lit(1.0))
 
 
 class Decay(Processor):
@@ -80,7 +80,7 @@ class Decay(Processor):
     priority = 1
 
     def process(self, df: DataFrame, tick: int) -> DataFrame:
-        spent = when(Health.hp > lit(0), Health.hp - lit(1)).otherwise(Health.hp)
+        spent = when(Health.c.hp > lit(0), Health.c.hp - lit(1)).otherwise(Health.c.hp)
         return df.with_columns({"health__hp": spent, "health__seen": lit(tick)})
 
 
@@ -91,8 +91,8 @@ class Split(Processor):
     priority = 2
 
     def process(self, df: DataFrame) -> DataFrame:
-        early = df.where(Name.label < lit("m")).with_column("name__note", Name.label)
-        late = df.where(Name.label >= lit("m")).with_column("position__x", Position.x + lit(0.5))
+        early = df.where(Name.c.label < lit("m")).with_column("name__note", Name.c.label)
+        late = df.where(Name.c.label >= lit("m")).with_column("position__x", Position.c.x + lit(0.5))
         return early.concat(late).sort(col("entity_id"), desc=True)
 
 
@@ -240,7 +240,8 @@ class WorldMachine(RuleBasedStateMachine):
 
     @rule(on=subjects, steps=st.sampled_from([1, 1, 1, 0, 3]))
     def run(self, on: Subject, steps: int) -> None:
-        assert on.model.tick + steps == self.runner.run(on.world.run(steps))
+        result = self.runner.run(on.world.run(steps))
+        assert (result.steps, result.final_tick) == (steps, on.model.tick + steps - 1)
         for _ in range(steps):
             self.advance(on)
         self.check(on)

@@ -7,6 +7,7 @@ from archetype_core.clock import Clock, IdSource
 from archetype_core.config import CacheConfig, RunConfig, StorageConfig
 from archetype_core.engine.hook import (
     Event,
+    Hook,
     HookHandle,
     OnComponentAdded,
     OnComponentRemoved,
@@ -50,6 +51,7 @@ __all__ = [
     "Event",
     "Executor",
     "Head",
+    "Hook",
     "HookHandle",
     "IdSource",
     "Kernel",

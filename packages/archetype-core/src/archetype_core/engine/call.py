@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def call(slot: Slot, snapshot: Snapshot, constants: Mapping[str, Expression], context: TickContext) -> Any:
     """Call the processor for one table and return its result; blocks."""
-    result = slot.processor.process(Frame(snapshot, constants), **context.arguments(slot, snapshot.archetype.name))
+    result: Any = slot.processor.process(Frame(snapshot, constants), **context.arguments(slot, snapshot.archetype.name))
     if slot.suspends or not slot.is_coroutine:
         return _await(result, context) if inspect.isawaitable(result) else result
     # It never suspends, so it needs no loop and must not block one.

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from archetype_core import telemetry
 from archetype_core.errors import HookError
@@ -87,7 +87,22 @@ class OnDestroy(Event):
     """The live world is being taken down; its history stays."""
 
 
-Handler = Callable[[Any], Any]
+E = TypeVar("E", bound=Event)
+Handler = Callable[[Any], object]
+"""Takes an event; a plain function or a coroutine. What it returns is ignored."""
+_Takes = Callable[[E], object]
+Hook = (
+    tuple[type[PreTick], _Takes[PreTick]]
+    | tuple[type[PostTick], _Takes[PostTick]]
+    | tuple[type[OnSpawn], _Takes[OnSpawn]]
+    | tuple[type[OnDespawn], _Takes[OnDespawn]]
+    | tuple[type[OnComponentAdded], _Takes[OnComponentAdded]]
+    | tuple[type[OnComponentRemoved], _Takes[OnComponentRemoved]]
+    | tuple[type[EntityEvent], _Takes[EntityEvent]]
+    | tuple[type[OnDestroy], _Takes[OnDestroy]]
+    | tuple[type[Event], _Takes[Event]]
+)
+"""An event type and a handler that takes it. Spelled out, so that type checkers compare the two."""
 Mode = Literal["blocking", "spawn"]
 
 
@@ -112,7 +127,9 @@ class Hooks:
     handles: list[HookHandle] = field(default_factory=list)
     spawned: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def add(self, event: type[Event], handler: Handler, mode: Mode = "blocking", fail_fast: bool = False) -> HookHandle:
+    def add(
+        self, event: type[E], handler: Callable[[E], object], mode: Mode = "blocking", fail_fast: bool = False
+    ) -> HookHandle:
         """Register a handler, sync or async, for an event type (or a base of several)."""
         given: object = event
         if not isinstance(given, type) or not issubclass(given, Event):

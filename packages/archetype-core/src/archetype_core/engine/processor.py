@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -38,8 +38,11 @@ class Processor:
     """A promise that each row of the result depends on that row alone, by way of the declared components only. The engine
     may then hand over the rows of many archetypes as one frame that has just those columns."""
 
-    def process(self, df: DataFrame, *args: Any, **kwargs: Any) -> Any:
-        """The frame of this tick, from the frame of the one before."""
+    def process(self, *args: Any, **kwargs: Any) -> DataFrame | Awaitable[DataFrame]:
+        """Return the frame of this tick, given that of the tick before as the first argument.
+
+        A subclass names the arguments that it wants; type checkers accept any, since only those that it names are passed.
+        """
         raise NotImplementedError
 
 

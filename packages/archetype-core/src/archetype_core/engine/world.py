@@ -75,7 +75,7 @@ class World(WorldView, Staging):
         run_id: str | None = None,
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
-        hooks: Iterable[tuple[type[hook.Event], hook.Handler]] = (),
+        hooks: Iterable[hook.Hook] = (),
         kernel: str | Kernel = "python",
         executor: Executor | None = None,
         ids: IdSource | None = None,
@@ -132,7 +132,7 @@ class World(WorldView, Staging):
         branch: Segment | None = None,
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
-        hooks: Iterable[tuple[type[hook.Event], hook.Handler]] = (),
+        hooks: Iterable[hook.Hook] = (),
         kernel: str | Kernel = "python",
         executor: Executor | None = None,
         ids: IdSource | None = None,
@@ -211,7 +211,12 @@ class World(WorldView, Staging):
         return self.system.remove(processor)
 
     def add_hook(
-        self, event: type[hook.Event], handler: hook.Handler, *, mode: hook.Mode = "blocking", fail_fast: bool = False
+        self,
+        event: type[hook.E],
+        handler: Callable[[hook.E], object],
+        *,
+        mode: hook.Mode = "blocking",
+        fail_fast: bool = False,
     ) -> hook.HookHandle:
         """Call a handler, sync or async, on every event of a type; returns a handle for ``remove_hook``."""
         self._check_open()

@@ -35,7 +35,7 @@ from archetype_core.schema.scalar import (
     Uuid,
 )
 from archetype_core.schema.temporal import Date, Duration, Instant, Moment
-from archetype_core.schema.vector import VectorOf, VectorSize
+from archetype_core.schema.vector import Vector, VectorOf
 
 _TEXT, _INT64 = pa.large_string(), pa.int64()
 _SUPPORTED = (
@@ -72,9 +72,17 @@ def codec_for(
 
 def _codec(annotation: Any, metadata: tuple[Any, ...], place: _Place) -> Codec:
     annotation, metadata = _unwrap(annotation, metadata)
-    for mark in metadata:
-        if isinstance(mark, VectorSize):
-            return VectorOf(mark.size)
+    marks = [annotation] if isinstance(annotation, Vector) else [one for one in metadata if isinstance(one, Vector)]
+    if marks:
+        if annotation is not marks[-1] and (typing.get_origin(annotation), typing.get_args(annotation)) != (
+            list,
+            (float,),
+        ):
+            place.refuse(
+                f"{marks[-1]} marks a list[float], not {_spell(annotation)}",
+                f"Write Annotated[list[float], {marks[-1]}], followed by '| None' if it is optional",
+            )
+        return VectorOf(marks[-1].size)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return _union(annotation, arguments, metadata, place)

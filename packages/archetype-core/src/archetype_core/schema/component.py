@@ -7,17 +7,18 @@ can fail for its type at a tick.
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, dataclass_transform
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 
 from archetype_core.errors import ComponentTypeError, PayloadError, UnknownComponent, ValueRejected
 from archetype_core.schema.codec import codec_for
@@ -28,6 +29,8 @@ from archetype_core.schema.temporal import Moment
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
+
+    from archetype_core.schema.expression import ColumnExpression
 else:
     ModelMetaclass = type(BaseModel)  # pydantic gives it no public name
 
@@ -170,6 +173,7 @@ def _fields_of(cls: type[Component]) -> Iterator[ComponentField]:
             what = "the payload's own key" if key == _TYPE else "an attribute of every component"
             raise ComponentTypeError(name, key, f"{key!r} is {what}", "Choose another name, such as 'kind'")
         codec = codec_for(name, key, info.annotation, info.metadata, raw_enums=raw_enums)
+        _check_default(name, key, info, codec)
         nullable = isinstance(codec, Nullable)
         column = f"{prefix}__{key}"
         columns: tuple[pa.Field, ...] = (pa.field(column, codec.type, nullable=nullable),)
@@ -184,6 +188,16 @@ def _fields_of(cls: type[Component]) -> Iterator[ComponentField]:
                 raise ComponentTypeError(name, key, reason, "Rename one of the two fields")
             taken[each.name] = key
         yield ComponentField(key, info, codec, columns)
+
+
+def _check_default(component: str, field: str, info: FieldInfo, codec: Codec) -> None:
+    """Refuse a default that no instance could hold: every new one would be refused for it."""
+    if codec.settles and info.default is not PydanticUndefined:
+        try:
+            codec.settle(info.default)
+        except Refusal as exc:
+            reason = f"its default is refused: {exc}"
+            raise ComponentTypeError(component, field, reason, "Give a default that the field can hold") from None
 
 
 def _or_none(act: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -217,20 +231,61 @@ def resolve(name: str) -> type[Component]:
     try:
         return _BY_NAME[name].cls
     except KeyError:
-        raise UnknownComponent(name, f"import the module that defines it{_near(name)}") from None
+        raise UnknownComponent(name, f"import the module that defines it{_near(name, _BY_NAME)}") from None
 
 
-def _near(name: str) -> str:
-    near = difflib.get_close_matches(name, _BY_NAME, n=3)
-    return f"; did you mean {', '.join(near)}?" if near else ""
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _spell_class(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+class Columns:
+    """The Daft columns of a component class, by field: `Position.c.x` is the column `position__x`.
+
+    A column is the same object each time, so it can be a key of a mapping.
+    """
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: type[Component]) -> None:
+        self._owner = owner
+
+    def __getattr__(self, name: str) -> ColumnExpression:
+        return _column_of(self._owner, name)
+
+    def __dir__(self) -> list[str]:
+        return list(self._owner.__pydantic_fields__)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self._owner, "c")
+
+    def __repr__(self) -> str:
+        return f"{self._owner.__name__}.c({', '.join(self._owner.__pydantic_fields__)})"
+
+
+def _column_of(owner: type[Component], name: str) -> ColumnExpression:
+    if owner.__archetype_plan__ is not None and name in owner.__pydantic_fields__:
+        return _column(f"{owner.__name__.lower()}__{name}")
+    fields = list(owner.__pydantic_fields__)
+    has = f"it has {', '.join(fields)}" if fields else "it has none"
+    # without `obj`, Python adds no suggestion of its own to ours
+    raise AttributeError(f"{owner.__name__} has no field {name!r}; {has}{_near(name, fields)}", name=name)
+
+
+@functools.cache
+def _column(name: str) -> ColumnExpression:
+    from daft import col  # here, because importing it takes most of a second
+
+    return cast("ColumnExpression", col(name))
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(Field, PrivateAttr))
 class _ComponentMeta(ModelMetaclass):
-    """Describes a component class when it is defined, and makes its fields Daft columns: `Position.x`."""
+    """Describes a component class when it is defined, and makes its fields Daft columns."""
 
     # in `__init__`, not `__new__`: pydantic reads the frame that called its `__new__` to resolve local annotations
     def __init__(
@@ -241,34 +296,38 @@ class _ComponentMeta(ModelMetaclass):
         **kwargs: Any,
     ) -> None:
         super().__init__(name, bases, namespace)
+        component = cast("type[Component]", cls)
+        cls.__archetype_columns__ = Columns(component)
         is_root = not any(isinstance(base, _ComponentMeta) for base in bases)
-        generic = cls.__pydantic_generic_metadata__
+        generic = component.__pydantic_generic_metadata__
         if is_root or generic["parameters"] or generic["origin"]:
             # a template: its concrete subclasses are components
             cls.__archetype_plan__ = None
             return
-        component = cast("type[Component]", cls)
         plan = cls.__dict__.get("__archetype_plan__") or _Plan(component)
         cls.__archetype_plan__ = plan
         _BY_KEY[plan.type.key] = _BY_NAME[name] = plan
 
-    def __getattr__(cls, name: str) -> Any:
-        if not name.startswith("__") and name in cls.__dict__.get("__pydantic_fields__", ()):
+    @property
+    def c(cls) -> Columns:
+        """The columns of this class, by field."""
+        return cls.__archetype_columns__
+
+    if not TYPE_CHECKING:  # type checkers know a class's attributes without it, and would accept any
+
+        def __getattr__(cls, name: str) -> Any:
             # Pydantic looks for class attributes to find defaults and shadowed names. To it the class must look as it
             # left it, without columns.
-            caller = sys._getframe(1).f_globals.get("__name__", "")
-            if not caller.startswith("pydantic."):
-                import daft  # here, because importing it takes most of a second
-
-                return daft.col(f"{cls.__name__.lower()}__{name}")
-        return super().__getattr__(name)  # type: ignore[misc]  # reason: pydantic hides it from type checkers
+            if name.startswith("_") or sys._getframe(1).f_globals.get("__name__", "").startswith("pydantic."):
+                return super().__getattr__(name)
+            return _column_of(cls, name)
 
 
 class Component(BaseModel, metaclass=_ComponentMeta):
     """Typed data of an entity; a subclass declares fields, and each becomes a column `<class name lower>__<field>`.
 
-    Fields with no Arrow form, and constructor arguments that are no fields, are refused. `Position.x` on the class is
-    the Daft column `position__x`.
+    Fields with no Arrow form, and constructor arguments that are no fields, are refused. `Position.c.x` is the Daft
+    column `position__x`; so is `Position.x` on the class, but type checkers see a float there.
 
         class Position(Component):
             x: float = 0.0

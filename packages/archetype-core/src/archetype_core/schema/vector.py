@@ -1,10 +1,10 @@
-"""`Vector(n)`: a field of n float32 values, for embeddings and other points."""
+"""`Vector(n)`: marks a field of n float32 values, for embeddings and other points."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any, Union
 
 import pyarrow as pa
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -16,31 +16,38 @@ _COMPONENT = Float(pa.float64())
 
 
 @dataclass(frozen=True)
-class VectorSize:
-    """The length of a vector, as an annotation; made by `Vector`."""
+class Vector:
+    """Marks a field as a vector of `size` float32 values.
+
+    It takes lists, tuples and NumPy arrays; the component holds a list of floats, rounded to float32.
+
+        class Memory(Component):
+            embedding: Annotated[list[float], Vector(384)]
+
+    `embedding: Vector(384)` means the same at run time, but is no type to a type checker.
+    """
 
     size: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, bool) or not isinstance(self.size, int):
+            raise TypeError(f"Vector(n) takes a whole number, got {self.size!r}")
+        if not 1 <= self.size < 2**31:
+            raise ValueError(f"Vector(n) takes n of at least 1, got {self.size}")
+
+    def __repr__(self) -> str:
+        return f"Vector({self.size})"
+
+    def __or__(self, other: Any) -> Any:
+        return Union[self, other]  # noqa: UP007  # reason: this is what defines `|`
+
+    __ror__ = __or__
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(VectorOf(self.size).settle)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"type": "array", "items": {"type": "number"}, "minItems": self.size, "maxItems": self.size}
-
-
-def Vector(size: int) -> Any:  # noqa: N802  # reason: used as a type
-    """Return the type of a vector of `size` float32 values.
-
-    It takes lists, tuples and NumPy arrays; the component holds a list of floats, rounded to float32.
-
-        class Memory(Component):
-            embedding: Vector(384)
-    """
-    if isinstance(size, bool) or not isinstance(size, int):
-        raise TypeError(f"Vector(n) takes a whole number, got {size!r}")
-    if not 1 <= size < 2**31:
-        raise ValueError(f"Vector(n) takes n of at least 1, got {size}")
-    return Annotated[list[float], VectorSize(size)]
 
 
 class VectorOf(Codec):
