@@ -57,9 +57,9 @@ def processor(name: str, table: str, rows: int, traced: bool) -> AbstractContext
     )
 
 
-def skipped(current: Span, name: str, table: str, tick: int, failure: BaseException) -> None:
+def processor_skipped(current: Span, name: str, table: str, tick: int, failure: BaseException) -> None:
     """Log, count and trace that a failing processor's frame was dropped."""
-    log.warning("processor %s skipped on %s at tick %d: %s", name, table, tick, told(failure), exc_info=failure)
+    log.warning("processor %s skipped on %s at tick %d: %s", name, table, tick, error_text(failure), exc_info=failure)
     counter("archetype.processor.skips").add(1, {"archetype.processor": name, "archetype.table": table})
     current.set_attribute("archetype.skipped", True)
     current.record_exception(failure)
@@ -68,14 +68,15 @@ def skipped(current: Span, name: str, table: str, tick: int, failure: BaseExcept
 
 def hook_failed(hook: str, event: str, failure: BaseException) -> None:
     """Log, count and trace that a hook failed."""
-    log.warning("hook %s failed on %s: %s", hook, event, told(failure), exc_info=failure)
+    log.warning("hook %s failed on %s: %s", hook, event, error_text(failure), exc_info=failure)
     counter("archetype.hook.failures").add(1, {"archetype.hook": hook, "archetype.event": event})
     trace.get_current_span().add_event(
-        "archetype.hook.failed", {"archetype.hook": hook, "archetype.event": event, "exception.message": told(failure)}
+        "archetype.hook.failed",
+        {"archetype.hook": hook, "archetype.event": event, "exception.message": error_text(failure)},
     )
 
 
-def told(failure: BaseException) -> str:
+def error_text(failure: BaseException) -> str:
     """Return the text of an exception, even if its ``__str__`` fails."""
     try:
         return str(failure)
@@ -93,7 +94,7 @@ def histogram(name: str, unit: str) -> Histogram:
     return _histogram(metrics.get_meter_provider(), name, unit)
 
 
-def carried(work: Callable[[], Any]) -> Callable[[], Any]:
+def in_current_context(work: Callable[[], Any]) -> Callable[[], Any]:
     """Bind a function to the current context variables, so that its spans in another thread find their parent."""
     context = contextvars.copy_context()
     return lambda: context.run(work)
