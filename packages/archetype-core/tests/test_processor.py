@@ -549,6 +549,6 @@ def test_untouched_tables_are_not_written_again() -> None:
 
 def test_errors_of_the_engine_keep_their_words() -> None:
     """The reason in a ProcessorError is the engine's own message, or the type and text of what was raised (T7)."""
-    assert refused(WRONG["missing column"][0]).reason.startswith("columns do not match table")
+    assert refused(WRONG["missing column"][0]).reason.startswith("columns do not fit table")
     assert refused(lambda df, **_: 1 / 0).reason == "ZeroDivisionError: division by zero"
     assert issubclass(ProcessorError, ArchetypeError)

@@ -69,7 +69,7 @@ class SchemaMismatch(ArchetypeError, TypeError):
 
     def __init__(self, table: str, differences: Iterable[str]) -> None:
         self.table, self.differences = table, tuple(differences)
-        super().__init__(f"columns do not match table {table}: {'; '.join(self.differences)}")
+        super().__init__(f"columns do not fit table {table}: {'; '.join(self.differences)}")
 
 
 # The tick (ARC-T)
