@@ -280,7 +280,7 @@ def test_ticks_are_whole_numbers(tick: Any) -> None:
         lambda: asyncio.run(there.fork(at_tick=tick)),
     )
     for read in reads:
-        with pytest.raises(TypeError, match="a tick is an int, not"):
+        with pytest.raises(TypeError, match="a tick must be an int, not"):
             read()
 
 

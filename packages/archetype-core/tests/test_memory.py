@@ -51,7 +51,7 @@ def test_nothing_is_copied() -> None:
 
 
 def test_use_after_close_is_an_error() -> None:
-    """Every verb of a closed store is StoreClosed, close again is nothing, and a world on it keeps its mutations (S1)."""
+    """Every method of a closed store is StoreClosed, closing again does nothing, and its world keeps its mutations (S1)."""
 
     async def scenario() -> None:
         store = MemoryStore()
@@ -71,7 +71,7 @@ def test_use_after_close_is_an_error() -> None:
 
 
 def test_files_are_not_claimed() -> None:
-    """A memory store has no files, says so, and refuses to name any (S1)."""
+    """A memory store does not claim FILES and refuses to name any (S1)."""
     store = MemoryStore()
     segment = Segment("w", "r", 0, None, "w", 1)
     assert Capability.FILES not in store.capabilities

@@ -47,13 +47,13 @@ def test_schemes_choose_the_adapter() -> None:
 
 
 def test_options_that_an_adapter_does_not_take_are_named() -> None:
-    """A misspelt option is refused with those that there are, before anything is opened."""
+    """A misspelt option is refused before anything is opened, and the error lists the options."""
     with pytest.raises(ValueError, match="'pth'; it has no options"):
         open_store(StorageConfig(uri="memory:", options={"pth": 1}))
 
 
 def test_bare_paths_are_the_embedded_store() -> None:
-    """A path without a scheme, a drive letter too, is the embedded store's."""
+    """A path without a scheme, also one with a drive letter, opens the embedded store."""
     adapters = {"lance": EntryPoint("lance", "test_registry:open_fake", STORES)}
     for path in ("./data", "data", "C:\\data", "/srv/x", Path("some") / "where"):
         assert open_store(path, adapters=adapters) == (str(path), {})
@@ -77,14 +77,14 @@ def test_missing_adapters_of_ours_name_their_package(uri: str, package: str) -> 
 
 
 def test_unknown_schemes_name_the_known_ones() -> None:
-    """A scheme that nobody knows is told together with those that are installed."""
+    """The error for an unknown scheme lists the installed schemes."""
     with pytest.raises(UnknownScheme) as caught:
         open_store("gopher:x", adapters=FAKE)
     assert (caught.value.scheme, caught.value.known) == ("gopher", ("fake", "memory"))
 
 
 def test_kernels() -> None:
-    """The name python is built in, an instance is itself, others come from entry points or are told as missing."""
+    """The name python is built in, an instance is returned as it is, other names come from entry points or are AdapterMissing."""
     assert isinstance(load_kernel("python"), PythonKernel)
     kernel = PythonKernel()
     assert load_kernel(kernel) is kernel
@@ -108,7 +108,7 @@ def test_run_configs_are_checked() -> None:
 
 
 def test_a_namespace_is_a_place_of_its_own() -> None:
-    """Worlds of one namespace are not seen in another, in any store; a name that is no name is refused (S5)."""
+    """Worlds of one namespace are invisible in another, in any store; an invalid name is refused (S5)."""
     stores = [open_store(StorageConfig("memory:spaced", namespace=name)) for name in ("default", "one", "two", "one")]
     segment = Segment("w", "r", 0, None, "w", 1)
     stores[1].commit((TickCommit(segment, 0, {}, 1),))

@@ -1,6 +1,7 @@
-"""Archetype's engine and the ports that its adapters implement.
+"""Archetype's core: the component model, worlds and ticks, the in-memory store, and the ports of stores and kernels.
 
-Component model, worlds and ticks, an in-memory store, and lookup of the stores and kernels that other packages bring.
+This module exports what most programs need; the rooms ``schema``, ``store``, ``read``, ``engine`` and ``command`` export
+the rest.
 """
 
 from archetype_core.clock import Clock, IdSource

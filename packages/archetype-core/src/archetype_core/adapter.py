@@ -1,4 +1,4 @@
-"""Adapters that other packages bring: stores and kernels, found by name through entry points."""
+"""Lookup of stores and kernels that installed packages provide through entry points."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 STORES = "archetype.stores"
 KERNELS = "archetype.kernels"
 
-# What to install for an adapter that is ours but not here; anything else is a name we never heard of.
+# Our own adapters, so that a missing one can name the package to install.
 PACKAGES = {
     "journal": "archetype-journal",
     "lance": "archetype-store-lance",
@@ -22,5 +22,5 @@ Adapters = Mapping[str, EntryPoint]
 
 
 def installed(group: str) -> Adapters:
-    """The adapters of a group that are installed, by name."""
+    """Return the installed adapters of an entry-point group, by name."""
     return {point.name: point for point in entry_points(group=group)}

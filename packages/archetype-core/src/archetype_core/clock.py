@@ -1,4 +1,4 @@
-"""Time and identifiers from the system, behind ports so that tests and replays can decide both."""
+"""Sources of time and ids, as ports that tests and replays can replace."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from uuid import UUID
 
 
 class Clock(Protocol):
-    """Where the engine takes the time from."""
+    """A source of the current time."""
 
     def now(self) -> datetime:
-        """The current time, aware, in UTC."""
+        """Return the current time as an aware datetime in UTC."""
         ...
 
 
 class IdSource(Protocol):
-    """Where the engine takes new identifiers from."""
+    """A source of new ids."""
 
     def new(self) -> str:
-        """A new UUIDv7 as text; later ones sort after earlier ones."""
+        """Return a new UUIDv7 as text; later ids sort after earlier ones."""
         ...
 
 
 class SystemClock:
-    """The time of this machine."""
+    """The clock of this machine."""
 
     def now(self) -> datetime:
+        """Return the system time in UTC."""
         return datetime.now(UTC)
 
 
 class SystemIds:
-    """UUIDv7: a millisecond, then a counter within it, then random bits, so that ids sort as they were made."""
+    """UUIDv7 ids: milliseconds, then a counter, then random bits, so ids sort in order of creation; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,10 +44,11 @@ class SystemIds:
         self._pid = 0
 
     def new(self) -> str:
-        # 48 bits of milliseconds and 12 of counter make one number that only ever grows.
+        """Return the next id."""
+        # 48 bits of milliseconds and 12 bits of counter form one number that only grows.
         with self._lock:
             self._last = stamp = max(time.time_ns() // 1_000_000 << 12, self._last + 1)
-            # Asking the system costs more than all the rest. What a copy of the process inherits it must not use again.
+            # Random bytes are drawn in blocks, because the system call dominates the cost. A forked child draws its own.
             if not self._random or self._pid != os.getpid():
                 self._random, self._pid = os.urandom(4096), os.getpid()
             drawn, self._random = self._random[:8], self._random[8:]
@@ -55,11 +57,12 @@ class SystemIds:
 
 
 class SequentialIds:
-    """Predictable ids, for tests and replays: the n-th is always the same."""
+    """Predictable ids for tests and replays: the n-th id is always the same."""
 
     def __init__(self, start: int = 1) -> None:
         self._next = start
 
     def new(self) -> str:
+        """Return the next id."""
         value, self._next = self._next, self._next + 1
         return str(UUID(int=0x7 << 76 | 0x2 << 62 | value))

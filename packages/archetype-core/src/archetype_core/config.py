@@ -1,4 +1,4 @@
-"""Plain configuration, with no behaviour of its own."""
+"""Configuration of runs, storage and journals: validated values without behaviour."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from archetype_core.argument import is_count
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """How to run: ``run_id=None`` goes on with the active run, a new id starts a run at the current tick."""
+    """How many ticks to run, and in which run.
+
+    ``run_id=None`` continues the active run; a new id starts a new run at the current tick. ``inputs`` are passed to the
+    processors that name them.
+    """
 
     steps: int = 1
     run_id: str | None = None
     inputs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     debug: bool = False
-    """Write what each tick did to standard error: its phases, and a few rows of every table."""
+    """Print each tick's phases and a few rows of every table to standard error."""
 
     def __post_init__(self) -> None:
         if not is_count(self.steps):
-            raise ValueError(f"steps is a number of ticks, 0 or more, not {self.steps!r}")
+            raise ValueError(f"steps must be an int, 0 or more, not {self.steps!r}")
         if self.run_id == "" or not isinstance(self.run_id, str | None):
-            raise ValueError(f"run_id is a non-empty string, not {self.run_id!r}")
+            raise ValueError(f"run_id must be a non-empty string or None, not {self.run_id!r}")
 
 
 DEFAULT_NAMESPACE = "default"
@@ -35,9 +39,10 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True, slots=True)
 class StorageConfig:
-    """Where a world's history is kept. The scheme of ``uri`` chooses the adapter, unless ``backend`` names it.
+    """The store of a world: the scheme of ``uri`` selects the adapter unless ``backend`` names it.
 
-    A ``namespace`` is a place of its own below ``uri``: worlds of one are not seen in another.
+    A ``namespace`` is a separate store below ``uri``: worlds of one namespace are invisible in another. ``options`` are
+    keyword arguments of the adapter.
     """
 
     uri: str = "memory:"
@@ -48,14 +53,16 @@ class StorageConfig:
     def __post_init__(self) -> None:
         given: object = self.uri
         if not isinstance(given, str) or not given:
-            raise ValueError(f"uri is an address or a path, not {given!r}")
+            raise ValueError(f"uri must be a non-empty address or path, not {given!r}")
         space: object = self.namespace
         if not isinstance(space, str) or not _NAMESPACE.fullmatch(space):
-            raise ValueError(f"namespace is a name of letters, digits, '_', '-' and '.', not {self.namespace!r}")
+            raise ValueError(
+                f"namespace must consist of letters, digits, '_', '-' and '.', and not begin with '.', not {self.namespace!r}"
+            )
 
     @property
     def address(self) -> str:
-        """``uri``, and the namespace where it is not the default one."""
+        """``uri`` with the namespace appended unless it is the default one."""
         if self.namespace == DEFAULT_NAMESPACE:
             return self.uri
         return f"{self.uri.rstrip('/')}/{self.namespace}" if not self.uri.endswith(":") else self.uri + self.namespace
@@ -66,11 +73,11 @@ DURABILITIES = ("tick", "interval", "exit")
 
 @dataclass(frozen=True, slots=True)
 class CacheConfig:
-    """How a journal keeps ticks: when they are on disk, and how many may wait before the store behind it gets them.
+    """When a journal syncs ticks to disk, and when it seals them into the store behind it.
 
-    ``durability="tick"`` is on disk before ``step`` returns. ``"interval"`` may lose the last ``interval_s`` seconds when
-    the power fails, ``"exit"`` all since the store was opened; neither loses anything when only the process dies.
-    ``rows`` and ``megabytes`` that wait, or ``idle_s`` seconds without a tick, start a hand-over.
+    ``durability="tick"`` syncs before ``step`` returns. In a power cut ``"interval"`` may lose the last ``interval_s``
+    seconds, and ``"exit"`` everything since the store was opened; neither loses anything if only the process dies.
+    Sealing starts at ``rows`` or ``megabytes`` of unsealed ticks, or after ``idle_s`` seconds without a tick.
     """
 
     durability: str = "tick"
@@ -81,10 +88,10 @@ class CacheConfig:
 
     def __post_init__(self) -> None:
         if self.durability not in DURABILITIES:
-            raise ValueError(f"durability is one of {', '.join(DURABILITIES)}, not {self.durability!r}")
+            raise ValueError(f"durability must be one of {', '.join(DURABILITIES)}, not {self.durability!r}")
         if not is_count(self.rows) or self.rows == 0:
-            raise ValueError(f"rows is a number of rows, 1 or more, not {self.rows!r}")
+            raise ValueError(f"rows must be an int, 1 or more, not {self.rows!r}")
         for name in ("interval_s", "megabytes", "idle_s"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
-                raise ValueError(f"{name} is a number above 0, not {value!r}")
+                raise ValueError(f"{name} must be a number above 0, not {value!r}")

@@ -1,7 +1,7 @@
-"""Every error the project raises, in one tree.
+"""All errors that Archetype raises, as one tree.
 
-An error carries its facts as attributes, a stable ``code``, and a message that says what happened, to what, and what to
-do next. Each also is the built-in a caller would catch, so ``except LookupError`` works without importing this module.
+Each error has a stable ``code``, its facts as attributes, and a message that says what happened, to what, and what to do
+next. Each one also derives from a built-in exception, so ``except LookupError`` works without this module.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 
 class ArchetypeError(Exception):
-    """The root of the tree; catch it to catch everything this project raises on purpose."""
+    """The root of the tree: catching it catches every error that Archetype raises itself."""
 
     code: ClassVar[str] = "ARC-000"
 
@@ -20,7 +20,7 @@ class ArchetypeError(Exception):
 
 
 class ComponentTypeError(ArchetypeError, TypeError):
-    """A component class declares a field that has no Arrow form, or cannot be a column."""
+    """A component class declares a field that cannot be stored as a column."""
 
     code = "ARC-M001"
 
@@ -30,14 +30,14 @@ class ComponentTypeError(ArchetypeError, TypeError):
 
 
 class ValueRejected(ArchetypeError, ValueError):
-    """A value cannot be stored in its column, and was refused where it entered."""
+    """A value does not fit its column and was refused before it was staged."""
 
     code = "ARC-M002"
 
     def __init__(self, component: str, field: str, reason: str, *, row: int | None = None) -> None:
         self.component, self.field, self.reason, self.row = component, field, reason, row
         at = "" if row is None else f" (row {row})"
-        super().__init__(f"{component}.{field}{at}: {reason}. Nothing was staged.")
+        super().__init__(f"{component}.{field}{at}: {reason}. Nothing was staged; correct the value and try again.")
 
 
 class SignatureError(ArchetypeError, TypeError):
@@ -47,23 +47,23 @@ class SignatureError(ArchetypeError, TypeError):
 
 
 class PayloadError(ArchetypeError, ValueError):
-    """A component payload has no usable type, or does not fit the type that it names."""
+    """A component payload names no known type, or does not fit the type it names."""
 
     code = "ARC-M004"
 
 
 class UnknownComponent(ArchetypeError, LookupError):
-    """A stored or named component has no class in this process."""
+    """A component that is stored, or given by name, has no class in this process."""
 
     code = "ARC-M005"
 
     def __init__(self, name: str, hint: str) -> None:
         self.name = name
-        super().__init__(f"no component class {name!r} is defined in this process: {hint}")
+        super().__init__(f"no component class {name!r} in this process: {hint}")
 
 
 class SchemaMismatch(ArchetypeError, TypeError):
-    """Columns do not fit the schema of the table they are meant for."""
+    """Columns do not match the schema of their table."""
 
     code = "ARC-M006"
 
@@ -76,50 +76,50 @@ class SchemaMismatch(ArchetypeError, TypeError):
 
 
 class EntityNotFound(ArchetypeError, LookupError):
-    """An entity is not alive in the world, staged mutations included."""
+    """An entity is not alive in the world; staged spawns and despawns count."""
 
     code = "ARC-T001"
 
     def __init__(self, entity_id: int, world: str) -> None:
         self.entity_id, self.world = entity_id, world
-        super().__init__(f"no entity {entity_id} in world {world!r}; nothing was staged")
+        super().__init__(f"no live entity {entity_id} in world {world!r}: check the id; nothing was staged")
 
 
 class ProcessorError(ArchetypeError, RuntimeError):
-    """A processor raised, or returned a frame that the table cannot take; the tick was rolled back."""
+    """A processor raised, or returned a frame that does not fit its table; the tick was rolled back."""
 
     code = "ARC-T002"
 
     def __init__(self, processor: str, table: str, tick: int, reason: str) -> None:
         self.processor, self.table, self.tick, self.reason = processor, table, tick, reason
         super().__init__(
-            f"{processor} failed on {table} at tick {tick}: {reason}. "
-            "Nothing of the tick is visible; staged mutations are kept and the next step tries again."
+            f"{processor} failed on table {table} at tick {tick}: {reason}. "
+            "The tick was rolled back and its staged mutations are kept; fix the cause and step again."
         )
 
 
 class ReentrantStep(ArchetypeError, RuntimeError):
-    """A world was asked to step while it is stepping."""
+    """A call that waits for the running tick came from inside that tick."""
 
     code = "ARC-T003"
 
     def __init__(
-        self, world: str, tick: int, remedy: str = "stage mutations instead, they apply at the next tick"
+        self, world: str, tick: int, remedy: str = "stage mutations instead; they apply at the next tick"
     ) -> None:
         self.world, self.tick = world, tick
-        super().__init__(f"world {world!r} is in the middle of tick {tick}: {remedy}")
+        super().__init__(f"world {world!r} is still running tick {tick}: {remedy}")
 
 
 class PendingMutations(ArchetypeError, RuntimeError):
-    """A world with staged mutations was asked for something that would lose or blur them."""
+    """A world with staged mutations was asked for a fork, which would lose them."""
 
     code = "ARC-T004"
 
     def __init__(self, world: str, count: int) -> None:
         self.world, self.count = world, count
         super().__init__(
-            f"world {world!r} has {count} staged mutations: "
-            "step it first, or fork with pending='copy' to take them along"
+            f"world {world!r} has {count} staged mutations that a fork would lose: "
+            "step the world first, or fork with pending='copy'"
         )
 
 
@@ -130,55 +130,57 @@ class HookError(ArchetypeError, RuntimeError):
 
     def __init__(self, hook: str, event: str) -> None:
         self.hook, self.event = hook, event
-        done = "nothing was run" if event == "PreTick" else "the tick is committed"
-        super().__init__(f"hook {hook} failed on {event} and asked to fail fast; {done}")
+        state = {"PreTick": "the tick did not run", "OnDestroy": "the world is not closed"}
+        super().__init__(
+            f"hook {hook} has fail_fast=True and failed on {event}; {state.get(event, 'the tick is committed')}"
+        )
 
 
 # Worlds, runs and reads (ARC-W)
 
 
 class WorldNotFound(ArchetypeError, LookupError):
-    """No world of that name or id is in the store."""
+    """The store has no world of that name or id."""
 
     code = "ARC-W001"
 
     def __init__(self, world: str, known: Iterable[str] = ()) -> None:
         self.world, self.known = world, tuple(known)
         shown = ", ".join(self.known[:8]) + (f" and {len(self.known) - 8} more" if len(self.known) > 8 else "")
-        known_text = f"; it holds {shown}" if self.known else "; it is empty"
+        known_text = f"; it has {shown}" if self.known else "; it has no worlds"
         super().__init__(f"no world {world!r} in this store{known_text}")
 
 
 class TickNotFound(ArchetypeError, LookupError):
-    """A tick lies outside the history of a world."""
+    """A tick is outside the history of a world."""
 
     code = "ARC-W002"
 
     def __init__(self, world: str, tick: int, first: int | None, last: int | None) -> None:
         self.world, self.tick, self.first, self.last = world, tick, first, last
-        span = "it has no ticks yet" if last is None else f"its history is ticks {first} to {last}"
+        span = "it has no ticks yet" if last is None else f"its history has ticks {first} to {last}"
         super().__init__(f"world {world!r} has no tick {tick}: {span}")
 
 
 class RunConflict(ArchetypeError, ValueError):
-    """A run id was used before and cannot start again."""
+    """A run id belongs to an earlier run of the world."""
 
     code = "ARC-W003"
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
-        super().__init__(f"run {run_id} has ended; give a new run_id, or none to go on with the active run")
+        super().__init__(f"run {run_id} has ended: pass a new run_id, or none to continue the active run")
 
 
 class AmbiguousWorld(ArchetypeError, LookupError):
-    """Several worlds of a store have the name that one was asked for by."""
+    """Several worlds of a store have the given name."""
 
     code = "ARC-W004"
 
     def __init__(self, name: str, world_ids: Iterable[str]) -> None:
         self.name, self.world_ids = name, tuple(world_ids)
         super().__init__(
-            f"{len(self.world_ids)} worlds are named {name!r}: give an id, one of {', '.join(self.world_ids)}"
+            f"{len(self.world_ids)} worlds are named {name!r}: pass one of their ids, {', '.join(self.world_ids)}"
         )
 
 
@@ -189,20 +191,20 @@ class WorldClosed(ArchetypeError, RuntimeError):
 
     def __init__(self, world: str) -> None:
         self.world = world
-        super().__init__(f"world {world!r} is closed")
+        super().__init__(f"world {world!r} is closed: open it again")
 
 
 # Storage (ARC-S)
 
 
 class CommitError(ArchetypeError, RuntimeError):
-    """A tick could not be made durable; nothing of it is visible."""
+    """A store could not be written or opened; nothing of the tick is visible."""
 
     code = "ARC-S001"
 
 
 class TickConflict(CommitError):
-    """A commit is not the successor of the world's last tick: somebody else wrote it."""
+    """A commit is not the world's next tick, because another writer committed one."""
 
     code = "ARC-S002"
 
@@ -210,7 +212,7 @@ class TickConflict(CommitError):
         self.world_id, self.expected, self.got, self.owner = world_id, expected, got, owner
         by = f" (last written by {owner})" if owner else ""
         super().__init__(
-            f"world {world_id} expects tick {expected}, got {got}{by}: another writer moved it on; reopen the world"
+            f"world {world_id} expects tick {expected}, got {got}{by}: another writer advanced it; open the world again"
         )
 
 
@@ -221,11 +223,11 @@ class StoreClosed(ArchetypeError, RuntimeError):
 
     def __init__(self, store: str) -> None:
         self.store = store
-        super().__init__(f"{store} is closed")
+        super().__init__(f"{store} is closed: open it again")
 
 
 class CorruptStore(ArchetypeError, RuntimeError):
-    """Stored bytes are not what was written."""
+    """Stored data is damaged, missing or from another moment."""
 
     code = "ARC-S004"
 
@@ -235,17 +237,17 @@ class CorruptStore(ArchetypeError, RuntimeError):
 
 
 class UnsupportedCapability(ArchetypeError, NotImplementedError):
-    """A store was asked for something that it does not claim to do."""
+    """A store was asked for a capability that it does not claim."""
 
     code = "ARC-S005"
 
     def __init__(self, store: str, capability: str) -> None:
         self.store, self.capability = store, capability
-        super().__init__(f"{store} does not claim {capability}; check `store.capabilities` or use a store that does")
+        super().__init__(f"{store} does not claim {capability}: check `store.capabilities`, or use another store")
 
 
 class AdapterMissing(ArchetypeError, ImportError):
-    """No installed package offers the adapter that was named."""
+    """No installed package provides the named store or kernel."""
 
     code = "ARC-S006"
 
@@ -255,67 +257,66 @@ class AdapterMissing(ArchetypeError, ImportError):
 
 
 class UnknownScheme(ArchetypeError, ValueError):
-    """A storage address has a scheme that no adapter is known for."""
+    """No adapter is known for the scheme of a storage address."""
 
     code = "ARC-S007"
 
     def __init__(self, uri: str, scheme: str, known: Iterable[str]) -> None:
         self.uri, self.scheme, self.known = uri, scheme, tuple(known)
-        super().__init__(f"unknown storage scheme {scheme!r} in {uri!r}; installed schemes: {', '.join(self.known)}")
+        super().__init__(f"unknown storage scheme {scheme!r} in {uri!r}: use one of {', '.join(self.known)}")
 
 
 # The gate (ARC-G)
 
 
 class PermissionDenied(ArchetypeError, PermissionError):
-    """No role of an actor allows a command."""
+    """No role of the actor allows the command."""
 
     code = "ARC-G001"
 
     def __init__(self, actor: str, roles: Iterable[str], command: str) -> None:
         self.actor, self.roles, self.command = actor, tuple(sorted(roles)), command
-        has = f"its roles ({', '.join(self.roles)}) do not" if self.roles else "it has no role that would"
-        super().__init__(f"{actor} may not {command}: {has} allow it")
+        why = f"its roles ({', '.join(self.roles)}) do not allow it" if self.roles else "it has no role"
+        super().__init__(f"{actor} may not {command}: {why}")
 
 
 class QuotaExceeded(ArchetypeError, RuntimeError):
-    """An actor has used up what it may do, for this tick or this day."""
+    """A command would exceed the actor's quota for this tick or this day."""
 
     code = "ARC-G002"
 
     def __init__(self, actor: str, quota: str, limit: int, used: int, asked: int) -> None:
         self.actor, self.quota, self.limit, self.used, self.asked = actor, quota, limit, used, asked
-        when = {"commands": "the world's next tick", "tokens": "the next UTC day"}.get(quota, "later")
+        when = {"commands": "after the world's next tick", "tokens": "on the next UTC day"}.get(quota, "later")
         super().__init__(
-            f"{actor} has used {used} of {limit} {quota} and asked for {asked} more; "
-            f"nothing was done, try again after {when}"
+            f"{actor} has used {used} of {limit} {quota} and asked for {asked} more: nothing was done; try again {when}"
         )
 
 
 class WorldExists(ArchetypeError, ValueError):
-    """The name or id of a new world is taken."""
+    """A world with that name or id already exists."""
 
     code = "ARC-G003"
 
     def __init__(self, name: str, world_id: str) -> None:
         self.name, self.world_id = name, world_id
-        super().__init__(f"there is a world {name!r} already ({world_id}): open that one, or choose another name")
+        super().__init__(f"world {name!r} already exists ({world_id}): open it, or choose another name")
 
 
 class NotDeferrable(ArchetypeError, TypeError):
-    """A command cannot wait in a queue, because it does not survive being written down."""
+    """A command cannot be queued, because it cannot be serialized."""
 
     code = "ARC-G004"
 
     def __init__(self, command: str) -> None:
         self.command = command
         super().__init__(
-            f"{command} cannot be queued: execute it, queues hold commands to entities, messages and custom ones"
+            f"{command} cannot be queued: execute it now; only entity commands, messages and custom commands can be queued"
         )
 
 
 class LedgerError(ArchetypeError, RuntimeError):
-    """What the gate must put on record could not be written; nothing that was asked is done."""
+    """The gate's ledger could not be opened or written; the command was not applied."""
 
     code = "ARC-G005"
 
@@ -326,17 +327,19 @@ class GateClosed(ArchetypeError, RuntimeError):
     code = "ARC-G006"
 
     def __init__(self) -> None:
-        super().__init__("the gate is closed: its worlds are down, their histories stay in their stores")
+        super().__init__("the gate is closed: create a new one; histories stay in their stores")
 
 
 class NoHandler(ArchetypeError, LookupError):
-    """A custom command has a name that no handler of the world was registered for."""
+    """The world has no handler for a custom command of that name."""
 
     code = "ARC-G007"
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name, self.known = name, tuple(sorted(known))
-        super().__init__(f"no handler for custom command {name!r}; there are {', '.join(self.known) or 'none'}")
+        super().__init__(
+            f"no handler for custom command {name!r}: register one; the world has {', '.join(self.known) or 'none'}"
+        )
 
 
 # The runtime (ARC-R)
@@ -348,11 +351,11 @@ class RuntimeClosed(ArchetypeError, RuntimeError):
     code = "ARC-R001"
 
     def __init__(self) -> None:
-        super().__init__("the runtime is shut down: make a new one, histories stay in their stores")
+        super().__init__("the runtime is shut down: create a new one; histories stay in their stores")
 
 
 class WorldNotActive(ArchetypeError, RuntimeError):
-    """A declared world was asked for something that only a live one has."""
+    """A world was declared but not used yet, and the call needs a live one."""
 
     code = "ARC-R002"
 
@@ -362,14 +365,14 @@ class WorldNotActive(ArchetypeError, RuntimeError):
 
 
 class LoopBusy(ArchetypeError, RuntimeError):
-    """A sync handle was asked, from within its runtime's own event loop, for something that takes turns on that loop."""
+    """A sync call from its runtime's own event loop would have to wait for that loop."""
 
     code = "ARC-R003"
 
     def __init__(self) -> None:
         super().__init__(
-            "this would wait for the event loop that it was called from, in a hook or an awaiting processor: "
-            "do it after the run, or use the async runtime"
+            "this call, made in a hook or an awaiting processor, would wait for the event loop it runs on: "
+            "make it after the run, or use the async runtime"
         )
 
 
@@ -377,13 +380,13 @@ class LoopBusy(ArchetypeError, RuntimeError):
 
 
 class PlanTooDeep(ArchetypeError, RecursionError):
-    """A processor chained more lazy steps than the engine will plan."""
+    """A processor chained more lazy steps than the engine plans."""
 
     code = "ARC-P001"
 
     def __init__(self, depth: int, limit: int) -> None:
         self.depth, self.limit = depth, limit
         super().__init__(
-            f"a lazy plan of {depth} steps is over the limit of {limit}: "
-            "call df.collect() in between, or fold the steps"
+            f"a lazy plan of {depth} steps exceeds the limit of {limit}: "
+            "call df.collect() in between, or combine the steps"
         )

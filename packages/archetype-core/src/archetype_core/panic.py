@@ -1,4 +1,4 @@
-"""Panics of libraries that are written in Rust, which are no ``Exception`` by themselves, as one."""
+"""Turns panics of Rust extensions, which derive from ``BaseException`` only, into an ``Exception``."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from contextlib import contextmanager
 
 
 class Panic(RuntimeError):
-    """A library gave up in the middle of a call."""
+    """A Rust extension panicked during a call."""
 
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """A panic in here is a ``Panic``."""
+    """Re-raise a Rust panic from the ``with`` block as ``Panic``."""
     try:
         yield
     except BaseException as failure:
-        # Its class is made anew by every such library, and cannot be imported from any.
+        # Every extension creates its own PanicException class and exports none, so only the name identifies it.
         if type(failure).__name__ == "PanicException":
             raise Panic(str(failure)) from failure
         raise

@@ -1,4 +1,4 @@
-"""Spans and metrics through the OpenTelemetry API; without an SDK, a check of one attribute and nothing more.
+"""Spans and metrics through the OpenTelemetry API; without an SDK each call costs one check.
 
 Names: spans ``archetype.step``, ``archetype.phase.*``, ``archetype.processor``, ``archetype.commit``; metrics
 ``archetype.ticks``, ``archetype.tick.duration``, ``archetype.commit.rows``, ``archetype.hook.failures``,
@@ -25,17 +25,17 @@ _NO_SPAN: AbstractContextManager[Span] = nullcontext(trace.INVALID_SPAN)
 
 
 def is_traced() -> bool:
-    """Whether somebody configured a tracer."""
+    """Whether a tracer provider is configured."""
     return not isinstance(trace.get_tracer_provider(), ProxyTracerProvider)
 
 
 def is_measured() -> bool:
-    """Whether somebody configured a meter."""
+    """Whether a meter provider is configured."""
     return not isinstance(metrics.get_meter_provider(), _ProxyMeterProvider)
 
 
 def span(name: str, attributes: Callable[[], Mapping[str, Any]] | None = None) -> AbstractContextManager[Span]:
-    """A span around a piece of work; records the exception that ends it. ``attributes`` is only called when traced."""
+    """Open a span that records the exception that ends it; ``attributes`` is called only when traced."""
     if not is_traced():
         return _NO_SPAN
     return _span(name, dict(attributes()) if attributes else {})
@@ -48,7 +48,7 @@ def _span(name: str, attributes: Mapping[str, Any]) -> Iterator[Span]:
 
 
 def processor(name: str, table: str, rows: int, traced: bool) -> AbstractContextManager[Span]:
-    """The span of one processor on one table; asking whether it is traced is left to the tick, which asks once."""
+    """Open the span of one processor on one table; the tick passes ``traced`` because it checks once for all."""
     if not traced:
         return _NO_SPAN
     return span(
@@ -57,9 +57,9 @@ def processor(name: str, table: str, rows: int, traced: bool) -> AbstractContext
     )
 
 
-def skipped(current: Span, name: str, table: str, tick: int, failure: BaseException) -> None:
-    """Tell everybody who listens that a processor's frame was dropped."""
-    log.warning("processor %s skipped on %s at tick %d: %s", name, table, tick, told(failure), exc_info=failure)
+def processor_skipped(current: Span, name: str, table: str, tick: int, failure: BaseException) -> None:
+    """Log, count and trace that a failing processor's frame was dropped."""
+    log.warning("processor %s skipped on %s at tick %d: %s", name, table, tick, error_text(failure), exc_info=failure)
     counter("archetype.processor.skips").add(1, {"archetype.processor": name, "archetype.table": table})
     current.set_attribute("archetype.skipped", True)
     current.record_exception(failure)
@@ -67,34 +67,35 @@ def skipped(current: Span, name: str, table: str, tick: int, failure: BaseExcept
 
 
 def hook_failed(hook: str, event: str, failure: BaseException) -> None:
-    """Tell everybody who listens that a hook failed and the tick goes on."""
-    log.warning("hook %s failed on %s: %s", hook, event, told(failure), exc_info=failure)
+    """Log, count and trace that a hook failed."""
+    log.warning("hook %s failed on %s: %s", hook, event, error_text(failure), exc_info=failure)
     counter("archetype.hook.failures").add(1, {"archetype.hook": hook, "archetype.event": event})
     trace.get_current_span().add_event(
-        "archetype.hook.failed", {"archetype.hook": hook, "archetype.event": event, "exception.message": told(failure)}
+        "archetype.hook.failed",
+        {"archetype.hook": hook, "archetype.event": event, "exception.message": error_text(failure)},
     )
 
 
-def told(failure: BaseException) -> str:
-    """What an exception says of itself, whatever its own text does."""
+def error_text(failure: BaseException) -> str:
+    """Return the text of an exception, even if its ``__str__`` fails."""
     try:
         return str(failure)
     except Exception:  # noqa: BLE001  # reason: somebody else's __str__
-        return f"(its text failed: {type(failure).__name__})"
+        return f"({type(failure).__name__} whose text cannot be read)"
 
 
 def counter(name: str) -> Counter:
-    """A counter of the configured meter."""
+    """Return the named counter of the configured meter provider."""
     return _counter(metrics.get_meter_provider(), name)
 
 
 def histogram(name: str, unit: str) -> Histogram:
-    """A histogram of the configured meter."""
+    """Return the named histogram of the configured meter provider."""
     return _histogram(metrics.get_meter_provider(), name, unit)
 
 
-def carried(work: Callable[[], Any]) -> Callable[[], Any]:
-    """The work bound to this thread's context variables, so that spans in another thread find their parent."""
+def in_current_context(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Bind a function to the current context variables, so that its spans in another thread find their parent."""
     context = contextvars.copy_context()
     return lambda: context.run(work)
 

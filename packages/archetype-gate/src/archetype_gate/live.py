@@ -307,7 +307,7 @@ def spawns(command: EntityCommand[Any]) -> int:
 
 def told(failure: BaseException) -> str:
     """A failure as a reason on record."""
-    from archetype_core.telemetry import told as text
+    from archetype_core.telemetry import error_text as text
 
     return f"{type(failure).__name__}: {text(failure)}"
 

@@ -72,7 +72,7 @@ class LocalExecutor:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads, "archetype-executor")
             pool = self._pool
-        return pool.submit(telemetry.carried(work))
+        return pool.submit(telemetry.in_current_context(work))
 
 
 @dataclass(slots=True)
@@ -228,12 +228,12 @@ class _Shift:
         job.record = None
         slot, table = job.slot, job.rows.archetype.name
         if not slot.skips_errors:
-            text = telemetry.told(failure)
+            text = telemetry.error_text(failure)
             reason = text if isinstance(failure, ArchetypeError) else f"{type(failure).__name__}: {text}"
             raise ProcessorError(slot.name, table, self.context.tick, reason.rstrip(".")) from failure
         if mailbox is not None:
             del mailbox.sent[sent:]
-        telemetry.skipped(span, slot.name, table, self.context.tick, failure)
+        telemetry.processor_skipped(span, slot.name, table, self.context.tick, failure)
 
     def _may_wait(self, job: _Job, result: Any) -> bool:
         """Set a small table's recorded columns aside, to be evaluated with equal ones of other tables."""

@@ -1,4 +1,4 @@
-"""Where history is kept: the port of a store, what it is asked, what is committed to it, and the store in memory."""
+"""Storage of history: the ``Store`` port, its requests and commits, the memory store, and opening a store by address."""
 
 from archetype_core.store.commit import Rows, TickCommit, check_successors
 from archetype_core.store.digest import digest, digest_table

@@ -1,6 +1,6 @@
-"""A canonical digest of a tick: equal exactly when every bit of every value is, whatever the store, chunking or row order.
+"""Canonical digests of ticks: equal only if every value is equal bit by bit, whatever the store, chunking or row order.
 
-Ids of world and run and the number of the tick do not enter, so that a replay in another world can be compared.
+World id, run id and tick number are left out, so that a replay in another world has the same digest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from archetype_core.store.request import IS_ACTIVE
 
 
 def digest(tables: Iterable[tuple[str, pa.Table]]) -> str:
-    """The digest of named tables, each with ``entity_id``, ``is_active`` and its own columns; empty tables do not count."""
+    """Return the digest of named tables with ``entity_id``, ``is_active`` and component columns; empty ones do not count."""
     total = hashlib.sha256()
     for name, table in sorted(tables, key=lambda pair: pair[0]):
         if table.num_rows:
@@ -27,16 +27,16 @@ def digest(tables: Iterable[tuple[str, pa.Table]]) -> str:
 
 
 def digest_table(table: pa.Table) -> bytes:
-    """The digest of one table's rows as a set."""
+    """Return the digest of one table's rows; their order does not matter."""
     order = pc.sort_indices(table, sort_keys=[(ENTITY_ID, "ascending"), (IS_ACTIVE, "ascending")])
     table = table.take(order)
-    if _has_doubles(table):
+    if _has_duplicates(table):
         rows = sorted(_digest_rows(table.slice(index, 1)) for index in range(table.num_rows))
         return hashlib.sha256(b"".join(rows)).digest()
     return _digest_rows(table)
 
 
-def _has_doubles(table: pa.Table) -> bool:
+def _has_duplicates(table: pa.Table) -> bool:
     if table.num_rows < 2:
         return False
     ids = contiguous(table.column(ENTITY_ID)).to_numpy(zero_copy_only=False)
@@ -47,9 +47,7 @@ def _has_doubles(table: pa.Table) -> bool:
 def _digest_rows(table: pa.Table) -> bytes:
     total = hashlib.sha256(str(table.num_rows).encode())
     for name in sorted(table.column_names):
-        # Taking every row makes a fresh array without offsets or chunks.
-        array = contiguous(table.column(name))
-        array = array.take(pa.array(np.arange(len(array))))
+        array = _compacted(contiguous(table.column(name)))
         total.update(f"\0{name}\0{array.type}\0".encode())
         for piece in _bits(array):
             total.update(len(piece).to_bytes(8, "little"))
@@ -58,7 +56,7 @@ def _digest_rows(table: pa.Table) -> bytes:
 
 
 def _bits(array: pa.Array) -> Iterator[bytes]:
-    """The value bits of an array, with nothing of what lies under its nulls."""
+    """Yield the value bits of an array; bytes under nulls are left out."""
     valid = array.is_valid().to_numpy(zero_copy_only=False)
     yield np.packbits(valid).tobytes()
     kind = array.type
@@ -77,7 +75,7 @@ def _bits(array: pa.Array) -> Iterator[bytes]:
         yield from _bits(array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)]))))
     elif pa.types.is_nested(kind):
         yield pc.list_value_length(array).fill_null(0).cast(pa.int64()).to_numpy(zero_copy_only=False).tobytes()
-        yield from _bits(_fresh(pc.list_flatten(array)))
+        yield from _bits(_compacted(pc.list_flatten(array)))
     elif _is_variable(kind):
         lengths = pc.binary_length(array).fill_null(0).cast(pa.int64()).to_numpy(zero_copy_only=False)
         yield lengths.tobytes()
@@ -90,7 +88,8 @@ def _bits(array: pa.Array) -> Iterator[bytes]:
         yield (raw if valid.all() else np.where(valid[:, None], raw, 0).astype(np.uint8)).tobytes()
 
 
-def _fresh(array: pa.Array) -> pa.Array:
+def _compacted(array: pa.Array) -> pa.Array:
+    """Copy an array, so that neither it nor its children have offsets."""
     return array.take(pa.array(np.arange(len(array))))
 
 

@@ -1,7 +1,7 @@
-"""A store in this process's memory: the default for tests and short scripts, and the reference other stores are held to.
+"""The in-memory store: the default for tests and short scripts, and the reference for every other store.
 
-Nothing is copied: it keeps the very snapshots that the engine commits. A *named* memory store outlives its handles, so
-that reopening works within a process; an unnamed one ends with its last handle.
+It copies nothing: it keeps the snapshots that the engine commits. A *named* memory store outlives its handles, so it can be
+reopened within the process; an unnamed one ends with its last handle.
 """
 
 from __future__ import annotations
@@ -29,52 +29,47 @@ from archetype_core.store.timeline import Head, Point, Segment, Span, Timeline, 
 
 
 @dataclass(slots=True)
-class _Places:
-    """Where the rows of one table are: the ticks that wrote it, ascending, and what they wrote."""
-
+class _TableWrites:
     schema: pa.Schema
     ticks: list[int] = field(default_factory=list)
     rows: list[Rows] = field(default_factory=list)
 
-    def at(self, tick: int) -> tuple[int, Rows] | None:
+    def latest(self, tick: int) -> tuple[int, Rows] | None:
+        """The newest write at or before a tick, with its tick."""
         index = bisect_right(self.ticks, tick) - 1
         return None if index < 0 else (self.ticks[index], self.rows[index])
 
 
 @dataclass(slots=True)
-class _SegmentRows:
-    """One segment and everything committed to it."""
-
+class _CommittedSegment:
     segment: Segment
     ids: list[int] = field(default_factory=list)
     applied: list[tuple[str, ...]] = field(default_factory=list)
-    tables: dict[str, _Places] = field(default_factory=dict)
+    tables: dict[str, _TableWrites] = field(default_factory=dict)
 
     @property
     def last(self) -> int:
         return self.segment.first_tick + len(self.ids) - 1
 
 
-class _Space:
-    """The data behind one or more handles."""
-
-    kept: ClassVar[dict[str, _Space]] = {}
+class _Contents:
+    named: ClassVar[dict[str, _Contents]] = {}
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.branches: dict[tuple[str, str], _SegmentRows] = {}
-        self.worlds: dict[str, _SegmentRows] = {}
+        self.branches: dict[tuple[str, str], _CommittedSegment] = {}
+        self.worlds: dict[str, _CommittedSegment] = {}
 
-    def branch(self, world_id: str, run_id: str) -> _SegmentRows:
+    def branch(self, world_id: str, run_id: str) -> _CommittedSegment:
         return self.branches[world_id, run_id]
 
-    def rows(self, branch: _SegmentRows, table: str, tick: int) -> Rows | None:
-        """What a table shows at a tick: as written then, or the active rows of the last tick that wrote it."""
-        here: _SegmentRows | None = branch
+    def rows(self, branch: _CommittedSegment, table: str, tick: int) -> Rows | None:
+        """A table at a tick: the rows written at that tick, or the active rows of the newest write before it."""
+        here: _CommittedSegment | None = branch
         first = tick
         while here is not None:
-            places = here.tables.get(table)
-            found = places.at(tick) if places else None
+            writes = here.tables.get(table)
+            found = writes.latest(tick) if writes else None
             if found is not None:
                 written, rows = found
                 return rows if written == first else Rows(rows.live) if rows.live.num_rows else None
@@ -86,34 +81,36 @@ class _Space:
 
 
 class MemoryStore:
-    """Keeps every tick in memory, shared by reference with the engine; gone with the process.
+    """A store in this process's memory, sharing the engine's rows by reference; it ends with the process.
 
-    Only a named one can be opened twice, so only a named one claims to persist and to be shared.
+    Only a named store can be opened twice, so only a named one claims ``PERSISTENCE`` and ``SHARED``.
     """
 
     def __init__(self, name: str = "") -> None:
         self.name = name
         self._is_open = True
-        self._space = _Space.kept.setdefault(name, _Space()) if name else _Space()
+        self._space = _Contents.named.setdefault(name, _Contents()) if name else _Contents()
 
     def __repr__(self) -> str:
         return f"MemoryStore({self.name!r})"
 
     @property
     def capabilities(self) -> frozenset[Capability]:
+        """Time travel; if the store is named, persistence and sharing too."""
         lasting = {Capability.PERSISTENCE, Capability.SHARED} if self.name else set()
         return frozenset({Capability.TIME_TRAVEL, *lasting})
 
     @staticmethod
     def forget(name: str) -> None:
-        """Drop a named store's data once its open handles are gone."""
-        _Space.kept.pop(name, None)
+        """Drop a named store; handles that are still open keep its data."""
+        _Contents.named.pop(name, None)
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
+        """Store consecutive ticks of one segment; see ``Store.commit``."""
         space = self._open()
         if not ticks:
             return
-        # Everything that can fail runs before the first change, so a half-made commit cannot exist.
+        # Everything that can fail runs before the first change, so that no commit is stored in part.
         staged = [
             (commit, [(name, rows, rows.live.archetype.schema) for name, rows in commit.written.items()])
             for commit in ticks
@@ -124,18 +121,19 @@ class MemoryStore:
                 key = (commit.segment.world_id, commit.segment.run_id)
                 branch = space.branches.get(key)
                 if branch is None:
-                    branch = space.branches[key] = _SegmentRows(commit.segment)
+                    branch = space.branches[key] = _CommittedSegment(commit.segment)
                 for name, rows, schema in written:
-                    places = branch.tables.get(name)
-                    if places is None:
-                        places = branch.tables[name] = _Places(schema)
-                    places.ticks.append(commit.tick)
-                    places.rows.append(rows)
+                    writes = branch.tables.get(name)
+                    if writes is None:
+                        writes = branch.tables[name] = _TableWrites(schema)
+                    writes.ticks.append(commit.tick)
+                    writes.rows.append(rows)
                 branch.ids.append(commit.next_entity_id)
                 branch.applied.append(commit.applied)
                 space.worlds[commit.segment.world_id] = branch
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
+        """Stream rows; ``where`` is ignored."""
         space = self._open()
         with space.lock:
             branch = space.branches.get((scan.segment.world_id, scan.segment.run_id))
@@ -162,6 +160,7 @@ class MemoryStore:
         return pa.RecordBatchReader.from_batches(schema, batches())
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
+        """Return the newest tick of a world, or tick ``at``."""
         space = self._open()
         timeline = self.timeline(world_id)
         tick = timeline.last if at is None else at
@@ -175,6 +174,7 @@ class MemoryStore:
         return Head(branch.segment, tick, branch.ids[index], branch.applied[index], live)
 
     def timeline(self, world_id: str) -> Timeline:
+        """Return a world's segments, ancestors included, and their tables."""
         space = self._open()
         with space.lock:
             branch = space.worlds.get(world_id)
@@ -185,9 +185,9 @@ class MemoryStore:
             last = branch.last
             while True:
                 spans.append(Span(branch.segment, branch.segment.first_tick, last))
-                for name, places in branch.tables.items():
-                    if places.ticks[0] <= last:
-                        tables.setdefault(name, places.schema)
+                for name, writes in branch.tables.items():
+                    if writes.ticks[0] <= last:
+                        tables.setdefault(name, writes.schema)
                 parent = branch.segment.parent
                 if parent is None:
                     break
@@ -195,6 +195,7 @@ class MemoryStore:
         return Timeline(tuple(reversed(spans)), tables)
 
     def worlds(self) -> tuple[WorldRecord, ...]:
+        """Return every world with at least one tick."""
         space = self._open()
         with space.lock:
             return tuple(
@@ -203,32 +204,34 @@ class MemoryStore:
             )
 
     def files(self, scan: Scan) -> tuple[str, ...]:
-        del scan  # there are none to name
+        """Raise ``UnsupportedCapability``: there are no files."""
+        del scan
         self._open()
         raise UnsupportedCapability(repr(self), Capability.FILES)
 
     def close(self) -> None:
+        """Close this handle; idempotent."""
         self._is_open = False
 
-    def _open(self) -> _Space:
+    def _open(self) -> _Contents:
         if not self._is_open:
             raise StoreClosed(repr(self))
         return self._space
 
     @staticmethod
-    def _schema(space: _Space, branch: _SegmentRows, table: str) -> pa.Schema | None:
+    def _schema(space: _Contents, branch: _CommittedSegment, table: str) -> pa.Schema | None:
         last = branch.last
         while True:
-            places = branch.tables.get(table)
-            if places is not None and places.ticks[0] <= last:
-                return places.schema
+            writes = branch.tables.get(table)
+            if writes is not None and writes.ticks[0] <= last:
+                return writes.schema
             parent = branch.segment.parent
             if parent is None:
                 return None
             last, branch = parent.tick, space.branch(parent.world_id, parent.run_id)
 
     @staticmethod
-    def _check(space: _Space, ticks: Sequence[TickCommit]) -> None:
+    def _check(space: _Contents, ticks: Sequence[TickCommit]) -> None:
         check_successors(ticks)
         first = ticks[0]
         segment = first.segment
@@ -243,11 +246,12 @@ class MemoryStore:
         elif head is None and segment.parent is not None:
             parent = space.branches.get((segment.parent.world_id, segment.parent.run_id))
             if parent is None or not parent.segment.first_tick <= segment.parent.tick <= parent.last:
-                raise CommitError(
-                    f"segment {segment.run_id} grows from {segment.parent}, which this store does not hold"
-                )
+                raise CommitError(f"the parent of segment {segment.run_id}, {segment.parent}, is not in this store")
+
+
+_Places = _TableWrites  # until the crash tests no longer import it
 
 
 def open_memory(uri: str) -> MemoryStore:
-    """The store behind ``memory:`` (a new one) or ``memory:name`` (one per name and process)."""
+    """Open ``memory:`` (a new store) or ``memory:name`` (one store per name and process)."""
     return MemoryStore(uri.partition(":")[2].strip("/"))

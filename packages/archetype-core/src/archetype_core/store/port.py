@@ -1,7 +1,7 @@
-"""The port of a store: what the engine asks of any of them, and what one may do beyond that.
+"""The ``Store`` port: what every store does, and the capabilities a store may claim.
 
-Its verbs block and may be called from any thread. The engine calls them from its worker threads, never from an event
-loop; `docs/decisions` says why they are not coroutines.
+All methods block and must be thread-safe. The engine calls them from worker threads, never from an event loop;
+``docs/decisions/0002`` says why they are not coroutines.
 """
 
 from __future__ import annotations
@@ -19,74 +19,73 @@ if TYPE_CHECKING:
 
 
 class Capability(enum.StrEnum):
-    """Something a store may do beyond committing ticks and reading its head; declared, never inferred."""
+    """What a store may do beyond committing ticks and reading the head; a store declares it, nothing infers it."""
 
     TIME_TRAVEL = "time_travel"
-    """Any tick ever committed can be scanned, not only the newest."""
+    """``scan`` reads every committed tick, not only the newest."""
     PERSISTENCE = "persistence"
-    """What was acknowledged is there when the place is opened again: in another process, if the place outlives this one."""
+    """Acknowledged ticks survive closing and reopening; in another process too, if the storage outlives this one."""
     SHARED = "shared"
-    """Several open handles of one place see each other's commits at once, and only one of them wins a tick."""
+    """Several open handles of one storage see each other's commits at once, and only one of them wins a tick."""
     FILES = "files"
-    """``files(scan)`` names Parquet files that hold exactly the answer, for engines that read them natively."""
+    """``files(scan)`` returns Parquet files that hold exactly the result, for engines that read them natively."""
     SEARCH = "search"
-    """``search(search)`` of ``SearchStore`` ranks the rows of a table at any tick by how like a query they are."""
+    """``SearchStore.search`` ranks the rows of a table at any tick by similarity to a query."""
 
 
 @runtime_checkable
 class Store(Protocol):
-    """Durable, append-only history of worlds.
+    """Append-only history of worlds.
 
-    A commit is atomic: after any failure either all its ticks are there or none. Nothing is ever rewritten.
+    A commit is atomic: after any failure all of its ticks are stored, or none. No committed row ever changes.
     """
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What this store claims; the contract suite holds it to exactly that."""
+        """The capabilities this store claims; the contract suite tests exactly these."""
         ...
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
-        """Store consecutive ticks of one segment, all or nothing; an empty sequence is a no-op.
+        """Store consecutive ticks of one segment, all or none; an empty sequence is a no-op.
 
-        ``TickConflict`` if the first is not the successor of the world's head, or opens a segment elsewhere than at it;
-        ``CommitError`` if the ticks do not form one run of one segment, or grow from a tick that is not there.
+        ``TickConflict`` if the first tick does not follow the world's head, or starts a segment that does not begin there.
+        ``CommitError`` if the ticks are not consecutive ticks of one segment, or its parent tick is not in this store.
         """
         ...
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
-        """Stream the rows asked for, ticks ascending; empty where the table has none. ``TickNotFound`` outside history."""
+        """Stream the requested rows by ascending tick; empty if the table has none. ``TickNotFound`` outside history."""
         ...
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
-        """The newest committed tick of a world's history, or the one at ``at``; ``WorldNotFound``, ``TickNotFound``."""
+        """Return the newest committed tick of a world, or tick ``at``; raises ``WorldNotFound`` or ``TickNotFound``."""
         ...
 
     def timeline(self, world_id: str) -> Timeline:
-        """A world's segments back through its ancestors and all their tables; ``WorldNotFound``."""
+        """Return a world's segments, ancestors included, and all their tables; raises ``WorldNotFound``."""
         ...
 
     def worlds(self) -> tuple[WorldRecord, ...]:
-        """Every world with at least one committed tick."""
+        """Return every world with at least one committed tick."""
         ...
 
     def files(self, scan: Scan) -> tuple[str, ...]:
-        """Paths of Parquet files that together hold the answer; ``UnsupportedCapability`` unless ``FILES`` is claimed."""
+        """Return Parquet files that together hold the result; ``UnsupportedCapability`` unless ``FILES`` is claimed."""
         ...
 
     def close(self) -> None:
-        """Release everything; idempotent. Any other verb afterwards raises ``StoreClosed``."""
+        """Release all resources; idempotent. Any other call afterwards raises ``StoreClosed``."""
         ...
 
 
 @runtime_checkable
 class SearchStore(Store, Protocol):
-    """A store that claims ``SEARCH``."""
+    """A store that also ranks rows; it claims ``SEARCH``."""
 
     def search(self, search: Search) -> pa.Table:
-        """The entities most like the query and their scores, best first, equals by entity; ``TickNotFound`` as for ``scan``.
+        """Return the best-matching entities and their scores, best first, ties by entity id; ``TickNotFound`` as ``scan``.
 
-        Where ``search.exact`` is false the store may answer from an index that misses some of the best; whatever it gives is
-        active at that tick and has its exact score. ``UnsupportedCapability`` from a store that has the verb and does not
-        claim it.
+        With ``search.exact=False`` the store may answer from an index that misses some of the best rows; each row that it
+        returns is active at that tick and has its exact score. ``UnsupportedCapability`` unless ``SEARCH`` is claimed.
         """
         ...

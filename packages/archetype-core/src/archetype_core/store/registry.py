@@ -1,4 +1,4 @@
-"""Opens stores by the scheme of a storage address."""
+"""Opens a store by the scheme of its address."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 def open_store(
     storage: str | PurePath | StorageConfig, cache: CacheConfig | None = None, *, adapters: Adapters | None = None
 ) -> Store:
-    """Open the store behind an address such as ``memory:`` or ``lance:./data``; a bare path is the embedded store.
+    """Open the store at an address such as ``memory:`` or ``lance:./data``; a bare path opens the embedded store.
 
-    ``cache`` says how its journal keeps ticks; a store without one refuses it. ``UnknownScheme`` for a scheme nobody knows,
-    ``AdapterMissing`` with the package to install for one of ours. ``adapters`` replaces the installed entry points.
+    ``cache`` configures the store's journal; a store without a journal refuses it with ``ValueError``. ``adapters`` replaces
+    the installed entry points. ``AdapterMissing`` names the package to install for an adapter of this project,
+    ``UnknownScheme`` lists the installed schemes.
     """
     config = storage if isinstance(storage, StorageConfig) else StorageConfig(uri=str(storage))
     found = _SCHEME.match(config.uri)
@@ -44,7 +45,7 @@ def open_store(
 
 
 def has_embedded_store() -> bool:
-    """Whether the store that a bare path means is installed."""
+    """Whether the store that a bare path opens is installed."""
     return _EMBEDDED in installed(STORES)
 
 
@@ -52,9 +53,9 @@ def _opened(name: str, opener: Callable[..., Store], config: StorageConfig, cach
     if cache is None:
         return _called(name, opener, config, {})
     if not isinstance(cache, CacheConfig):
-        raise TypeError(f"cache is a CacheConfig, not {cache!r}")
+        raise TypeError(f"cache must be a CacheConfig, not {cache!r}")
     if "cache" not in signature(opener).parameters:
-        raise ValueError(f"{name}: has no journal, so there is nothing that a CacheConfig could say about it")
+        raise ValueError(f"{name}: has no journal, so it takes no CacheConfig: leave cache out")
     return _called(name, opener, config, {"cache": cache})
 
 

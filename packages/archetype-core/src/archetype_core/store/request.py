@@ -1,4 +1,4 @@
-"""What the read side asks of a store: rows of a table over some ticks, and the rows most like a query."""
+"""Requests to a store: ``Scan`` for rows of a table over ticks, ``Search`` for the rows most similar to a query."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ BASE_FIELDS: Mapping[str, pa.Field] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A request for rows of one table over consecutive ticks of one segment.
+    """A request for the rows of one table over consecutive ticks of one segment.
 
-    A store must honour ``columns``, the ticks and ``entity_ids``, keep the committed order within a tick, and impose no
-    filter of its own (tombstones are rows). ``where`` is a hint: a store may return rows that do not match it.
+    A store must apply ``columns``, the ticks and ``entity_ids``, keep the committed row order within a tick, and apply no
+    filter of its own: tombstones are rows. ``where`` is optional for the store, which may return rows that do not match.
     """
 
     table: str
@@ -41,22 +41,22 @@ class Scan:
     first: int
     last: int
     columns: tuple[str, ...]
-    """Any of ``entity_id``, ``tick``, ``is_active``, ``world_id``, ``run_id`` and the table's component columns."""
+    """Names among the base columns (``BASE_FIELDS``) and the table's component columns."""
     entity_ids: pa.Array | None = None
     where: object | None = None
     """A ``pyarrow.compute.Expression`` over base and component columns, or ``None``."""
 
     def schema(self, table: pa.Schema) -> pa.Schema:
-        """The schema of the answer, given the table's own."""
+        """Return the schema of the result, given the schema of the table."""
         return pa.schema([BASE_FIELDS[name] if name in BASE_FIELDS else table.field(name) for name in self.columns])
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A request for the active rows of one table at one tick that are most like a query.
+    """A request for the active rows of one table at one tick that are most similar to a query.
 
-    ``query`` is a vector for a column of vectors, ranked by ``metric``, or words for a column of text, ranked by BM25 over
-    the texts of that table at that tick; a text without any of the words is not found, nor is a null.
+    For a vector column ``query`` is a vector, ranked by ``metric``. For a text column it is words, ranked by BM25 over the
+    texts of that table at that tick. Nulls and texts without any of the words are not returned.
     """
 
     table: str
@@ -67,18 +67,18 @@ class Search:
     k: int
     metric: str = "cosine"
     entity_ids: pa.Array | None = None
-    """The only entities to rank, ``None`` for all."""
+    """The entities to rank; ``None`` ranks all."""
     exact: bool = True
-    """Whether the answer has to be the best there is; otherwise a store may ask an index that misses some."""
+    """Whether the result must be the true best rows; if not, a store may use an index that misses some."""
 
 
-def activity(table: pa.Table, active: bool) -> pa.Table:
-    """The table with a constant ``is_active`` column."""
+def with_activity(table: pa.Table, active: bool) -> pa.Table:
+    """Return the table with a constant ``is_active`` column added."""
     return table.append_column(BASE_FIELDS[IS_ACTIVE], pa.repeat(pa.scalar(active), table.num_rows))
 
 
 def project(snapshot: Snapshot, scan: Scan, tick: int, active: bool, schema: pa.Schema) -> pa.RecordBatch:
-    """The columns a scan asks for, of one tick's snapshot, with the constant ones filled in."""
+    """Return the columns that a scan requests from one tick's snapshot, constant base columns included."""
     if scan.entity_ids is not None:
         wanted = pc.is_in(snapshot.entity_ids, value_set=scan.entity_ids)
         snapshot = snapshot.take(pc.indices_nonzero(wanted).cast(pa.int64()))

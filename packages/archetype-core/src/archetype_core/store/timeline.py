@@ -1,4 +1,4 @@
-"""Where a world stands and how it got there: its segments, its timeline, and the newest tick of each world."""
+"""Segments, timelines and heads: the ticks a world's history consists of, and its newest one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A place in history: the end of a tick of a run of a world."""
+    """One committed tick: its world, its run and its number."""
 
     world_id: str
     run_id: str
@@ -19,9 +19,9 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of consecutive ticks with one world and one run; a fork or a new run begins another one.
+    """Consecutive ticks of one world in one run; a fork or a new run starts another segment.
 
-    ``parent`` is the last tick that it shares with the segment it grew from, ``None`` for a world made from nothing.
+    ``parent`` is the tick that the segment continues from, ``None`` for a world that started empty.
     """
 
     world_id: str
@@ -34,19 +34,19 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A committed tick of a world and what is needed to go on from it."""
+    """A committed tick of a world, and what is needed to continue from it."""
 
     segment: Segment
     tick: int
     next_entity_id: int
     applied: tuple[str, ...]
     live: Mapping[str, int]
-    """Active rows of every table that has any."""
+    """The number of active rows per table; tables without any are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorldRecord:
-    """A world that a store holds."""
+    """A world in a store, with its active run and newest tick."""
 
     world_id: str
     name: str
@@ -56,7 +56,7 @@ class WorldRecord:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The part of a segment between two ticks, both included."""
+    """The ticks of a segment from ``first`` to ``last``, both included."""
 
     segment: Segment
     first: int
@@ -65,21 +65,23 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A world's history: its segments back through its ancestors, oldest first, and every table they wrote."""
+    """A world's tick history: its segments and those of its ancestors, oldest first, and every table they wrote."""
 
     spans: tuple[Span, ...]
     tables: Mapping[str, pa.Schema]
 
     @property
     def first(self) -> int:
+        """The oldest tick."""
         return self.spans[0].first
 
     @property
     def last(self) -> int:
+        """The newest tick."""
         return self.spans[-1].last
 
     def between(self, first: int | None = None, last: int | None = None) -> tuple[Span, ...]:
-        """The spans that cover the given ticks, cut to them."""
+        """Return the spans between two ticks, clipped to them; ``None`` means the oldest or newest tick."""
         if not self.spans:
             return ()
         low = self.first if first is None else first
@@ -88,10 +90,10 @@ class Timeline:
         return tuple(span for span in cut if span.first <= span.last)
 
     def at(self, tick: int) -> Span | None:
-        """The one-tick span of a tick, or ``None`` where the history has no such tick."""
+        """Return the span of a single tick, or ``None`` if the timeline does not have it."""
         found = self.between(tick, tick)
         return found[0] if found else None
 
     def own(self, world_id: str) -> Timeline:
-        """The same history without the ancestors of a world."""
+        """Return the timeline without the ancestors of a world."""
         return Timeline(tuple(span for span in self.spans if span.segment.world_id == world_id), self.tables)
