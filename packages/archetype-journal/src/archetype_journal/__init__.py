@@ -2,6 +2,7 @@
 
 from archetype_journal.background import BackgroundTask
 from archetype_journal.catalog import Catalog, SegmentEntry
+from archetype_journal.contents import SegmentStatus, has_journal, read_segments
 from archetype_journal.database import FILE, make_directory, sync_directory, sync_path
 from archetype_journal.inspection import Finding, Report, read_only, verify
 from archetype_journal.journaled import JournaledStore
@@ -20,10 +21,13 @@ __all__ = [
     "Repair",
     "Report",
     "SegmentEntry",
+    "SegmentStatus",
     "View",
+    "has_journal",
     "make_directory",
     "open_journal",
     "read_only",
+    "read_segments",
     "repair",
     "sync_directory",
     "sync_path",
