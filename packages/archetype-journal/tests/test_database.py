@@ -78,7 +78,7 @@ def test_interval_syncs_within_its_bound(tmp_path: Path) -> None:
 
 
 class FailingDisk(Disk):
-    """Fails to sync a log while it is told to."""
+    """Fails every sync while ``fails`` is set."""
 
     fails = False
 

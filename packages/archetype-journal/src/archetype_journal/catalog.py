@@ -53,6 +53,7 @@ class SegmentEntry:
 
     @property
     def first(self) -> int:
+        """The segment's first tick."""
         return self.segment.first_tick
 
 
@@ -217,6 +218,7 @@ class CatalogUpdate:
 
     @property
     def generation(self) -> int:
+        """How many transactions removed rows or files, this one included."""
         return self._counts.generation
 
     def table_id(self, name: str, schema: pa.Schema) -> int:

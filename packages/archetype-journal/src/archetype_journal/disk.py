@@ -28,8 +28,8 @@ def make_directory(path: Path) -> None:
             path.mkdir(exist_ok=True)
         except FileExistsError as failure:
             raise NotADirectoryError(errno.ENOTDIR, "a file is where a directory should be", str(path)) from failure
-    # Sync an existing directory too: its creator may have died before it did. A parent that this process may not read
-    # belongs to somebody else, who made the directory last.
+    # Sync an existing directory too: its creator may have died before it did. If this process may not read the parent,
+    # another user provided the directory, and its durability is theirs.
     with suppress(PermissionError):
         sync_directory(path.parent)
 

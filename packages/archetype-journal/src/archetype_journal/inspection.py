@@ -81,6 +81,7 @@ class _Inspection:
         self._problems: dict[Place, str | None] = {}
 
     def run(self) -> Report:
+        """Check everything and return the report."""
         report = self._report
         file = self._path / FILE
         if not file.is_file():

@@ -1,4 +1,4 @@
-"""Reads ticks: finds the write that a table shows at a tick, and decodes the columns that somebody asks for."""
+"""Reads ticks: finds the write that a table shows at a tick, and decodes the columns that are asked for."""
 
 from __future__ import annotations
 

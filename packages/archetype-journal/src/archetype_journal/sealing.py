@@ -190,7 +190,7 @@ class Sealer:
         """Record how far the store beneath got."""
         database = self._handle.database
         with database.translated_errors(), database.write_lock, database.transaction() as connection:
-            update = CatalogUpdate(self._handle.reader.catalog, connection)
+            update = CatalogUpdate(self._handle.catalog, connection)
             entry = update.segment(sealed.segment)
             if entry.sealed < sealed.tick:
                 update.advance_segment(entry, sealed=sealed.tick)
@@ -213,8 +213,8 @@ class Sealer:
         database = self._handle.database
         with database.translated_errors(), database.write_lock:
             with database.transaction() as connection:
-                update = CatalogUpdate(self._handle.reader.catalog, connection)
-                view = View(database.path, self._handle.reader.catalog, connection, update.before)
+                update = CatalogUpdate(self._handle.catalog, connection)
+                view = View(database.path, self._handle.catalog, connection, update.before)
                 entries = view.segments()
                 # Ticks that were committed since may refer to rows that were unused.
                 used = set(_used_sources(view, entries, lasts))

@@ -47,7 +47,6 @@ _ROWS_PER_VIEW = 65_536
 class _Request:
     """A commit that waits for its transaction."""
 
-    ticks: Sequence[TickCommit]
     prepared: PreparedCommit
     is_done: bool = False
     is_stale: bool = False
@@ -100,7 +99,7 @@ class JournalStore:
         check_successors(ticks)
         while True:
             with self._handle.database.translated_errors():
-                request = _Request(ticks, self._handle.writer.prepare(ticks))
+                request = _Request(self._handle.writer.prepare(ticks))
             with self._queue_lock:
                 self._queue.append(request)
             # The first thread to get the lock commits for all that have queued by then.

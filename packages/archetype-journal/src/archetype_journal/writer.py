@@ -67,6 +67,7 @@ class PreparedCommit:
 
     @property
     def world_id(self) -> str:
+        """The id of the world that it continues."""
         return self.ticks[0].commit.segment.world_id
 
     @property
