@@ -44,13 +44,6 @@ def digests(world: World) -> list[str]:
     return [world.digest(tick) for tick in range(world.tick)]
 
 
-def place_of(world: World, entity: int) -> Place:
-    """The place of a live entity."""
-    place = world.get(entity)[Place]
-    assert isinstance(place, Place)
-    return place
-
-
 async def small_world(store: Store, name: str = "w", ticks: int = 3) -> World:
     """A world of one moving entity."""
     world = World(store, name, seed=1, processors=[Drift()])

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from journal_worlds import Drift, digests, drive, journal_over_journal, place_of, small_world, three_table_world
+from journal_worlds import Drift, Place, digests, drive, journal_over_journal, small_world, three_table_world
 
 from archetype_core import RunConfig, World
 from archetype_core.errors import CorruptStore
@@ -39,7 +39,7 @@ def test_world_that_only_the_store_beneath_has_continues(tmp_path: Path) -> None
             await another.step()
             store.seal()
             assert digests(back)[: len(expected[name])] == expected[name]
-            assert place_of(back, 1).x == float(back.tick - 1)
+            assert back.get(1, Place).x == float(back.tick - 1)
             store.close()
             assert verify(tmp_path / "journal").is_sound
 

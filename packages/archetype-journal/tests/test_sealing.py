@@ -15,7 +15,6 @@ from journal_worlds import (
     digests,
     drive,
     journal_over_journal,
-    place_of,
     small_world,
     three_table_world,
 )
@@ -92,7 +91,7 @@ def test_journal_removes_what_is_sealed(tmp_path: Path) -> None:
         assert not list((tmp_path / "journal").glob("*.chunk"))
         back = await World.open(again, "w", processors=[Drift()])
         await back.run(2)
-        assert place_of(back, 1).x == place_of(world, 1).x + 2
+        assert back.get(1, Place).x == world.get(1, Place).x + 2
         again.close()
 
     drive(scenario())

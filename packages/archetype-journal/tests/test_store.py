@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from journal_worlds import Drift, Place, Speed, drive, place_of, two_table_world
+from journal_worlds import Drift, Place, Speed, drive, two_table_world
 
 from archetype_core import Component, Segment, TickCommit, World, open_store
 from archetype_core.errors import CorruptStore, StoreClosed, TickConflict
@@ -36,7 +36,7 @@ def test_world_comes_back(tmp_path: Path) -> None:
         assert [back.digest(tick) for tick in range(5)] == expected
         assert (back.tick, len(back), back.seed) == (5, 101, 1)
         await back.step()
-        assert place_of(back, 1).x == 5.0
+        assert back.get(1, Place).x == 5.0
         assert back.spawn(Place()) == 102
         again.close()
 

@@ -71,6 +71,7 @@ class JournaledStore(JournalStore):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
+        """What the journal and the store beneath can both do, plus persistence, and search if the store beneath can."""
         ours = super().capabilities
         if not self._seals:
             return ours
@@ -88,6 +89,7 @@ class JournaledStore(JournalStore):
     # Writing.
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
+        """Commit to the journal. Blocks while the backlog is four times what starts sealing, unless sealing fails."""
         self._check_open()
         if not ticks:
             return
@@ -176,6 +178,7 @@ class JournaledStore(JournalStore):
     # Reading.
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
+        """Read a table over a range of ticks: sealed ones from the store beneath, then those of the journal."""
         return self.beneath.scan(scan) if self._is_only_beneath(scan.segment.world_id) else super().scan(scan)
 
     def _batches(self, scan: Scan, segment: int, table_id: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -195,6 +198,7 @@ class JournaledStore(JournalStore):
         return self.beneath.head(write.entry.segment.world_id, at=write.tick).live.get(table, 0)
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
+        """What a world needs to open at a tick, from the journal or the store beneath."""
         return self.beneath.head(world_id, at=at) if self._is_only_beneath(world_id) else super().head(world_id, at=at)
 
     def _head(self, view: View, entry: SegmentEntry, tick: int) -> Head:
@@ -231,9 +235,11 @@ class JournaledStore(JournalStore):
         return beneath.search(replace(search, segment=rows.entry.segment, tick=rows.tick))
 
     def timeline(self, world_id: str) -> Timeline:
+        """A world's history, from the journal, or from the store beneath if only that has the world."""
         return self.beneath.timeline(world_id) if self._is_only_beneath(world_id) else super().timeline(world_id)
 
     def worlds(self) -> tuple[WorldRecord, ...]:
+        """Every world of the journal, then those that only the store beneath has."""
         ours = super().worlds()
         known = {one.world_id for one in ours}
         return (*ours, *(one for one in self.beneath.worlds() if one.world_id not in known))
@@ -244,6 +250,7 @@ class JournaledStore(JournalStore):
         return not self._has_world(world_id) and any(one.world_id == world_id for one in self.beneath.worlds())
 
     def close(self) -> None:
+        """Seal what can be sealed, then close the journal and the store beneath. What cannot be sealed stays here."""
         if not self._handle.owner_file.is_in_this_process:
             return
         if self._is_open and self._seals:

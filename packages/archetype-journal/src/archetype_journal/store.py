@@ -81,6 +81,7 @@ class JournalStore:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
+        """What the journal can do: time travel, persistence, and several handles at once."""
         return frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
 
     @property
@@ -91,6 +92,7 @@ class JournalStore:
     # Writing.
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
+        """Commit consecutive ticks of one world in one transaction; ``TickConflict`` if they are not its next ones."""
         self._check_open()
         if ticks:
             self._commit(ticks)
@@ -161,6 +163,7 @@ class JournalStore:
     # Reading.
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
+        """Read a table over a range of ticks, a piece at a time. Decodes only the columns that the scan asks for."""
         self._check_open()
         with self._handle.reader.read() as view:
             entry = view.find_segment(scan.segment.world_id, scan.segment.run_id)
@@ -216,6 +219,7 @@ class JournalStore:
         )
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
+        """What a world needs to open at its last tick, or at an earlier one. Reads the records of a few ticks."""
         self._check_open()
         with self._handle.reader.read() as view:
             active = self._active_segment(view, world_id)
@@ -248,6 +252,7 @@ class JournalStore:
         return active
 
     def timeline(self, world_id: str) -> Timeline:
+        """A world's history: its segments, oldest first, and its tables."""
         self._check_open()
         with self._handle.reader.read() as view:
             active = self._active_segment(view, world_id)
@@ -256,6 +261,7 @@ class JournalStore:
         return Timeline(tuple(reversed(spans)), tables)
 
     def worlds(self) -> tuple[WorldRecord, ...]:
+        """Every world with its newest run and last tick, oldest world first."""
         self._check_open()
         with self._handle.reader.read() as view:
             found = [(world_id, view.active_segment(world_id)) for world_id in view.worlds]
@@ -266,11 +272,13 @@ class JournalStore:
         )
 
     def files(self, scan: Scan) -> tuple[str, ...]:
-        del scan  # a journal has no files that an engine could read
+        """Raise ``UnsupportedCapability``: no other engine can read a journal's files."""
+        del scan
         self._check_open()
         raise UnsupportedCapability(repr(self), Capability.FILES)
 
     def close(self) -> None:
+        """Put everything on disk and close; idempotent. Waits for a running commit. No effect in a forked child."""
         if not self._handle.owner_file.is_in_this_process:
             return
         # Wait for a running transaction.
