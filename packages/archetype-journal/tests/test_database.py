@@ -88,8 +88,8 @@ class FailingDisk(Disk):
         super().sync(path)
 
 
-def test_failed_sync_stops_no_tick_and_loses_none(tmp_path: Path) -> None:
-    """After a failed sync the log is written again; every tick is there when the journal is closed. (S2)"""
+def test_failed_sync_on_closing_loses_no_tick(tmp_path: Path) -> None:
+    """A journal whose sync fails on closing writes its log again: closing succeeds and every tick is there. (S2)"""
 
     async def scenario() -> None:
         disk = FailingDisk()
