@@ -1,4 +1,4 @@
-"""What the benchmarks of the journal share: its modes, its bytes on the disk, and the machine's own write as the floor."""
+"""What the journal's benchmarks share: directories, sizes on disk, memory, and the disk's own write as the floor."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 
 @contextmanager
 def place(directory: Path | None) -> Iterator[Path]:
-    """A new directory on the chosen disk, removed at the end."""
+    """A new directory on the chosen disk, removed at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="archetype-bench-", dir=directory) as name:
         yield Path(name)
 
 
 def bytes_on_disk(directory: Path) -> int:
-    """The blocks that a directory's files take, as ``du`` counts them."""
+    """The size of a directory's files on disk, in bytes, as ``du`` counts it."""
     return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
 
 
 def forget_cached(directory: Path) -> None:
-    """Let the kernel drop its copy of a directory's files, so that the next read is from the disk."""
+    """Drop a directory's files from the page cache, so that the next read is from the disk."""
     for path in directory.rglob("*"):
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)
@@ -34,18 +34,18 @@ def forget_cached(directory: Path) -> None:
 
 
 def resident_bytes() -> int:
-    """The memory that this process holds now."""
+    """The resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def written_bytes() -> int:
-    """The bytes that this process has handed to ``write`` and its kin since it began."""
+    """The bytes that this process has written since it started, through ``write`` and similar calls."""
     lines = Path("/proc/self/io").read_text().splitlines()
     return int(dict(line.split(": ") for line in lines)["wchar"])
 
 
 class Floor:
-    """The least that a durable append costs on this disk: one ``write`` of so many bytes to the end of a file, one sync."""
+    """The least that a durable append can cost on this disk: one ``write`` to the end of a file, and one sync."""
 
     def __init__(self, directory: Path, size: int) -> None:
         self.size = size
@@ -60,7 +60,7 @@ class Floor:
         sync(self._file)
 
     def work(self, sync: Callable[[int], None]) -> Callable[[], Awaitable[None]]:
-        """Append and sync, as a piece of work for the rounds."""
+        """The same as an async function, for benchmark rounds."""
 
         async def work() -> None:
             self.write(sync)
@@ -68,5 +68,5 @@ class Floor:
         return work
 
     def close(self) -> None:
-        """Close the file; its directory goes with its owner."""
+        """Close the file. The caller removes its directory."""
         os.close(self._file)

@@ -1,4 +1,4 @@
-"""A journal in front of a store keeps the store contract, whatever lies above or below the line between them."""
+"""A journal in front of a store keeps the store contract, whether ticks are sealed or not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVERYTHING = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capabili
 
 
 class TestJournalOverMemory(StoreContract):
-    """A hand-over after every commit or two, so that most reads cross the line."""
+    """Seals after every commit or two, so that most reads need both the journal and the store."""
 
     capabilities = EVERYTHING
 
@@ -37,7 +37,7 @@ class TestJournalOverMemory(StoreContract):
 
 
 class TestJournalOverForgetfulMemory(StoreContract):
-    """Nothing is handed over to a store that forgets, so this is the journal alone, which is held to more programs."""
+    """Seals nothing into a store without persistence, so this is the journal alone, with more programs."""
 
     capabilities = EVERYTHING
     examples = 10
@@ -53,7 +53,7 @@ class TestJournalOverForgetfulMemory(StoreContract):
 
 
 class _Eager(JournaledStore):
-    """Hands over after every commit, so that all reads are answered from beneath."""
+    """Seals after every commit, so that the store beneath answers all reads."""
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         super().commit(ticks)
@@ -61,7 +61,7 @@ class _Eager(JournaledStore):
 
 
 class TestJournalOverJournal(StoreContract):
-    """All reads are answered by the store beneath, another journal."""
+    """The store beneath, another journal, answers all reads."""
 
     capabilities = EVERYTHING
     examples = 40

@@ -1,9 +1,17 @@
-"""The journal: ticks made durable by one SQLite transaction each, alone or in front of any store."""
+"""The journal: every tick is one durable SQLite transaction, alone or in front of any store.
+
+For users: ``JournalStore``, ``JournaledStore``, ``open_journal``; ``verify`` and ``repair`` with their reports.
+For adapters: ``read_segments`` and ``has_journal`` say what a journal holds; ``BackgroundTask``, ``Disk``, ``use_wal`` and the
+directory functions are the parts that durable stores share.
+"""
 
 from archetype_journal.background import BackgroundTask
 from archetype_journal.catalog import Catalog, SegmentEntry
-from archetype_journal.database import FILE, make_directory, sync_directory, sync_path
-from archetype_journal.inspection import Finding, Report, read_only, verify
+from archetype_journal.contents import SegmentStatus, has_journal, read_segments
+from archetype_journal.database import FILE
+from archetype_journal.database import connect_read_only as read_only
+from archetype_journal.disk import Disk, make_directory, sync_directory, sync_path
+from archetype_journal.inspection import Finding, Report, verify
 from archetype_journal.journaled import JournaledStore
 from archetype_journal.reader import View
 from archetype_journal.repair import Repair, repair
@@ -14,16 +22,20 @@ __all__ = [
     "FILE",
     "BackgroundTask",
     "Catalog",
+    "Disk",
     "Finding",
     "JournalStore",
     "JournaledStore",
     "Repair",
     "Report",
     "SegmentEntry",
+    "SegmentStatus",
     "View",
+    "has_journal",
     "make_directory",
     "open_journal",
     "read_only",
+    "read_segments",
     "repair",
     "sync_directory",
     "sync_path",

@@ -1,4 +1,4 @@
-"""Work that is done beside the ticks, in a thread of its own."""
+"""A background task: work in a thread of its own, beside the ticks."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable
 from weakref import WeakMethod
 
-_LOOK_S = 60.0
-"""How often a thread without work looks whether its object is still there."""
+_CHECK_S = 60.0
+"""How often an idle thread checks whether its object still exists."""
 
 
 class BackgroundTask:
-    """Calls a method in the background, some time after it is asked to; several requests are one.
+    """Calls a method in a background thread when asked to; requests that come before it starts are one call.
 
-    The thread starts with the first request and ends with ``stop``, or once the object that the method belongs to is gone.
-    The method handles its own failures.
+    The thread starts with the first request. It ends with ``stop``, or once the method's object is collected: the task keeps
+    only a weak reference. The method handles its own failures.
     """
 
     def __init__(self, name: str, work: Callable[[], None]) -> None:
@@ -27,7 +27,7 @@ class BackgroundTask:
         self._thread: threading.Thread | None = None
 
     def ask(self, after_s: float = 0.0) -> None:
-        """Have the work done once so many seconds have passed, or earlier if that was asked for before."""
+        """Request a call after so many seconds; an earlier request that is still open wins. No effect after ``stop``."""
         due = time.monotonic() + after_s
         with self._changed:
             if self._stopped or (self._due is not None and self._due <= due):
@@ -39,7 +39,7 @@ class BackgroundTask:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Let running work end, and do no more; idempotent."""
+        """Wait for a running call to end and make no more; idempotent."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -56,20 +56,20 @@ class BackgroundTask:
                 work()
                 del work
         finally:
-            # Whatever ended it, the next request begins another.
+            # However the thread ended, the next request starts another.
             with self._changed:
                 self._thread = None
 
     def _wait(self) -> bool:
-        """Wait until there is work to do; False if there never will be."""
+        """Wait until work is due; False if there will be none."""
         with self._changed:
             while not self._stopped:
-                left = _LOOK_S if self._due is None else self._due - time.monotonic()
+                left = _CHECK_S if self._due is None else self._due - time.monotonic()
                 if self._due is not None and left <= 0:
                     self._due = None
                     return True
-                # Also where it is long: it may be longer than a clock can count.
-                self._changed.wait(min(left, _LOOK_S))
+                # Bounded also when work is due later: a lock cannot wait for an arbitrarily long time.
+                self._changed.wait(min(left, _CHECK_S))
                 if self._due is None and self._work() is None:
                     return False
             return False

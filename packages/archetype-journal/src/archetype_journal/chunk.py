@@ -1,4 +1,4 @@
-"""Columns as bytes with a checksum, and the files that large ones are appended to."""
+"""Columns as bytes with a checksum, and the chunk files that large columns are appended to."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from pathlib import Path
 import pyarrow as pa
 
 from archetype_core.errors import CorruptStore
-from archetype_journal.database import sync_directory
+from archetype_journal.disk import sync_directory
 
-FILE_BYTES = 256 * 1024 * 1024
-"""A file that has grown to this gets a successor, so that space comes free in pieces."""
+MAX_FILE_BYTES = 256 * 1024 * 1024
+"""A file of this size gets a successor, so that space is freed in pieces."""
 
 
-MESSAGE, VALUES = 0, 1
-"""The forms in which a column is stored: as one Arrow IPC message, or as its bare values."""
+IPC_MESSAGE, RAW_VALUES = 0, 1
+"""The encodings of a column: one Arrow IPC message, or its values alone."""
 
 
 def encode(array: pa.Array, field: pa.Field) -> tuple[int, pa.Buffer]:
-    """A column as bytes, and the form that they have; its type is known from the table's schema.
+    """The encoding of a column and its bytes. The table's schema keeps the type.
 
     Numbers and instants without nulls, which most columns are, are neither copied nor wrapped.
     """
     kind = field.type
     if pa.types.is_primitive(kind) and kind.bit_width % 8 == 0 and array.null_count == 0:
         width = kind.bit_width // 8
-        return VALUES, array.buffers()[1].slice(array.offset * width, len(array) * width)
-    return MESSAGE, pa.RecordBatch.from_arrays([array], schema=pa.schema([field])).serialize()
+        return RAW_VALUES, array.buffers()[1].slice(array.offset * width, len(array) * width)
+    return IPC_MESSAGE, pa.RecordBatch.from_arrays([array], schema=pa.schema([field])).serialize()
 
 
-def decode(data: pa.Buffer, form: int, crc: int, field: pa.Field, place: str) -> pa.Array:
-    """What ``encode`` was given, if these are the bytes that it gave."""
+def decode(data: pa.Buffer, encoding: int, crc: int, field: pa.Field, place: str) -> pa.Array:
+    """The column that ``encode`` was given; ``CorruptStore`` if these are not its bytes."""
     if checksum(data) != crc:
         raise CorruptStore(place, "its checksum does not match")
     try:
-        if form == VALUES:
+        if encoding == RAW_VALUES:
             return pa.Array.from_buffers(field.type, data.size * 8 // field.type.bit_width, [None, data])
         return pa.ipc.read_record_batch(data, pa.schema([field])).column(0)
-    # The checksum matched, so these are the bytes of another column: the reference is wrong.
+    # The checksum matches, so these are the bytes of another column: the reference is wrong.
     except (pa.ArrowInvalid, OSError) as failure:
         raise CorruptStore(place, str(failure)) from failure
 
 
 def checksum(data: pa.Buffer | bytes | memoryview) -> int:
-    """The checksum under which bytes are stored."""
+    """The checksum that is stored beside bytes."""
     return zlib.crc32(data)
 
 
 class ChunkFile:
-    """The file that one handle appends large columns to. Bytes that nothing refers to are never looked at."""
+    """The file that one handle appends large columns to. Bytes that no tick refers to are never read."""
 
     def __init__(self, directory: Path, prefix: str) -> None:
         self._directory = directory
@@ -66,13 +66,13 @@ class ChunkFile:
         self.name = ""
 
     def append(self, pieces: Sequence[pa.Buffer]) -> tuple[str, int, list[int]]:
-        """Write bytes and sync them; the name of their file, where in it they begin, and their checksums.
+        """Write bytes and sync them. Returns the file's name, the offset of the first piece, and the pieces' checksums.
 
-        The sums are made while the disk is at work.
+        Computes the checksums while the disk syncs.
         """
         with self._lock:
             try:
-                descriptor = self._opened()
+                descriptor = self._open_file()
                 begin = self._end
                 for piece in pieces:
                     view = memoryview(piece)
@@ -84,18 +84,18 @@ class ChunkFile:
                     self._syncer = ThreadPoolExecutor(1, "archetype-chunk")
                 synced = self._syncer.submit(os.fdatasync, descriptor)
                 try:
-                    sums = [checksum(piece) for piece in pieces]
+                    checksums = [checksum(piece) for piece in pieces]
                 finally:
                     synced.result()
             except BaseException:
-                # After a failed sync nobody knows what of the file is on disk: what follows goes into another.
-                self._leave()
+                # After a failed sync the file's content on disk is unknown: the next bytes go into a new file.
+                self._close_file()
                 raise
-            return self.name, begin, sums
+            return self.name, begin, checksums
 
-    def _opened(self) -> int:
-        if self._descriptor is not None and self._end >= FILE_BYTES:
-            self._leave()
+    def _open_file(self) -> int:
+        if self._descriptor is not None and self._end >= MAX_FILE_BYTES:
+            self._close_file()
         if self._descriptor is None:
             self._count += 1
             self.name = f"{self._prefix}-{self._count}.chunk"
@@ -105,22 +105,22 @@ class ChunkFile:
             sync_directory(self._directory)
         return self._descriptor
 
-    def _leave(self) -> None:
+    def _close_file(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Let go of the file; idempotent."""
+        """Close the file; idempotent."""
         with self._lock:
-            self._leave()
+            self._close_file()
             if self._syncer is not None:
                 self._syncer.shutdown()
                 self._syncer = None
 
 
-def read_file(path: Path, offset: int, length: int) -> pa.Buffer:
-    """Some bytes of a chunk's file."""
+def read_chunk(path: Path, offset: int, length: int) -> pa.Buffer:
+    """Some bytes of a chunk file; ``CorruptStore`` if the file does not have them."""
     try:
         with path.open("rb", buffering=0) as file:
             data = os.pread(file.fileno(), length, offset)

@@ -1,12 +1,11 @@
 """The journal's SQLite database: its connections, its transactions, and SQLite's errors as ours.
 
-SQLite in WAL mode is the commit point of a tick, so there is no recovery code of our own: a transaction is there whole or
-not at all.
+A transaction of SQLite in WAL mode is the commit point of a tick: it is there whole or not at all, and the journal needs no
+recovery code of its own.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sqlite3
@@ -15,74 +14,77 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from archetype_core.config import CacheConfig
 from archetype_core.errors import CommitError, CorruptStore, StoreClosed
 from archetype_journal import wal
 from archetype_journal.background import BackgroundTask
-from archetype_journal.open_handles import probe
+from archetype_journal.disk import Disk, make_directory, rewrite_file
+from archetype_journal.open_handles import check_writable
 
 FILE = "journal.sqlite"
 FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm")
 _WAL = FILES[1]
 _CHECKPOINT_BYTES = 4 * 1024 * 1024
-_PAGE = 4096
-_IDLE = 16
-"""So many connections are kept for the next reader."""
-_PATIENCE_S = 30
+_PAGE_BYTES = 4096
+_MAX_IDLE = 16
+"""This many read connections are kept for the next reader."""
+_BUSY_TIMEOUT_S = 30
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_MISMATCH})
 _REMEDIES = {
-    sqlite3.SQLITE_FULL: "free some space and step again, nothing is lost",
-    sqlite3.SQLITE_READONLY: "it can be read, but nothing can be added to it",
-    sqlite3.SQLITE_IOERR: "the disk failed; step again once it works, or open the journal anew",
-    sqlite3.SQLITE_CANTOPEN: "does the directory exist, and may this process write to it, and has it file descriptors left?",
+    sqlite3.SQLITE_FULL: "free some space and step again; nothing is lost",
+    sqlite3.SQLITE_READONLY: "the journal can be read but not written; make it writable and open it again",
+    sqlite3.SQLITE_IOERR: "the disk failed; step again once it works, or open the journal again",
+    sqlite3.SQLITE_CANTOPEN: "check that the directory exists, is writable, and that the process has file descriptors left",
 }
 _log = logging.getLogger("archetype.journal")
 
 
 class Database:
-    """One journal directory: a connection to write with, and as many to read with as readers at work.
+    """One journal's database: one connection to write, and one per concurrent reader.
 
-    ``is_synced`` says that whoever wrote last synced every commit, so that only the last one can be torn.
+    ``is_synced`` says that the last writer synced every commit, so that only the last transaction can be torn.
     """
 
-    def __init__(self, path: Path, cache: CacheConfig, *, is_synced: bool) -> None:
+    def __init__(self, path: Path, cache: CacheConfig, *, disk: Disk, is_synced: bool) -> None:
         self.path = path
         self.name = str(path / FILE)
         self._cache = cache
+        self._disk = disk
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._is_open = True
-        # Whoever writes, or resets the log, holds this.
-        self.writing = threading.Lock()
-        self._unchecked = 0
-        self._is_tail_unknown = False
-        self._is_log_lost = False
-        self._files: list[int] | None = None
+        self.write_lock = threading.Lock()
+        """Held by the thread that writes, or resets the log."""
+        self._bytes_since_checkpoint = 0
+        self._may_have_torn_tail = False
+        self._must_rewrite_log = False
+        self._inodes: list[int] | None = None
         self._unsynced_since: float | None = None
-        self._checkpointing = BackgroundTask("archetype-checkpoint", self._checkpoint)
-        self._syncing = BackgroundTask("archetype-sync", self._sync_in_time)
-        with self.told():
+        self._checkpoint_task = BackgroundTask("archetype-checkpoint", self._checkpoint)
+        self._sync_task = BackgroundTask("archetype-sync", self._sync_if_due)
+        with self.translated_errors():
             make_directory(path)
-            # Where nothing can be written SQLite would try for ten seconds.
-            probe(path)
-            if is_synced and wal.is_cut(path / _WAL):
-                raise CorruptStore(str(path / _WAL), "whole transactions follow one that does not check")
+            # SQLite would try for ten seconds in a directory that is not writable.
+            check_writable(path)
+            if is_synced and wal.has_lost_transactions(path / _WAL):
+                raise CorruptStore(str(path / _WAL), "whole transactions follow a frame with a wrong checksum")
             self.writer = self._connect(is_writer=True)
 
     def _connect(self, *, is_writer: bool = False) -> sqlite3.Connection:
-        # Autocommit: transactions are begun and ended by hand, where they belong.
-        connection = sqlite3.connect(self.name, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
+        # Autocommit: `transaction` and `read` begin and end transactions themselves.
+        connection = sqlite3.connect(self.name, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA foreign_keys=OFF")
             connection.execute("PRAGMA cell_size_check=ON")
-            # Its work is done by a chore, beside the ticks.
+            # A background task makes the checkpoints.
             connection.execute("PRAGMA wal_autocheckpoint=0")
             if is_writer:
-                if not wal.use_wal(connection, _PATIENCE_S):
-                    # Without saying so it goes on with a journal that readers and writers block each other by.
-                    raise OSError("its log could not be begun")
-                # What a process left behind in it goes into the database.
+                if not wal.use_wal(connection, _BUSY_TIMEOUT_S):
+                    # Without WAL, readers and writers would block each other.
+                    raise OSError("SQLite cannot use write-ahead logging here")
+                # Move what an earlier process left in the log into the database.
                 _try_checkpoint(connection, "TRUNCATE")
                 mode = "FULL" if self._cache.durability == "tick" else "NORMAL"
                 connection.execute(f"PRAGMA synchronous={mode}")
@@ -93,45 +95,45 @@ class Database:
 
     @contextmanager
     def transaction(self, size: int = 0) -> Iterator[sqlite3.Connection]:
-        """Everything inside happens or nothing does; when this returns it is as durable as the mode says.
+        """Run a transaction that commits at the end of the block, or rolls back if the block raises.
 
-        To be entered by whoever holds ``writing``. ``size`` is about how many bytes it writes.
+        The caller holds ``write_lock``. ``size`` is about how many bytes the transaction writes.
         """
         connection = self.writer
         self._check_files()
         since = self._unsynced_since
-        if self._is_log_lost:
-            self._rescue()
+        if self._must_rewrite_log:
+            self._rewrite_log()
         elif since is not None and time.monotonic() - since >= self._cache.interval_s:
-            # The chore got no chance: the bound holds all the same.
+            # The background task was late: keep the bound here.
             self.sync()
-        if self._is_tail_unknown:
-            # A transaction that failed while it was written may have left half of itself in the log.
+        if self._may_have_torn_tail:
+            # A transaction that failed while it was written may have left a part of itself in the log.
             _try_checkpoint(connection, "RESTART")
-            self._is_tail_unknown = False
+            self._may_have_torn_tail = False
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
-            self._is_tail_unknown = True
+            self._may_have_torn_tail = True
             connection.execute("COMMIT")
-            self._is_tail_unknown = False
+            self._may_have_torn_tail = False
         except BaseException:
             # A failed COMMIT leaves the transaction open; a full disk may have ended it already.
             if connection.in_transaction:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
             raise
-        self._unchecked += size + 3 * _PAGE
-        if self._unchecked >= _CHECKPOINT_BYTES:
-            self._unchecked = 0
-            self._checkpointing.ask()
+        self._bytes_since_checkpoint += size + 3 * _PAGE_BYTES
+        if self._bytes_since_checkpoint >= _CHECKPOINT_BYTES:
+            self._bytes_since_checkpoint = 0
+            self._checkpoint_task.ask()
         if self._cache.durability == "interval" and self._unsynced_since is None:
             self._unsynced_since = time.monotonic()
-            self._syncing.ask(self._cache.interval_s)
+            self._sync_task.ask(self._cache.interval_s)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """One state of the database to read from, whatever is written meanwhile."""
+        """A connection that sees one state of the database, whatever is committed meanwhile."""
         with self._lock:
             if not self._is_open:
                 raise StoreClosed(f"journal {self.path}")
@@ -142,13 +144,13 @@ class Database:
             connection.execute("BEGIN")
             yield connection
         finally:
-            self._give_back(connection)
+            self._release(connection)
 
     def _check_files(self) -> None:
-        """Refuse to write to files that are no longer those in the directory.
+        """Refuse to write if the open files are no longer those in the directory.
 
-        They may have been removed, or moved. Or this very process opened and closed one of them, which takes away the locks
-        of all its connections, and another process then tidied up after what it took for the dead.
+        They were removed or moved. Or this process opened and closed one of them itself, which drops the locks of all its
+        connections, and another process then cleaned up what looked like a dead process's files.
         """
         found = []
         for name in (FILE, _WAL):
@@ -156,14 +158,14 @@ class Database:
                 found.append((self.path / name).stat().st_ino)
             except FileNotFoundError:
                 found.append(0)
-        if self._files is None:
-            self._files = found if all(found) else None
-        elif found != self._files:
+        if self._inodes is None:
+            self._inodes = found if all(found) else None
+        elif found != self._inodes:
             raise CommitError(
-                f"journal {self.path}: its files were replaced or removed while it was open; open it anew"
+                f"journal {self.path}: its files were replaced or removed while it was open; close it and open it again"
             )
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
+    def _release(self, connection: sqlite3.Connection) -> None:
         try:
             if connection.in_transaction:
                 connection.execute("COMMIT")
@@ -171,57 +173,57 @@ class Database:
             connection.close()
             return
         with self._lock:
-            if self._is_open and len(self._idle) < _IDLE:
+            if self._is_open and len(self._idle) < _MAX_IDLE:
                 self._idle.append(connection)
                 return
         connection.close()
 
-    def _sync_in_time(self) -> None:
+    def _sync_if_due(self) -> None:
         if self._unsynced_since is None:
             return
         try:
             with suppress(CommitError):
                 self.sync()
-            if self._is_log_lost:
-                with self.writing:
-                    self._rescue()
+            if self._must_rewrite_log:
+                with self.write_lock:
+                    self._rewrite_log()
         except (CommitError, StoreClosed) as failure:
-            # The next commit makes up for it, or fails.
+            # The next commit tries again, or fails.
             _log.warning("journal %s could not be synced: %s", self.path, failure)
 
     @property
-    def waits(self) -> bool:
-        """Whether every commit waits until it is on disk."""
+    def syncs_every_commit(self) -> bool:
+        """Whether every commit is on disk before it returns."""
         return self._cache.durability == "tick"
 
     def sync(self) -> None:
-        """Put on disk what is committed, whatever the mode."""
+        """Put every commit on disk, in any mode."""
         self._unsynced_since = None
         try:
-            # Without a log everything is in the database, which its checkpoint has synced.
-            with self.told(), suppress(FileNotFoundError):
-                sync_path(self.path / _WAL)
+            # Without a log everything is in the database, and the checkpoint that moved it there synced it.
+            with self.translated_errors(), suppress(FileNotFoundError):
+                self._disk.sync(self.path / _WAL)
         except BaseException:
-            self._is_log_lost = True
+            self._must_rewrite_log = True
             raise
 
-    def _rescue(self) -> None:
-        """Write the whole log once more: after a sync that failed, a later one of the same bytes does nothing.
+    def _rewrite_log(self) -> None:
+        """Write the whole log again: after a failed sync, the system may not write the same pages a second time.
 
-        To be called by whoever holds ``writing``.
+        The caller holds ``write_lock``.
         """
-        with self.told():
-            # Nobody adds to the log, or begins it anew, meanwhile.
+        with self.translated_errors():
+            # Keep other processes from writing to the log, or restarting it.
             self.writer.execute("BEGIN IMMEDIATE")
             try:
                 with suppress(FileNotFoundError):
-                    rewrite(self.path / _WAL)
+                    rewrite_file(self.path / _WAL)
             finally:
                 self.writer.execute("ROLLBACK")
-        self._is_log_lost, self._unsynced_since = False, None
+        self._must_rewrite_log, self._unsynced_since = False, None
 
     def _checkpoint(self) -> None:
-        """Move the log's pages into the database, and begin the log anew if nobody reads it."""
+        """Move the log's pages into the database, and restart the log if nobody reads it."""
         try:
             connection = self._connect()
         except sqlite3.Error as failure:
@@ -229,12 +231,12 @@ class Database:
             return
         try:
             _try_checkpoint(connection, "PASSIVE")
-            # Little is left by now, so writers wait for little.
-            with self.writing:
+            # Few pages are left now, so writers wait only briefly.
+            with self.write_lock:
                 _try_checkpoint(connection, "RESTART")
         except sqlite3.Error as failure:
-            # It may have been a sync of what nobody has synced yet.
-            self._is_log_lost = self._cache.durability != "tick"
+            # The failure may be that of a sync of commits that were not synced before.
+            self._must_rewrite_log = self._cache.durability != "tick"
             _log.warning("journal %s was not checkpointed: %s", self.path, failure)
         finally:
             connection.close()
@@ -246,90 +248,61 @@ class Database:
                 return
             self._is_open = False
             connections, self._idle = self._idle, []
-        self._checkpointing.stop()
-        self._syncing.stop()
+        self._checkpoint_task.stop()
+        self._sync_task.stop()
         try:
-            if self._cache.durability != "tick" and not self._is_log_lost:
+            if self._cache.durability != "tick" and not self._must_rewrite_log:
                 with suppress(CommitError):
                     self.sync()
-            if self._is_log_lost:
-                with self.writing:
-                    self._rescue()
+            if self._must_rewrite_log:
+                with self.write_lock:
+                    self._rewrite_log()
         finally:
             for connection in (*connections, self.writer):
                 connection.close()
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """SQLite's and the system's errors as ours: what cannot be written, what is damaged, what is closed."""
+    def translated_errors(self) -> Iterator[None]:
+        """Raise the errors of SQLite and the system as ``CommitError``, ``CorruptStore`` or ``StoreClosed``."""
         try:
             yield
         except sqlite3.ProgrammingError as failure:
             raise StoreClosed(f"journal {self.path}") from failure
         except sqlite3.Error as failure:
-            raise translated(str(self.path), failure) from failure
-        # Of the name of a column, which SQLite does not check.
+            raise translate_error(str(self.path), failure) from failure
+        # Text that SQLite returned and did not check.
         except UnicodeDecodeError as failure:
             raise CorruptStore(str(self.path), str(failure)) from failure
         except OSError as failure:
             raise CommitError(f"journal {self.path}: {failure.strerror or failure}") from failure
 
 
-def _try_checkpoint(connection: sqlite3.Connection, how: str) -> None:
-    """Move the log into the database as far as that goes without waiting for anybody."""
-    connection.execute("PRAGMA busy_timeout=0")
-    connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
-    connection.execute(f"PRAGMA busy_timeout={_PATIENCE_S * 1000}")
+def connect_read_only(file: Path) -> sqlite3.Connection:
+    """Connect to a database without changing it, not even to recover what a dead process left."""
+    # If there is no log and none can be created, nobody writes.
+    is_immutable = not file.with_name(f"{FILE}-wal").exists() and not os.access(file.parent, os.W_OK)
+    option = "immutable=1" if is_immutable else "mode=ro"
+    # The empty authority is needed: a path may begin with two slashes.
+    return sqlite3.connect(
+        f"file://{quote(str(file.absolute()))}?{option}", uri=True, isolation_level=None, timeout=30.0
+    )
 
 
-def translated(path: str, failure: sqlite3.Error) -> CommitError | CorruptStore:
-    """An error of SQLite's as one of ours."""
+def translate_error(path: str, failure: sqlite3.Error) -> CommitError | CorruptStore:
+    """An error of SQLite's as one of ours: ``CorruptStore`` for damage, ``CommitError`` for the rest."""
     code = getattr(failure, "sqlite_errorcode", None)
     if code is None:
         return CorruptStore(path, str(failure))
-    short = code == sqlite3.SQLITE_IOERR_SHORT_READ
-    # An error in our own statements means that the tables they name are not there.
-    if short or (code & 0xFF) in _DAMAGE or code == sqlite3.SQLITE_ERROR:
+    is_short = code == sqlite3.SQLITE_IOERR_SHORT_READ
+    # SQLITE_ERROR in one of our own statements means that a table is missing.
+    if is_short or (code & 0xFF) in _DAMAGE or code == sqlite3.SQLITE_ERROR:
         return CorruptStore(path, str(failure))
     remedy = _REMEDIES.get(code & 0xFF)
     return CommitError(f"journal {path}: {failure}{f'; {remedy}' if remedy else ''}")
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory, and its parents, to last."""
-    if not path.is_dir():
-        make_directory(path.parent)
-        try:
-            path.mkdir(exist_ok=True)
-        except FileExistsError as failure:
-            raise NotADirectoryError(errno.ENOTDIR, "a file is where a directory should be", str(path)) from failure
-    # Also where it is there: whoever made it may not have lived, or not have managed, to do this. A place that was given
-    # to this process, in a directory that it may not read, is not its to make last.
-    with suppress(PermissionError):
-        sync_directory(path.parent)
-
-
-def sync_path(path: Path) -> None:
-    """Put what was written to a file on disk, whoever wrote it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def rewrite(path: Path) -> None:
-    """Write a file's bytes over themselves, and put them on disk."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        offset = 0
-        while piece := os.pread(descriptor, 1 << 20, offset):
-            offset += os.pwrite(descriptor, piece, offset)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable, as ``fsync`` of a file does not."""
-    sync_path(path)
+def _try_checkpoint(connection: sqlite3.Connection, mode: str) -> None:
+    """Move as much of the log into the database as is possible without waiting."""
+    connection.execute("PRAGMA busy_timeout=0")
+    connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_S * 1000}")

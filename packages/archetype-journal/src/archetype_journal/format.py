@@ -1,4 +1,4 @@
-"""The version of the journal's format: a new journal gets it, any other is refused."""
+"""The version of the journal's format: a new journal gets it, a journal of any other version is refused."""
 
 from __future__ import annotations
 
@@ -6,41 +6,42 @@ import sqlite3
 from pathlib import Path
 
 from archetype_core.errors import CommitError, CorruptStore
-from archetype_journal.catalog import create
-from archetype_journal.database import sync_path
+from archetype_journal.catalog import create_tables
+from archetype_journal.disk import sync_path
 
 VERSION = 1
 
 MARK = "journal.txt"
+"""A note beside the database. Where it exists, an empty or missing database is damage, not a new journal."""
 _NOTE = """This directory is a journal of Archetype: worlds, tick by tick. It is one database in several files; moving or
-deleting one of them alone loses ticks. `archetype_journal.verify` looks at it and changes nothing.
+deleting one of them alone loses ticks. `archetype_journal.verify` checks it and changes nothing.
 """
 
 
-def check(connection: sqlite3.Connection, path: Path) -> None:
-    """Make a new database a journal of this version, inside a transaction; refuse one of another version."""
+def check_format(connection: sqlite3.Connection, path: Path) -> None:
+    """Make a new database a journal of this version, inside a transaction; refuse a journal of another version."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if version == VERSION:
         return
-    if version > VERSION:
+    if version != 0:
         raise CommitError(
-            f"journal {path} has format {version}, this version reads {VERSION}: upgrade archetype-journal"
+            f"journal {path} has format {version}, and this version of archetype-journal reads format {VERSION} only: "
+            f"open it with a version that reads format {version}"
         )
-    if version == 0 and not tables and not (path / MARK).exists():
-        begin(connection)
-    else:
-        raise CorruptStore(str(path), f"its format is {version}, its tables are {', '.join(sorted(tables)) or 'none'}")
+    if tables or (path / MARK).exists():
+        raise CorruptStore(str(path), f"it has no format version; its tables are {', '.join(sorted(tables)) or 'none'}")
+    create_journal(connection)
 
 
-def begin(connection: sqlite3.Connection) -> None:
-    """Make an empty journal of this version."""
-    create(connection)
+def create_journal(connection: sqlite3.Connection) -> None:
+    """Make an empty database a journal of this version."""
+    create_tables(connection)
     connection.execute(f"PRAGMA user_version={VERSION}")
 
 
-def mark(path: Path) -> None:
-    """Leave a note that there is a journal, so that an empty database is never taken for a new one."""
+def write_mark(path: Path) -> None:
+    """Write the note, durably, unless it exists."""
     if not (path / MARK).exists():
         (path / MARK).write_text(_NOTE)
         sync_path(path / MARK)

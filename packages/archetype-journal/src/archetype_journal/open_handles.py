@@ -1,6 +1,6 @@
-"""Who has a journal open: a locked file per handle, which the system unlocks when the process dies, however it dies.
+"""Which handles have a journal open: one locked file per handle, which the system unlocks when the process dies.
 
-A process id says nothing about whether its process lives: it may be dead, or another's by now. A lock does.
+A process id does not say whether its process is alive: the id may belong to another process by now. A lock does.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _CHUNK = re.compile(r"([0-9a-f]{16})-[0-9]+\.chunk")
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A handle that has, or had, the journal open."""
+    """A handle that has a journal open, or died while it had."""
 
     token: str
-    """Random, so that no two handles are ever taken for one another."""
+    """Random, so that no two handles share one."""
     name: str
     durability: str
     is_alive: bool
 
 
-class Presence:
-    """The file of one handle, locked as long as the handle is open."""
+class OwnerFile:
+    """The file of one handle, locked while the handle is open."""
 
     def __init__(self, directory: Path, durability: str) -> None:
         self.token = secrets.token_hex(8)
@@ -40,7 +40,7 @@ class Presence:
         self._path = directory / f"{self.token}{SUFFIX}"
         self._descriptor: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
-            # It is nobody else's, but whoever looks who is alive holds it for a moment.
+            # Blocking: a process that lists the owners holds the lock for a moment.
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             os.write(self._descriptor, f"{durability}\n{self.name}\n".encode())
             os.fsync(self._descriptor)
@@ -49,36 +49,35 @@ class Presence:
             raise
 
     @property
-    def is_here(self) -> bool:
-        """Whether this is the process that opened the journal, and no copy of it that ``fork`` made."""
+    def is_in_this_process(self) -> bool:
+        """Whether this process opened the handle; False in a child that ``fork`` made."""
         return os.getpid() == self._process
 
     def close(self) -> None:
-        """Leave; idempotent."""
-        if not self.is_here:
+        """Remove the file; idempotent. No effect in a forked child."""
+        if not self.is_in_this_process:
             return
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             try:
                 self._path.unlink(missing_ok=True)
             except OSError:
-                # A file that stays is taken for a dead owner's, which it is.
+                # A file that stays counts as a dead owner's, which is right.
                 pass
             finally:
                 os.close(descriptor)
 
 
-def probe(directory: Path) -> None:
-    """Fail, with the system's reason, if no file can be made in a directory."""
-    # It looks like one that a dead handle left: should it stay, or should somebody who opens the journal be quicker, it is
-    # removed as one.
+def check_writable(directory: Path) -> None:
+    """Raise the system's error if no file can be created in a directory."""
+    # Named like a dead owner's file: if it stays, the next opening removes it.
     path = directory / f"{secrets.token_hex(8)}{SUFFIX}"
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
     path.unlink(missing_ok=True)
 
 
 def owners(directory: Path) -> Iterator[Owner]:
-    """Everyone who has a journal open, and those who died having it open."""
+    """Every handle that has a journal open, and every one that died while it had."""
     for path in sorted(directory.glob(f"*{SUFFIX}")):
         if not _OWNER.fullmatch(path.name):
             continue
@@ -98,12 +97,12 @@ def owners(directory: Path) -> Iterator[Owner]:
         yield Owner(path.stem, name.strip(), durability, is_alive)
 
 
-def owner_of(chunk: str) -> str | None:
-    """The token of the handle that wrote a chunk's file, by the file's name; ``None`` if the file is not a journal's."""
-    found = _CHUNK.fullmatch(chunk)
+def chunk_owner(file: str) -> str | None:
+    """The token of the handle that wrote a chunk file, from the file's name; ``None`` if the file is not a journal's."""
+    found = _CHUNK.fullmatch(file)
     return found.group(1) if found else None
 
 
-def bury(directory: Path, owner: Owner) -> None:
-    """Remove what a dead owner left of itself."""
+def remove_owner_file(directory: Path, owner: Owner) -> None:
+    """Remove the file of a dead owner."""
     (directory / f"{owner.token}{SUFFIX}").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a journal takes up from the store beneath: worlds, and ticks, that it has not heard of enter its catalog as sealed."""
+"""Reconciles a journal with the store beneath: registers what only the store has as sealed, refuses what contradicts."""
 
 from __future__ import annotations
 
@@ -6,84 +6,87 @@ from collections.abc import Iterator
 
 from archetype_core.errors import CorruptStore, WorldNotFound
 from archetype_core.store import Span, Store
-from archetype_journal.catalog import Entry, SegmentEntry
-from archetype_journal.open_journal import OpenJournal
+from archetype_journal.catalog import CatalogUpdate, SegmentEntry
+from archetype_journal.handle import JournalHandle
 from archetype_journal.reader import View
 from archetype_journal.record import TickRecord, pack, row_id
 
 
-def adopt(handle: OpenJournal, store: Store, world_id: str) -> None:
-    """Make a world of the store beneath known, so that it can be gone on with; nothing if there is no such world."""
+def adopt_world(handle: JournalHandle, store: Store, world_id: str) -> None:
+    """Register a world of the store beneath, its ticks as sealed. No effect if the store has no such world."""
     try:
         timeline = store.timeline(world_id)
     except WorldNotFound:
         return
     heads = [store.head(span.segment.world_id, at=span.last) for span in timeline.spans]
     database = handle.database
-    with database.told(), database.writing, database.transaction() as connection:
-        entry = Entry(handle.catalog, connection)
-        tenure = entry.tenure(world_id)
-        if tenure is not None:
-            active = entry.branch(tenure.segment)
+    with database.translated_errors(), database.write_lock, database.transaction() as connection:
+        update = CatalogUpdate(handle.catalog, connection)
+        world = update.world(world_id)
+        if world is not None:
+            active = update.segment(world.segment)
             if active.sealed < active.last:
-                # Somebody has gone on with it meanwhile.
+                # Another handle has continued the world meanwhile.
                 return
-        forms = {entry.form(name, schema) for name, schema in timeline.tables.items()}
-        branch = None
+        tables = {update.table_id(name, schema) for name, schema in timeline.tables.items()}
+        entry = None
         for span, head in zip(timeline.spans, heads, strict=True):
             segment, last = span.segment, span.last
-            branch = entry.find(segment.world_id, segment.run_id)
-            if branch is not None and branch.last >= last:
+            entry = update.find_segment(segment.world_id, segment.run_id)
+            if entry is not None and entry.last >= last:
                 continue
-            branch = entry.advance(branch, last=last, sealed=last) if branch else entry.open(segment, last, last)
-            # When each table was written is the store's to know; that it may be there is enough here.
-            entries = dict.fromkeys(forms, (0, last - branch.first))
-            number = row_id(branch.id, last - branch.first)
-            record = TickRecord(head.next_entity_id, head.applied, last - branch.first, {}, entries)
-            entry.write(number, pack(number, record), None)
-        assert branch is not None
-        owner = (tenure.owner, tenure.token) if tenure else (handle.presence.name, handle.presence.token)
-        entry.hold(tenure, world_id, branch.id, *owner)
-        entry.finish()
+            if entry is None:
+                entry = update.add_segment(segment, last, last)
+            else:
+                entry = update.advance_segment(entry, last=last, sealed=last)
+            # Only the store knows when it wrote each table; the journal asks it at every tick of the segment.
+            spans = dict.fromkeys(tables, (0, last - entry.first))
+            number = row_id(entry.id, last - entry.first)
+            record = TickRecord(head.next_entity_id, head.applied, last - entry.first, {}, spans)
+            update.add_tick(number, pack(number, record), None)
+        assert entry is not None
+        writer = (world.owner, world.token) if world else (handle.owner_file.name, handle.owner_file.token)
+        update.set_writer(world, world_id, entry.id, *writer)
+        update.finish()
 
 
-def agree(handle: OpenJournal, store: Store) -> None:
-    """See to it that a journal and the store beneath are of one moment; ``CorruptStore`` where one of them is an older copy.
+def reconcile(handle: JournalHandle, store: Store) -> None:
+    """Check that a journal and the store beneath belong together; ``CorruptStore`` if one is an older copy.
 
-    What the store has and the journal has not heard of is taken up, unless ticks that wait in the journal contradict it.
+    Ticks that only the store has are registered as sealed, unless the journal holds unsealed ticks that contradict them.
     """
     with handle.reader.read() as view:
-        active = {world_id: view.active(world_id) for world_id in view.worlds}
-        told = {world_id: list(_handed_over(view, branch)) for world_id, branch in active.items() if branch is not None}
-    # What the journal says it handed over was handed over before it said so, and what the store has was in the journal
-    # before: so one is read before the store is looked at, and the other after.
-    spans = {world_id: _spans(store, world_id) for world_id in told}
+        active = {world_id: view.active_segment(world_id) for world_id in view.worlds}
+        sealed = {world_id: list(_sealed_segments(view, one)) for world_id, one in active.items() if one is not None}
+    # Other handles may seal meanwhile. The store commits a tick before the journal registers it as sealed, so the journal's
+    # sealed ticks are read before the store; a tick is in the journal before it is in the store, so its last tick after.
+    spans = {world_id: _spans(store, world_id) for world_id in sealed}
     for world_id, found in spans.items():
-        for one, last in told[world_id]:
-            there = max((span.last for span in found if span.segment == one.segment), default=one.first - 1)
-            if there < last:
-                raise _apart(handle, store, one, there)
-        tip = found[-1] if found else None
+        for one, last in sealed[world_id]:
+            stored = max((span.last for span in found if span.segment == one.segment), default=one.first - 1)
+            if stored < last:
+                raise _contradiction(handle, store, one, stored)
+        newest = found[-1] if found else None
         with handle.reader.read() as view:
-            branch = view.active(world_id)
-            assert branch is not None
-            known = None if tip is None else view.find(tip.segment.world_id, tip.segment.run_id)
-        if tip is None or (known is not None and known.last >= tip.last):
+            entry = view.active_segment(world_id)
+            assert entry is not None
+            known = None if newest is None else view.find_segment(newest.segment.world_id, newest.segment.run_id)
+        if newest is None or (known is not None and known.last >= newest.last):
             continue
-        if branch.sealed < branch.last:
-            raise _apart(handle, store, branch, tip.last)
-        adopt(handle, store, world_id)
+        if entry.sealed < entry.last:
+            raise _contradiction(handle, store, entry, newest.last)
+        adopt_world(handle, store, world_id)
 
 
-def _handed_over(view: View, active: SegmentEntry) -> Iterator[tuple[SegmentEntry, int]]:
-    """A world's own segments, newest first, and to which tick of each it has what the store got."""
-    branch, last = active, active.last
+def _sealed_segments(view: View, active: SegmentEntry) -> Iterator[tuple[SegmentEntry, int]]:
+    """A world's own segments, newest first, each with its last sealed tick that belongs to the world's history."""
+    entry, last = active, active.last
     while True:
-        yield branch, min(branch.sealed, last)
-        above = view.parent(branch)
-        if above is None or above[0].segment.world_id != active.segment.world_id:
+        yield entry, min(entry.sealed, last)
+        parent = view.parent(entry)
+        if parent is None or parent[0].segment.world_id != active.segment.world_id:
             return
-        branch, last = above
+        entry, last = parent
 
 
 def _spans(store: Store, world_id: str) -> tuple[Span, ...]:
@@ -94,11 +97,11 @@ def _spans(store: Store, world_id: str) -> tuple[Span, ...]:
         return ()
 
 
-def _apart(handle: OpenJournal, store: Store, branch: SegmentEntry, last: int) -> CorruptStore:
-    name = branch.segment.name
-    told = f"the journal has world {name!r} to tick {branch.last} and handed over those to {branch.sealed}"
+def _contradiction(handle: JournalHandle, store: Store, entry: SegmentEntry, stored: int) -> CorruptStore:
+    name = entry.segment.name
+    journal = f"the journal has world {name!r} up to tick {entry.last}, sealed up to {entry.sealed}"
     remedy = (
-        "one is an older copy than the other, or the world was gone on with from another journal: "
-        "put back both from the same backup, or open the other journal"
+        "one is an older copy than the other, or another journal continued the world: "
+        "restore both from the same backup, or open the other journal"
     )
-    return CorruptStore(str(handle.database.path), f"{told}, and {store!r} has it to {last}; {remedy}")
+    return CorruptStore(str(handle.database.path), f"{journal}, and {store!r} has it up to {stored}; {remedy}")

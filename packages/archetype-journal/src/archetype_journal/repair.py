@@ -1,8 +1,7 @@
-"""Makes a damaged journal usable again, keeps the damaged one, and says what was lost.
+"""Rebuilds a damaged journal from every undamaged row, keeps the damaged database, and reports what was removed.
 
-The database is built anew from every row that is as it was written. No tick is dropped to get there: one whose row or
-values are damaged goes on being refused to who reads it. Only ``roll_back`` takes ticks away, from worlds whose newest
-state cannot be read, and only down to the newest that can.
+No tick is dropped for the rebuild: reading a damaged one still raises. Only ``roll_back`` removes ticks, from worlds whose
+newest state cannot be read, down to the newest tick that can.
 """
 
 from __future__ import annotations
@@ -17,82 +16,91 @@ from typing import Any
 
 from archetype_core.errors import CommitError, CorruptStore
 from archetype_core.schema import Archetype
-from archetype_journal.catalog import Catalog, Counts, SegmentEntry, row_sum
-from archetype_journal.database import FILE, FILES, sync_directory, sync_path
-from archetype_journal.format import begin
-from archetype_journal.inspection import Report, read_only, verify
+from archetype_journal.catalog import Catalog, Counts, SegmentEntry, row_checksum
+from archetype_journal.database import FILE, FILES, connect_read_only
+from archetype_journal.disk import sync_directory, sync_path
+from archetype_journal.format import create_journal
+from archetype_journal.inspection import Report, verify
 from archetype_journal.open_handles import owners
-from archetype_journal.reader import Beneath, View
+from archetype_journal.reader import SealedWrite, View
 from archetype_journal.record import Place, row_id, unpack
 
-ASIDE = "damaged-"
+_DAMAGED = "damaged-"
+"""The prefix of the directory that keeps the old database."""
 
 
 @dataclass(slots=True)
 class Repair:
-    """What ``repair`` did: what it took away, where the database as it was is kept, and what is wrong still."""
+    """What ``repair`` did: what it removed, where the old database is kept, and what is still wrong."""
 
     before: Report
     after: Report
     removed: tuple[str, ...] = ()
-    aside: Path | None = None
+    """The worlds and ticks that were removed, in words."""
+    kept_in: Path | None = None
+    """The directory with the old database; ``None`` if nothing was done."""
 
     def __str__(self) -> str:
-        if self.aside is None:
+        if self.kept_in is None:
             return f"nothing was done\n{self.before}"
         removed = "".join(f"\n  {line}" for line in self.removed) or " nothing"
-        return f"the database as it was is in {self.aside}\nremoved:{removed}\n{self.after}"
+        return f"the old database is in {self.kept_in}\nremoved:{removed}\n{self.after}"
 
 
 def repair(path: str | Path, *, roll_back: bool = False) -> Repair:
-    """Rebuild a journal from all that is as it was written; ``CommitError`` while somebody has it open.
+    """Rebuild a journal's database from every undamaged row, and keep the old one beside it.
 
-    Every tick that can be told from its damage stays. With ``roll_back`` a world whose newest state cannot be read goes back
-    to the newest tick that can, and what grew from a later one goes too. The old database is kept beside the new one.
+    Every tick with an undamaged row stays. ``roll_back`` also takes each world whose newest state cannot be read back to its
+    newest tick that can, and removes what was forked from a later one. ``CommitError`` while the journal is open,
+    ``CorruptStore`` if there is no database or the schema of a table is lost.
     """
     path = Path(path)
     if not any(path.glob(f"**/{FILE}")):
-        raise CorruptStore(str(path / FILE), "it is not there, and neither is a copy of it")
+        raise CorruptStore(
+            str(path / FILE), "the file is missing, and there is no copy of it; restore it from a backup"
+        )
     alive = [one.name for one in owners(path) if one.is_alive]
     if alive:
-        raise CommitError(f"journal {path} cannot be repaired while it is open: {', '.join(alive)}")
+        raise CommitError(
+            f"journal {path} cannot be repaired while it is open: {', '.join(alive)}; close it there first"
+        )
     before = verify(path)
-    if before.is_sound or (not roll_back and all(one.is_in_values for one in before.findings)):
+    if before.is_sound or (not roll_back and all(one.loses_only_values for one in before.findings)):
         return Repair(before, before)
-    aside = _put_aside(path)
-    with closing(read_only(aside / FILE)) as connection:
-        # SQLite then reads what there is of a database that was cut off, instead of nothing.
+    kept_in = _move_database(path)
+    with closing(connect_read_only(kept_in / FILE)) as connection:
+        # Makes SQLite read what is left of a truncated database, instead of refusing it.
         connection.execute("PRAGMA writable_schema=ON")
-        fresh = path / f"{FILE}.new"
-        fresh.unlink(missing_ok=True)
-        with closing(sqlite3.connect(fresh, isolation_level=None)) as target:
-            salvage = _Salvage(path, connection, target)
-            salvage.build(roll_back=roll_back)
-    sync_path(fresh)
-    fresh.rename(path / FILE)
+        new = path / f"{FILE}.new"
+        new.unlink(missing_ok=True)
+        with closing(sqlite3.connect(new, isolation_level=None)) as target:
+            rebuild = _Rebuild(path, connection, target)
+            rebuild.run(roll_back=roll_back)
+    sync_path(new)
+    new.rename(path / FILE)
     sync_directory(path)
-    return Repair(before, verify(path), tuple(salvage.removed), aside)
+    return Repair(before, verify(path), tuple(rebuild.removed), kept_in)
 
 
-def _put_aside(path: Path) -> Path:
-    """Move the database's files where nobody opens them; goes on where an earlier attempt ended."""
-    begun = sorted(path.glob(f"{ASIDE}*"))
-    if (path / FILE).exists() or not begun:
-        aside = path / f"{ASIDE}{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09}"
-        aside.mkdir()
+def _move_database(path: Path) -> Path:
+    """Move the database's files into a directory of their own; continues an attempt that was interrupted."""
+    earlier = sorted(path.glob(f"{_DAMAGED}*"))
+    if (path / FILE).exists() or not earlier:
+        kept_in = path / f"{_DAMAGED}{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09}"
+        kept_in.mkdir()
     else:
-        aside = begun[-1]
-    # The database before its log: without the log it would open, with ticks missing.
+        kept_in = earlier[-1]
+    # The database before its log: it would open without its log, and ticks would be missing.
     for name in FILES:
         if (path / name).exists():
-            (path / name).rename(aside / name)
-    sync_directory(aside)
+            (path / name).rename(kept_in / name)
+    sync_directory(kept_in)
     sync_directory(path)
-    return aside
+    return kept_in
 
 
-class _Salvage:
-    """Builds a database from every row of another that is as it was written."""
+class _Rebuild:
+    """Fills a new database with every undamaged row of another."""
 
     def __init__(self, path: Path, source: sqlite3.Connection, target: sqlite3.Connection) -> None:
         self._path = path
@@ -101,23 +109,23 @@ class _Salvage:
         self.removed: list[str] = []
         self._counts = self._read_counts()
         self._segments = self._rows("segment", self._counts.segments)
-        self._whole: dict[Place, bool] = {}
+        self._is_readable: dict[Place, bool] = {}
 
-    def build(self, *, roll_back: bool) -> None:
+    def run(self, *, roll_back: bool) -> None:
         """Fill the target."""
         self._target.execute("BEGIN")
-        begin(self._target)
-        forms = self._rows("form", self._counts.forms)
-        if len(forms) < self._counts.forms:
-            raise CorruptStore(str(self._path), "the schema of a table is lost: use a backup")
-        for form in forms.values():
-            self._insert("form", form)
+        create_journal(self._target)
+        tables = self._rows("table_schema", self._counts.tables)
+        if len(tables) < self._counts.tables:
+            raise CorruptStore(str(self._path), "the schema of a table is lost; restore the journal from a backup")
+        for table in tables.values():
+            self._insert("table_schema", table)
         for file in self._rows("file", self._counts.files).values():
             self._insert("file", file)
         for number in range(1, self._counts.segments + 1):
             if number not in self._segments:
-                self._lose(number, "its row is damaged")
-        self._lose_orphans()
+                self._remove_segment(number, "its row is damaged")
+        self._remove_orphans()
         for number in sorted(self._segments):
             self._insert("segment", self._segments[number])
             for tick, record, data in self._ticks(number):
@@ -128,20 +136,21 @@ class _Salvage:
         self._target.execute("COMMIT")
 
     def _read_counts(self) -> Counts:
-        """How many rows there were: as counted, or as far as any can be found."""
-        head = self._row("head", 1)
-        if head is not None and row_sum(head[:-1]) == head[-1]:
-            return Counts(*head[1:-1])
+        """How many rows there were: as counted, or else by the highest id of each kind."""
+        row = self._row("counts", 1)
+        if row is not None and row_checksum(row[:-1]) == row[-1]:
+            return Counts(*row[1:-1])
         try:
-            most = [
+            highest = [
                 int(self._source.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0])
-                for table in ("segment", "world", "form", "file")
+                for table in ("segment", "world", "table_schema", "file")
             ]
         except (sqlite3.Error, UnicodeDecodeError) as failure:
             raise CorruptStore(
-                str(self._path), f"neither the counts nor the tables can be read: {failure}"
+                str(self._path),
+                f"neither its counts nor its tables can be read ({failure}); restore it from a backup",
             ) from failure
-        return Counts(*most)
+        return Counts(*highest)
 
     def _row(self, table: str, number: int) -> tuple[Any, ...] | None:
         try:
@@ -153,12 +162,12 @@ class _Salvage:
         return row
 
     def _rows(self, table: str, count: int) -> dict[int, tuple[Any, ...]]:
-        """The rows of a table whose checksums are right, by id and without these."""
+        """The undamaged rows of a table, by id and without their checksums."""
         rows = ((number, self._row(table, number)) for number in range(1, count + 1))
-        return {number: row[:-1] for number, row in rows if row is not None and row_sum(row[:-1]) == row[-1]}
+        return {number: row[:-1] for number, row in rows if row is not None and row_checksum(row[:-1]) == row[-1]}
 
     def _ticks(self, number: int) -> Iterator[tuple[int, bytes | None, bytes | None]]:
-        """The rows of a segment's ticks that tell what they wrote, and those that hold others' bytes."""
+        """The rows of a segment's ticks that have a whole record, and sealed ones whose bytes later ticks may use."""
         first, last, sealed = (self._segments[number][index] for index in (3, 8, 9))
         for tick in range(first, last + 1):
             key = row_id(number, tick - first)
@@ -174,78 +183,79 @@ class _Salvage:
 
     def _insert(self, table: str, values: tuple[Any, ...]) -> None:
         marks = ", ".join("?" * (len(values) + 1))
-        self._target.execute(f"REPLACE INTO {table} VALUES ({marks})", (*values, row_sum(values)))
+        self._target.execute(f"REPLACE INTO {table} VALUES ({marks})", (*values, row_checksum(values)))
 
     def _write_worlds(self) -> None:
-        """Every world goes on with its newest segment, and belongs to nobody."""
+        """Write every world with its newest segment, and with no handle as its writer."""
         active: dict[str, int] = {}
         for number, row in sorted(self._segments.items()):
-            if not self._is_lost(number):
+            if not self._is_removed(number):
                 active[row[1]] = number
         self._target.execute("DELETE FROM world")
         for index, (world_id, number) in enumerate(active.items(), 1):
             self._insert("world", (index, world_id, number, 1, "repair", ""))
-        self._insert("head", (1, *astuple(replace(self._counts, worlds=len(active)))))
+        self._insert("counts", (1, *astuple(replace(self._counts, worlds=len(active)))))
 
-    def _lose(self, number: int, reason: str) -> None:
-        """Put an empty segment in the place of one that is lost, so that ids keep having no gaps."""
+    def _remove_segment(self, number: int, reason: str) -> None:
+        """Replace a segment with an empty one, so that ids have no gaps."""
         row = self._segments.get(number)
         what = f"world {row[6]!r} ({row[1]}), ticks {row[3]} to {row[8]}" if row else f"segment {number}"
         self.removed.append(f"{what}: {reason}")
         self._segments[number] = (number, f"lost-{number}", f"lost-{number}", 0, None, None, "lost", 0, -1, -1)
 
-    def _is_lost(self, number: int) -> bool:
+    def _is_removed(self, number: int) -> bool:
         return bool(self._segments[number][1] == f"lost-{number}")
 
-    def _lose_orphans(self) -> None:
-        """Lose what grew from a tick that is not there any more. Parents have lower ids than what grew from them."""
+    def _remove_orphans(self) -> None:
+        """Remove the segments whose parent lacks the tick that they start from. Parents have lower ids."""
         for number in sorted(self._segments):
             parent, tick = self._segments[number][4:6]
             if parent is not None and self._segments[parent][8] < tick:
-                self._lose(number, f"it grew from tick {tick} of segment {parent}, which is gone")
+                self._remove_segment(number, f"it starts from tick {tick} of segment {parent}, which was removed")
 
     def _roll_back(self) -> None:
         while True:
             catalog = Catalog(str(self._path))
             view = View(self._path, catalog, self._target, catalog.counts(self._target))
-            cut = [(branch, last) for branch, last in self._newest(view) if last < branch.last]
-            if not cut:
+            unreadable = [(entry, last) for entry, last in self._newest_readable(view) if last < entry.last]
+            if not unreadable:
                 return
-            for branch, last in cut:
-                row = self._segments[branch.id]
-                if last < branch.first:
-                    self._lose(branch.id, "none of its ticks can be read whole")
+            for entry, last in unreadable:
+                row = self._segments[entry.id]
+                if last < entry.first:
+                    self._remove_segment(entry.id, "none of its ticks can be read completely")
                 else:
-                    self.removed.append(f"world {row[6]!r} ({row[1]}), ticks {last + 1} to {branch.last}: unreadable")
-                    self._segments[branch.id] = (*row[:8], last, row[9])
-            self._lose_orphans()
+                    self.removed.append(f"world {row[6]!r} ({row[1]}), ticks {last + 1} to {entry.last}: unreadable")
+                    self._segments[entry.id] = (*row[:8], last, row[9])
+            self._remove_orphans()
             for number, row in self._segments.items():
                 self._insert("segment", row)
                 beyond = (row_id(number, row[8] - row[3]), row_id(number + 1, 0))
                 self._target.execute("DELETE FROM tick WHERE id > ? AND id < ?", beyond)
             self._write_worlds()
 
-    def _newest(self, view: View) -> Iterator[tuple[SegmentEntry, int]]:
-        """The active segments of all worlds, and the newest tick of each at which everything can be read."""
+    def _newest_readable(self, view: View) -> Iterator[tuple[SegmentEntry, int]]:
+        """The active segment of every world, and its newest tick at which everything can be read."""
         for world_id in view.worlds:
-            branch = view.active(world_id)
-            assert branch is not None
-            ticks = range(branch.last, max(branch.sealed, branch.first - 1), -1)
-            yield branch, next((tick for tick in ticks if self._is_whole(view, branch, tick)), ticks.stop)
+            entry = view.active_segment(world_id)
+            assert entry is not None
+            ticks = range(entry.last, max(entry.sealed, entry.first - 1), -1)
+            yield entry, next((tick for tick in ticks if self._can_read(view, entry, tick)), ticks.stop)
 
-    def _is_whole(self, view: View, branch: SegmentEntry, tick: int) -> bool:
+    def _can_read(self, view: View, entry: SegmentEntry, tick: int) -> bool:
+        """Whether the state of a world at a tick can be read completely."""
         try:
-            view.record(branch, tick)
-            for table in view.tables(branch, tick).values():
-                found = view.part(branch, table.id, tick)
-                if found is not None and not isinstance(found, Beneath):
+            view.record(entry, tick)
+            for table in view.tables(entry, tick).values():
+                found = view.find_write(entry, table.id, tick)
+                if found is not None and not isinstance(found, SealedWrite):
                     schema = Archetype.from_schema(table.schema).schema
                     for index, place in enumerate(found[2].places):
-                        if place not in self._whole:
-                            self._whole[place] = False
-                            view.column(place, schema.field(index % len(schema)))
-                            self._whole[place] = True
-                        if not self._whole[place]:
+                        if place not in self._is_readable:
+                            self._is_readable[place] = False
+                            view.read_column(place, schema.field(index % len(schema)))
+                            self._is_readable[place] = True
+                        if not self._is_readable[place]:
                             return False
         except CorruptStore:
             return False

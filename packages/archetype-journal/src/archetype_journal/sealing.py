@@ -1,8 +1,8 @@
-"""Handing ticks over to the store beneath: many at once, in the background, and letting go of what it has.
+"""Sealing: moves ticks to the store beneath, many at once, and removes from the journal what that store has.
 
-The order makes every instant safe to die at. The store beneath commits; then a small transaction says how far it got; then
-the rows it took the place of are dropped, a few at a time. Until the second step the ticks are still the journal's, and a
-hand-over that was cut off there is found complete by the next one.
+Each step leaves a state that a crash may leave too. First the store beneath commits. Then a small transaction registers how
+far it got. Then the sealed rows are removed, a few at a time. Until the second step the ticks are still the journal's, and
+the next sealing finds that the store has them already.
 """
 
 from __future__ import annotations
@@ -17,233 +17,236 @@ import pyarrow.compute as pc
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore, TickConflict, WorldNotFound
 from archetype_core.schema import Archetype, Column, Snapshot
 from archetype_core.store import IS_ACTIVE, Rows, Scan, Store, TickCommit, digest_table
-from archetype_journal.catalog import Entry, SegmentEntry
-from archetype_journal.open_handles import owner_of
-from archetype_journal.open_journal import OpenJournal
-from archetype_journal.reader import Beneath, View
+from archetype_journal.catalog import CatalogUpdate, SegmentEntry
+from archetype_journal.handle import JournalHandle
+from archetype_journal.open_handles import chunk_owner
+from archetype_journal.reader import SealedWrite, View
 from archetype_journal.record import Place, TickRecord, pack, row_id
 
-_SLICE = 256
-"""So many rows are dropped at a time, with room for ticks in between."""
+_ROWS_PER_DROP = 256
+"""This many rows are removed in one transaction, so that commits find room in between."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Sealed:
-    """How far a segment is in the store beneath, and what is kept here of its ticks up to there."""
+class _SealedSegment:
+    """A segment, its last sealed tick, and the record that the journal keeps of that tick."""
 
     segment: int
     tick: int
-    keyframe: TickRecord
+    record: TickRecord
 
 
 class Sealer:
-    """Moves the ticks of worlds that nobody else is writing from a journal to the store beneath."""
+    """Moves the ticks of worlds that no other open handle writes from a journal to the store beneath."""
 
-    def __init__(self, handle: OpenJournal, store: Store, rows: int) -> None:
+    def __init__(self, handle: JournalHandle, store: Store, rows: int) -> None:
         self._handle = handle
         self._store = store
         self._rows = rows
         self.conflicts: dict[str, TickConflict] = {}
-        """The worlds that somebody else went on with in the store beneath, not through this journal."""
+        """By world: the conflict if another writer continued the world in the store beneath."""
 
     def seal(self) -> int:
-        """Hand over all there is, and drop it; the number of ticks that went.
+        """Seal every tick, remove the sealed rows, and return the number of ticks.
 
-        What one world cannot get rid of does not keep the others; its failure is raised at the end.
+        A world that fails does not keep the others from being sealed; the first failure is raised at the end.
         """
         done: dict[int, int] = {}
         count = 0
         failures: list[Exception] = []
         with self._handle.reader.read() as view:
-            for line in self._due(view):
+            for unsealed in self._unsealed(view):
                 try:
-                    for branch, last in line:
-                        if last > done.get(branch.id, branch.sealed):
-                            sealed = self._hand_over(view, branch, last)
-                            self._settle(sealed)
-                            count += sealed.tick - done.get(branch.id, branch.sealed)
-                            done[branch.id] = sealed.tick
+                    for entry, last in unsealed:
+                        if last > done.get(entry.id, entry.sealed):
+                            sealed = self._seal_segment(view, entry, last)
+                            self._register(sealed)
+                            count += sealed.tick - done.get(entry.id, entry.sealed)
+                            done[entry.id] = sealed.tick
                 except ArchetypeError as failure:
                     failures.append(failure)
-        self._sweep()
+        self._remove_sealed()
         if failures:
             raise failures[0]
         return count
 
-    def _due(self, view: View) -> Iterator[list[tuple[SegmentEntry, int]]]:
-        """The segments with ticks to hand over and the last of these, by world; what a segment grew from comes before it."""
-        others = self._handle.others()
+    def _unsealed(self, view: View) -> Iterator[list[tuple[SegmentEntry, int]]]:
+        """For each world, its segments with unsealed ticks and the last of these, ancestors first."""
+        others = self._handle.other_tokens()
         for world_id in view.worlds:
-            tenure = view.tenure(world_id)
-            if tenure is not None and tenure.token not in others:
-                active = view.branch(tenure.segment)
-                line = list(view.lineage(active, active.last))
-                yield [(one, last) for one, last in reversed(line) if last > one.sealed]
+            world = view.world(world_id)
+            if world is not None and world.token not in others:
+                active = view.segment(world.segment)
+                lineage = list(view.lineage(active, active.last))
+                yield [(one, last) for one, last in reversed(lineage) if last > one.sealed]
 
-    def _hand_over(self, view: View, branch: SegmentEntry, last: int) -> _Sealed:
-        there = held(self._store, branch)
-        world_id = branch.segment.world_id
-        if there > branch.sealed and not self._is_ours(view, branch, min(there, branch.last)):
-            self.conflicts[world_id] = TickConflict(world_id, there + 1, branch.sealed + 1)
+    def _seal_segment(self, view: View, entry: SegmentEntry, last: int) -> _SealedSegment:
+        stored = last_stored_tick(self._store, entry)
+        world_id = entry.segment.world_id
+        if stored > entry.sealed and not self._has_same_ticks(view, entry, min(stored, entry.last)):
+            self.conflicts[world_id] = TickConflict(world_id, stored + 1, entry.sealed + 1)
             raise self.conflicts[world_id]
         self.conflicts.pop(world_id, None)
-        last = max(last, min(there, branch.last))
+        last = max(last, min(stored, entry.last))
         commits: list[TickCommit] = []
-        waiting = 0
-        for commit in self._commits(view, branch, max(there, branch.sealed) + 1, last):
+        rows = 0
+        for commit in self._commits(view, entry, max(stored, entry.sealed) + 1, last):
             commits.append(commit)
-            waiting += sum(rows.num_rows for rows in commit.written.values())
-            # So that no more than this is in memory at a time.
-            if waiting >= self._rows:
+            rows += sum(written.num_rows for written in commit.written.values())
+            # Bounds the memory that the commits take.
+            if rows >= self._rows:
                 self._commit(commits)
-                commits, waiting = [], 0
+                commits, rows = [], 0
         self._commit(commits)
-        record = view.record(branch, last)
-        first = branch.first
-        entries = {form: (begin - first, end - first) for form, (begin, end) in view.book(branch, last).items()}
-        return _Sealed(branch.id, last, TickRecord(record.next_entity_id, record.applied, last - first, {}, entries))
+        record = view.record(entry, last)
+        first = entry.first
+        spans = {table: (begin - first, end - first) for table, (begin, end) in view.write_spans(entry, last).items()}
+        kept = TickRecord(record.next_entity_id, record.applied, last - first, {}, spans)
+        return _SealedSegment(entry.id, last, kept)
 
-    def _is_ours(self, view: View, branch: SegmentEntry, last: int) -> bool:
-        """Whether what the store has after the ticks that were said to be handed over is what waits here.
+    def _has_same_ticks(self, view: View, entry: SegmentEntry, last: int) -> bool:
+        """Whether the store's ticks after the last registered one are those of the journal.
 
-        A hand-over that was cut off leaves that behind; so does another journal from which the same world was gone on with,
-        and then it is something else.
+        They are after an interrupted sealing. They differ if another journal continued the same world.
         """
-        for commit in self._commits(view, branch, branch.sealed + 1, last):
-            head = self._store.head(branch.segment.world_id, at=commit.tick)
+        for commit in self._commits(view, entry, entry.sealed + 1, last):
+            head = self._store.head(entry.segment.world_id, at=commit.tick)
             if (head.next_entity_id, tuple(head.applied)) != (commit.next_entity_id, tuple(commit.applied)):
                 return False
-            # What a tick did not write it shows as the one before did; that is looked at where it ends.
+            # Carried tables are compared at the last tick only: they are the same at the ticks before.
             tables = dict(commit.tables() if commit.tick == last else commit.written.items())
             live = {name: rows.live.num_rows for name, rows in tables.items() if rows.live.num_rows}
             if not live.items() <= head.live.items() or (commit.tick == last and live != dict(head.live)):
                 return False
             for name, rows in tables.items():
-                here = rows.to_arrow()
-                scan = Scan(name, branch.segment, commit.tick, commit.tick, tuple(here.column_names))
-                there = pa.Table.from_batches(list(self._store.scan(scan)), scan.schema(rows.live.archetype.schema))
-                if here.num_rows != there.num_rows or digest_table(here) != digest_table(there):
+                ours = rows.to_arrow()
+                scan = Scan(name, entry.segment, commit.tick, commit.tick, tuple(ours.column_names))
+                theirs = pa.Table.from_batches(list(self._store.scan(scan)), scan.schema(rows.live.archetype.schema))
+                if ours.num_rows != theirs.num_rows or digest_table(ours) != digest_table(theirs):
                     return False
         return True
 
     def _commit(self, commits: list[TickCommit]) -> None:
-        if not self._handle.database.waits:
-            # The store beneath must not outlive what it got its ticks from: after a power cut it would be ahead.
+        if not self._handle.database.syncs_every_commit:
+            # After a power cut the store beneath must not be ahead of the journal.
             self._handle.database.sync()
         try:
             self._store.commit(commits)
         except ArchetypeError:
             raise
-        # A store is an adapter over an engine with errors of its own, which are not the journal's.
+        # An adapter may raise its engine's own errors.
         except Exception as failure:
-            raise CommitError(f"{self._store!r} took nothing: {type(failure).__name__}: {failure}") from failure
+            reason = f"{type(failure).__name__}: {failure}"
+            raise CommitError(f"{self._store!r} could not commit: {reason}; its ticks stay in the journal") from failure
 
-    def _commits(self, view: View, branch: SegmentEntry, first: int, last: int) -> Iterator[TickCommit]:
-        kept: dict[Place, Column] = {}
-        tables = view.tables(branch, last)
-        standing = {name for name in tables if self._stands(view, branch, tables[name].id, first - 1)}
+    def _commits(self, view: View, entry: SegmentEntry, first: int, last: int) -> Iterator[TickCommit]:
+        cache: dict[Place, Column] = {}
+        tables = view.tables(entry, last)
+        live = {name for name in tables if self._is_live(view, entry, tables[name].id, first - 1)}
         for tick in range(first, last + 1):
-            record = view.record(branch, tick)
+            record = view.record(entry, tick)
             written: dict[str, Rows] = {}
-            for form, part in record.parts.items():
-                rows = view.rows(branch, form, tick, kept)
-                name = view.catalog.table(form).name
+            for table_id, write in record.writes.items():
+                rows = view.rows(entry, table_id, tick, cache)
+                name = view.catalog.table(table_id).name
                 if not isinstance(rows, Rows):
-                    raise CorruptStore(name, f"tick {tick} says it wrote it, and did not")
-                written[name] = Rows(_read(rows.live), _read(rows.tombstones) if rows.tombstones else None)
-                if part.live:
-                    standing.add(name)
+                    raise CorruptStore(name, f"tick {tick} says that it wrote the table, but has no rows of it")
+                written[name] = Rows(_decoded(rows.live), _decoded(rows.tombstones) if rows.tombstones else None)
+                if write.live:
+                    live.add(name)
                 else:
-                    standing.discard(name)
-            idle = partial(self._standing, view, branch, tick, kept)
-            carried = _Carried(standing - written.keys(), idle)
-            yield TickCommit(branch.segment, tick, written, record.next_entity_id, carried, record.applied)
+                    live.discard(name)
+            read = partial(self._carried_rows, view, entry, tick, cache)
+            carried = _Carried(live - written.keys(), read)
+            yield TickCommit(entry.segment, tick, written, record.next_entity_id, carried, record.applied)
 
-    def _standing(self, view: View, branch: SegmentEntry, tick: int, kept: dict[Place, Column], name: str) -> Snapshot:
-        """The rows of a table that a tick did not write."""
-        table = view.tables(branch, tick)[name]
-        rows = view.rows(branch, table.id, tick, kept)
-        if isinstance(rows, Beneath):
-            rows = rows_beneath(self._store, rows, table.schema, name)
+    def _carried_rows(
+        self, view: View, entry: SegmentEntry, tick: int, cache: dict[Place, Column], name: str
+    ) -> Snapshot:
+        """The live rows of a table that a tick did not write."""
+        table = view.tables(entry, tick)[name]
+        rows = view.rows(entry, table.id, tick, cache)
+        if isinstance(rows, SealedWrite):
+            rows = read_sealed_rows(self._store, rows, table.schema, name)
         if rows is None:
-            raise CorruptStore(name, f"it stands at tick {tick}, and has no rows")
-        return _read(rows.live)
+            raise CorruptStore(name, f"it is live at tick {tick}, but has no rows")
+        return _decoded(rows.live)
 
-    def _stands(self, view: View, branch: SegmentEntry, form: int, tick: int) -> bool:
-        """Whether a table has active rows at the tick before the first that goes."""
-        if tick < branch.first:
-            grown = view.parent(branch)
-            if grown is None:
+    def _is_live(self, view: View, entry: SegmentEntry, table_id: int, tick: int) -> bool:
+        """Whether a table has live rows at a tick, which may be the last one of the segment's parent."""
+        if tick < entry.first:
+            parent = view.parent(entry)
+            if parent is None:
                 return False
-            branch, tick = grown
-        found = view.part(branch, form, tick)
-        if isinstance(found, Beneath):
-            table = view.catalog.table(form).name
-            head = self._store.head(found.branch.segment.world_id, at=found.tick)
+            entry, tick = parent
+        write = view.find_write(entry, table_id, tick)
+        if isinstance(write, SealedWrite):
+            table = view.catalog.table(table_id).name
+            head = self._store.head(write.entry.segment.world_id, at=write.tick)
             return bool(head.live.get(table))
-        return found is not None and found[2].live > 0
+        return write is not None and write[2].live > 0
 
-    def _settle(self, sealed: _Sealed) -> None:
-        """Say how far the store beneath got."""
+    def _register(self, sealed: _SealedSegment) -> None:
+        """Record how far the store beneath got."""
         database = self._handle.database
-        with database.told(), database.writing, database.transaction() as connection:
-            entry = Entry(self._handle.reader.catalog, connection)
-            branch = entry.branch(sealed.segment)
-            if branch.sealed < sealed.tick:
-                entry.advance(branch, sealed=sealed.tick)
-                number = row_id(branch.id, sealed.tick - branch.first)
-                connection.execute("UPDATE tick SET record = ? WHERE id = ?", (pack(number, sealed.keyframe), number))
-            entry.finish()
+        with database.translated_errors(), database.write_lock, database.transaction() as connection:
+            update = CatalogUpdate(self._handle.catalog, connection)
+            entry = update.segment(sealed.segment)
+            if entry.sealed < sealed.tick:
+                update.advance_segment(entry, sealed=sealed.tick)
+                number = row_id(entry.id, sealed.tick - entry.first)
+                connection.execute("UPDATE tick SET record = ? WHERE id = ?", (pack(number, sealed.record), number))
+            update.finish()
 
-    def _sweep(self) -> None:
-        """Drop the rows of sealed ticks that nothing refers to, and files likewise."""
+    def _remove_sealed(self) -> None:
+        """Remove the rows of sealed ticks, and the chunk files, that no unsealed tick refers to."""
         with self._handle.reader.read() as view:
-            branches = view.branches()
-            used = set(_sources(view, branches, {}))
-            rows = [number for branch in branches for number in view.sealed_rows(branch) if number not in used]
-            files = [number for number in view.file_numbers() if -number not in used]
-            lasts = {branch.id: branch.last for branch in branches}
-        for begin in range(0, max(len(rows), bool(files)), _SLICE):
-            self._drop(rows[begin : begin + _SLICE], [] if begin else files, lasts)
+            entries = view.segments()
+            used = set(_used_sources(view, entries, {}))
+            rows = [number for entry in entries for number in view.sealed_row_ids(entry) if number not in used]
+            files = [number for number in view.file_ids() if -number not in used]
+            lasts = {entry.id: entry.last for entry in entries}
+        for begin in range(0, max(len(rows), bool(files)), _ROWS_PER_DROP):
+            self._remove(rows[begin : begin + _ROWS_PER_DROP], [] if begin else files, lasts)
 
-    def _drop(self, rows: list[int], files: list[int], lasts: Mapping[int, int]) -> None:
+    def _remove(self, rows: list[int], files: list[int], lasts: Mapping[int, int]) -> None:
         database = self._handle.database
-        with database.told(), database.writing:
+        with database.translated_errors(), database.write_lock:
             with database.transaction() as connection:
-                entry = Entry(self._handle.reader.catalog, connection)
-                view = View(database.path, self._handle.reader.catalog, connection, entry.before)
-                branches = view.branches()
-                # Ticks that came since may refer to what was free to go.
-                used = set(_sources(view, branches, lasts))
-                keyframes = {row_id(one.id, one.sealed - one.first) for one in branches}
+                update = CatalogUpdate(self._handle.catalog, connection)
+                view = View(database.path, self._handle.catalog, connection, update.before)
+                entries = view.segments()
+                # Ticks that were committed since may refer to rows that were unused.
+                used = set(_used_sources(view, entries, lasts))
+                kept = {row_id(one.id, one.sealed - one.first) for one in entries}
                 for number in rows:
-                    if number in keyframes:
+                    if number in kept:
                         if number not in used:
                             connection.execute("UPDATE tick SET data = NULL WHERE id = ?", (number,))
                     elif number not in used:
                         connection.execute("DELETE FROM tick WHERE id = ?", (number,))
-                names = self._drop_files(view, [number for number in files if -number not in used])
+                names = self._removable_files(view, [number for number in files if -number not in used])
                 for number in names:
                     connection.execute("DELETE FROM file WHERE id = ?", (number,))
-                entry.let_go()
-                entry.finish()
-            # Still nobody writes: no tick that is being made can come to refer to a file that goes.
+                update.raise_generation()
+                update.finish()
+            # The write lock is still held: no commit can begin to refer to these files.
             for name in names.values():
                 (database.path / name).unlink(missing_ok=True)
 
-    def _drop_files(self, view: View, numbers: Iterable[int]) -> dict[int, str]:
-        """Of these files those that nobody is appending to."""
-        others = self._handle.others()
-        named = {number: view.file(number) for number in numbers}
+    def _removable_files(self, view: View, numbers: Iterable[int]) -> dict[int, str]:
+        """Those of some chunk files that no open handle appends to, by id."""
+        others = self._handle.other_tokens()
+        named = {number: view.file_name(number) for number in numbers}
         return {
             number: name
             for number, name in named.items()
-            if name != self._handle.writer.current_file and owner_of(name) not in others
+            if name != self._handle.writer.current_file and chunk_owner(name) not in others
         }
 
 
 class _Carried(Mapping[str, Snapshot]):
-    """The tables that stand unchanged at a tick, read when a store beneath wants them: most do not."""
+    """The live tables that a tick did not write, read only when the store beneath asks for them."""
 
     def __init__(self, names: Iterable[str], read: Callable[[str], Snapshot]) -> None:
         self._names = frozenset(names)
@@ -261,43 +264,43 @@ class _Carried(Mapping[str, Snapshot]):
         return len(self._names)
 
 
-def _read(snapshot: Snapshot) -> Snapshot:
-    """The rows with every column read, for whoever keeps them longer than the journal does."""
+def _decoded(snapshot: Snapshot) -> Snapshot:
+    """A snapshot with every column decoded, so that it outlives its view."""
     return snapshot.with_columns({})
 
 
-def _sources(view: View, branches: Iterable[SegmentEntry], lasts: Mapping[int, int]) -> Iterator[int]:
-    """What the records of unsealed ticks refer to, of each segment those after the given tick."""
-    for branch in branches:
-        for tick in range(max(branch.sealed, lasts.get(branch.id, branch.sealed)) + 1, branch.last + 1):
-            for part in view.record(branch, tick).parts.values():
-                yield from (place[0] for place in part.places)
+def _used_sources(view: View, entries: Iterable[SegmentEntry], lasts: Mapping[int, int]) -> Iterator[int]:
+    """The sources that unsealed ticks refer to; of each segment only the ticks after ``lasts``."""
+    for entry in entries:
+        for tick in range(max(entry.sealed, lasts.get(entry.id, entry.sealed)) + 1, entry.last + 1):
+            for write in view.record(entry, tick).writes.values():
+                yield from (place[0] for place in write.places)
 
 
-def held(store: Store, branch: SegmentEntry) -> int:
-    """The last tick of a segment that a store has; the one before its first if it has none."""
-    segment = branch.segment
+def last_stored_tick(store: Store, entry: SegmentEntry) -> int:
+    """The last tick of a segment that a store has; the one before the segment's first if it has none."""
+    segment = entry.segment
     try:
         timeline = store.timeline(segment.world_id)
     except WorldNotFound:
-        return branch.first - 1
+        return entry.first - 1
     for span in timeline.spans:
         if (span.segment.world_id, span.segment.run_id) == (segment.world_id, segment.run_id):
             if span.segment != segment:
-                raise CorruptStore(repr(store), f"it holds {span.segment}, the journal {segment}")
+                raise CorruptStore(repr(store), f"it holds {span.segment}, and the journal holds {segment}")
             return span.last
-    return branch.first - 1
+    return entry.first - 1
 
 
-def rows_beneath(store: Store, place: Beneath, schema: pa.Schema, table: str) -> Rows | None:
-    """What a store beneath shows of a table at a tick; without its tombstones where a later tick looks back at it."""
+def read_sealed_rows(store: Store, write: SealedWrite, schema: pa.Schema, table: str) -> Rows | None:
+    """The rows of a sealed write; with its tombstones only if its tick is the requested one."""
     archetype = Archetype.from_schema(schema)
     columns = (*archetype.schema.names, IS_ACTIVE)
-    scan = Scan(table, place.branch.segment, place.tick, place.tick, columns)
+    scan = Scan(table, write.entry.segment, write.tick, write.tick, columns)
     found = pa.Table.from_batches(list(store.scan(scan)), scan.schema(archetype.schema))
-    active = found.column(IS_ACTIVE)
-    live = Snapshot.from_arrow(archetype, found.filter(active).drop_columns([IS_ACTIVE]))
-    if not place.is_own:
+    is_active = found.column(IS_ACTIVE)
+    live = Snapshot.from_arrow(archetype, found.filter(is_active).drop_columns([IS_ACTIVE]))
+    if not write.is_requested_tick:
         return Rows(live) if live.num_rows else None
-    gone = Snapshot.from_arrow(archetype, found.filter(pc.invert(active)).drop_columns([IS_ACTIVE]))
-    return Rows(live, gone if gone.num_rows else None) if found.num_rows else None
+    tombstones = Snapshot.from_arrow(archetype, found.filter(pc.invert(is_active)).drop_columns([IS_ACTIVE]))
+    return Rows(live, tombstones if tombstones.num_rows else None) if found.num_rows else None

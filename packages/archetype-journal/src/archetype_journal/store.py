@@ -1,4 +1,4 @@
-"""A store that is a journal and nothing else: light, durable, every tick one transaction."""
+"""The journal as a store of its own: every tick is one transaction."""
 
 from __future__ import annotations
 
@@ -32,88 +32,99 @@ from archetype_core.store import (
     check_successors,
     project,
 )
-from archetype_journal.catalog import Entry, SegmentEntry
-from archetype_journal.open_journal import OpenJournal
-from archetype_journal.reader import Beneath, View
+from archetype_journal.catalog import CatalogUpdate, SegmentEntry
+from archetype_journal.disk import Disk
+from archetype_journal.handle import JournalHandle
+from archetype_journal.reader import SealedWrite, View
 from archetype_journal.record import Place
-from archetype_journal.writer import Prepared
+from archetype_journal.writer import PreparedCommit
 
-_PIECE_ROWS = 65_536
-"""A scan looks at one state of the journal for about this many rows, then gives it up."""
+_ROWS_PER_VIEW = 65_536
+"""A scan reads about this many rows from one state of the journal before it takes the next."""
 
 
 @dataclass(slots=True, eq=False)
 class _Request:
     """A commit that waits for its transaction."""
 
-    ticks: Sequence[TickCommit]
-    prepared: Prepared
+    prepared: PreparedCommit
     is_done: bool = False
     is_stale: bool = False
     error: BaseException | None = None
 
 
 class JournalStore:
-    """Keeps worlds in one directory. ``commit`` returns when the ticks are as durable as ``durability`` says.
+    """Keeps worlds in one directory. ``commit`` returns when its ticks are as durable as ``durability`` says.
 
-    Columns that did not change since a tick that this handle wrote are referred to, not written again. Worlds that commit at
-    the same time share a transaction. Readers in this and other processes see every commit at once.
+    Columns that did not change since a tick that this handle wrote are not written again. Commits of several worlds at the
+    same time share a transaction. Readers in this and other processes see every commit at once. ``disk`` replaces the file
+    operations beside SQLite's, for tests.
     """
 
-    def __init__(self, path: str | Path, *, durability: str = "tick", interval_s: float = 0.1) -> None:
-        self._begin(Path(path), CacheConfig(durability=durability, interval_s=interval_s))
+    def __init__(
+        self, path: str | Path, *, durability: str = "tick", interval_s: float = 0.1, disk: Disk | None = None
+    ) -> None:
+        self._open(Path(path), CacheConfig(durability=durability, interval_s=interval_s), disk or Disk())
 
-    def _begin(self, path: Path, cache: CacheConfig) -> None:
+    def _open(self, path: Path, cache: CacheConfig, disk: Disk) -> None:
         self.path = path = path.absolute()
         self._cache = cache
-        self._handle = OpenJournal.open(path, cache)
-        self._waiting: list[_Request] = []
-        self._waiting_lock = threading.Lock()
+        self._handle = JournalHandle.open(path, cache, disk)
+        self._queue: list[_Request] = []
+        self._queue_lock = threading.Lock()
         self._is_open = True
-        # A store that nobody closed is closed with the last reference to it, or with the process.
-        self._end = weakref.finalize(self, self._handle.close)
+        # Closes a store that nobody closed, with its last reference or at exit.
+        self._finalizer = weakref.finalize(self, self._handle.close)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
 
     @property
     def capabilities(self) -> frozenset[Capability]:
+        """What the journal can do: time travel, persistence, and several handles at once."""
         return frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
+
+    @property
+    def queued_commits(self) -> int:
+        """How many commits wait for their transaction to begin. More than a few mean that the disk is the bottleneck."""
+        return len(self._queue)
 
     # Writing.
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
+        """Commit consecutive ticks of one world in one transaction; ``TickConflict`` if they are not its next ones."""
         self._check_open()
         if ticks:
             self._commit(ticks)
 
-    def _commit(self, ticks: Sequence[TickCommit]) -> Prepared:
+    def _commit(self, ticks: Sequence[TickCommit]) -> PreparedCommit:
         check_successors(ticks)
         while True:
-            with self._handle.database.told():
-                request = _Request(ticks, self._handle.writer.prepare(ticks))
-            with self._waiting_lock:
-                self._waiting.append(request)
-            # Whoever comes first commits for all who wait by then.
-            with self._handle.database.writing:
+            with self._handle.database.translated_errors():
+                request = _Request(self._handle.writer.prepare(ticks))
+            with self._queue_lock:
+                self._queue.append(request)
+            # The first thread to get the lock commits for all that have queued by then.
+            with self._handle.database.write_lock:
                 while not request.is_done:
-                    self._commit_waiting()
+                    self._commit_queue()
             if request.error is not None:
                 raise request.error
             if not request.is_stale:
                 return request.prepared
 
-    def _commit_waiting(self) -> None:
-        with self._waiting_lock:
-            batch = list({request.prepared.world_id: request for request in reversed(self._waiting)}.values())
-            self._waiting = [request for request in self._waiting if request not in batch]
+    def _commit_queue(self) -> None:
+        with self._queue_lock:
+            # The oldest request of each world.
+            batch = list({request.prepared.world_id: request for request in reversed(self._queue)}.values())
+            self._queue = [request for request in self._queue if request not in batch]
         try:
             self._transact(batch)
-        except Exception as failure:  # noqa: BLE001  # reason: whoever waited is told, each in the thread that asked
+        except Exception as failure:  # noqa: BLE001  # reason: raised again in the thread of each request
             if len(batch) == 1:
                 batch[0].error = failure
             for request in batch if len(batch) > 1 else ():
-                # One of them may be to blame: the others are not to suffer for it.
+                # One request may have caused the failure: try each alone, so that the others succeed.
                 request.error = None
                 try:
                     self._transact([request])
@@ -125,91 +136,93 @@ class JournalStore:
 
     def _transact(self, batch: Sequence[_Request]) -> None:
         self._check_open()
-        stored: list[_Request] = []
+        written: list[_Request] = []
         handle = self._handle
-        size = sum(request.prepared.size for request in batch)
-        with handle.database.told(), handle.database.transaction(size) as connection:
-            entry = Entry(handle.catalog, connection)
-            view = View(self.path, handle.catalog, connection, entry.before)
-            handle.writer.forget(view, entry.generation)
+        size = sum(request.prepared.row_bytes for request in batch)
+        with handle.database.translated_errors(), handle.database.transaction(size) as connection:
+            update = CatalogUpdate(handle.catalog, connection)
+            view = View(self.path, handle.catalog, connection, update.before)
+            handle.writer.forget_removed(view, update.generation)
             for request in batch:
-                request.is_stale = handle.writer.is_stale(view, entry.generation, request.prepared)
+                request.is_stale = handle.writer.is_stale(view, update.generation, request.prepared)
                 if not request.is_stale:
-                    self._store(entry, view, request, stored)
-            entry.finish()
-        for request in stored:
-            handle.writer.committed(request.prepared)
+                    self._write(update, view, request, written)
+            update.finish()
+        for request in written:
+            handle.writer.after_commit(request.prepared)
 
-    def _store(self, entry: Entry, view: View, request: _Request, stored: list[_Request]) -> None:
+    def _write(self, update: CatalogUpdate, view: View, request: _Request, written: list[_Request]) -> None:
         try:
-            self._handle.writer.store(entry, view, request.prepared)
-        # Raised before anything was written: the others go on.
+            self._handle.writer.write(update, view, request.prepared)
+        # Raised before any row of the request is written, so the transaction goes on with the others.
         except CommitError as failure:
             request.error = failure
         else:
-            stored.append(request)
+            written.append(request)
 
     # Reading.
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
+        """Read a table over a range of ticks, a piece at a time. Decodes only the columns that the scan asks for."""
         self._check_open()
         with self._handle.reader.read() as view:
-            branch = view.find(scan.segment.world_id, scan.segment.run_id)
-            if branch is None:
+            entry = view.find_segment(scan.segment.world_id, scan.segment.run_id)
+            if entry is None:
                 raise TickNotFound(scan.segment.name, scan.first, None, None)
             for tick in (scan.first, scan.last):
-                if not branch.first <= tick <= branch.last:
-                    raise TickNotFound(scan.segment.name, tick, branch.first, branch.last)
-            form = view.catalog.form(scan.table)
-            table = None if form is None else view.catalog.table(form)
+                if not entry.first <= tick <= entry.last:
+                    raise TickNotFound(scan.segment.name, tick, entry.first, entry.last)
+            table_id = view.catalog.table_id(scan.table)
+            table = None if table_id is None else view.catalog.table(table_id)
         if table is None:
             return pa.RecordBatchReader.from_batches(pa.schema([]), [])
         schema = scan.schema(table.schema)
-        return pa.RecordBatchReader.from_batches(schema, self._batches(scan, branch.id, table.id, schema))
+        return pa.RecordBatchReader.from_batches(schema, self._batches(scan, entry.id, table.id, schema))
 
-    def _batches(self, scan: Scan, segment: int, form: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _batches(self, scan: Scan, segment: int, table_id: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         tick = scan.first
-        kept: dict[Place, Column] = {}
+        cache: dict[Place, Column] = {}
 
-        def at(view: View, branch: SegmentEntry) -> list[pa.RecordBatch]:
-            rows = view.rows(branch, form, tick, kept)
-            if isinstance(rows, Beneath):
-                rows = self._beneath(rows, scan.table)
+        def batches_at(view: View, entry: SegmentEntry) -> list[pa.RecordBatch]:
+            rows = view.rows(entry, table_id, tick, cache)
+            if isinstance(rows, SealedWrite):
+                rows = self._read_sealed(rows, scan.table)
             parts = [(rows.live, True), (rows.tombstones, False)] if rows else []
             return [project(part, scan, tick, active, schema) for part, active in parts if part]
 
         while tick <= scan.last:
             found: list[pa.RecordBatch] = []
             with self._handle.reader.read() as view:
-                branch = view.branch(segment)
-                while tick <= scan.last and sum(batch.num_rows for batch in found) < _PIECE_ROWS:
+                entry = view.segment(segment)
+                while tick <= scan.last and sum(batch.num_rows for batch in found) < _ROWS_PER_VIEW:
                     try:
-                        found += at(view, branch)
+                        found += batches_at(view, entry)
                     except CorruptStore:
-                        # A file goes when nothing refers to it any more, in the newest state of the journal.
-                        if not self._has_moved_on(view):
+                        # A chunk file is removed when the newest state does not refer to it: look again there.
+                        if not self._has_newer_generation(view):
                             raise
                         break
                     tick += 1
-                    if len(kept) > 4 * len(schema):
-                        kept.clear()
+                    if len(cache) > 4 * len(schema):
+                        cache.clear()
             yield from found
 
-    def _has_moved_on(self, view: View) -> bool:
-        """Whether something was let go of since a view was taken."""
+    def _has_newer_generation(self, view: View) -> bool:
+        """Whether rows or files were removed since a view was taken."""
         with self._handle.reader.read() as now:
             return now.generation != view.generation
 
-    def _beneath(self, place: Beneath, table: str) -> Rows | None:
-        """What the store beneath holds; there is none here."""
+    def _read_sealed(self, write: SealedWrite, table: str) -> Rows | None:
+        """The rows of a sealed write, from the store beneath. This store has none."""
         raise CommitError(
-            f"{self!r} handed {table} at tick {place.tick} over: open it with JournaledStore and that store"
+            f"{self!r} has sealed {table} at tick {write.tick} into another store: open it with JournaledStore and that store"
         )
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
+        """What a world needs to open at its last tick, or at an earlier one. Reads the records of a few ticks."""
         self._check_open()
         with self._handle.reader.read() as view:
-            active = self._active(view, world_id)
+            active = self._active_segment(view, world_id)
             tick = active.last if at is None else at
             found = next((one for one, last in view.lineage(active, active.last) if one.first <= tick <= last), None)
             if found is None:
@@ -217,38 +230,41 @@ class JournalStore:
                 raise TickNotFound(active.segment.name, tick, first, active.last)
             return self._head(view, found, tick)
 
-    def _head(self, view: View, branch: SegmentEntry, tick: int) -> Head:
-        record = view.record(branch, tick)
+    def _head(self, view: View, entry: SegmentEntry, tick: int) -> Head:
+        record = view.record(entry, tick)
         live: dict[str, int] = {}
-        for name, table in view.tables(branch, tick).items():
-            part = view.part(branch, table.id, tick)
-            count = self._live_beneath(part, name) if isinstance(part, Beneath) else part[2].live if part else 0
+        for name, table in view.tables(entry, tick).items():
+            write = view.find_write(entry, table.id, tick)
+            count = self._count_sealed(write, name) if isinstance(write, SealedWrite) else write[2].live if write else 0
             if count:
                 live[name] = count
-        return Head(branch.segment, tick, record.next_entity_id, record.applied, live)
+        return Head(entry.segment, tick, record.next_entity_id, record.applied, live)
 
-    def _live_beneath(self, place: Beneath, table: str) -> int:
-        rows = self._beneath(place, table)
+    def _count_sealed(self, write: SealedWrite, table: str) -> int:
+        """How many live rows a sealed write has."""
+        rows = self._read_sealed(write, table)
         return rows.live.num_rows if rows else 0
 
-    def _active(self, view: View, world_id: str) -> SegmentEntry:
-        active = view.active(world_id)
+    def _active_segment(self, view: View, world_id: str) -> SegmentEntry:
+        active = view.active_segment(world_id)
         if active is None:
             raise WorldNotFound(world_id, sorted(view.worlds))
         return active
 
     def timeline(self, world_id: str) -> Timeline:
+        """A world's history: its segments, oldest first, and its tables."""
         self._check_open()
         with self._handle.reader.read() as view:
-            active = self._active(view, world_id)
+            active = self._active_segment(view, world_id)
             spans = [Span(one.segment, one.first, last) for one, last in view.lineage(active, active.last)]
             tables = {name: table.schema for name, table in view.tables(active, active.last).items()}
         return Timeline(tuple(reversed(spans)), tables)
 
     def worlds(self) -> tuple[WorldRecord, ...]:
+        """Every world with its newest run and last tick, oldest world first."""
         self._check_open()
         with self._handle.reader.read() as view:
-            found = [(world_id, view.active(world_id)) for world_id in view.worlds]
+            found = [(world_id, view.active_segment(world_id)) for world_id in view.worlds]
         return tuple(
             WorldRecord(world_id, active.segment.name, active.segment.run_id, active.last)
             for world_id, active in found
@@ -256,27 +272,29 @@ class JournalStore:
         )
 
     def files(self, scan: Scan) -> tuple[str, ...]:
-        del scan  # there are none to name
+        """Raise ``UnsupportedCapability``: no other engine can read a journal's files."""
+        del scan
         self._check_open()
         raise UnsupportedCapability(repr(self), Capability.FILES)
 
     def close(self) -> None:
-        if not self._handle.presence.is_here:
+        """Put everything on disk and close; idempotent. Waits for a running commit. No effect in a forked child."""
+        if not self._handle.owner_file.is_in_this_process:
             return
-        # Whoever is in the middle of a transaction comes to its end.
-        with self._handle.database.writing:
+        # Wait for a running transaction.
+        with self._handle.database.write_lock:
             self._is_open = False
-        self._end()
+        self._finalizer()
 
     def _check_open(self) -> None:
         if not self._is_open:
             raise StoreClosed(repr(self))
-        if not self._handle.presence.is_here:
-            raise StoreClosed(f"{self!r}, which another process opened, in its copy that fork made,")
+        if not self._handle.owner_file.is_in_this_process:
+            raise StoreClosed(f"the forked copy of {self!r} (open the journal again in this process)")
 
 
 def open_journal(uri: str, cache: CacheConfig | None = None) -> JournalStore:
-    """The store behind ``journal:path``."""
+    """Open the store of an address ``journal:<path>``; ``ValueError`` without a path."""
     cache = cache or CacheConfig()
     if not uri.partition(":")[2]:
         raise ValueError(f"{uri!r} names no directory: say where the journal is, as in journal:./history")

@@ -1,8 +1,8 @@
-"""SQLite's log: has it written, and looks at it before SQLite does.
+"""SQLite's write-ahead log: turns it on, and checks it for damage that SQLite does not report.
 
-SQLite reads its log up to the first frame that does not check and takes the rest for a torn tail. Where the log was synced
-with every commit only the last transaction can be torn; if others stand behind it, the log is damaged, and what SQLite
-opens has silently lost ticks.
+SQLite reads its log up to the first frame with a wrong checksum and ignores the rest as a torn tail. If every commit was
+synced, only the last transaction can be torn. Whole transactions after a wrong frame mean that the log is damaged, and that
+SQLite would silently lose them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _MAGIC = (0x377F0682, 0x377F0683)
 _Words = np.ndarray[Any, np.dtype[np.uint32]]
 
 
-def is_cut(path: Path) -> bool:
-    """Whether whole transactions follow the place in the log at which SQLite will stop reading it."""
+def has_lost_transactions(path: Path) -> bool:
+    """Whether whole transactions follow the frame at which SQLite stops reading the log."""
     while True:
         try:
             data = path.read_bytes()
-            # A log that was begun anew while it was read says nothing.
+            # Read again if the log was restarted meanwhile.
             with path.open("rb") as file:
                 if file.read(_HEADER.size) == data[: _HEADER.size]:
                     break
@@ -39,28 +39,30 @@ def is_cut(path: Path) -> bool:
     magic, _, page, _, *salts, first, second = _HEADER.unpack_from(data)
     words = ">u4" if magic == _MAGIC[1] else "<u4"
     head = np.frombuffer(data, words, 6).astype(np.uint32)[None, :]
-    if magic not in _MAGIC or not (_sums(head, np.zeros((1, 2), np.uint32)) == (first, second)).all():
-        # SQLite ignores the log altogether.
+    if magic not in _MAGIC or not (_checksums(head, np.zeros((1, 2), np.uint32)) == (first, second)).all():
+        # SQLite ignores the whole log.
         return len(data) > _HEADER.size
     size = _FRAME_WORDS + page // 4
     count = (len(data) - _HEADER.size) // (4 * size)
     raw = np.frombuffer(data, np.uint8, count * 4 * size, _HEADER.size).reshape(count, 4 * size)
-    told: _Words = raw[:, : 4 * _FRAME_WORDS].copy().view(">u4").astype(np.uint32)
-    before = np.vstack([np.array([[first, second]], np.uint32), told[:-1, 4:]]) if count else told[:, 4:]
-    checked = np.hstack([raw[:, :8], raw[:, 4 * _FRAME_WORDS :]]).copy().view(words).astype(np.uint32)
-    # A frame belongs where it is if it was written after the one before it.
-    belongs = (told[:, 2:4] == salts).all(axis=1) & (_sums(checked, before) == told[:, 4:]).all(axis=1)
-    if belongs.all():
+    # A frame's header: page number, database size after a commit (else 0), two salts, two checksums.
+    headers: _Words = raw[:, : 4 * _FRAME_WORDS].copy().view(">u4").astype(np.uint32)
+    start = np.vstack([np.array([[first, second]], np.uint32), headers[:-1, 4:]]) if count else headers[:, 4:]
+    content = np.hstack([raw[:, :8], raw[:, 4 * _FRAME_WORDS :]]).copy().view(words).astype(np.uint32)
+    # A frame's checksum continues that of the frame before, so it also says that the order is right.
+    is_salted = (headers[:, 2:4] == salts).all(axis=1)
+    is_valid = is_salted & (_checksums(content, start) == headers[:, 4:]).all(axis=1)
+    if is_valid.all():
         return False
-    cut = int(np.argmin(belongs))
-    ends = (told[:, 2:4] == salts).all(axis=1) & (told[:, 1] != 0)
-    return bool((ends[cut:-1] & belongs[cut + 1 :]).any())
+    stop = int(np.argmin(is_valid))
+    is_commit = is_salted & (headers[:, 1] != 0)
+    return bool((is_commit[stop:-1] & is_valid[stop + 1 :]).any())
 
 
-def _sums(words: _Words, start: _Words) -> _Words:
-    """SQLite's two running sums over rows of words, each from its own start.
+def _checksums(words: _Words, start: _Words) -> _Words:
+    """SQLite's two running checksums over rows of words, each row from its own start.
 
-    ``a += x[0] + b; b += x[1] + a`` is linear, so a row's sums are products with weights that depend on its length only.
+    ``a += x[0] + b; b += x[1] + a`` is linear, so a row's checksums are products with weights that depend on its length only.
     """
     weights, growth = _weights(words.shape[1])
     return words @ weights + start @ growth
@@ -72,15 +74,18 @@ def _weights(length: int) -> tuple[_Words, _Words]:
     power = np.eye(2, dtype=np.uint32)
     weights = np.zeros((length, 2), np.uint32)
     for index in range(length - 2, -1, -2):
-        # The pair enters as (x0, x0 + x1), and every later pair multiplies what is there by the step.
+        # The pair enters as (x0, x0 + x1), and every later pair multiplies the sums by the step.
         weights[index : index + 2] = np.array([[1, 1], [0, 1]], np.uint32) @ power
         power = power @ step
     return weights, power
 
 
-def use_wal(connection: sqlite3.Connection, patience_s: float) -> bool:
-    """Have a database write a log, and say whether it does. SQLite does not wait for another who does the same."""
-    until = time.monotonic() + patience_s
+def use_wal(connection: sqlite3.Connection, timeout_s: float) -> bool:
+    """Switch a database to write-ahead logging; False if SQLite stays in another mode.
+
+    Retries while another connection does the same, which SQLite does not; ``sqlite3.OperationalError`` after the timeout.
+    """
+    until = time.monotonic() + timeout_s
     while True:
         try:
             (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()

@@ -1,4 +1,4 @@
-"""Writing ticks: which columns are new, where their bytes go, and the rows that say so."""
+"""Writes ticks: encodes the columns that are new, decides where their bytes go, and writes the rows."""
 
 from __future__ import annotations
 
@@ -13,260 +13,267 @@ from archetype_core.errors import CommitError, TickConflict
 from archetype_core.schema import Column, Snapshot
 from archetype_core.store import TickCommit
 from archetype_journal import chunk
-from archetype_journal.catalog import Entry, SegmentEntry, Tenure
-from archetype_journal.open_handles import Presence
+from archetype_journal.catalog import CatalogUpdate, SegmentEntry, WorldEntry
+from archetype_journal.open_handles import OwnerFile
 from archetype_journal.reader import View
-from archetype_journal.record import Part, Place, TickRecord, pack, row_id
+from archetype_journal.record import Place, TableWrite, TickRecord, pack, row_id
 
-INLINE_BYTES = 256 * 1024
-"""Above this a file, appended to and synced first, is cheaper than a blob, which goes to disk twice."""
+MAX_ROW_BYTES = 256 * 1024
+"""More new bytes than this go into a chunk file: SQLite writes a blob twice, to its log and to the database."""
 
 _TABLES_PER_TICK = 8
-"""All tables are listed in every tick if there are few, and the less often the more there are."""
-_BOOKS = 4096
+"""With n tables, every n/8th tick lists the write spans of all of them; with few tables, every tick does."""
+_MAX_STATES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _New:
-    """Bytes of a commit that is being made: which of its ticks holds them, which of its pieces, and where."""
+class _NewColumn:
+    """A column that a commit writes: its tick in the commit, its piece and offset in the tick's bytes, its encoding."""
 
     tick: int
     piece: int
     offset: int
-    form: int
+    encoding: int
 
 
 @dataclass(slots=True)
-class _Draft:
-    """One tick made ready: its new bytes, and a place for every column of every table."""
+class _PreparedTick:
+    """One tick, encoded: its new bytes, and a place for every column of every table."""
 
     commit: TickCommit
     pieces: list[pa.Buffer] = field(default_factory=list)
-    sums: list[int] = field(default_factory=list)
+    checksums: list[int] = field(default_factory=list)
     size: int = 0
     file: tuple[str, int] | None = None
-    """The file that the bytes were appended to, and where."""
-    parts: list[tuple[str, pa.Schema, int, int, list[Place | _New]]] = field(default_factory=list)
+    """The chunk file that has the bytes, and their offset; ``None`` if they go into the row."""
+    writes: list[tuple[str, pa.Schema, int, int, list[Place | _NewColumn]]] = field(default_factory=list)
+    """For each table: name, schema, live rows, tombstones, places."""
 
 
 @dataclass(slots=True)
-class Prepared:
-    """A commit made ready outside of any transaction: bytes encoded, large ones on disk."""
+class PreparedCommit:
+    """A commit that is encoded and waits for its transaction; its chunk files are on disk already."""
 
     generation: int
-    """As of when the places that it refers to were there."""
-    drafts: list[_Draft] = field(default_factory=list)
-    columns: dict[Column, _New] = field(default_factory=dict)
+    """The generation in which all places that it refers to were there."""
+    ticks: list[_PreparedTick] = field(default_factory=list)
+    columns: dict[Column, _NewColumn] = field(default_factory=dict)
 
-    # Known once it is stored, and true once the transaction is through.
-    branch: SegmentEntry | None = None
-    touched: dict[int, tuple[int, int]] = field(default_factory=dict)
-    listed: int = 0
-    files: dict[str, int] = field(default_factory=dict)
+    # Set by `Writer.write`, valid once the transaction is committed.
+    entry: SegmentEntry | None = None
+    write_spans: dict[int, tuple[int, int]] = field(default_factory=dict)
+    listed_at: int = 0
+    file_ids: dict[str, int] = field(default_factory=dict)
 
     @property
     def world_id(self) -> str:
-        return self.drafts[0].commit.segment.world_id
+        """The id of the world that it continues."""
+        return self.ticks[0].commit.segment.world_id
 
     @property
-    def size(self) -> int:
+    def row_bytes(self) -> int:
         """About how many bytes go into the database."""
-        return sum(draft.size for draft in self.drafts if draft.file is None)
+        return sum(tick.size for tick in self.ticks if tick.file is None)
 
     @property
-    def bulk(self) -> tuple[int, int]:
-        """The rows that it wrote and the bytes that were new."""
-        rows = sum(live + gone for draft in self.drafts for _, _, live, gone, _ in draft.parts)
-        return rows, sum(draft.size for draft in self.drafts)
+    def volume(self) -> tuple[int, int]:
+        """How many rows it writes, and how many bytes are new."""
+        rows = sum(live + tombstones for tick in self.ticks for _, _, live, tombstones, _ in tick.writes)
+        return rows, sum(tick.size for tick in self.ticks)
 
-    def source(self, branch: SegmentEntry, tick: int) -> int:
-        """Where the new bytes of one of its ticks are: a row, or a file."""
-        draft = self.drafts[tick]
-        if draft.file is not None:
-            return -self.files[draft.file[0]]
-        return row_id(branch.id, draft.commit.tick - branch.first)
+    def _source(self, entry: SegmentEntry, index: int) -> int:
+        tick = self.ticks[index]
+        if tick.file is not None:
+            return -self.file_ids[tick.file[0]]
+        return row_id(entry.id, tick.commit.tick - entry.first)
 
-    def place(self, branch: SegmentEntry, place: Place | _New) -> Place:
-        """A place as it is stored."""
-        if not isinstance(place, _New):
+    def stored_place(self, entry: SegmentEntry, place: Place | _NewColumn) -> Place:
+        """The place of a column in the journal, also of one that this commit writes."""
+        if not isinstance(place, _NewColumn):
             return place
-        draft = self.drafts[place.tick]
-        offset = place.offset if draft.file is None else draft.file[1] + place.offset
-        source = self.source(branch, place.tick)
-        return (source, offset, draft.pieces[place.piece].size, draft.sums[place.piece], place.form)
+        tick = self.ticks[place.tick]
+        offset = place.offset if tick.file is None else tick.file[1] + place.offset
+        source = self._source(entry, place.tick)
+        return (source, offset, tick.pieces[place.piece].size, tick.checksums[place.piece], place.encoding)
 
 
 @dataclass(slots=True)
-class _Book:
-    """The tables of a segment that this handle writes, as of its last tick."""
+class _SegmentState:
+    """The write spans of a segment as of its last tick, kept by the handle that writes it."""
 
     last: int
-    entries: dict[int, tuple[int, int]]
-    listed: int
+    write_spans: dict[int, tuple[int, int]]
+    listed_at: int
 
 
 class Writer:
-    """Turns commits into rows. A column object that was written before is referred to, not written again."""
+    """Encodes commits and writes their rows. A column object that was written before is not written again."""
 
-    def __init__(self, directory: Path, presence: Presence) -> None:
+    def __init__(self, directory: Path, owner_file: OwnerFile) -> None:
         self._directory = directory
-        self._presence = presence
-        self._file = chunk.ChunkFile(directory, presence.token)
-        self._files: dict[str, int] = {}
+        self._owner_file = owner_file
+        self._file = chunk.ChunkFile(directory, owner_file.token)
+        self._file_ids: dict[str, int] = {}
         self._written: WeakKeyDictionary[Column, Place] = WeakKeyDictionary()
-        self._books: dict[int, _Book] = {}
+        self._states: dict[int, _SegmentState] = {}
         self._generation = 0
 
     @property
     def current_file(self) -> str:
-        """The name of the file that large columns are being appended to."""
+        """The name of the chunk file that large columns are appended to."""
         return self._file.name
 
     def close(self) -> None:
-        """Let go of the file; idempotent."""
+        """Close the chunk file; idempotent."""
         self._file.close()
 
-    def prepare(self, ticks: Sequence[TickCommit]) -> Prepared:
-        """Encode everything new and sync what is large; nothing refers to it yet. Several threads may do so at once."""
-        prepared = Prepared(self._generation)
+    def prepare(self, ticks: Sequence[TickCommit]) -> PreparedCommit:
+        """Encode the new columns, and sync large ones to a chunk file. Several threads may prepare at once."""
+        prepared = PreparedCommit(self._generation)
         for index, commit in enumerate(ticks):
-            draft = _Draft(commit)
-            prepared.drafts.append(draft)
+            tick = _PreparedTick(commit)
+            prepared.ticks.append(tick)
             for name, rows in commit.written.items():
                 places = self._places(prepared, index, rows.live)
-                gone = rows.tombstones.num_rows if rows.tombstones is not None else 0
-                if rows.tombstones is not None and gone:
+                tombstones = rows.tombstones.num_rows if rows.tombstones is not None else 0
+                if rows.tombstones is not None and tombstones:
                     places += self._places(prepared, index, rows.tombstones)
-                draft.parts.append((name, rows.live.archetype.schema, rows.live.num_rows, gone, places))
-            if draft.size > INLINE_BYTES:
-                file, begin, draft.sums = self._file.append(draft.pieces)
-                draft.file = (file, begin)
+                tick.writes.append((name, rows.live.archetype.schema, rows.live.num_rows, tombstones, places))
+            if tick.size > MAX_ROW_BYTES:
+                file, begin, tick.checksums = self._file.append(tick.pieces)
+                tick.file = (file, begin)
             else:
-                draft.sums = [chunk.checksum(piece) for piece in draft.pieces]
+                tick.checksums = [chunk.checksum(piece) for piece in tick.pieces]
         return prepared
 
-    def _places(self, prepared: Prepared, tick: int, rows: Snapshot) -> list[Place | _New]:
+    def _places(self, prepared: PreparedCommit, index: int, rows: Snapshot) -> list[Place | _NewColumn]:
         if not rows.num_rows:
             return []
-        draft = prepared.drafts[tick]
-        places: list[Place | _New] = []
-        for index, name in enumerate(rows.archetype.schema.names):
+        tick = prepared.ticks[index]
+        places: list[Place | _NewColumn] = []
+        for field_index, name in enumerate(rows.archetype.schema.names):
             column = rows.columns[name]
             place = self._written.get(column) or prepared.columns.get(column)
             if place is None:
-                form, data = chunk.encode(column.arrow, rows.archetype.schema.field(index))
-                place = prepared.columns[column] = _New(tick, len(draft.pieces), draft.size, form)
-                draft.pieces.append(data)
-                draft.size += data.size
+                encoding, data = chunk.encode(column.arrow, rows.archetype.schema.field(field_index))
+                place = prepared.columns[column] = _NewColumn(index, len(tick.pieces), tick.size, encoding)
+                tick.pieces.append(data)
+                tick.size += data.size
             places.append(place)
         return places
 
-    def is_stale(self, view: View, generation: int, prepared: Prepared) -> bool:
-        """Whether something that a prepared commit refers to has been let go of since."""
+    def is_stale(self, view: View, generation: int, prepared: PreparedCommit) -> bool:
+        """Whether a row or file that a prepared commit refers to has been removed since."""
         if prepared.generation == generation:
             return False
-        places = [place for draft in prepared.drafts for part in draft.parts for place in part[4]]
-        sources = {place[0] for place in places if not isinstance(place, _New)}
-        files = {draft.file[0] for draft in prepared.drafts if draft.file is not None}
-        return not (all(map(view.has, sources)) and all((self._directory / name).exists() for name in files))
+        places = [place for tick in prepared.ticks for write in tick.writes for place in write[4]]
+        sources = {place[0] for place in places if not isinstance(place, _NewColumn)}
+        files = {tick.file[0] for tick in prepared.ticks if tick.file is not None}
+        return not (all(map(view.has_source, sources)) and all((self._directory / name).exists() for name in files))
 
-    def forget(self, view: View, generation: int) -> None:
-        """Stop referring to what is no longer there."""
+    def forget_removed(self, view: View, generation: int) -> None:
+        """Stop referring to rows and files that were removed."""
         if generation == self._generation:
             return
         written = list(self._written.items())
-        there = {source for source in {place[0] for _, place in written} if view.has(source)}
+        present = {source for source in {place[0] for _, place in written} if view.has_source(source)}
         for column, place in written:
-            if place[0] not in there:
+            if place[0] not in present:
                 self._written.pop(column, None)
-        self._files = {name: number for name, number in self._files.items() if view.has(-number)}
-        self._books.clear()
+        self._file_ids = {name: number for name, number in self._file_ids.items() if view.has_source(-number)}
+        self._states.clear()
         self._generation = generation
 
-    def store(self, entry: Entry, view: View, prepared: Prepared) -> None:
-        """Check that a prepared commit is due, and write its rows; inside a transaction."""
-        ticks = [draft.commit for draft in prepared.drafts]
-        branch, tenure = due(entry, ticks)
+    def write(self, update: CatalogUpdate, view: View, prepared: PreparedCommit) -> None:
+        """Check that a commit is its world's next one, and write its rows; inside a transaction."""
+        ticks = [tick.commit for tick in prepared.ticks]
+        entry, world = check_next(update, ticks)
         segment, last = ticks[0].segment, ticks[-1].tick
-        if branch is None:
-            branch = entry.open(segment, last)
-            book = _Book(branch.first - 1, {}, branch.first - 1)
+        if entry is None:
+            entry = update.add_segment(segment, last)
+            state = _SegmentState(entry.first - 1, {}, entry.first - 1)
         else:
-            book = self._book(view, branch)
-            branch = entry.advance(branch, last=last)
-        for draft in prepared.drafts:
-            if draft.file is not None:
-                name = draft.file[0]
-                prepared.files[name] = self._files.get(name) or prepared.files.get(name) or entry.file(name)
-        touched, listed = prepared.touched, book.listed
-        for draft in prepared.drafts:
-            tick = draft.commit.tick
-            parts: dict[int, Part] = {}
-            for name, schema, live, gone, places in draft.parts:
-                form = entry.form(name, schema)
-                begun = touched.get(form) or book.entries.get(form)
-                touched[form] = (begun[0] if begun else tick, tick)
-                parts[form] = Part(live, gone, tuple(prepared.place(branch, place) for place in places))
-            entries = None
-            if tick == branch.first or tick - listed > len(book.entries) // _TABLES_PER_TICK:
-                listed = tick
-                known = {**book.entries, **touched}
-                entries = {form: (begin - branch.first, end - branch.first) for form, (begin, end) in known.items()}
-            commit, number = draft.commit, row_id(branch.id, tick - branch.first)
-            record = TickRecord(commit.next_entity_id, commit.applied, listed - branch.first, parts, entries)
-            entry.write(number, pack(number, record), b"".join(draft.pieces) if draft.file is None else None)
-        entry.hold(tenure, segment.world_id, branch.id, self._presence.name, self._presence.token)
-        prepared.branch, prepared.listed = branch, listed
+            state = self._state(view, entry)
+            entry = update.advance_segment(entry, last=last)
+        for tick in prepared.ticks:
+            if tick.file is not None:
+                name = tick.file[0]
+                number = self._file_ids.get(name) or prepared.file_ids.get(name)
+                prepared.file_ids[name] = number or update.add_file(name)
+        touched, listed_at = prepared.write_spans, state.listed_at
+        for tick in prepared.ticks:
+            number = tick.commit.tick
+            writes: dict[int, TableWrite] = {}
+            for name, schema, live, tombstones, places in tick.writes:
+                table = update.table_id(name, schema)
+                span = touched.get(table) or state.write_spans.get(table)
+                touched[table] = (span[0] if span else number, number)
+                stored = tuple(prepared.stored_place(entry, place) for place in places)
+                writes[table] = TableWrite(live, tombstones, stored)
+            spans = None
+            if number == entry.first or number - listed_at > len(state.write_spans) // _TABLES_PER_TICK:
+                listed_at = number
+                known = {**state.write_spans, **touched}
+                spans = {table: (begin - entry.first, end - entry.first) for table, (begin, end) in known.items()}
+            commit, row = tick.commit, row_id(entry.id, number - entry.first)
+            record = TickRecord(commit.next_entity_id, commit.applied, listed_at - entry.first, writes, spans)
+            update.add_tick(row, pack(row, record), b"".join(tick.pieces) if tick.file is None else None)
+        update.set_writer(world, segment.world_id, entry.id, self._owner_file.name, self._owner_file.token)
+        prepared.entry, prepared.listed_at = entry, listed_at
 
-    def committed(self, prepared: Prepared) -> None:
-        """Remember where the new columns are, now that they are there for good."""
-        branch = prepared.branch
-        assert branch is not None
+    def after_commit(self, prepared: PreparedCommit) -> None:
+        """Remember where the new columns are, once their transaction is committed."""
+        entry = prepared.entry
+        assert entry is not None
         for column, new in prepared.columns.items():
-            self._written[column] = prepared.place(branch, new)
-        self._files.update(prepared.files)
-        book = self._books.pop(branch.id, None)
-        if book is None:
-            book = _Book(branch.last, {}, branch.first - 1)
-        book.last, book.listed = branch.last, prepared.listed
-        book.entries.update(prepared.touched)
-        self._books[branch.id] = book
-        if len(self._books) > _BOOKS:
-            del self._books[next(iter(self._books))]
+            self._written[column] = prepared.stored_place(entry, new)
+        self._file_ids.update(prepared.file_ids)
+        state = self._states.pop(entry.id, None)
+        if state is None:
+            state = _SegmentState(entry.last, {}, entry.first - 1)
+        state.last, state.listed_at = entry.last, prepared.listed_at
+        state.write_spans.update(prepared.write_spans)
+        self._states[entry.id] = state
+        if len(self._states) > _MAX_STATES:
+            del self._states[next(iter(self._states))]
 
-    def _book(self, view: View, branch: SegmentEntry) -> _Book:
-        """The tables of a segment; read where this handle did not write its last tick."""
-        book = self._books.get(branch.id)
-        if book is None or book.last != branch.last:
-            # Its lists are not looked for: the next tick writes one.
-            book = _Book(branch.last, dict(view.book(branch, branch.last)), branch.first - 1)
-            self._books[branch.id] = book
-        return book
+    def _state(self, view: View, entry: SegmentEntry) -> _SegmentState:
+        """The write spans of a segment; read if another handle wrote its last tick."""
+        state = self._states.get(entry.id)
+        if state is None or state.last != entry.last:
+            # When they were last listed is not looked up: the next tick lists them.
+            state = _SegmentState(entry.last, dict(view.write_spans(entry, entry.last)), entry.first - 1)
+            self._states[entry.id] = state
+        return state
 
 
-def due(entry: Entry, ticks: Sequence[TickCommit]) -> tuple[SegmentEntry | None, Tenure | None]:
-    """The segment that these ticks go on with, if it is there, and who holds the world.
+def check_next(update: CatalogUpdate, ticks: Sequence[TickCommit]) -> tuple[SegmentEntry | None, WorldEntry | None]:
+    """The stored segment and world that these ticks continue, if there are any.
 
-    Asked inside the transaction, where nobody else can answer too: ``TickConflict`` if they do not follow the world's last.
+    Called inside the transaction, so that no other handle can pass the same check: ``TickConflict`` if the ticks do not
+    follow the world's last one.
     """
     first = ticks[0]
     segment, parent = first.segment, first.segment.parent
-    tenure = entry.tenure(segment.world_id)
-    active = entry.branch(tenure.segment) if tenure else None
+    world = update.world(segment.world_id)
+    active = update.segment(world.segment) if world else None
     last = active.last if active else parent.tick if parent else segment.first_tick - 1
-    conflict = TickConflict(segment.world_id, last + 1, first.tick, tenure.owner if tenure else None)
+    conflict = TickConflict(segment.world_id, last + 1, first.tick, world.owner if world else None)
     if first.tick != last + 1:
         raise conflict
     if active is not None and active.segment == segment:
-        return active, tenure
-    known = entry.find(segment.world_id, segment.run_id)
+        return active, world
+    known = update.find_segment(segment.world_id, segment.run_id)
     if active is not None:
         end = (segment.world_id, active.segment.run_id)
         is_next = known is None and parent is not None and (parent.world_id, parent.run_id) == end
         if not is_next:
             raise conflict
     elif parent is not None:
-        grown = entry.find(parent.world_id, parent.run_id)
-        if grown is None or not grown.first <= parent.tick <= grown.last:
-            raise CommitError(f"segment {segment.run_id} grows from {parent}, which this store does not hold")
-    return known, tenure
+        origin = update.find_segment(parent.world_id, parent.run_id)
+        if origin is None or not origin.first <= parent.tick <= origin.last:
+            raise CommitError(
+                f"segment {segment.run_id} starts from {parent}, which this store does not hold: "
+                "commit the parent's ticks to it first"
+            )
+    return known, world

@@ -1,4 +1,4 @@
-"""Damage to a journal is told, never served."""
+"""Damage to a journal raises and is reported by ``verify``; no reader gets other values than were written."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from journaling import Drift, Label, Place, Speed
+from journal_worlds import Drift, Label, Place, Speed
 
 from archetype_core import RunConfig, Scan, Store, World
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
 from archetype_core.store import BASE_FIELDS
 from archetype_journal import JournalStore, repair, verify
 
-# A number in the wrong place may also say that the journal is of a later version.
+# Damage to the format's version looks like another version, which is a CommitError.
 REFUSED = (CorruptStore, CommitError)
 FLIPS = int(os.environ.get("ARCHETYPE_FLIPS", "400"))
 
 
-async def lived(store: JournalStore) -> None:
-    """A world with a past: three tables, spawns, moves, ends, a second run, a fork, a large column."""
+async def varied_worlds(store: JournalStore) -> None:
+    """A world and its fork: three tables, spawns, moves, despawns, a second run, a large column."""
     world = World(store, "w", seed=1, processors=[Drift()])
     world.spawn_many([(Place(x=float(n)), Speed()) for n in range(20)])
     label = world.spawn(Label(text="still"))
@@ -42,8 +42,8 @@ async def lived(store: JournalStore) -> None:
     await fork.run(2)
 
 
-def told(store: Store) -> dict[Any, Any]:
-    """Everything that a store says, table by table and tick by tick."""
+def contents(store: Store) -> dict[Any, Any]:
+    """Everything that a store holds, table by table and tick by tick."""
     found: dict[Any, Any] = {}
     for record in store.worlds():
         timeline = store.timeline(record.world_id)
@@ -61,60 +61,60 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A journal that was closed."""
     path = tmp_path_factory.mktemp("journal") / "closed"
     store = JournalStore(path)
-    asyncio.run(lived(store))
+    asyncio.run(varied_worlds(store))
     store.close()
     return path
 
 
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A journal as a process leaves it that dies."""
+    """A journal as a killed process leaves it."""
     path = tmp_path_factory.mktemp("journal") / "left"
     store = JournalStore(path.with_name("live"))
-    asyncio.run(lived(store))
+    asyncio.run(varied_worlds(store))
     shutil.copytree(path.with_name("live"), path)
     yield path
     store.close()
 
 
 def flip(data: bytearray, chance: random.Random) -> None:
-    """One byte is another."""
+    """Change one byte."""
     data[chance.randrange(len(data))] ^= chance.randrange(1, 256)
 
 
 def cut(data: bytearray, chance: random.Random) -> None:
-    """The end is missing."""
+    """Remove the end."""
     del data[chance.randrange(len(data)) :]
 
 
 def blank(data: bytearray, chance: random.Random) -> None:
-    """A stretch is zeros."""
+    """Fill a stretch with zeros."""
     begin = chance.randrange(len(data))
     end = min(len(data), begin + chance.choice((1, 16, 512, 4096)))
     data[begin:end] = bytes(end - begin)
 
 
 def gap(data: bytearray, chance: random.Random) -> None:
-    """A sector is zeros."""
+    """Fill a sector with zeros."""
     begin = 512 * chance.randrange(-(-len(data) // 512))
     end = min(len(data), begin + 512)
     data[begin:end] = bytes(end - begin)
 
 
 def read(path: Path) -> dict[Any, Any]:
-    """What a journal says when it is opened."""
+    """What a journal holds when it is opened."""
     store = JournalStore(path)
     try:
-        return told(store)
+        return contents(store)
     finally:
         store.close()
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("damage", [flip, cut, blank])
-def test_damage_is_told_or_harmless(closed: Path, tmp_path: Path, damage: Callable[..., None]) -> None:
-    """Whatever happens to a byte of a closed journal: the right answer or CorruptStore, never another one. (S4)"""
-    expected = told_of(closed, tmp_path)
+def test_damage_raises_or_is_harmless(closed: Path, tmp_path: Path, damage: Callable[..., None]) -> None:
+    """Whatever happens to a byte of a closed journal, a reader gets the right values or an error. (S4)"""
+    expected = contents_of(closed, tmp_path)
     chance = random.Random(1)
     for index in range(FLIPS if damage is flip else FLIPS // 4):
         _damaged(closed, tmp_path / "it", chance, damage)
@@ -128,9 +128,9 @@ def test_damage_is_told_or_harmless(closed: Path, tmp_path: Path, damage: Callab
 
 
 @pytest.mark.thorough
-def test_damage_to_the_log_is_told_or_a_torn_tail(left: Path, tmp_path: Path) -> None:
-    """After a crash, too; but the last transaction of a log may be gone: nothing tells damage there from a cut. (S4)"""
-    expected = told_of(left, tmp_path)
+def test_damage_to_the_log_raises_or_is_a_torn_tail(left: Path, tmp_path: Path) -> None:
+    """The same after a crash, but a log's last transaction may be lost: damage there looks like a torn tail. (S4)"""
+    expected = contents_of(left, tmp_path)
     chance = random.Random(2)
     for index in range(FLIPS // 2):
         damage = chance.choice((flip, flip, gap))
@@ -143,12 +143,12 @@ def test_damage_to_the_log_is_told_or_a_torn_tail(left: Path, tmp_path: Path) ->
             shutil.rmtree(tmp_path / "it")
         if found != expected:
             assert where.suffix == ".sqlite-wal", f"damage {index} in {where} was served"
-            # Zeros may cover the border between two transactions.
+            # A gap may be in two transactions.
             assert 1 <= _ticks_less(found, expected) <= (2 if damage is gap else 1)
 
 
-def told_of(path: Path, place: Path) -> dict[Any, Any]:
-    """What a copy of a journal says."""
+def contents_of(path: Path, place: Path) -> dict[Any, Any]:
+    """What a copy of a journal holds."""
     shutil.copytree(path, place / "copy")
     return read(place / "copy")
 
@@ -171,8 +171,8 @@ def _ticks_less(found: dict[Any, Any], expected: dict[Any, Any]) -> int:
     return sum(before[world] - after[world] for world in before)
 
 
-def prefix(found: dict[Any, Any], expected: dict[Any, Any]) -> bool:
-    """Whether every world that is there says of every tick it has what it always said."""
+def is_part(found: dict[Any, Any], expected: dict[Any, Any]) -> bool:
+    """Whether every world that is left has at each of its ticks what it had before."""
     known = {(world, name, tick): rows for (world, _, name), table in _tables(expected) for tick, rows in _ticks(table)}
     return all(
         known.get((world, name, tick)) == rows
@@ -193,8 +193,8 @@ def _ticks(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
 @pytest.mark.thorough
 @pytest.mark.parametrize("damage", [flip, cut, blank])
 def test_repair_keeps_what_can_be_read(closed: Path, tmp_path: Path, damage: Callable[..., None]) -> None:
-    """Verify finds what reading stumbles over; repair brings back worlds that say what they said, and names the rest. (S4)"""
-    expected = told_of(closed, tmp_path)
+    """Verify finds all that fails a reader; repair brings back worlds with their values, and names what it removed. (S4)"""
+    expected = contents_of(closed, tmp_path)
     chance = random.Random(3)
     for index in range(FLIPS // 8):
         place = tmp_path / "it"
@@ -204,16 +204,16 @@ def test_repair_keeps_what_can_be_read(closed: Path, tmp_path: Path, damage: Cal
             readable = read(place) == expected
         except ArchetypeError:
             readable = False
-            assert not before.is_sound, f"damage {index} stops a reader, and verify sees nothing"
+            assert not before.is_sound, f"damage {index} fails a reader, and verify finds nothing"
         if before.is_sound:
             assert readable, f"damage {index}"
-            assert repair(place).aside is None
+            assert repair(place).kept_in is None
             shutil.rmtree(place)
             continue
         try:
             done = repair(place, roll_back=True)
         except CorruptStore:
-            # The one case that nothing can be done about is told, and everything stays as it is.
+            # Nothing can be rebuilt: the database stays as it is.
             assert any(place.rglob("journal.sqlite"))
         else:
             store = JournalStore(place)
@@ -222,9 +222,9 @@ def test_repair_keeps_what_can_be_read(closed: Path, tmp_path: Path, damage: Cal
                 asyncio.run(World.open(store, world))
             gone = heads_of(expected).keys() - found.keys()
             assert bool(done.removed) == (found != heads_of(expected)), (index, done.removed, gone)
-            assert prefix(_readable(store), expected), f"damage {index}"
+            assert is_part(_readable(store), expected), f"damage {index}"
             store.close()
-            assert done.aside is None or (done.aside / "journal.sqlite").exists()
+            assert done.kept_in is None or (done.kept_in / "journal.sqlite").exists()
         shutil.rmtree(place)
 
 
@@ -234,12 +234,12 @@ def heads(store: Store) -> dict[str, int]:
 
 
 def heads_of(contents: dict[Any, Any]) -> dict[str, int]:
-    """The last tick of every world, of what ``told`` told."""
+    """The last tick of every world, as ``contents`` returned them."""
     return {key.world_id: key.tick for key in contents if not isinstance(key, tuple)}
 
 
 def _readable(store: Store) -> dict[Any, Any]:
-    """What can be read, tick by tick."""
+    """What of a store can be read, tick by tick."""
     found: dict[Any, Any] = {}
     for record in store.worlds():
         timeline = store.timeline(record.world_id)

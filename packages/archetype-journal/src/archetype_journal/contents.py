@@ -1,0 +1,51 @@
+"""Reads which ticks a journal holds, for adapters that compare it with their store. Changes nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from archetype_core.errors import CorruptStore
+from archetype_core.store import Segment
+from archetype_journal.catalog import Catalog
+from archetype_journal.database import FILE, connect_read_only, translate_error
+from archetype_journal.reader import View
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentStatus:
+    """One segment of a journal. Its ticks up to ``sealed`` are in the store beneath, those up to ``last`` only here.
+
+    ``sealed`` is the tick before the segment's first while none is sealed.
+    """
+
+    segment: Segment
+    last: int
+    sealed: int
+
+
+def has_journal(path: str | Path) -> bool:
+    """Whether a directory holds a journal's database. Does not open it."""
+    return (Path(path) / FILE).is_file()
+
+
+def read_segments(path: str | Path) -> tuple[SegmentStatus, ...]:
+    """Read the status of every segment, oldest first; safe beside writers. Costs a read of the catalog, not of the ticks.
+
+    ``CorruptStore`` if there is no journal or its catalog is damaged, ``CommitError`` if it cannot be read now.
+    """
+    path = Path(path)
+    if not has_journal(path):
+        raise CorruptStore(str(path / FILE), "the file is missing; restore it from a backup")
+    try:
+        with closing(connect_read_only(path / FILE)) as connection:
+            connection.execute("BEGIN")
+            catalog = Catalog(str(path))
+            entries = View(path, catalog, connection, catalog.counts(connection)).segments()
+    except sqlite3.Error as failure:
+        raise translate_error(str(path), failure) from failure
+    except UnicodeDecodeError as failure:
+        raise CorruptStore(str(path), str(failure)) from failure
+    return tuple(SegmentStatus(one.segment, one.last, one.sealed) for one in entries)
