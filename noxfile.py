@@ -28,11 +28,6 @@ DIST = BUILD / "dist"
 UV = os.environ.get("UV", "uv")
 PEER, PEER_PYTHON = "archetype-ecs==0.6.3", "3.12"
 
-# To a type checker `Position.x` is a float; on the class it is a column. Tests do both, and call what returns nothing.
-CODES = ("attr-defined", "operator", "dict-item", "arg-type", "assignment", "union-attr", "func-returns-value")
-LOOSE: list[str | Path] = ["--exclude=strangers", *(f"--disable-error-code={code}" for code in CODES)]
-STRICT: list[str | Path] = ["--strict", "--enable-error-code=redundant-expr", "--enable-error-code=truthy-bool"]
-
 # Adoptions of the contract suites take longest and need nothing that the other tests of their package do not.
 SUITES = ("test_*_contract.py", "test_*_s3.py")
 SPANNING = ("--ignore=tests/test_docs.py", "--ignore=tests/strangers", "--ignore=tests/crash")
@@ -139,17 +134,8 @@ def layers(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Strict types for what is published and for the checks; tests are checked where they are annotated."""
-    from members import members
-
-    every(
-        session,
-        ("-m", "mypy", *STRICT, *(member.path / "src" for member in members())),
-        ("-m", "mypy", *STRICT, "noxfile.py", "checks"),
-        ("-m", "mypy", *LOOSE, ROOT / "tests"),
-        # One package at a time: two may both have a test_store.
-        *(("-m", "mypy", *LOOSE, member.tests) for member in members() if member.tests),
-    )
+    """Types of everything, the blocks of the documentation too; arguments go to mypy."""
+    python(session, "checks/type_check.py", *session.posargs)
 
 
 @nox.session
