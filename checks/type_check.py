@@ -26,6 +26,8 @@ def duplicates(directories: list[Path]) -> list[str]:
     places: dict[str, list[Path]] = defaultdict(list)
     for directory in directories:
         for path in sorted(directory.glob("*.py")):
+            if path.name == "conftest.py":  # pytest finds these by their directory
+                continue
             places[path.name].append(path)
     return [
         f"{found[1]}: {found[0]} has this name already; give one of them another, tests of all packages are one program"
@@ -58,7 +60,8 @@ def mypy(
     targets: list[Path], bases: list[Path], *arguments: str, root: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
     """Run mypy in ``root``; modules are named from the nearest of ``bases`` that holds them."""
-    command = [sys.executable, "-m", "mypy", "--explicit-package-bases", *arguments, *map(str, targets)]
+    settings = ("--config-file", str(ROOT / "pyproject.toml"), "--explicit-package-bases")
+    command = [sys.executable, "-m", "mypy", *settings, *arguments, *map(str, targets)]
     path = os.pathsep.join(map(str, bases))
     return subprocess.run(
         command, cwd=root, env={**os.environ, "MYPYPATH": path}, capture_output=True, text=True, check=False
