@@ -229,9 +229,9 @@ def test_types_are_checked_as_strictly_as_they_can() -> None:
 
 
 def test_types_catch(tmp_path: Path) -> None:
-    """An untyped function of a package, a wrong type in a test and one in a page are found where they stand."""
+    """An untyped function of a check, a wrong type in a test and one in a page are found where they stand."""
     texts = {
-        "src/archetype/x.py": "def f(x): return x\n",
+        "src/house.py": "def f(x): return x\n",
         "tests/test_x.py": "def f(x): return x\ny: int = ''\n",
     }
     for name, text in texts.items():
@@ -243,7 +243,7 @@ def test_types_catch(tmp_path: Path) -> None:
     bases = [tmp_path / "src", tmp_path / "tests", tmp_path / "build"]
     done = type_check.mypy(bases, bases, root=tmp_path)
     found = [line.split(": error")[0] for line in type_check.paged(done.stdout, pages).splitlines() if "error:" in line]
-    assert sorted(found) == ["docs/how-to/a.md:4", "src/archetype/x.py:1", "tests/test_x.py:2"]
+    assert sorted(found) == ["docs/how-to/a.md:4", "src/house.py:1", "tests/test_x.py:2"]
     assert done.returncode == 1
 
 
