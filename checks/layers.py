@@ -14,7 +14,7 @@ from typing import Any
 from grimp import ImportGraph, build_graph
 from packaging.utils import canonicalize_name
 
-from imports import Outside, outsiders
+from foreign_import import ForeignImport, foreign_imports
 from members import ROOT, Project, members
 
 Table = Mapping[str, Sequence[str]]
@@ -153,7 +153,7 @@ def cycles(graph: Graph) -> list[str]:
     ]
 
 
-def inside(found: Iterable[Outside], rooms: Table, white_box: Table) -> list[str]:
+def inside(found: Iterable[ForeignImport], rooms: Table, white_box: Table) -> list[str]:
     """Imports of a module inside another distribution's room, a line each, except where white-box tests may have them."""
     return [
         one.complaint(rooms)
@@ -172,7 +172,7 @@ def faults(root: Path, found: list[Project], settings: Mapping[str, Any]) -> lis
     lines = across(graph, table)
     for package, levels in settings["levels"].items():
         lines += between(graph, package, levels)
-    return lines + cycles(graph) + inside(outsiders(root, found), settings["rooms"], settings["white-box"])
+    return lines + cycles(graph) + inside(foreign_imports(root, found), settings["rooms"], settings["white-box"])
 
 
 def main() -> int:

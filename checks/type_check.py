@@ -1,6 +1,6 @@
 """One run of mypy over everything: packages, checks, tests, benchmarks and the blocks of the documentation.
 
-The root pyproject.toml says what is strict. One run reads every dependency once, so no two test modules share a name.
+The root pyproject.toml says what is strict. One run reads every dependency once, so no two test modules or scripts share a name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PACKAGE = "pages"
 
 
 def duplicates(directories: list[Path]) -> list[str]:
-    """Module names that two directories of tests share, a line each."""
+    """Module names that two directories share, a line each."""
     places: dict[str, list[Path]] = defaultdict(list)
     for directory in directories:
         for path in sorted(directory.glob("*.py")):
@@ -30,7 +30,7 @@ def duplicates(directories: list[Path]) -> list[str]:
                 continue
             places[path.name].append(path)
     return [
-        f"{found[1]}: {found[0]} has this name already; give one of them another, tests of all packages are one program"
+        f"{found[1]}: {found[0]} has this name already; rename one, mypy reads tests and scripts of all packages as one program"
         for name, found in places.items()
         if len(found) > 1
     ]
@@ -73,11 +73,11 @@ def main(*arguments: str) -> int:
     found = members()
     sources = [member.path / "src" for member in found]
     tests = [member.tests for member in found if member.tests] + [ROOT / "tests" / "crash"]
-    if lines := duplicates(tests):
+    scripts = [ROOT / "checks", ROOT / "benchmarks"]
+    if lines := duplicates([*tests, *scripts]):
         print("\n".join(lines))
         return 1
     pages = write_blocks(BLOCKS, programs())
-    scripts = [ROOT / "checks", ROOT / "benchmarks"]
     targets = [
         *sources,
         *tests,

@@ -13,7 +13,7 @@ from page import programs
 
 
 @dataclass(frozen=True)
-class Outside:
+class ForeignImport:
     """One import across a border: where it stands, its text, and the module and names that it takes."""
 
     place: str
@@ -69,7 +69,7 @@ class Finder:
             for path in member.source.rglob("*.py")
         }
 
-    def __call__(self, name: str, text: str, owner: Project | None) -> Iterator[Outside]:
+    def __call__(self, name: str, text: str, owner: Project | None) -> Iterator[ForeignImport]:
         """Every import in a text that crosses the border of its owner; the text may belong to no member."""
         own = owner.import_root if owner else None
         for node in ast.walk(ast.parse(text, filename=name)):
@@ -78,7 +78,7 @@ class Finder:
             for module, names in self._taken(node):
                 if (root := module.split(".")[0]) in self._owners and root != own:
                     place = f"{name}:{node.lineno}"
-                    yield Outside(place, ast.unparse(node), module, names, self._owners[root])
+                    yield ForeignImport(place, ast.unparse(node), module, names, self._owners[root])
 
     def _taken(self, node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tuple[str, ...]]]:
         """The modules that a statement imports, each with the names that it takes from them."""
@@ -99,7 +99,7 @@ class Finder:
         return name not in exports(self._owners[package.split(".", maxsplit=1)[0]], package)
 
 
-def outsiders(root: Path, found: Sequence[Project]) -> Iterator[Outside]:
+def foreign_imports(root: Path, found: Sequence[Project]) -> Iterator[ForeignImport]:
     """Every import across a border, in members, tests, benchmarks and pages; a member's own tests are within it."""
     finder = Finder(found)
     for member in found:
