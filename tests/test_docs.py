@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,11 +36,26 @@ def run(source: str, name: str, directory: Path) -> subprocess.CompletedProcess[
     )
 
 
+Runs = Mapping[Path, Future[subprocess.CompletedProcess[str]]]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Runs]:
+    """The runs of all chosen pages, as many at a time as there are cores."""
+    chosen = [item.callspec.params.get("page") for item in request.session.items if hasattr(item, "callspec")]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {
+            page: pool.submit(run, text, str(page.relative_to(ROOT)), tmp_path_factory.mktemp("page"))
+            for page, text in PROGRAMS.items()
+            if page in chosen
+        }
+
+
 @pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_page_runs(page: Path, tmp_path: Path) -> None:
+def test_page_runs(page: Path, runs: Runs) -> None:
     """The python blocks of the page run without an error or a warning."""
     name = str(page.relative_to(ROOT))
-    done = run(PROGRAMS[page], name, tmp_path)
+    done = runs[page].result()
     assert done.returncode == 0, f"{name} does not run\n{done.stdout}{done.stderr}"
 
 
