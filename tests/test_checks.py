@@ -225,7 +225,7 @@ def test_types_are_checked_as_strictly_as_they_can() -> None:
     for name, value in main.define_options()[2]:
         assert (strict if name in options.PER_MODULE_OPTIONS else everywhere).get(name, everywhere.get(name)) is value
     checks = {path.stem for path in (members.ROOT / "checks").glob("*.py")}
-    assert set(strict["module"]) == checks | {"noxfile"} | {f"{member.import_root}.*" for member in members.members()}
+    assert set(strict["module"]) >= checks | {"noxfile"} | {f"{member.import_root}.*" for member in members.members()}
 
 
 def test_types_catch(tmp_path: Path) -> None:
