@@ -60,7 +60,7 @@ def mypy(
     targets: list[Path], bases: list[Path], *arguments: str, root: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
     """Run mypy in ``root``; modules are named from the nearest of ``bases`` that holds them."""
-    settings = ("--config-file", str(ROOT / "pyproject.toml"), "--explicit-package-bases", "--num-workers=auto")
+    settings = ("--config-file", str(ROOT / "pyproject.toml"), "--explicit-package-bases")
     command = [sys.executable, "-m", "mypy", *settings, *arguments, *map(str, targets)]
     path = os.pathsep.join(map(str, bases))
     return subprocess.run(
