@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -27,11 +28,6 @@ BUILD = ROOT / "build"
 DIST = BUILD / "dist"
 UV = os.environ.get("UV", "uv")
 PEER, PEER_PYTHON = "archetype-ecs==0.6.3", "3.12"
-
-# To a type checker `Position.x` is a float; on the class it is a column. Tests do both, and call what returns nothing.
-CODES = ("attr-defined", "operator", "dict-item", "arg-type", "assignment", "union-attr", "func-returns-value")
-LOOSE: list[str | Path] = ["--exclude=strangers|typing", *(f"--disable-error-code={code}" for code in CODES)]
-STRICT: list[str | Path] = ["--strict", "--enable-error-code=redundant-expr", "--enable-error-code=truthy-bool"]
 
 # Adoptions of the contract suites take longest and need nothing that the other tests of their package do not.
 SUITES = ("test_*_contract.py", "test_*_s3.py")
@@ -73,40 +69,49 @@ def every(session: nox.Session, *commands: tuple[str | Path, ...]) -> None:
         session.error(f"{failures} of {len(commands)} commands failed")
 
 
-def side_by_side(session: nox.Session, commands: Mapping[str, Sequence[str | Path]]) -> None:
-    """Run several commands, as many at a time as there are cores; the later ones run too when one fails.
+Command = Sequence[str | Path]
 
-    What each printed comes in one piece once it is done, under its name.
+
+def side_by_side(session: nox.Session, runs: Mapping[str, Sequence[Command]]) -> None:
+    """Run named lists of commands, as many lists at a time as there are cores, the first lists first.
+
+    A list ends at its first failure, other lists go on. The output of a list is printed in one piece, under its name.
     """
-    outside = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
 
-    def run(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            list(map(str, command)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            env=outside,
-            cwd=ROOT,
-        )
+    def run(commands: Sequence[Command]) -> tuple[bool, str, float]:
+        output, began = "", time.monotonic()
+        for command in commands:
+            done = subprocess.run(
+                list(map(str, command)),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+                env=environment,
+                cwd=ROOT,
+            )
+            output += done.stdout
+            if done.returncode:
+                return False, output, time.monotonic() - began
+        return True, output, time.monotonic() - began
 
     failures: list[str] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        running = {pool.submit(run, command): name for name, command in commands.items()}
+        running = {pool.submit(run, commands): name for name, commands in runs.items()}
         for done in as_completed(running):
-            result = done.result()
-            session.log(f"{running[done]}: {'ok' if result.returncode == 0 else 'FAILED'}")
-            print(result.stdout, flush=True)
-            if result.returncode:
+            is_well, output, seconds = done.result()
+            session.log(f"{running[done]}: {'ok' if is_well else 'FAILED'} after {seconds:.0f} s")
+            print(output, flush=True)
+            if not is_well:
                 failures.append(running[done])
     if failures:
         session.error(f"failed: {', '.join(sorted(failures))}")
 
 
-def pytest_here(*where: str | Path) -> list[str | Path]:
-    """The command that runs tests in the environment that nox runs in."""
-    return [sys.executable, "-m", "pytest", *where]
+def pytest_here(*where: str | Path) -> list[Command]:
+    """One command, that runs tests in the environment that nox runs in."""
+    return [(sys.executable, "-m", "pytest", *where)]
 
 
 def uv(session: nox.Session, *arguments: str | Path) -> None:
@@ -140,17 +145,8 @@ def layers(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Strict types for what is published and for the checks; tests are checked where they are annotated."""
-    from members import members
-
-    every(
-        session,
-        ("-m", "mypy", *STRICT, *(member.path / "src" for member in members())),
-        ("-m", "mypy", *STRICT, "noxfile.py", "checks"),
-        ("-m", "mypy", *LOOSE, ROOT / "tests"),
-        # One package at a time: two may both have a test_store.
-        *(("-m", "mypy", *LOOSE, member.tests) for member in members() if member.tests),
-    )
+    """Types of everything, the blocks of the documentation too; arguments go to mypy."""
+    python(session, "checks/type_check.py", *session.posargs)
 
 
 @nox.session
@@ -158,7 +154,7 @@ def thorough(session: nox.Session) -> None:
     """Contract suites, tests marked thorough, and those that span packages: everything that `alone` leaves out."""
     from members import members
 
-    runs: dict[str, list[str | Path]] = {}
+    runs: dict[str, list[Command]] = {}
     # What takes longest comes last in the house, and is begun first.
     for member in reversed(members()):
         if member.tests is None:
@@ -182,7 +178,7 @@ def test(session: nox.Session) -> None:
     if session.posargs:
         python(session, "-m", "pytest", *session.posargs)
         return
-    runs: dict[str, list[str | Path]] = {}
+    runs: dict[str, list[Command]] = {}
     for member in members():
         if member.path.parent.name != "packages":
             continue
@@ -225,7 +221,7 @@ def crash(session: nox.Session) -> None:
     side_by_side(session, modules(ROOT / "tests" / "crash"))
 
 
-def modules(directory: Path) -> dict[str, list[str | Path]]:
+def modules(directory: Path) -> dict[str, list[Command]]:
     """A run for each test module of a directory, the last first: among these are the long ones."""
     return {path.stem: pytest_here(path) for path in sorted(directory.glob("test_*.py"), reverse=True)}
 
@@ -285,30 +281,29 @@ def build() -> None:
     subprocess.run(command, check=True, cwd=ROOT)
 
 
-def clean_room(session: nox.Session, name: str, requirements: list[str]) -> Path:
-    """The Python of a new environment with some requirements, members among them as wheels.
+def clean_room(name: str) -> tuple[Path, Command]:
+    """The Python of a new environment, and the command that makes it. Nothing of the source tree can be imported there."""
+    room = BUILD / "rooms" / name
+    return room / "bin" / "python", (UV, "--quiet", "venv", "--clear", "--python", sys.executable, room)
 
-    Nothing of the source tree can be imported there.
-    """
+
+def install(interpreter: Path, *requirements: str) -> Command:
+    """The command that installs some requirements into a clean room, members among them as wheels."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
     from members import closure
 
-    room = BUILD / "rooms" / name
-    interpreter = room / "bin" / "python"
     ours = {member.name for member in closure([Requirement(line) for line in requirements])}
     wheels = [wheel for wheel in DIST.glob("*.whl") if canonicalize_name(wheel.name.split("-")[0]) in ours]
-    uv(session, "venv", "--clear", "--python", sys.executable, room)
-    install = ("pip", "install", "--python", interpreter, "--constraints", ROOT / "requirements.lock")
-    uv(session, *install, *wheels, *requirements)
-    return interpreter
+    here = ("--python", interpreter, "--constraints", ROOT / "requirements.lock")
+    return (UV, "--quiet", "pip", "install", *here, *wheels, *requirements)
 
 
-def pytest_in(room: Path, tests: Path, home: Path, *more: str) -> list[str | Path]:
+def pytest_in(interpreter: Path, tests: Path, home: Path, *more: str) -> Command:
     """The command that runs tests in a clean room, configured by the pyproject.toml of ``home``."""
     config = (f"--config-file={home / 'pyproject.toml'}", f"--rootdir={home}", "-p", "no:cacheprovider")
-    return [room.parent / "pytest", *config, *more, tests]
+    return (interpreter.parent / "pytest", *config, *more, tests)
 
 
 @nox.session
@@ -325,11 +320,14 @@ def wheels(session: nox.Session) -> None:
     strangers = [Project(path.parent) for path in sorted(ROOT.glob("tests/strangers/*/pyproject.toml"))]
     if not strangers:
         session.warn("third-party projects: skipped, tests/strangers has none")
+    runs: dict[str, list[Command]] = {}
     for stranger in strangers:
         needs = [str(requirement) for requirement in stranger.requirements()] + stranger.test_requirements()
-        room = clean_room(session, stranger.name, [f"{stranger.name} @ {stranger.path.as_uri()}", *needs])
+        interpreter, made = clean_room(stranger.name)
+        runs[stranger.name] = [made, install(interpreter, f"{stranger.name} @ {stranger.path.as_uri()}", *needs)]
         if stranger.tests is not None:
-            side_by_side(session, {stranger.name: pytest_in(room, stranger.tests, stranger.path)})
+            runs[stranger.name].append(pytest_in(interpreter, stranger.tests, stranger.path))
+    side_by_side(session, runs)
 
 
 @nox.session
@@ -341,26 +339,20 @@ def alone(session: nox.Session) -> None:
     from members import members
 
     build()
-    chosen = [member for member in members() if not session.posargs or member.name in session.posargs]
-    for member in chosen:
+    runs: dict[str, list[Command]] = {}
+    for member in members():
+        if session.posargs and member.name not in session.posargs:
+            continue
+        interpreter, made = clean_room(member.name)
+        bare = (interpreter, "-I", ROOT / "checks" / "importable.py", member.import_root)
+        runs[member.name] = [made, install(interpreter, member.name), bare]
         if member.tests is None:
             session.warn(f"{member.name}: imported only, it has no tests")
-        bare = clean_room(session, f"{member.name}-bare", [member.name])
-        session.run(str(bare), "-I", str(ROOT / "checks" / "importable.py"), member.import_root, external=True)
-    rooms = {
-        member: clean_room(session, member.name, [member.name, *member.test_requirements()])
-        for member in chosen
-        if member.tests is not None
-    }
-    quick = ("-m", "not thorough", *BESIDE_SUITES)
-    side_by_side(
-        session,
-        {
-            member.name: pytest_in(room, member.tests, ROOT, *quick)
-            for member, room in rooms.items()
-            if member.tests is not None
-        },
-    )
+            continue
+        # What tests need is added after everything was imported without it.
+        quick = pytest_in(interpreter, member.tests, ROOT, "-m", "not thorough", *BESIDE_SUITES)
+        runs[member.name] += [install(interpreter, member.name, *member.test_requirements()), quick]
+    side_by_side(session, runs)
 
 
 @nox.session
@@ -372,10 +364,10 @@ def bench(session: nox.Session) -> None:
     folder = BUILD / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     results = {script: folder / f"{script.stem}.json" for script in scripts}
-    runs: dict[str, list[str | Path]] = {}
+    runs: dict[str, list[Command]] = {}
     for script, result in results.items():
         result.unlink(missing_ok=True)
-        runs[script.stem] = [sys.executable, script, "--quick", "--out", result, *session.posargs]
+        runs[script.stem] = [(sys.executable, script, "--quick", "--out", result, *session.posargs)]
     # They only show that they work: what they measure beside one another says nothing.
     side_by_side(session, runs)
     for result in results.values():

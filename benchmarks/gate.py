@@ -13,6 +13,7 @@ import _measure
 import _movement
 import numpy as np
 import pyarrow as pa
+from daft import DataFrame, col
 
 from archetype_core import AsyncProcessor, RunConfig, StorageConfig, World, open_store
 from archetype_core.command import (
@@ -137,10 +138,10 @@ class Heavy(AsyncProcessor):
 
     components = (_movement.Position,)
 
-    def process(self, df: object, rng: np.random.Generator) -> object:
+    def process(self, df: DataFrame, rng: np.random.Generator) -> DataFrame:
         """Sort a million random numbers."""
         noise = np.sort(rng.standard_normal(400_000))[0]
-        return df.with_column("position__x", _movement.Position.x + float(noise))
+        return df.with_column("position__x", col("position__x") + float(noise))
 
 
 async def rollouts(gate: CommandGate, uri: str, quick: bool) -> dict[str, float]:

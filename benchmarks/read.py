@@ -199,7 +199,7 @@ def first_uses(path: Path, quick: bool) -> dict[str, float]:
     """Seconds of the first uses in fresh processes, after the imports of this script."""
     taken: dict[str, list[float]] = {}
     for _ in range(2 if quick else 7):
-        command = [sys.executable, __file__, "--first", path]
+        command: list[str | Path] = [sys.executable, __file__, "--first", path]
         run = subprocess.run(command, capture_output=True, check=True, text=True)
         for name, seconds in json.loads(run.stdout).items():
             taken.setdefault(name, []).append(seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 import _measure
 import _movement
@@ -16,7 +17,7 @@ class ThroughRunner(_movement.Movement):
 
     async def process(self, df: DataFrame) -> DataFrame:
         """The moved frame, as a plan."""
-        return await super().process(daft.from_arrow(df.snapshot.to_arrow()))
+        return await super().process(daft.from_arrow(cast(Any, df).snapshot.to_arrow()))
 
 
 async def figures(quick: bool) -> dict[str, float]:

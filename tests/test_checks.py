@@ -7,14 +7,18 @@ import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mypy import main, options
+from packaging.requirements import Requirement
 
 import distribution
 import house
 import layers
 import members
 import pins
+import type_check
 
 HASH = {letter: f"sha256:{letter * 64}" for letter in "abc"}
 RECORDED = f"""\
@@ -24,7 +28,8 @@ numpy==2.0 ; sys_platform == 'linux' \\
 daft==1.0 \\
     --hash={HASH["c"]}
 """
-TABLE = {"one": [], "two": ["one"]}
+TABLE: dict[str, list[str]] = {"one": [], "two": ["one"]}
+CHECKING = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from two.b import x"
 
 
 @pytest.fixture
@@ -55,7 +60,7 @@ def project(path: Path, name: str, *needs: str) -> members.Project:
         ("a.js", "https://registry." + "npm" + "js.org"),
         ("a.md", "see /" + "home/somebody/checkout"),
         ("a.md", "cd /" + "root/x"),
-        ("a.py", "x = 1\n" * 601),
+        ("a.py", "x = 1\n" * 501),
     ],
 )
 def test_house_rules_catch(repository: Path, name: str, text: str) -> None:
@@ -70,7 +75,7 @@ def test_house_rules_let_pass(repository: Path) -> None:
     (repository / "uv.lock").write_text("https://" + "pypi" + ".org/simple")
     (repository / "Cargo.lock").write_text("registry+https://example.org/" + "crates" + ".io-index")
     (repository / "a.md").write_text("pip install from PyPI, https://example.org/work/x, ./work/x")
-    (repository / "a.py").write_text("x = 1\n" * 600)
+    (repository / "a.py").write_text("x = 1\n" * 500)
     assert list(house.violations(repository)) == []
 
 
@@ -134,19 +139,122 @@ def test_layers_catch_what_is_declared_against_the_table(tmp_path: Path) -> None
     ]
 
 
-def test_layers_catch_an_import_against_the_table(tmp_path: Path) -> None:
-    """An import of a member above fails, one of a member below does not."""
-    for name in TABLE:
-        project(tmp_path, name)
-    upwards, downwards = (tmp_path / name / "src" / name / "__init__.py" for name in TABLE)
-    config = tmp_path / "importlinter.ini"
-    config.write_text(layers.contracts(list(TABLE), TABLE))
-    path = [tmp_path / name / "src" for name in TABLE]
-    downwards.write_text("import one\n")
-    assert layers.lint(config, path) == 0
-    downwards.write_text("")
-    upwards.write_text("def f():\n    import two\n")
-    assert layers.lint(config, path) == 1
+def test_layers_catch_a_table_with_gaps() -> None:
+    """A root that reaches another one through a third has to list both."""
+    assert layers.open_ended(TABLE) == []
+    (line,) = layers.open_ended({**TABLE, "three": ["two"]})
+    assert line.startswith("[tool.archetype.layers]: three reaches one through two")
+
+
+SETTINGS: dict[str, dict[str, list[Any]]] = {
+    "layers": {**TABLE, "three": ["two", "one"]},
+    "rooms": {"one": ["low", "high"]},
+    "white-box": {"tests/inner": ["one"]},
+    "levels": {"one": [["high"], ["low", "base"]]},
+}
+HOUSE = {
+    "packages/one/src/one/low/__init__.py": "from one.low.part import Part, part\n__all__ = ['Part', 'part']\n",
+    "packages/one/src/one/low/part.py": "",
+    "packages/one/src/one/high.py": "from one.low import Part\n",
+    "packages/one/src/one/base.py": "",
+    "packages/one/tests/test_x.py": "from one.low.part import Part\n",
+    "packages/two/src/two/__init__.py": "from one.low import part\nimport one\n",
+    "benchmarks/b.py": "from one.high import x\n",
+    "README.md": "```python\nfrom one.low import Part\n```\n",
+}
+
+
+def house_with(root: Path, changes: dict[str, str]) -> list[str]:
+    """What the layer rules find in three packages after some files are replaced."""
+    found = [project(root / "packages", name, *needs) for name, needs in SETTINGS["layers"].items()]
+    for name, content in {**HOUSE, **changes}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    return layers.faults(root, found, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "expected"),
+    [
+        ("packages/one/src/one/base.py", "def f():\n    import two\n", "one may not import two"),
+        ("packages/one/src/one/low/part.py", "def f():\n    import one.high\n", "low is below high"),
+        ("packages/one/src/one/low/part.py", "from one import x\n", "imports the package itself"),
+        ("packages/one/src/one/low/part.py", "from one.low import x\n", "import cycle one.low"),
+        ("packages/one/src/one/new.py", "", "has no level"),
+        ("packages/two/src/two/a.py", "from one.low.part import Part\n", "write `from one.low import Part`"),
+        ("packages/two/src/two/a.py", "import one.low.part\n", "write `from one.low import …`"),
+        ("packages/two/src/two/a.py", "from one import base\n", "one.base is a module inside one;"),
+        ("packages/two/tests/test_x.py", "from one.low.part import Odd\n", "import Odd` and export Odd there"),
+        ("benchmarks/b.py", "def f():\n    from one.base import x\n", "write `from one import x`"),
+        ("tests/test_x.py", "from one.low.part import Part\n", "write `from one.low import Part`"),
+        ("README.md", "#\n```python\nimport one.base\n```\n", "write `from one import …`"),
+    ],
+)
+def test_layers_catch_an_import(tmp_path: Path, path: str, text: str, expected: str) -> None:
+    """An import up, around or past a room is named with its file, and what to write instead."""
+    found = house_with(tmp_path, {path: text})
+    assert [line for line in found if expected in line] != []
+    assert all(path.removesuffix(".py").removesuffix("/__init__") in line for line in found if "new" not in path)
+
+
+@pytest.mark.parametrize("importer", ["from two.b import x", "def f():\n    import two.b", CHECKING])
+def test_layers_catch_a_cycle(tmp_path: Path, importer: str) -> None:
+    """A cycle is found through a function and through TYPE_CHECKING too, once, with every import on its way."""
+    texts = {"a": importer + "\n", "b": "import two.c\n", "c": "import two.a\n"}
+    (line,) = house_with(tmp_path, {f"packages/two/src/two/{name}.py": text for name, text in texts.items()})
+    assert line.startswith("import cycle two.a -> two.b -> two.c -> two.a")
+    assert [part.split(":")[0].strip() for part in line.splitlines()[1:]] == [
+        f"packages/two/src/two/{name}.py" for name in "abc"
+    ]
+
+
+@pytest.mark.parametrize("path", ["tests/inner/test_x.py", "packages/one/tests/test_x.py"])
+def test_layers_let_pass(tmp_path: Path, path: str) -> None:
+    """Imports down, of rooms, and in white-box tests are no faults."""
+    assert house_with(tmp_path, {path: "import one.low.part\n"}) == []
+
+
+def test_types_are_checked_as_strictly_as_they_can() -> None:
+    """The strict settings are those of mypy --strict, and name every member and every check."""
+    strict = next(
+        entry
+        for entry in members.Project(members.ROOT).metadata["tool"]["mypy"]["overrides"]
+        if "disallow_untyped_defs" in entry
+    )
+    everywhere = members.Project(members.ROOT).metadata["tool"]["mypy"]
+    for name, value in main.define_options()[2]:
+        assert (strict if name in options.PER_MODULE_OPTIONS else everywhere).get(name, everywhere.get(name)) is value
+    checks = {path.stem for path in (members.ROOT / "checks").glob("*.py")}
+    assert set(strict["module"]) >= checks | {"noxfile"} | {f"{member.import_root}.*" for member in members.members()}
+
+
+def test_types_catch(tmp_path: Path) -> None:
+    """An untyped function of a check, a wrong type in a test and one in a page are found where they stand."""
+    texts = {
+        "src/house.py": "def f(x): return x\n",
+        "tests/test_x.py": "def f(x): return x\ny: int = ''\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    page = tmp_path / "docs" / "how-to" / "a.md"
+    blocks = {page: "\n\ndef f(x):\n    y: int = ''\n"}
+    pages = type_check.write_blocks(tmp_path / "build", blocks, tmp_path)
+    bases = [tmp_path / "src", tmp_path / "tests", tmp_path / "build"]
+    done = type_check.mypy(bases, bases, root=tmp_path)
+    found = [line.split(": error")[0] for line in type_check.paged(done.stdout, pages).splitlines() if "error:" in line]
+    assert sorted(found) == ["docs/how-to/a.md:4", "src/house.py:1", "tests/test_x.py:2"]
+    assert done.returncode == 1
+
+
+def test_types_catch_two_test_modules_of_one_name(tmp_path: Path) -> None:
+    """Two directories of tests that hold a module of the same name are named."""
+    places = [tmp_path / name for name in "ab"]
+    for place in places:
+        place.mkdir()
+        (place / "scene.py").write_text("")
+        (place / "conftest.py").write_text("")
+    assert [line.split(":")[0] for line in type_check.duplicates(places)] == [str(places[1] / "scene.py")]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +317,7 @@ def test_members_bring_the_members_they_need(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(members, "members", lambda: found)
 
     def names(requirement: str) -> list[str]:
-        return [member.name for member in members.closure([members.Requirement(requirement)])]
+        return [member.name for member in members.closure([Requirement(requirement)])]
 
     assert names("three>=1") == ["one", "three", "two"]
     assert names("one[more]") == ["four", "one"]

@@ -7,44 +7,18 @@ prose here.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = [
-    ROOT / "README.md",
-    *sorted(ROOT.glob("docs/**/*.md")),
-    *sorted(ROOT.glob("packages/*/README.md")),
-    *sorted(ROOT.glob("contracts/README.md")),
-]
-FENCE = re.compile(r"^(?P<indent> *)```(?P<info>.*)$")
+from members import ROOT
+from page import program, programs
 
-
-def program(page: str) -> str:
-    """The python blocks of a page, each line where it stands, so that a traceback points into the page."""
-    lines: list[str] = []
-    indent: str | None = None
-    is_python = False
-    for line in page.splitlines():
-        fence = FENCE.match(line)
-        kept = ""
-        if indent is None and fence:
-            indent = fence["indent"]
-            is_python = fence["info"].split() == ["python"]
-            if fence["info"].startswith("python") and not is_python:
-                raise ValueError(f"a python block takes no options: {line!r}")
-        elif fence and not fence["info"].strip():
-            indent = None
-        elif indent is not None and is_python:
-            kept = line.removeprefix(indent)
-        lines.append(kept)
-    if indent is not None:
-        raise ValueError("a code block is not closed")
-    return "\n".join(lines) + "\n"
+PROGRAMS = programs()
 
 
 def run(source: str, name: str, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -62,16 +36,26 @@ def run(source: str, name: str, directory: Path) -> subprocess.CompletedProcess[
     )
 
 
-def with_programs() -> list[Path]:
-    """The pages that have something to run."""
-    return [page for page in PAGES if program(page.read_text()).strip()]
+Runs = Mapping[Path, Future[subprocess.CompletedProcess[str]]]
 
 
-@pytest.mark.parametrize("page", with_programs(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_page_runs(page: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Runs]:
+    """The runs of all chosen pages, as many at a time as there are cores."""
+    chosen = [item.callspec.params.get("page") for item in request.session.items if hasattr(item, "callspec")]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {
+            page: pool.submit(run, text, str(page.relative_to(ROOT)), tmp_path_factory.mktemp("page"))
+            for page, text in PROGRAMS.items()
+            if page in chosen
+        }
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_runs(page: Path, runs: Runs) -> None:
     """The python blocks of the page run without an error or a warning."""
     name = str(page.relative_to(ROOT))
-    done = run(program(page.read_text()), name, tmp_path)
+    done = runs[page].result()
     assert done.returncode == 0, f"{name} does not run\n{done.stdout}{done.stderr}"
 
 

@@ -7,6 +7,7 @@ happens to be installed, not inside a function either, and importing has no side
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import subprocess
 import sys
@@ -58,9 +59,16 @@ def transitive(name: str) -> set[str]:
     return found
 
 
-def in_new_process(code: str) -> str:
-    """What a program prints in an interpreter of its own."""
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+@functools.cache
+def after_import(root: str) -> tuple[set[str], str]:
+    """The top-level modules that importing a package loads, and the runner that Daft has then."""
+    code = (
+        f"import json, sys, {root}; loaded = sorted(sys.modules); import daft.runners as r;"
+        " print(json.dumps([loaded, str(r._get_runner())]))"
+    )
+    text = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    loaded, runner = json.loads(text)
+    return {module.split(".")[0] for module in loaded}, runner
 
 
 def imports(source: Path) -> set[str]:
@@ -88,8 +96,7 @@ def test_every_import_is_declared(member: Project) -> None:
 @every_member
 def test_import_loads_only_what_is_declared(member: Project) -> None:
     """Importing a member loads nothing from outside its declared dependencies, however much is installed beside it."""
-    listed = in_new_process(f"import json, sys, {member.import_root}; print(json.dumps(sorted(sys.modules)))")
-    loaded = {module.split(".")[0] for module in json.loads(listed)}
+    loaded, _ = after_import(member.import_root)
     allowed = transitive(member.name)
     strange = {module for module in loaded if not is_standard(module) and not providers(module) & allowed}
     # A module that no distribution owns was made by a loaded extension, not installed by anybody.
@@ -99,8 +106,8 @@ def test_import_loads_only_what_is_declared(member: Project) -> None:
 @every_member
 def test_import_chooses_no_runner(member: Project) -> None:
     """Importing a member leaves the choice of Daft's runner, made once per process, to the application."""
-    code = f"import {member.import_root}, daft.runners as r; print(r._get_runner())"
-    assert in_new_process(code) == "None\n"
+    _, runner = after_import(member.import_root)
+    assert runner == "None"
 
 
 def test_transitive_follows_markers_and_members() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scene import Movement, Position, Velocity, with_runtime, xs
+from runtime_scene import Movement, Position, Velocity, with_runtime, xs
 
 from archetype import (
     ADMIN,

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from scene import Movement, Position, Velocity, with_runtime
+from runtime_scene import Movement, Position, Velocity, with_runtime
 
 from archetype import VIEWER, ActorCtx, ArchetypeRuntime, Policy
 from archetype.progress import Bars

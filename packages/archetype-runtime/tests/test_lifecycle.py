@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from scene import AwaitsCall, Calls, Movement, Position, Velocity, with_runtime, xs
+from runtime_scene import AwaitsCall, Calls, Movement, Position, Velocity, with_runtime, xs
 
 from archetype import (
     PLAYER,

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from scene import AwaitsCall, Calls, Movement, Position, Velocity, with_runtime, xs
+from runtime_scene import AwaitsCall, Calls, Movement, Position, Velocity, with_runtime, xs
 
 from archetype import (
     ArchetypeRuntime,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scene import Done, Movement, Position, Velocity, Wander, with_runtime
+from runtime_scene import Done, Movement, Position, Velocity, Wander, with_runtime
 
 from archetype import (
     ArchetypeRuntime,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scene import Movement, Position, with_runtime
+from runtime_scene import Movement, Position, with_runtime
 
 import archetype
 from archetype import (

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from scene import AwaitsCall, Calls, Movement, Position, Velocity, in_thread
+from runtime_scene import AwaitsCall, Calls, Movement, Position, Velocity, in_thread
 
 from archetype import ArchetypeRuntime, PostTick, RuntimeClosed, WorldClosed, run_sync
 from archetype.portal import Portal, Wait

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scene import Movement, Position, Velocity, with_runtime, xs
+from runtime_scene import Movement, Position, Velocity, with_runtime, xs
 
 from archetype import (
     ArchetypeRuntime,
