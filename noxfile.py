@@ -406,5 +406,6 @@ def typing(session: nox.Session) -> None:
     build()
     consumer = Project(ROOT / "tests" / "typing")
     needs = [str(requirement) for requirement in consumer.requirements()] + consumer.test_requirements()
-    interpreter = clean_room(session, consumer.name, needs)
-    session.run(str(interpreter), str(consumer.path / "expected.py"), external=True)
+    interpreter, made = clean_room(consumer.name)
+    expected: Command = (interpreter, consumer.path / "expected.py")
+    side_by_side(session, {consumer.name: [made, install(interpreter, *needs), expected]})

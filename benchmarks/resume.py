@@ -41,7 +41,7 @@ async def fill(path: Path, entities: int, ticks: int, tables: int) -> None:
     for number in range(tables):
         each = entities // tables
         tagged = {"tag__kind": np.full(each, number)} if number else {}
-        kinds = (_movement.Position, _movement.Velocity, *([Tag] if number else []))
+        kinds: list[type[Component]] = [_movement.Position, _movement.Velocity, *([Tag] if number else [])]
         world.spawn_table({**_movement.columns(each), **tagged}, *kinds)
     await world.run(ticks)
     check(world, entities, ticks, tables)
