@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +168,9 @@ class Meeting:
         self.writer = self.open(None)
         self.script = Script()
 
-    def open(self, files: LogFiles | None) -> LanceStore:
+    def open(self, files: LogFiles | None, limits: Limits = CHECKPOINTS) -> LanceStore:
         """A handle that compacts only when it is asked to."""
-        return LanceStore(self.place, OPTIONS, background=False, limits=CHECKPOINTS, log_files=files)
+        return LanceStore(self.place, OPTIONS, background=False, limits=limits, log_files=files)
 
     def commit(self) -> None:
         """One more tick."""
@@ -220,6 +221,29 @@ def test_a_late_checkpoint_removes_nothing_that_a_newer_one_uses(tmp_path: Path)
         looked.opened.set()
         slower.result()
     meeting.check()
+
+
+def test_a_checkpoint_under_a_free_number_removes_nothing(tmp_path: Path) -> None:
+    """A checkpoint whose number was used, and removed by the next one, keeps the row indexes that the newest needs."""
+    meeting = Meeting(prefix(tmp_path))
+    meeting.commit()
+    meeting.second.compact(whole=False)
+    meeting.commit()
+    # It merges the row index of the first checkpoint, which the other writer keeps.
+    merging = meeting.open(meeting.files[0], replace(CHECKPOINTS, merge_indexes=2))
+    gate = Gate(meeting.files[0], "create", ".state")
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(merging.compact, whole=False)
+        assert gate.reached.wait(60)
+        meeting.second.compact(whole=False)
+        meeting.commit()
+        meeting.second.compact(whole=False)
+        gate.opened.set()
+        slow.result()
+    merging.close()
+    assert sum(name.endswith(".state") for name in meeting.files[0].names()) == 2
+    meeting.check()
+    assert sum(name.endswith(".state") for name in meeting.files[0].names()) == 1
 
 
 def test_a_late_row_index_replaces_none_that_is_in_use(tmp_path: Path) -> None:
