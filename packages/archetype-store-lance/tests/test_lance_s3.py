@@ -19,10 +19,9 @@ from small_limits import SMALL
 from archetype_contracts import Capability, StoreContract
 from archetype_contracts.sample import SPOT, spots
 from archetype_contracts.script import Script
-from archetype_contracts.store.observation import scan_of
 from archetype_core import StorageConfig, open_store
 from archetype_core.errors import TickConflict
-from archetype_core.store import Scan, Store
+from archetype_core.store import IS_ACTIVE, Scan, Store
 from archetype_journal import JournaledStore
 from archetype_store_lance import Address, LanceStore, Limits, LogFiles, RemoteLogFiles, verify
 from archetype_store_lance.log_files import connect, log_files_of
@@ -49,6 +48,12 @@ def empty() -> None:
 def prefix(place: Path) -> str:
     """The address that stands for a directory."""
     return f"s3://{BUCKET}/{hashlib.sha256(str(place).encode()).hexdigest()[:16]}"
+
+
+def everything(script: Script, last: int) -> Scan:
+    """A scan of all ticks of the one table, with all its columns."""
+    columns = ("entity_id", "tick", "world_id", "run_id", IS_ACTIVE, "spot__x")
+    return Scan(SPOT.name, script.segment, 0, last, columns)
 
 
 class TestLanceOnS3(StoreContract):
@@ -80,7 +85,7 @@ def test_a_journal_seals_into_an_object_store(tmp_path: Path) -> None:
     beneath = LanceStore(prefix(tmp_path), OPTIONS)
     assert [record.tick for record in beneath.worlds()] == [4]
     for opened in (store, open_store(config)):
-        found = opened.scan(scan_of(SPOT, script.segment, 0, 5)).read_all()
+        found = opened.scan(everything(script, 5)).read_all()
         assert found.column("spot__x").to_pylist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
         opened.close()
     assert [record.tick for record in beneath.worlds()] == [5]
@@ -147,7 +152,7 @@ def test_a_writer_that_a_checkpoint_overtook_commits_again(tmp_path: Path) -> No
     assert len(set(created)) == 2
     for store in (slow, fast, reader):
         assert sorted((record.name, record.tick) for record in store.worlds()) == [("a", 1), ("b", 0)]
-        found = store.scan(scan_of(SPOT, scripts[0].segment, 0, 1)).read_all()
+        found = store.scan(everything(scripts[0], 1)).read_all()
         assert found.column("spot__x").to_pylist() == [0.0, 1.0]
         store.close()
     report = verify(prefix(tmp_path), storage_options=OPTIONS)
@@ -199,7 +204,7 @@ class Meeting:
         assert report.is_sound, str(report)
         last = self.script.last
         for store in (self.first, self.second, self.writer, self.open(None)):
-            found = store.scan(scan_of(SPOT, self.script.segment, 0, last)).read_all()
+            found = store.scan(everything(self.script, last)).read_all()
             assert found.column("spot__x").to_pylist() == [float(tick) for tick in range(last + 1)]
             store.close()
 
