@@ -1,7 +1,7 @@
-"""The Lance store behind its journal: what a tick costs after thousands, what it leaves on disk, and how fast it is read.
+"""The Lance store behind its journal: the cost of a tick after thousands, bytes on disk, and speed of reads.
 
-Velocities are random, so that nothing about positions can be left out. The full form runs 10 000 ticks of 1 000 entities;
-a handle opened anew reads, so nothing that the writer remembered helps. Files are in the kernel's cache.
+Velocities are random, so positions do not compress to nothing. The full form runs 10 000 ticks of 1 000 entities. Reads use a
+new handle, without the writer's caches; files are in the kernel's cache.
 """
 
 from __future__ import annotations
@@ -32,16 +32,14 @@ COLUMNS = (*BASE_FIELDS, "position__x", "position__y", "velocity__dx", "velocity
 
 
 def resident() -> int:
-    """Bytes of memory that this process has now."""
+    """Return the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 async def fill(path: Path, entities: int, ticks: int) -> list[tuple[float, int]]:
-    """A closed store whose movement world has so many ticks, handed over in small parts.
+    """Fill and close a store, sealing in small parts; for each tenth of the ticks its seconds and the memory after it.
 
-    Of each tenth the seconds that it took, and the memory that the process had after it.
-
-    A few ticks come before the first tenth, so that hand-overs run beside it as they do beside all others.
+    A few ticks come before the first tenth, so that sealing runs beside it as beside all others.
     """
     store = open_lance(str(path), CacheConfig(rows=max(400, ticks // 20) * entities))
     world = World(store, "moving", seed=1, processors=[_movement.Movement()])
@@ -77,13 +75,13 @@ class Opened:
 
     @classmethod
     async def of(cls, path: Path) -> Opened:
-        """The world of a directory."""
+        """Open the world of a directory."""
         store = open_lance(str(path))
         (record,) = store.worlds()
         return cls(store, await World.open(store, record.world_id))
 
     def scan(self, first: int, last: int, entity_id: int | None = None) -> pa.Table:
-        """Rows straight from the store."""
+        """Read rows from the store."""
         ids = None if entity_id is None else pa.array([entity_id], pa.int64())
         return self.store.scan(Scan(self.table, self.span.segment, first, last, COLUMNS, ids)).read_all()
 
@@ -94,18 +92,18 @@ class Opened:
 
 
 def on_disk(path: Path) -> tuple[int, int]:
-    """Files and bytes of a directory."""
+    """Count files and bytes of a directory."""
     files = [one.stat().st_size for one in path.rglob("*") if one.is_file()]
     return len(files), sum(files)
 
 
 async def idle(path: Path, entities: int, ticks: int) -> float:
-    """Bytes on disk per entity and tick where nothing changes."""
+    """Return the bytes on disk per entity and tick while nothing changes."""
     store = open_lance(str(path))
     world = World(store, "idle", seed=1)
     world.spawn_table(_movement.columns(entities), _movement.Position, _movement.Velocity)
     await world.step()
-    # The first tick is a real one; a journal's empty database has a size of its own.
+    # The first tick writes rows, and an empty journal has a size of its own.
     store.seal()
     before = on_disk(path)[1]
     await world.run(ticks)
@@ -115,7 +113,7 @@ async def idle(path: Path, entities: int, ticks: int) -> float:
 
 
 async def reads(path: Path, figures: dict[str, Any], entities: int, ticks: int, rounds: int) -> None:
-    """One tick, one entity's history, and the latest state, over a handle opened anew."""
+    """Time reads of one tick and of one entity's history with a new handle."""
     opened = await Opened.of(path)
     draw = np.random.default_rng(2)
 
@@ -147,7 +145,7 @@ async def reads(path: Path, figures: dict[str, Any], entities: int, ticks: int, 
 
 
 def resume(path: Path) -> float:
-    """Seconds from opening a store to its world's live state, in a process of its own, without its imports."""
+    """Return the seconds from opening a store to its world's live state, in a new process, without imports."""
     script = (
         "import asyncio, json, sys, time\n"
         "import lance, archetype_journal, archetype_store_lance.store\n"

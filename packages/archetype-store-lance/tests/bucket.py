@@ -1,4 +1,4 @@
-"""A real object store over HTTP: moto's server, in a process of its own on this machine."""
+"""An object store over HTTP: moto's server, in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BUCKET = "worlds"
 
 
 def emptied(address: str) -> None:
-    """Begin anew with an empty bucket: to list one, the server goes through all that it holds."""
+    """Replace the bucket by an empty one; the server's listings slow down with every object it holds."""
     connection = HTTPConnection(address.removeprefix("http://"))
     for method, path in (("POST", "/moto-api/reset"), ("PUT", f"/{BUCKET}")):
         connection.request(method, path)
@@ -30,22 +30,22 @@ def emptied(address: str) -> None:
 
 @contextmanager
 def served() -> Iterator[dict[str, str]]:
-    """Serve an empty bucket, and give the options to reach it; the process is ended at the end."""
-    command = [sys.executable, str(Path(__file__).with_name("bucket_server.py")), "-H", "127.0.0.1", "-p", "0"]
+    """Serve an empty bucket and yield the options to connect to it; stops the server at the end."""
+    command = [sys.executable, str(Path(__file__).with_name("bucket_server.py"))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    said: Queue[str] = Queue()
+    lines: Queue[str] = Queue()
 
     def listen() -> None:
-        # To the end: it would wait for a reader of what it logs.
+        # Read to the end: the server blocks once the pipe is full.
         assert process.stdout is not None
         for line in process.stdout:
-            said.put(line)
-        said.put("")
+            lines.put(line)
+        lines.put("")
 
     listener = Thread(target=listen)
     listener.start()
     try:
-        for line in iter(said.get, ""):
+        for line in iter(lines.get, ""):
             found = re.search(r"Running on (http://(\S+))", line)
             if found:
                 break

@@ -1,18 +1,19 @@
-"""Moto's server, one request at a time: it looks whether an object is there and makes it in two steps, and S3 in one."""
+"""Moto's server, one request at a time: it checks for an object and creates it in two steps, where S3 does it in one."""
 
 from __future__ import annotations
 
-import sys
+import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import moto.server as moto
 from moto import backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import run_simple
 
 
 class OneAtATime:
-    """An application whose requests wait for one another."""
+    """A WSGI application that handles one request at a time."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application = application
@@ -23,18 +24,11 @@ class OneAtATime:
             return self._application(environ, start_response)
 
 
-_run: Callable[..., None] = moto.run_simple
-
-
-def run(host: str, port: int, application: Callable[..., Iterable[bytes]], **options: Any) -> None:
-    """Serve an application, its requests in a row."""
-    _run(host, port, OneAtATime(application), **options)
-
-
-# It looks through its own directory at every request, which takes longer than the request.
+# Moto lists its own directory on every request, which takes longer than the request.
 SERVICES = tuple(backends.list_of_moto_modules())
 backends.list_of_moto_modules = lambda: SERVICES
 
 if __name__ == "__main__":
-    moto.run_simple = run
-    moto.main(sys.argv[1:])
+    os.environ["MOTO_PORT"] = "0"
+    application = OneAtATime(DomainDispatcherApplication(create_backend_app))
+    run_simple("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)

@@ -1,4 +1,4 @@
-"""The journal before an object store keeps the whole store contract: `nox -s contracts-long` runs this, for it takes minutes."""
+"""A journal in front of an object store keeps the store contract; takes minutes, `nox -s contracts-long` runs it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from archetype_core.store import Store
 
 
 class TestJournaledLanceOnS3(StoreContract):
-    """The journal on this machine, what it hands over in the object store."""
+    """The journal is on this machine, sealed ticks are in the object store."""
 
     capabilities = EVERYTHING
     examples = 3
@@ -23,7 +23,7 @@ class TestJournaledLanceOnS3(StoreContract):
 
     @asynccontextmanager
     async def open_store(self, place: Path) -> AsyncIterator[Store]:
-        """An address, with options."""
+        """An address with options."""
         options = {"storage_options": OPTIONS, "journal": str(place / "journal")}
         store = open_store(StorageConfig(prefix(place), backend="lance", options=options), self.cache)
         try:

@@ -1,4 +1,4 @@
-"""``verify`` names what is wrong with a store, and no loss of a file goes unnoticed."""
+"""``verify`` names every problem of a store, and no loss of a file goes unnoticed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hooked_files import HookedLogFiles, Once
 
 from archetype_contracts.sample import SPOT, mottos, spots
 from archetype_contracts.script import Script
@@ -14,14 +15,12 @@ from archetype_core import CacheConfig
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
 from archetype_core.store import IS_ACTIVE, Scan
 from archetype_journal import JournaledStore
-from archetype_store_lance import LanceStore, compact, open_lance, verify
-from archetype_store_lance.log import Log
-from archetype_store_lance.row_index import Block
-from archetype_store_lance.state import BlockRef
+from archetype_store_lance import LanceStore, Limits, LocalLogFiles, compact, open_lance, verify
+from archetype_store_lance.journal_marker import JournalMarker
 
 
 def script_of(store: LanceStore, commits: int = 3) -> Script:
-    """A world in two tables, a tick or two at a time."""
+    """Commit a world in two tables, two ticks at a time."""
     script = Script()
     for number in range(commits):
         store.commit([script.tick(spots({1: float(number), 2: None})), script.tick(mottos({3: ("a", b"b", number)}))])
@@ -29,7 +28,7 @@ def script_of(store: LanceStore, commits: int = 3) -> Script:
 
 
 def read_all(place: Path, script: Script) -> list[object]:
-    """Every tick of every table, over a handle of its own."""
+    """Read every tick of every table with a new handle."""
     store = LanceStore(place)
     try:
         timeline = store.timeline(script.segment.world_id)
@@ -50,7 +49,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_a_sound_store_is_sound(place: Path) -> None:
-    """What was committed and closed is sound, counted, and the walk tells how far it is."""
+    """A store that was closed is sound and counted, and ``progress`` reaches its total."""
     store = LanceStore(place)
     script_of(store)
     store.close()
@@ -63,8 +62,8 @@ def test_a_sound_store_is_sound(place: Path) -> None:
     assert "is sound: 1 worlds" in str(report)
 
 
-def test_no_store_is_said_so(tmp_path: Path) -> None:
-    """An empty directory is no sound store, and a place that is not there is an error."""
+def test_verify_of_no_store_is_not_sound(tmp_path: Path) -> None:
+    """An empty directory is not a sound store, and a missing one is an error."""
     report = verify(tmp_path)
     assert not report.is_sound
     assert "there is no log" in str(report)
@@ -73,12 +72,12 @@ def test_no_store_is_said_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("tended", [False, True])
-def test_no_loss_of_a_file_goes_unnoticed(place: Path, tmp_path: Path, tended: bool) -> None:
-    """Whichever file is deleted, cut or changed: all is as it was, or it is refused and named; never an empty world."""
+@pytest.mark.parametrize("compacted", [False, True])
+def test_no_loss_of_a_file_goes_unnoticed(place: Path, tmp_path: Path, compacted: bool) -> None:
+    """Whichever file is deleted, cut or changed, reads give the same rows, or are refused and ``verify`` names it."""
     store = LanceStore(place)
     script = script_of(store)
-    if tended:
+    if compacted:
         store.compact()
     store.close()
     expected = read_all(place, script)
@@ -108,7 +107,7 @@ def test_no_loss_of_a_file_goes_unnoticed(place: Path, tmp_path: Path, tended: b
 
 
 def test_damage_names_the_ticks_it_touches(place: Path) -> None:
-    """A damaged data file is named with the world and ticks whose rows lie in it."""
+    """A damaged data file is named with the world and ticks whose rows it holds."""
     store = LanceStore(place)
     script = script_of(store, commits=2)
     store.close()
@@ -123,7 +122,7 @@ def test_damage_names_the_ticks_it_touches(place: Path) -> None:
 
 
 def test_a_store_without_its_log_is_refused(place: Path) -> None:
-    """Tables whose log is gone are no empty store."""
+    """Tables without a log are not an empty store."""
     store = LanceStore(place)
     script_of(store)
     store.close()
@@ -133,8 +132,8 @@ def test_a_store_without_its_log_is_refused(place: Path) -> None:
     assert not verify(place).is_sound
 
 
-def test_a_store_that_lost_what_the_journal_handed_over_is_named(place: Path) -> None:
-    """Ticks that the journal let go of and the store does not have are missing: verify says which, and nobody goes on."""
+def test_a_store_that_lost_sealed_ticks_is_refused(place: Path) -> None:
+    """Ticks that the journal has sealed and the store does not have: ``verify`` names them, and opening is refused."""
     store = open_lance(str(place), CacheConfig(rows=10**6, idle_s=1e6))
     script = Script()
     store.commit([script.tick(spots({1: 1.0}))])
@@ -152,19 +151,19 @@ def test_a_store_that_lost_what_the_journal_handed_over_is_named(place: Path) ->
     for refused in (lambda: open_lance(str(place)), lambda: compact(place)):
         with pytest.raises(CorruptStore, match="older copy"):
             refused()
-    # All that is newer is there for whoever puts the other half right.
+    # The newer files are kept, in case the missing half is restored.
     assert sorted(path for path in place.rglob("*.lance") if path.is_file()) == files
 
 
-def test_files_of_the_log_that_are_whole_but_others_are_refused(place: Path) -> None:
-    """A file in another's place is damage, also where its own checksum fits: it is named, and no row is read by it."""
+def test_log_files_in_one_anothers_place_are_refused(place: Path) -> None:
+    """A log file in another's place is damage although its own checksum matches: it is named, and no row is read by it."""
     store, script = LanceStore(place), Script()
     for _ in range(3):
-        store.commit([script.tick(spots({1: float(len(script.told))})) for _ in range(5)])
+        store.commit([script.tick(spots({1: float(script.last + 1)})) for _ in range(5)])
         store.compact()
     store.close()
     expected = read_all(place, script)
-    first, second, _ = sorted((place / "_log").glob("*.block"))
+    first, second, _ = sorted((place / "_log").glob("*.index"))
     kept = first.read_bytes(), second.read_bytes()
     for one, two in (kept[::-1], (kept[0], kept[0])):
         first.write_bytes(one)
@@ -182,8 +181,8 @@ def test_files_of_the_log_that_are_whole_but_others_are_refused(place: Path) -> 
     assert not verify(place).is_sound
 
 
-def test_a_walk_beside_a_writer_finds_no_damage(place: Path) -> None:
-    """Whatever is committed, handed over, brought together and removed meanwhile, a sound store is told to be one."""
+def test_verify_beside_a_writer_finds_no_damage(place: Path) -> None:
+    """A sound store is reported as sound, whatever is committed, sealed, compacted and removed meanwhile."""
     store, script = open_lance(str(place), CacheConfig(rows=10**6, idle_s=1e6)), Script()
     beneath = store.beneath
     assert isinstance(beneath, LanceStore)
@@ -191,7 +190,7 @@ def test_a_walk_beside_a_writer_finds_no_damage(place: Path) -> None:
     def beside(done: int = 0, total: int = 0) -> None:
         del done, total
         for _ in range(3):
-            store.commit([script.tick(spots({1: 1.0, 2: 2.0}), mottos({3: ("a", b"", len(script.told))}))])
+            store.commit([script.tick(spots({1: 1.0, 2: 2.0}), mottos({3: ("a", b"", script.last + 1)}))])
             store.seal()
         beneath.compact()
 
@@ -202,30 +201,25 @@ def test_a_walk_beside_a_writer_finds_no_damage(place: Path) -> None:
     store.close()
 
 
-def test_a_walk_beside_a_checkpoint_finds_no_damage(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of the log that were merged since the walk read what there is are looked for where they went."""
-    store, script = LanceStore(place), Script()
+def test_verify_beside_a_checkpoint_finds_no_damage(place: Path) -> None:
+    """Row indexes that a checkpoint merges after ``verify`` read the state are found in their new file."""
+    # With these, ``compact(whole=False)`` makes a checkpoint and does nothing else.
+    limits = Limits(checkpoint_records=1, merge_fragments=1_000_000)
+    store, script = LanceStore(place, background=False, limits=limits), Script()
     for tick in range(8):
         store.commit([script.tick(spots({1: float(tick)}))])
         if tick < 7:
-            store._log.checkpoint()
-    block = Log.block
-
-    def late(log: Log, ref: BlockRef) -> Block:
-        if log is not store._log:
-            monkeypatch.setattr(Log, "block", block)
-            store._log.checkpoint()
-        return block(log, ref)
-
-    monkeypatch.setattr(Log, "block", late)
-    report = verify(place)
+            store.compact(whole=False)
+    files = HookedLogFiles(LocalLogFiles(place / "_log"))
+    checkpoint = Once(files, "read", ".index", lambda: store.compact(whole=False))
+    report = verify(place, log_files=files)
     assert report.is_sound, str(report)
-    assert Log.block is block
+    assert checkpoint.is_done
     store.close()
 
 
-def test_compaction_gives_damage_no_checksum_of_its_own(place: Path) -> None:
-    """A file that went bad after it was written, and read, by this very process is not brought together with others."""
+def test_compaction_gives_damage_no_new_checksum(place: Path) -> None:
+    """A file that was damaged after this process wrote and read it is not merged with others."""
     store, script = LanceStore(place), Script()
     draw = np.random.default_rng(1)
     for _ in range(3):
@@ -238,11 +232,11 @@ def test_compaction_gives_damage_no_checksum_of_its_own(place: Path) -> None:
     with pytest.raises(CorruptStore, match=path.name):
         store.compact()
     store.close()
-    assert [one.problem for one in verify(place).findings] == ["its checksum does not fit its bytes"]
+    assert [one.problem for one in verify(place).findings] == ["its checksum does not match its bytes"]
 
 
 def test_leftovers_are_harmless_and_removed(place: Path) -> None:
-    """What a killed writer left beside what counts is named as harmless, and gone once the store was opened."""
+    """Leftovers of a killed writer are reported as harmless, and removed when the store is opened."""
     store = LanceStore(place)
     script_of(store)
     store.close()
@@ -257,7 +251,7 @@ def test_leftovers_are_harmless_and_removed(place: Path) -> None:
 
 
 def test_compaction_leaves_little(place: Path) -> None:
-    """After compact a table has one version, few files, and the same rows."""
+    """After ``compact`` there are few files and the same rows."""
     store = LanceStore(place)
     script = script_of(store, commits=40)
     store.close()
@@ -271,8 +265,8 @@ def test_compaction_leaves_little(place: Path) -> None:
     assert compact(place) == 0
 
 
-def test_a_damaged_file_is_not_written_again_and_holds_nothing_else_up(place: Path) -> None:
-    """Bringing together reads only what is as it was written; what it cannot is told of, after all others are done."""
+def test_a_damaged_file_is_not_rewritten_and_delays_no_other_table(place: Path) -> None:
+    """Compaction leaves a table with a damaged file as it is, and raises after the other tables are done."""
     store, script = LanceStore(place), Script()
     for tick in range(20):
         store.commit([script.tick(spots({1: float(tick)}), mottos({2: ("a", b"", tick)}))])
@@ -287,12 +281,12 @@ def test_a_damaged_file_is_not_written_again_and_holds_nothing_else_up(place: Pa
     assert damaged.read_bytes() == bytes(data)
     assert len(list((other / "data").iterdir())) == 1
     assert not any(path.suffix == ".commit" for path in (place / "_log").iterdir())
-    assert [one.problem for one in verify(place).findings] == ["its checksum does not fit its bytes"]
+    assert [one.problem for one in verify(place).findings] == ["its checksum does not match its bytes"]
 
 
 @pytest.mark.thorough
-def test_a_scan_survives_compaction_by_somebody_else(place: Path) -> None:
-    """A reader in the middle of a scan goes on where the files that it read from were brought together and removed."""
+def test_a_scan_survives_compaction_by_another_handle(place: Path) -> None:
+    """A scan continues after the files that it reads were merged and removed."""
     store = LanceStore(place)
     script = Script()
     for tick in range(40):
@@ -308,8 +302,8 @@ def test_a_scan_survives_compaction_by_somebody_else(place: Path) -> None:
     store.close()
 
 
-def test_the_journal_is_looked_at_as_well(place: Path) -> None:
-    """What is wrong with the journal is named beside what is wrong with the store."""
+def test_the_journal_is_verified_as_well(place: Path) -> None:
+    """Problems of the journal are reported beside those of the store."""
     store = open_lance(str(place))
     assert isinstance(store, JournaledStore)
     store.commit([Script().tick(spots({1: 1.0}))])
@@ -321,8 +315,8 @@ def test_the_journal_is_looked_at_as_well(place: Path) -> None:
     assert any("repair" in one.remedy for one in findings)
 
 
-def test_a_journal_that_is_gone_is_missed(place: Path) -> None:
-    """Ticks that only the journal had are not forgotten silently: opening is refused until somebody says so (S4)."""
+def test_a_lost_journal_is_refused(place: Path) -> None:
+    """A store whose journal is lost does not open until the user removes the marker (S4)"""
     store, script = open_lance(str(place)), Script()
     store.commit([script.tick(spots({1: 1.0}))])
     store.close()
@@ -331,7 +325,7 @@ def test_a_journal_that_is_gone_is_missed(place: Path) -> None:
     open_lance(str(moved)).close()
     shutil.rmtree(moved / "journal")
     assert not verify(moved).is_sound
-    with pytest.raises(CorruptStore, match="it is gone"):
+    with pytest.raises(CorruptStore, match="journal is missing"):
         open_lance(str(moved))
     (moved / "_log" / "journal").unlink()
     store = open_lance(str(moved))
@@ -340,24 +334,18 @@ def test_a_journal_that_is_gone_is_missed(place: Path) -> None:
     assert verify(moved).is_sound
 
 
-def test_a_journal_that_another_makes_is_not_missed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that another opens with its journal between two looks at the place is not damaged (S4)."""
-    look, guests = Path.exists, ["another"]
-
-    def exists(path: Path) -> bool:
-        seen = look(path)
-        if path.parent == place / "journal" and guests:
-            guests.pop()
-            open_lance(str(place)).close()
-        return seen
-
-    monkeypatch.setattr(Path, "exists", exists)
-    open_lance(str(place)).close()
-    assert not guests
+def test_a_journal_that_another_process_makes_is_not_lost(place: Path) -> None:
+    """A store that another process opens for the first time between two reads of the place is not damaged (S4)"""
+    files = HookedLogFiles(LocalLogFiles(place / "_log"))
+    marker = JournalMarker(files, place)
+    another = Once(files, "read", "journal", lambda: open_lance(str(place)).close())
+    assert not marker.is_lost(place / "journal")
+    assert another.is_done
+    assert marker.journal() == place / "journal"
 
 
-def test_ticks_that_wait_in_the_journal_are_counted(place: Path) -> None:
-    """A report counts ticks wherever they are, and a path with two slashes before it is the same path."""
+def test_unsealed_ticks_are_counted(place: Path) -> None:
+    """A report counts sealed and unsealed ticks, and a path with two slashes before it is the same path."""
     store, script = open_lance(str(place), CacheConfig(idle_s=3600.0)), Script()
     store.commit([script.tick(spots({1: float(tick)})) for tick in range(3)])
     store.seal()

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from cramped import cramped
+from small_limits import SMALL
 
 from archetype_contracts import Capability, StoreContract
 from archetype_core import CacheConfig
-from archetype_core.store import Store, TickCommit
+from archetype_core.store import SearchStore, Store, TickCommit
 from archetype_journal import JournaledStore
 from archetype_store_lance import LanceStore, open_lance
 
-_: type[Store] = LanceStore
+_: type[SearchStore] = LanceStore
 
 EVERYTHING = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED, Capability.SEARCH})
 
@@ -36,14 +36,14 @@ class TestLanceStore(StoreContract):
 
 
 class TestJournaledLance(StoreContract):
-    """What an address opens; hand-overs after every commit or two, so that most reads cross the line."""
+    """The store of an address; it seals after every commit or two, so most reads combine journal and tables."""
 
     capabilities = EVERYTHING
     examples = 10
 
     @asynccontextmanager
     async def open_store(self, place: Path) -> AsyncIterator[Store]:
-        """The directory of an address, with its journal."""
+        """A directory with its journal."""
         store = open_lance(f"lance:{place}", CacheConfig(rows=40, idle_s=0.01))
         try:
             yield store
@@ -51,19 +51,19 @@ class TestJournaledLance(StoreContract):
             store.close()
 
 
-class _Tended(LanceStore):
-    """Does what is due after every commit, and now and then all there is."""
+class _Compacting(LanceStore):
+    """Does the compaction that is due after every commit, and all of it after every fifth."""
 
     commits = 0
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         super().commit(ticks)
         self.commits += 1
-        self._upkeep.run(whole=self.commits % 5 == 0)
+        self.compact(whole=self.commits % 5 == 0)
 
 
-class _Eager(JournaledStore):
-    """Hands over after every commit, so that all reads are answered from beneath."""
+class _Sealing(JournaledStore):
+    """Seals after every commit, so that the store beneath answers all reads."""
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         super().commit(ticks)
@@ -71,17 +71,17 @@ class _Eager(JournaledStore):
 
 
 class TestSealedLance(StoreContract):
-    """All reads are answered by Lance, over fragments and files of the log that were merged; appends come through the journal."""
+    """Lance answers all reads, over merged fragments and row indexes; commits come through the journal."""
 
     capabilities = EVERYTHING
     examples = 10
 
     @asynccontextmanager
     async def open_store(self, place: Path) -> AsyncIterator[Store]:
-        """Two directories."""
-        with cramped():
-            store = _Eager(_Tended(place / "beneath"), place / "journal", CacheConfig(rows=3, idle_s=60.0))
-            try:
-                yield store
-            finally:
-                store.close()
+        """Tables and journal in two directories."""
+        beneath = _Compacting(place / "beneath", limits=SMALL)
+        store = _Sealing(beneath, place / "journal", CacheConfig(rows=3, idle_s=60.0))
+        try:
+            yield store
+        finally:
+            store.close()

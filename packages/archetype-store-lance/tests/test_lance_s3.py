@@ -1,4 +1,4 @@
-"""The Lance store keeps the store contract in an object store: moto's, over HTTP on this machine."""
+"""The Lance store keeps the store contract in an object store: moto's server on this machine."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import random
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
 from bucket import BUCKET, emptied, served
-from cramped import cramped
+from hooked_files import Gate, HookedLogFiles
+from small_limits import SMALL
 
 from archetype_contracts import Capability, StoreContract
 from archetype_contracts.sample import SPOT, spots
 from archetype_contracts.script import Script
-from archetype_contracts.store.observation import scan_of
 from archetype_core import StorageConfig, open_store
 from archetype_core.errors import TickConflict
-from archetype_core.store import Scan, Store
+from archetype_core.store import IS_ACTIVE, Scan, Store
 from archetype_journal import JournaledStore
-from archetype_store_lance import LanceStore, verify
-from archetype_store_lance.log_files import RemoteShelf
+from archetype_store_lance import Address, LanceStore, Limits, LogFiles, RemoteLogFiles, verify
+from archetype_store_lance.log_files import connect, log_files_of
 
 EVERYTHING = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED, Capability.SEARCH})
 OPTIONS: dict[str, str] = {}
@@ -32,7 +32,7 @@ OPTIONS: dict[str, str] = {}
 
 @pytest.fixture(scope="module", autouse=True)
 def server() -> Iterator[None]:
-    """One server for all tests of this module."""
+    """Start one server for all tests of this module."""
     with served() as options:
         OPTIONS.update(options)
         yield
@@ -41,17 +41,23 @@ def server() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def empty() -> None:
-    """Nothing of earlier tests."""
+    """Empty the bucket before each test."""
     emptied(OPTIONS["aws_endpoint"])
 
 
 def prefix(place: Path) -> str:
-    """An address of its own for every place."""
+    """The address that stands for a directory."""
     return f"s3://{BUCKET}/{hashlib.sha256(str(place).encode()).hexdigest()[:16]}"
 
 
+def everything(script: Script, last: int) -> Scan:
+    """A scan of all ticks of the one table, with all its columns."""
+    columns = ("entity_id", "tick", "world_id", "run_id", IS_ACTIVE, "spot__x")
+    return Scan(SPOT.name, script.segment, 0, last, columns)
+
+
 class TestLanceOnS3(StoreContract):
-    """No lock and no journal: writers meet in the log."""
+    """Without lock and journal: writers meet in the log."""
 
     capabilities = EVERYTHING
     examples = 3
@@ -66,8 +72,8 @@ class TestLanceOnS3(StoreContract):
             store.close()
 
 
-def test_a_journal_hands_over_to_an_object_store(tmp_path: Path) -> None:
-    """What an address opens keeps ticks on this machine, moves them to the object store, and finds them in both (S4, S5)."""
+def test_a_journal_seals_into_an_object_store(tmp_path: Path) -> None:
+    """Ticks are durable in the local journal, move to the object store, and are read from both (S4, S5)"""
     options = {"storage_options": OPTIONS, "journal": str(tmp_path / "journal")}
     config = StorageConfig(prefix(tmp_path), backend="lance", options=options)
     script = Script()
@@ -79,15 +85,15 @@ def test_a_journal_hands_over_to_an_object_store(tmp_path: Path) -> None:
     beneath = LanceStore(prefix(tmp_path), OPTIONS)
     assert [record.tick for record in beneath.worlds()] == [4]
     for opened in (store, open_store(config)):
-        found = opened.scan(scan_of(SPOT, script.segment, 0, 5)).read_all()
+        found = opened.scan(everything(script, 5)).read_all()
         assert found.column("spot__x").to_pylist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
         opened.close()
     assert [record.tick for record in beneath.worlds()] == [5]
     beneath.close()
 
 
-class Forgetful:
-    """A client that makes an object, loses the answer, asks again, and is told that it is there."""
+class ForgetfulClient:
+    """A client that creates an object, loses the answer, sends the request again, and learns that the object exists."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -96,129 +102,123 @@ class Forgetful:
         return getattr(self._client, name)
 
     def put(self, name: str, data: bytes, **how: Any) -> Any:
-        """Make it twice."""
+        """Send the request twice."""
         self._client.put(name, data, **how)
         return self._client.put(name, data, **how)
 
 
-def test_an_answer_that_is_lost_is_no_conflict(tmp_path: Path) -> None:
-    """A commit whose request had to be made again is made once, and another's under the same number is still another's."""
-    store, script = LanceStore(prefix(tmp_path), OPTIONS), Script()
-    shelf = store._log.shelf
-    assert isinstance(shelf, RemoteShelf)
-    shelf._store = Forgetful(shelf._store)
+def test_a_lost_answer_is_not_a_conflict(tmp_path: Path) -> None:
+    """A commit whose request was sent twice counts once; another writer's commit of that tick is a conflict."""
+    address = Address.parse(prefix(tmp_path), OPTIONS)
+    files = RemoteLogFiles(address, ForgetfulClient(connect(address)))
+    store, script = LanceStore(address.root, OPTIONS, log_files=files), Script()
     ticks = [script.tick(spots({1: 0.0})), script.tick()]
     for tick in ticks:
         store.commit([tick])
-    other = LanceStore(prefix(tmp_path), OPTIONS)
+    other = LanceStore(address.root, OPTIONS)
     with pytest.raises(TickConflict):
         other.commit([ticks[1]])
     assert [record.tick for record in other.worlds()] == [1]
-    assert shelf.create("x", b"1")
-    assert not shelf.create("x", b"2")
+    assert files.create("x", b"1")
+    assert not files.create("x", b"2")
     other.close()
     store.close()
 
 
-def test_a_writer_that_was_overtaken_by_a_checkpoint_commits_again(tmp_path: Path) -> None:
-    """Where its number was taken, written down whole and removed since it looked, its record counts for nobody, and it knows."""
-    slow, fast, reader = (LanceStore(prefix(tmp_path), OPTIONS) for _ in range(3))
+def hooked(place: str) -> HookedLogFiles:
+    """The log files of an object store, with hooks."""
+    return HookedLogFiles(log_files_of(Address.parse(place, OPTIONS)))
+
+
+def test_a_writer_that_a_checkpoint_overtook_commits_again(tmp_path: Path) -> None:
+    """A record whose number was used and removed by a checkpoint does not count, and its writer notices and repeats it."""
+    files = hooked(prefix(tmp_path))
+    slow = LanceStore(prefix(tmp_path), OPTIONS, log_files=files)
+    fast, reader = (LanceStore(prefix(tmp_path), OPTIONS) for _ in range(2))
     scripts = Script("a"), Script("b")
     slow.commit([scripts[0].tick(spots({1: 0.0}))])
     assert [record.tick for record in reader.worlds()] == [0]
-    create = slow._log.shelf.create
-    made: list[str] = []
+    created: list[str] = []
 
-    def late(name: str, data: bytes) -> bool:
-        if not made:
-            fast.commit([scripts[1].tick(spots({1: 5.0}))])
-            fast.compact()
-        made.append(name)
-        return create(name, data)
+    def overtake(method: str, name: str) -> None:
+        if method == "create":
+            if not created:
+                fast.commit([scripts[1].tick(spots({1: 5.0}))])
+                fast.compact()
+            created.append(name)
 
-    slow._log.shelf.create = late  # type: ignore[method-assign]  # reason: a slow one
+    files.before = overtake
     slow.commit([scripts[0].tick(spots({1: 1.0}))])
-    assert len(set(made)) == 2
+    assert len(set(created)) == 2
     for store in (slow, fast, reader):
         assert sorted((record.name, record.tick) for record in store.worlds()) == [("a", 1), ("b", 0)]
-        found = store.scan(scan_of(SPOT, scripts[0].segment, 0, 1)).read_all()
+        found = store.scan(everything(scripts[0], 1)).read_all()
         assert found.column("spot__x").to_pylist() == [0.0, 1.0]
         store.close()
     report = verify(prefix(tmp_path), storage_options=OPTIONS)
     assert report.is_sound, str(report)
 
 
-class Gate:
-    """Holds the first call of a shelf's method on a file of some kind, before it is made or after, until it is opened."""
-
-    def __init__(self, store: LanceStore, method: str, kind: str = "", *, after: bool = False) -> None:
-        self.reached, self.opened = Event(), Event()
-        shelf = store._log.shelf
-        call = getattr(shelf, method)
-
-        def held(*given: Any) -> Any:
-            if self.reached.is_set() or not (given[0] if given else "").endswith(kind):
-                return call(*given)
-            found = call(*given) if after else None
-            self.reached.set()
-            assert self.opened.wait(60)
-            return found if after else call(*given)
-
-        setattr(shelf, method, held)
+# With these, ``compact(whole=False)`` makes a checkpoint whenever there is a new record, and does nothing else.
+CHECKPOINTS = Limits(checkpoint_records=1, merge_fragments=1_000_000)
 
 
 class Meeting:
-    """Writers of one place that keep no upkeep of their own, and one world."""
+    """Writers of one place without background tasks, and one world."""
 
     def __init__(self, place: str) -> None:
         self.place = place
-        self.first, self.second, self.writer = (LanceStore(place, OPTIONS) for _ in range(3))
+        self.files = hooked(place), hooked(place)
+        self.first, self.second = (self.open(files) for files in self.files)
+        self.writer = self.open(None)
         self.script = Script()
-        for store in (self.first, self.second, self.writer):
-            store._upkeep.stop()
+
+    def open(self, files: LogFiles | None, limits: Limits = CHECKPOINTS) -> LanceStore:
+        """A handle that compacts only when it is asked to."""
+        return LanceStore(self.place, OPTIONS, background=False, limits=limits, log_files=files)
 
     def commit(self) -> None:
         """One more tick."""
-        self.writer.commit([self.script.tick(spots({1: float(len(self.script.told))}))])
+        self.writer.commit([self.script.tick(spots({1: float(self.script.last + 1)}))])
 
-    def overtake(self, pool: ThreadPoolExecutor, kind: str) -> tuple[Future[None], Gate]:
-        """The first writer is held while it writes the state down, over a beginning that the second then replaces."""
+    def overtake(self, pool: ThreadPoolExecutor, kind: str) -> tuple[Future[int], Gate]:
+        """Hold the first writer during a checkpoint that builds on one that the second then replaces."""
         self.commit()
-        gate = Gate(self.second, "create", ".state")
-        slow = pool.submit(self.second._log.checkpoint)
+        gate = Gate(self.files[1], "create", ".state")
+        slow = pool.submit(self.second.compact, whole=False)
         assert gate.reached.wait(60)
         self.commit()
-        held = Gate(self.first, "create", kind)
-        slower = pool.submit(self.first._log.checkpoint)
+        held = Gate(self.files[0], "create", kind)
+        slower = pool.submit(self.first.compact, whole=False)
         assert held.reached.wait(60)
         gate.opened.set()
         slow.result()
         return slower, held
 
     def check(self) -> None:
-        """Everything is there, and the log is still kept short."""
+        """Every tick is there for every handle, and checkpoints still keep the log short."""
         self.commit()
-        self.first._log.checkpoint()
+        self.first.compact(whole=False)
+        assert not any(name.endswith(".commit") for name in self.files[0].names())
         report = verify(self.place, storage_options=OPTIONS)
         assert report.is_sound, str(report)
-        last = len(self.script.told) - 1
-        for store in (self.first, self.second, self.writer, LanceStore(self.place, OPTIONS)):
-            found = store.scan(scan_of(SPOT, self.script.segment, 0, last)).read_all()
+        last = self.script.last
+        for store in (self.first, self.second, self.writer, self.open(None)):
+            found = store.scan(everything(self.script, last)).read_all()
             assert found.column("spot__x").to_pylist() == [float(tick) for tick in range(last + 1)]
             store.close()
 
 
 def test_a_late_checkpoint_removes_nothing_that_a_newer_one_uses(tmp_path: Path) -> None:
-    """Of two that write the state down from different beginnings, the slower one leaves all that is in use."""
+    """Of two checkpoints that build on different ones, the slower one removes no file that is in use."""
     meeting = Meeting(prefix(tmp_path))
-    first, second = meeting.first, meeting.second
     with ThreadPoolExecutor(2) as pool:
         slower, gate = meeting.overtake(pool, ".state")
         meeting.commit()
-        newer = Gate(second, "create", ".state")
-        slow = pool.submit(second._log.checkpoint)
+        newer = Gate(meeting.files[1], "create", ".state")
+        slow = pool.submit(meeting.second.compact, whole=False)
         assert newer.reached.wait(60)
-        looked = Gate(first, "names", after=True)
+        looked = Gate(meeting.files[0], "names", after=True)
         gate.opened.set()
         wait([slower], 1.0)
         newer.opened.set()
@@ -228,32 +228,55 @@ def test_a_late_checkpoint_removes_nothing_that_a_newer_one_uses(tmp_path: Path)
     meeting.check()
 
 
-def test_a_late_block_replaces_none_that_is_in_use(tmp_path: Path) -> None:
-    """Two that merge other records at one number write files of other names."""
+def test_a_checkpoint_under_a_free_number_removes_nothing(tmp_path: Path) -> None:
+    """A checkpoint whose number was used, and removed by the next one, keeps the row indexes that the newest needs."""
+    meeting = Meeting(prefix(tmp_path))
+    meeting.commit()
+    meeting.second.compact(whole=False)
+    meeting.commit()
+    # It merges the row index of the first checkpoint, which the other writer keeps.
+    merging = meeting.open(meeting.files[0], replace(CHECKPOINTS, merge_indexes=2))
+    gate = Gate(meeting.files[0], "create", ".state")
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(merging.compact, whole=False)
+        assert gate.reached.wait(60)
+        meeting.second.compact(whole=False)
+        meeting.commit()
+        meeting.second.compact(whole=False)
+        gate.opened.set()
+        slow.result()
+    merging.close()
+    assert sum(name.endswith(".state") for name in meeting.files[0].names()) == 2
+    meeting.check()
+    assert sum(name.endswith(".state") for name in meeting.files[0].names()) == 1
+
+
+def test_a_late_row_index_replaces_none_that_is_in_use(tmp_path: Path) -> None:
+    """Two writers that merge different records at one number write files of different names."""
     meeting = Meeting(prefix(tmp_path))
     with ThreadPoolExecutor(2) as pool:
-        slower, gate = meeting.overtake(pool, ".block")
-        meeting.second._log.checkpoint()
+        slower, gate = meeting.overtake(pool, ".index")
+        meeting.second.compact(whole=False)
         gate.opened.set()
         slower.result()
     meeting.check()
 
 
-def test_writers_that_meet_while_rows_are_brought_together(tmp_path: Path) -> None:
-    """Two handles add to one table and bring its pieces together, with no lock between them: each row stays what it was."""
+def test_writers_meet_during_compaction(tmp_path: Path) -> None:
+    """Two handles append to one table and compact it, without a lock between them, and no row changes."""
     scripts = Script("a"), Script("b")
     draw = random.Random(1)
     sizes = {script.segment.world_id: [draw.choice([1, 3, 7, 20]) for _ in range(12)] for script in scripts}
 
     def write(script: Script) -> None:
-        store = LanceStore(prefix(tmp_path), OPTIONS)
+        store = LanceStore(prefix(tmp_path), OPTIONS, limits=SMALL)
         for tick, size in enumerate(sizes[script.segment.world_id]):
             commit = script.tick(spots({number: tick + number / 32 for number in range(1, size + 1)}))
             store.commit([commit])
-            store._upkeep.run(whole=tick % 5 == 0)
+            store.compact(whole=tick % 5 == 0)
         store.close()
 
-    with cramped(), ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool:
         list(pool.map(write, scripts))
     reader = LanceStore(prefix(tmp_path), OPTIONS)
     for script in scripts:

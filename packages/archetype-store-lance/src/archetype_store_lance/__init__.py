@@ -1,7 +1,23 @@
 """The Lance store: worlds in Lance tables, in a directory or an object store."""
 
-from archetype_store_lance.inspection import Finding, Report, compact, verify
-from archetype_store_lance.opening import open_lance
+from archetype_store_lance.address import Address
+from archetype_store_lance.inspection import verify
+from archetype_store_lance.limits import Limits
+from archetype_store_lance.log_files import LocalLogFiles, LogFiles, RemoteLogFiles
+from archetype_store_lance.opening import compact, open_lance
+from archetype_store_lance.report import Finding, Report
 from archetype_store_lance.store import LanceStore
 
-__all__ = ["Finding", "LanceStore", "Report", "compact", "open_lance", "verify"]
+__all__ = [
+    "Address",
+    "Finding",
+    "LanceStore",
+    "Limits",
+    "LocalLogFiles",
+    "LogFiles",
+    "RemoteLogFiles",
+    "Report",
+    "compact",
+    "open_lance",
+    "verify",
+]

@@ -1,8 +1,8 @@
-"""The log: one small file per commit, numbered without gaps, whose creation is the moment a commit counts.
+"""The log: one numbered file per commit; a commit counts from the moment its file exists.
 
-A file says at which version each table stands from then on and where the new rows lie. Files are made only where there is
-none, so of two writers one gets a number and the other is told. Now and then the state is written down whole and what
-said where rows lie is merged into larger blocks, eight of a kind at a time, so that there are never many files.
+A record names the version of each table that it changed and the row groups that it added. Files are created only where none
+exists, so of two writers one gets a number and the other notices. A checkpoint now and then writes the whole state as one
+file and merges row indexes, so the number of files stays small.
 """
 
 from __future__ import annotations
@@ -16,162 +16,193 @@ from dataclasses import replace
 from typing import Any
 
 from archetype_core.errors import CommitError, CorruptStore
-from archetype_store_lance.engine import reading, writing
-from archetype_store_lance.log_files import Shelf
-from archetype_store_lance.record import CommitRecord, decode, digest_of, encode
-from archetype_store_lance.row_index import Block, merged
-from archetype_store_lance.state import BlockRef, State
+from archetype_store_lance.engine_errors import reading, writing
+from archetype_store_lance.limits import Limits
+from archetype_store_lance.log_files import LogFiles
+from archetype_store_lance.record import CommitRecord, checksum, decode, encode
+from archetype_store_lance.row_index import RowIndex, merge
+from archetype_store_lance.state import RowIndexRef, State
 
 HEAD = "head"
-_COMMIT, _STATE, _BLOCK = ".commit", ".state", ".block"
-GONE = "it is not there, or another is in its place"
-CHECKPOINT = 64
-"""So many records may follow a state before the next one is written down."""
-_FAN = 8
-_CACHED = 64 << 20
+"""The file with the number of the newest record, which shows that the record was lost if it is missing."""
+MISSING = "it is missing, or another file is in its place"
+_COMMIT, _STATE, _INDEX = ".commit", ".state", ".index"
 
 
 class Log:
-    """Reads and writes the log of one place. Writers keep one another out, or find their number taken."""
+    """Reads and writes the log of one store. ``place`` names the store in errors."""
 
-    def __init__(self, shelf: Shelf, place: str) -> None:
-        self._shelf = shelf
+    def __init__(self, files: LogFiles, place: str, limits: Limits | None = None) -> None:
+        self.files = files
         self._place = place
+        self._limits = limits or Limits()
         self._lock = threading.Lock()
         self._state: State | None = None
-        self._blocks: OrderedDict[tuple[str, str], Block] = OrderedDict()
+        self._indexes: OrderedDict[tuple[str, str], RowIndex] = OrderedDict()
 
-    @property
-    def shelf(self) -> Shelf:
-        return self._shelf
+    # Reading.
 
     def exists(self) -> bool:
-        """Whether there is a log; one that lost all but its end is no log, and that is damage."""
+        """Whether there is a log; ``CorruptStore`` if there are files but no checkpoint to start from."""
         with reading(f"{self._place} log"):
-            names = self._shelf.names()
+            names = self.files.names()
         if any(name.endswith(_STATE) for name in names):
             return True
         if names and names != ["lock"]:
-            raise CorruptStore(f"{self._place} log", "the files that say how it began are gone")
+            raise CorruptStore(f"{self._place} log", "it has no checkpoint to start from")
         return False
 
-    def begin(self) -> None:
-        """Make an empty log, if there is none."""
-        with writing(f"{self._place} log"):
-            self._shelf.create(_name(0, _STATE), encode(CommitRecord.plain(State().to_json())))
-
     def state(self) -> State:
-        """The newest state; costs a look at the names of the log's files."""
+        """The newest state; costs a listing of the log's files."""
         with self._lock, reading(f"{self._place} log"):
             while True:
                 try:
-                    self._state = self._newest(self._state)
+                    self._state = self._read_newest(self._state)
                 except FileNotFoundError:
-                    # It was merged away since its name was read.
+                    # A checkpoint removed a file after it was listed.
                     self._state = None
                 else:
                     return self._state
 
-    def anew(self) -> State:
-        """The newest state, read from the beginning: what it refers to may have been merged into other files."""
+    def reread(self) -> State:
+        """The newest state, read from its checkpoint on: row indexes may have been merged into other files."""
         with self._lock:
             self._state = None
         return self.state()
 
-    def fresher(self, state: State, failure: FileNotFoundError) -> State:
-        """The state after a file was not found; ``CorruptStore`` if it should still be there."""
-        newer = self.anew()
-        if newer.blocks == state.blocks:
-            raise CorruptStore(str(failure), GONE) from failure
+    def newer(self, state: State, failure: FileNotFoundError) -> State:
+        """The state to continue from after a file of ``state`` was missing; ``CorruptStore`` if it should be there."""
+        newer = self.reread()
+        if newer.indexes == state.indexes:
+            raise CorruptStore(str(failure), MISSING) from failure
         return newer
 
-    def _newest(self, state: State | None) -> State:
-        # Asked for before the names, so that it cannot know of more than they do.
-        told = self._told() if state is None else state.number
-        names = self._shelf.names()
+    def index(self, ref: RowIndexRef) -> RowIndex:
+        """A row index, from memory or from its file; ``FileNotFoundError`` once it is merged into another."""
+        name, key = ref.name, (ref.name, ref.digest)
+        with self._lock:
+            found = self._indexes.get(key)
+            if found is not None:
+                self._indexes.move_to_end(key)
+                return found
+        with reading(self._where(name)):
+            try:
+                data = self.files.read(name)
+            except FileNotFoundError:
+                data = None
+        if data is None:
+            raise FileNotFoundError(self._where(name))
+        index = RowIndex(decode(data, self._where(name)))
+        if ref.digest != checksum(data):
+            # Intact, but another file than the one referred to.
+            raise FileNotFoundError(self._where(name))
+        with self._lock:
+            self._cache(name, ref.digest, index)
+        return index
+
+    def _read_newest(self, state: State | None) -> State:
+        # Read before the listing: otherwise it may name a record that the listing does not have yet.
+        head = self._read_head() if state is None else state.number
+        names = self.files.names()
         commits = sorted(_number(name) for name in names if name.endswith(_COMMIT))
-        states = sorted(_number(name) for name in names if name.endswith(_STATE))
-        if state is None and not states:
-            raise CorruptStore(f"{self._place} log", "the files that say how it began are gone")
-        if states and (state is None or states[-1] > state.generation):
-            # Of what was written down whole the records may be gone, or others in their place that never counted.
-            state = self._whole(states[-1])
+        checkpoints = sorted(_number(name) for name in names if name.endswith(_STATE))
+        if state is None and not checkpoints:
+            raise CorruptStore(f"{self._place} log", "it has no checkpoint to start from")
+        if checkpoints and (state is None or checkpoints[-1] > state.generation):
+            # Records before a checkpoint may be gone, or replaced by records that never counted.
+            state = self._read_checkpoint(checkpoints[-1])
         assert state is not None
         newest = max([*commits[-1:], state.number])
-        if newest < told:
-            raise CorruptStore(f"{self._place} log", f"record {told} was there, and the newest now is {newest}")
+        if newest < head:
+            raise CorruptStore(f"{self._place} log", f"record {head} existed, and the newest is {newest}")
         known = state.number
         for number in range(known + 1, newest + 1):
             if number not in commits:
-                raise CorruptStore(f"{self._place} log", f"record {number} is missing, the newest is {newest}")
-            state = self._next(state, _name(number, _COMMIT))
-        if state.number > known and not self._shelf.is_locked and self._generation() > state.generation:
-            # Written down meanwhile, so it holds for these as well.
+                raise CorruptStore(f"{self._place} log", f"record {number} is missing, and the newest is {newest}")
+            state = self._apply(state, _name(number, _COMMIT))
+        if state.number > known and not self.files.is_locked and self._last_checkpoint() > state.generation:
+            # The rule above: these records may lie before a checkpoint that was made meanwhile.
             raise FileNotFoundError(_name(known + 1, _COMMIT))
         return state
 
-    def _generation(self) -> int:
-        """How often the state was written down."""
-        return max((_number(name) for name in self._shelf.names() if name.endswith(_STATE)), default=-1)
+    def _last_checkpoint(self) -> int:
+        return max((_number(name) for name in self.files.names() if name.endswith(_STATE)), default=-1)
 
-    def _told(self) -> int:
+    def _read_head(self) -> int:
         try:
-            text = self._shelf.read(HEAD)
+            text = self.files.read(HEAD)
         except FileNotFoundError:
             return -1
         try:
             return int(text)
         except ValueError:
-            # A hint that a power cut tore says nothing.
+            # Damaged. Only the check against a lost record is skipped.
             return -1
 
-    def _whole(self, generation: int) -> State:
+    def _read_checkpoint(self, generation: int) -> State:
         name = _name(generation, _STATE)
-        state = State.from_json(decode(self._shelf.read(name), self._where(name)).header)
+        state = State.from_json(decode(self.files.read(name), self._where(name)).header)
         if state.generation != generation:
-            raise CorruptStore(self._where(name), f"it is generation {state.generation}")
+            raise CorruptStore(self._where(name), f"it is checkpoint {state.generation}")
         return state
 
-    def _next(self, state: State, name: str) -> State:
-        data = self._shelf.read(name)
+    def _apply(self, state: State, name: str) -> State:
+        data = self.files.read(name)
         record = decode(data, self._where(name))
         if record.header["previous"] != state.digest or record.header["number"] != state.number + 1:
             raise CorruptStore(self._where(name), "it does not follow the record before it")
-        digest = digest_of(data)
-        if record.tiles.num_rows or record.marks.num_rows:
-            self._keep(name, digest, Block(record))
+        digest = checksum(data)
+        self._cache_record(name, digest, record)
         return state.after(record.header, name, digest)
 
+    def _cache_record(self, name: str, digest: str, record: CommitRecord) -> None:
+        if record.row_groups.num_rows or record.ticks.num_rows:
+            self._cache(name, digest, RowIndex(record))
+
+    def _cache(self, name: str, digest: str, index: RowIndex) -> None:
+        self._indexes[name, digest] = index
+        while len(self._indexes) > 1 and self._cached_bytes() > self._limits.index_cache_bytes:
+            self._indexes.popitem(last=False)
+
+    def _cached_bytes(self) -> int:
+        return sum(one.nbytes for one in self._indexes.values())
+
+    # Writing.
+
+    def begin(self) -> None:
+        """Create an empty log, unless there is one."""
+        with writing(f"{self._place} log"):
+            self.files.create(_name(0, _STATE), encode(CommitRecord.of_header(State().to_json())))
+
     def append(self, state: State, header: Mapping[str, Any], record: CommitRecord) -> State | None:
-        """Make the record that follows a state, durable when this returns; ``None`` if another one has its number."""
+        """Create the record after a state, durable on return; ``None`` if another writer's record has its number."""
         number = state.number + 1
-        # No two attempts are the same bytes, so that each is known for what it is.
+        # A random token makes each attempt's bytes unique, so a writer recognizes its own record.
         header = {**header, "number": number, "previous": state.digest, "attempt": secrets.token_hex(8)}
-        data = encode(CommitRecord(header, record.tiles, record.marks))
+        data = encode(CommitRecord(header, record.row_groups, record.ticks))
         name = _name(number, _COMMIT)
         with writing(self._where(name)):
-            if not self._made(state, name, data):
+            if not self._create_record(state, name, data):
                 return None
         with self._lock:
-            # Exactly as a reader would see it.
-            made = state.after(decode(data, name).header, name, digest_of(data))
-            if record.tiles.num_rows or record.marks.num_rows:
-                self._keep(name, digest_of(data), Block(record))
+            # Decoded as a reader would.
+            made = state.after(decode(data, name).header, name, checksum(data))
+            self._cache_record(name, checksum(data), record)
             if self._state is None or self._state.number < made.number:
                 self._state = made
-        # It only says that a record was there, should it ever be gone. The commit stands without it.
+        # The commit counts already; this file only serves to notice a lost record.
         with suppress(OSError, CommitError), writing(self._where(HEAD)):
-            self._shelf.replace(HEAD, f"{number}\n".encode())
+            self.files.replace(HEAD, f"{number}\n".encode())
         return made
 
-    def _made(self, state: State, name: str, data: bytes) -> bool:
-        """Make the record after a state; whether it is one that everybody sees."""
-        if self._shelf.is_locked:
-            return self._shelf.create(name, data)
+    def _create_record(self, state: State, name: str, data: bytes) -> bool:
+        """Create the record after a state; whether it counts."""
+        if self.files.is_locked:
+            return self.files.create(name, data)
         failure: Exception | None = None
         try:
-            created = self._shelf.create(name, data)
-        except Exception as found:  # noqa: BLE001  # reason: raised again below, unless it was made all the same
+            created = self.files.create(name, data)
+        except Exception as found:  # noqa: BLE001  # reason: raised again below, unless the record was created
             created, failure = False, found
         counts = self._counts(state, data, created=created)
         if failure is not None and not counts:
@@ -179,131 +210,105 @@ class Log:
         return counts
 
     def _counts(self, before: State, data: bytes, *, created: bool) -> bool:
-        """Whether a record that may have been made after a state counts.
+        """Whether the record that this writer tried to create after a state counts.
 
-        Without a lock its number may have been another's, which was written down whole and removed since this writer looked;
-        or its own, where the answer to a request was lost.
+        Without a lock, another writer may have used the number, and a checkpoint may have removed that record before this one
+        was created. Or the record is there although the request failed, because only the answer was lost.
         """
-        number, digest = before.number + 1, digest_of(data)
+        number, digest = before.number + 1, checksum(data)
         while True:
             with suppress(FileNotFoundError):
-                generation = self._generation()
-                if generation > before.generation and (whole := self._whole(generation)).number >= number:
-                    found = whole.has(number, digest)
+                last = self._last_checkpoint()
+                if last > before.generation and (checkpoint := self._read_checkpoint(last)).number >= number:
+                    found = checkpoint.includes(number, digest)
                     if found is None:
-                        told = f"too much was written meanwhile to tell whether record {number} counts"
-                        raise CommitError(f"{self._place}: {told}")
+                        raise CommitError(
+                            f"{self._place}: too many commits followed to find out whether record {number} counts; "
+                            "read the world's head before you commit again"
+                        )
                     return found
-                return created or self._shelf.read(_name(number, _COMMIT)) == data
-            if not created and self._generation() == generation:
+                return created or self.files.read(_name(number, _COMMIT)) == data
+            if not created and self._last_checkpoint() == last:
                 return False
 
-    def block(self, ref: BlockRef) -> Block:
-        """Where rows lie, from memory or from its file; ``FileNotFoundError`` once it is merged into another."""
-        name, key = ref.name, (ref.name, ref.digest)
-        with self._lock:
-            found = self._blocks.get(key)
-            if found is not None:
-                self._blocks.move_to_end(key)
-                return found
-        with reading(self._where(name)):
-            try:
-                data = self._shelf.read(name)
-            except FileNotFoundError:
-                data = None
-        if data is None:
-            raise FileNotFoundError(self._where(name))
-        block = Block(decode(data, self._where(name)))
-        if ref.digest not in ("", digest_of(data)):
-            # Whole in itself, and not the one that is referred to.
-            raise FileNotFoundError(self._where(name))
-        with self._lock:
-            self._keep(name, ref.digest, block)
-        return block
+    # Checkpoints.
 
-    def _keep(self, name: str, digest: str, block: Block) -> None:
-        self._blocks[name, digest] = block
-        while len(self._blocks) > 1 and sum(one.weight for one in self._blocks.values()) > _CACHED:
-            self._blocks.popitem(last=False)
-
-    # Keeping it short.
-
-    def is_long(self, state: State, times: int = 1) -> bool:
-        """Whether it is time to write the state down."""
-        return sum(block.level == 0 for block in state.blocks) >= CHECKPOINT * times
+    def is_long(self, state: State) -> bool:
+        """Whether a checkpoint is due."""
+        return sum(one.level == 0 for one in state.indexes) >= self._limits.checkpoint_records
 
     def checkpoint(self) -> None:
-        """Write the newest state down, with the blocks merged, and remove the files that it replaces.
+        """Write the newest state as one file, merge row indexes, and remove the files that this replaces.
 
-        The caller holds the writers' lock. The state is read anew: another process may have merged blocks that this one
-        still knows by the files that they were in. Where there is no lock, of several who go on from one generation one
-        makes the next, so whatever comes later builds on what this leaves.
+        The caller holds the writers' lock. The state is read again, since another process may have merged row indexes that
+        this one knows by their old files. Without a lock only one writer can create the checkpoint after a generation, so
+        every later checkpoint builds on what this one keeps.
         """
-        state = self.anew()
+        state = self.reread()
         if state.number == state.covered:
             return
         with writing(f"{self._place} log"):
             try:
-                blocks = self._merged(state)
+                indexes = self._merged_indexes(state)
             except FileNotFoundError as failure:
-                # Where there is no lock, another writer may be doing the same, and be done.
-                self.fresher(state, failure)
+                # Without a lock, another writer may have made a checkpoint meanwhile.
+                self.newer(state, failure)
                 return
             generation = state.generation + 1
-            made = replace(state, blocks=tuple(blocks), generation=generation, covered=state.number)
-            if not self._shelf.create(_name(generation, _STATE), encode(CommitRecord.plain(made.to_json()))):
+            made = replace(state, indexes=tuple(indexes), generation=generation, covered=state.number)
+            if not self.files.create(_name(generation, _STATE), encode(CommitRecord.of_header(made.to_json()))):
                 return
             with self._lock:
                 if self._state is not None and self._state.number == state.number:
                     self._state = made
-            self.tidy(made, state)
+            self._remove_replaced(made, state)
 
-    def tidy(self, state: State, before: State) -> None:
-        """Remove the files that a state that was written down has no use for, and the one before had."""
-        names = self._shelf.names()
+    def _remove_replaced(self, state: State, before: State) -> None:
+        """Remove the files that a checkpoint does not need any more."""
+        names = self.files.names()
         if any(name.endswith(_STATE) and _number(name) > state.generation for name in names):
-            # Whoever went on from it, or overtook it, may use them.
+            # A later checkpoint may use files that this one does not.
             return
-        used = {one.name for one in state.blocks}
+        used = {one.name for one in state.indexes}
         old = [name for name in names if self._is_old(name, state) and name not in used]
-        known = {one.name for one in before.blocks}
-        # A block that neither has was left behind, or is about to be used.
-        strangers = [name for name in old if name.endswith(_BLOCK) and name not in known]
-        kept = set(strangers) - set(self._shelf.idle(strangers))
-        self._shelf.remove([name for name in old if name not in kept])
+        known = {one.name for one in before.indexes}
+        # An index that neither state knows is a leftover, or belongs to a checkpoint that is being written.
+        unknown = [name for name in old if name.endswith(_INDEX) and name not in known]
+        kept = set(unknown) - set(self.files.unclaimed(unknown))
+        self.files.remove([name for name in old if name not in kept])
 
     def _is_old(self, name: str, state: State) -> bool:
         if name.endswith(_STATE):
             return _number(name) < state.generation
-        return name.endswith((_COMMIT, _BLOCK)) and _number(name) <= state.number
+        return name.endswith((_COMMIT, _INDEX)) and _number(name) <= state.number
 
-    def _merged(self, state: State) -> list[BlockRef]:
-        blocks = list(state.blocks)
+    def _merged_indexes(self, state: State) -> list[RowIndexRef]:
+        indexes = list(state.indexes)
         level = 0
         while True:
-            tail = next((index for index, one in enumerate(blocks) if one.level <= level), len(blocks))
-            alike = blocks[tail:]
-            if len(alike) < (_FAN if level else 1):
-                return blocks
-            blocks[tail:] = [self._merge(alike, level + 1, state.number)]
+            tail = next((number for number, one in enumerate(indexes) if one.level <= level), len(indexes))
+            group = indexes[tail:]
+            if len(group) < (self._limits.merge_indexes if level else 1):
+                return indexes
+            indexes[tail:] = [self._merge(group, level + 1, state.number)]
             level += 1
 
-    def _merge(self, refs: list[BlockRef], level: int, number: int) -> BlockRef:
-        record = merged(self.block(one).record for one in refs)
+    def _merge(self, refs: list[RowIndexRef], level: int, number: int) -> RowIndexRef:
+        record = merge(self.index(one).record for one in refs)
         spans: dict[int, tuple[int, int]] = {}
         for ref in refs:
-            for branch, (first, last) in ref.spans.items():
-                spans[branch] = (spans[branch][0] if branch in spans else first, last)
-        data = encode(CommitRecord({"blocks": len(refs)}, record.tiles, record.marks))
-        digest = digest_of(data)
-        # Others that do the same at this moment, or were killed while they did, may have merged more or fewer.
-        name = f"{number:020}-{level}-{digest[:16]}{_BLOCK}"
-        while not self._shelf.create(name, data):
+            for segment, (first, last) in ref.spans.items():
+                spans[segment] = (spans[segment][0] if segment in spans else first, last)
+        data = encode(CommitRecord({"indexes": len(refs)}, record.row_groups, record.ticks))
+        digest = checksum(data)
+        # The checksum in the name keeps apart what several writers merge at one number.
+        name = f"{number:020}-{level}-{digest[:16]}{_INDEX}"
+        while not self.files.create(name, data):
             with suppress(FileNotFoundError):
-                if self._shelf.read(name) == data:
+                if self.files.read(name) == data:
                     break
-            self._shelf.remove([name])
-        return BlockRef(name, level, spans, digest)
+            self.files.remove([name])
+        return RowIndexRef(name, level, spans, digest)
 
     def _where(self, name: str) -> str:
         return f"{self._place} log {name}"

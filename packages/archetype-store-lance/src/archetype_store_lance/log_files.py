@@ -1,4 +1,4 @@
-"""Small files under one prefix: made once, whole and for good, on a local disk or in an object store."""
+"""The files of the log: written once and whole, in a local directory or an object store."""
 
 from __future__ import annotations
 
@@ -10,84 +10,82 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from archetype_journal import make_directory, sync_directory, sync_path
-from archetype_store_lance.place import Place
+from archetype_journal import sync_directory, sync_path
+from archetype_store_lance.address import Address
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 DIRECTORY = "_log"
 _UNFINISHED = ".part"
-_LONG = timedelta(days=1)
-"""No writer takes longer than this from one file to the next."""
-_CLIENT = frozenset(
+_SLOWEST_WRITER = timedelta(days=1)
+"""No writer takes longer than this between writing a file and referring to it."""
+_CLIENT_OPTIONS = frozenset(
     ["allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "timeout", "user_agent"]
 )
 
 
-class Shelf(Protocol):
-    """Where the log's files are."""
+class LogFiles(Protocol):
+    """Port to the files of the log. ``LanceStore(log_files=…)`` takes one, such as a wrapper that delays or fails calls."""
 
-    is_locked: bool
-    """Whether whoever looks and then writes keeps everybody else from writing in between."""
-
-    def prepare(self) -> None:
-        """Make the place, if it needs to be made."""
+    @property
+    def is_locked(self) -> bool:
+        """Whether the writers' lock excludes all other writers of these files, of this and other processes."""
         ...
 
     def names(self) -> list[str]:
-        """The names of all files, sorted."""
+        """List the names of all files, sorted."""
         ...
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file; ``FileNotFoundError`` if there is none."""
+        """Read a file; ``FileNotFoundError`` if there is none."""
         ...
 
     def create(self, name: str, data: bytes) -> bool:
-        """Make a file, durable when this returns; false if there is one of that name, which stays as it is."""
+        """Create a file, durable on return; False, and no change, if a file of that name exists."""
         ...
 
     def replace(self, name: str, data: bytes) -> None:
-        """Put a file in place of another; durable some time later."""
+        """Create or replace a file; readers see the old or the new bytes, and it is durable some time later."""
         ...
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files, those that are there."""
+        """Remove those of the files that exist."""
         ...
 
-    def idle(self, names: Iterable[str]) -> list[str]:
-        """Those of some files that nobody can be about to refer to."""
+    def unclaimed(self, names: Iterable[str]) -> list[str]:
+        """The files among ``names`` that no running writer can be about to refer to."""
         ...
 
 
-def shelf_of(place: Place) -> Shelf:
-    """The shelf of a place."""
-    return LocalShelf(place.local / DIRECTORY) if place.local else RemoteShelf(place)
+def log_files_of(address: Address) -> LogFiles:
+    """The log files of a store."""
+    return LocalLogFiles(address.local / DIRECTORY) if address.local else RemoteLogFiles(address)
 
 
-class LocalShelf:
-    """A directory. A file gets its name once its bytes are on disk."""
+class LocalLogFiles:
+    """Log files in a directory. A file appears under its name once its bytes are on disk."""
 
     is_locked = True
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def prepare(self) -> None:
-        make_directory(self._path)
-
     def names(self) -> list[str]:
+        """List the names of all files, sorted; unfinished ones are left out."""
         try:
-            found = os.listdir(self._path)  # noqa: PTH208  # reason: names are all that is wanted, and it is asked often
+            found = os.listdir(self._path)  # noqa: PTH208  # reason: called often, and only names are needed
         except FileNotFoundError:
             return []
         return sorted(name for name in found if not name.endswith(_UNFINISHED))
 
     def read(self, name: str) -> bytes:
+        """Read a file; ``FileNotFoundError`` if there is none."""
         return (self._path / name).read_bytes()
 
     def create(self, name: str, data: bytes) -> bool:
-        part = self._part(data)
+        """Create and sync a file; False if one of that name exists. Costs two syncs."""
+        part = self._write_part(data)
         target = self._path / name
         try:
             try:
@@ -97,7 +95,7 @@ class LocalShelf:
             try:
                 sync_directory(self._path)
             except BaseException:
-                # Nobody may build on a name that a power cut could take.
+                # A power cut could take the name back, so nobody may rely on it.
                 target.unlink()
                 raise
         finally:
@@ -106,7 +104,8 @@ class LocalShelf:
         return True
 
     def replace(self, name: str, data: bytes) -> None:
-        part = self._part(data)
+        """Create or replace a file. The bytes are synced, the name is not."""
+        part = self._write_part(data)
         try:
             part.rename(self._path / name)
         except BaseException:
@@ -115,18 +114,19 @@ class LocalShelf:
             raise
 
     def remove(self, names: Iterable[str]) -> None:
+        """Remove those of the files that exist."""
         for name in names:
             (self._path / name).unlink(missing_ok=True)
 
-    def idle(self, names: Iterable[str]) -> list[str]:
-        # Whoever writes is alone.
+    def unclaimed(self, names: Iterable[str]) -> list[str]:
+        """All of the files: the caller holds the writers' lock, so there is no other writer."""
         return list(names)
 
     def sweep(self) -> None:
-        """Remove what killed processes did not finish; only for whoever keeps everybody else from writing."""
+        """Remove unfinished files of killed processes. The caller holds the writers' lock."""
         self.remove(path.name for path in self._path.glob(f"*{_UNFINISHED}"))
 
-    def _part(self, data: bytes) -> Path:
+    def _write_part(self, data: bytes) -> Path:
         part = self._path / f"{secrets.token_hex(8)}{_UNFINISHED}"
         try:
             with part.open("xb") as file:
@@ -139,60 +139,71 @@ class LocalShelf:
         return part
 
 
-class RemoteShelf:
-    """A prefix of an object store that knows how to make an object only where there is none."""
+class RemoteLogFiles:
+    """Log files under a prefix of an object store that supports creating an object only if it does not exist.
+
+    ``client`` replaces the ``obstore`` client, for services that need a client of their own.
+    """
 
     is_locked = False
 
-    def __init__(self, place: Place) -> None:
-        from obstore.store import from_url
-
-        lowered = {key.lower(): value for key, value in place.options.items()}
-        # One dictionary for the engine, two for this client: how to reach the service, and what to be there.
-        client: Any = {key: _flag(value) for key, value in lowered.items() if key in _CLIENT}
-        config: Any = {key: value for key, value in lowered.items() if key not in _CLIENT}
-        self._store: ObjectStore = from_url(f"{place.root}/{DIRECTORY}", config=config, client_options=client)
-
-    def prepare(self) -> None:
-        """A prefix is there as soon as something is under it."""
+    def __init__(self, address: Address, client: Any = None) -> None:
+        self._store: ObjectStore = connect(address) if client is None else client
 
     def names(self) -> list[str]:
+        """List the names of all objects, sorted; one request per thousand."""
         found: list[str] = []
         for page in self._store.list():
             found += [one["path"].rpartition("/")[2] for one in page]
         return sorted(found)
 
     def read(self, name: str) -> bytes:
+        """Read an object; ``FileNotFoundError`` if there is none."""
         return bytes(self._store.get(name).bytes())
 
     def create(self, name: str, data: bytes) -> bool:
+        """Create an object; False if another writer created one of that name."""
         from obstore.exceptions import AlreadyExistsError
 
         try:
             self._store.put(name, data, mode="create")
         except AlreadyExistsError:
-            # A request that was made again, because the answer to the first was lost, finds what the first one made.
+            # The client repeats a request whose answer was lost, and then meets the object that the first one made.
             with suppress(FileNotFoundError):
                 return self.read(name) == data
             return False
         return True
 
     def replace(self, name: str, data: bytes) -> None:
+        """Create or replace an object."""
         self._store.put(name, data)
 
     def remove(self, names: Iterable[str]) -> None:
+        """Remove those of the objects that exist."""
         for name in names:
             with suppress(FileNotFoundError):
                 self._store.delete(name)
 
-    def idle(self, names: Iterable[str]) -> list[str]:
-        wanted, before = set(names), datetime.now(UTC) - _LONG
+    def unclaimed(self, names: Iterable[str]) -> list[str]:
+        """The objects among ``names`` that are older than any writer needs to refer to one."""
+        wanted, before = set(names), datetime.now(UTC) - _SLOWEST_WRITER
         if not wanted:
             return []
         listed = (one for page in self._store.list() for one in page)
         found = ((one["path"].rpartition("/")[2], one["last_modified"]) for one in listed)
-        return [name for name, at in found if name in wanted and at < before]
+        return [name for name, modified in found if name in wanted and modified < before]
 
 
-def _flag(value: str) -> str | bool:
+def connect(address: Address) -> Any:
+    """The ``obstore`` client for the log's prefix of an object store."""
+    from obstore.store import from_url
+
+    options = {key.lower(): value for key, value in address.options.items()}
+    # Users give one mapping; obstore wants client options apart from those of the service.
+    client: Any = {key: _parsed(value) for key, value in options.items() if key in _CLIENT_OPTIONS}
+    config: Any = {key: value for key, value in options.items() if key not in _CLIENT_OPTIONS}
+    return from_url(f"{address.root}/{DIRECTORY}", config=config, client_options=client)
+
+
+def _parsed(value: str) -> str | bool:
     return value.lower() == "true" if value.lower() in {"true", "false"} else value

@@ -1,20 +1,19 @@
-"""What an address such as ``lance:./data`` opens."""
+"""Opens the Lance store of an address, with a journal in front of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from os import PathLike
 from pathlib import Path
 
 from archetype_core.config import CacheConfig
 from archetype_core.errors import CorruptStore
-from archetype_journal import FILE, JournaledStore
-from archetype_store_lance.log_files import DIRECTORY, LocalShelf
-from archetype_store_lance.place import Place
-
-JOURNAL = "journal"
-"""The directory of the journal beside the tables of a local store."""
+from archetype_journal import JournaledStore
+from archetype_store_lance.address import Address
+from archetype_store_lance.journal_marker import JOURNAL, JournalMarker
+from archetype_store_lance.log_files import log_files_of
+from archetype_store_lance.store import LanceStore
 
 
 def open_lance(
@@ -24,70 +23,65 @@ def open_lance(
     journal: str | Path | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> JournaledStore:
-    """The Lance store of a directory or an object store, with a journal before it: every tick is durable when it returns.
+    """Open a store in a directory or an object store, with a journal in front that makes every tick durable.
 
-    ``journal`` is where that is, ``<directory>/journal`` unless said otherwise; an object store has no such place, so it
-    has to be said. ``storage_options`` are the object store's, such as ``aws_access_key_id`` and ``endpoint``.
+    ``journal`` is the journal's directory: ``<directory>/journal`` by default, and required for an object store.
+    ``storage_options`` go to the object store, such as ``aws_access_key_id`` and ``endpoint``. ``CorruptStore`` if the journal
+    that the store was last opened with is lost, or if one of the two is an older copy.
     """
-    place = Place.of(uri, storage_options)
+    address = Address.parse(uri, storage_options)
     if journal is None:
-        if place.local is None:
-            raise ValueError(f"{place} is no directory: say where its journal is, with the option journal=<directory>")
-        journal = place.local / JOURNAL
+        if address.local is None:
+            raise ValueError(f"{address} has no room for a journal: name a local one with journal=<directory>")
+        journal = address.local / JOURNAL
     if not isinstance(journal, str | PathLike):
-        raise TypeError(f"journal is a directory, not {journal!r}")
-    # It brings the engine along, which takes a second.
-    from archetype_store_lance.store import LanceStore
-
-    # Beside an older copy of the log, what is newer looks as if it were left behind: the journal knows.
-    store = LanceStore(place.root, place.options, tidy=False)
+        raise TypeError(f"journal must be a directory, not {journal!r}")
+    marker = marker_of(address)
+    # Beside an older copy of the log, newer files look like leftovers. The journal finds that out before they are removed.
+    store = LanceStore(address.root, address.options, sweep=False)
     try:
-        if place.local is not None and is_without_journal(place, Path(journal)):
-            remedy = f"put it back from a backup, or remove {_sign(place.local)} to go on with what the tables have"
-            raise CorruptStore(str(journal), f"it is gone, and with it all ticks that only it had; {remedy}")
+        if marker is not None and marker.is_lost(Path(journal)):
+            remedy = f"restore it from a backup, or remove {marker.path} to continue with what the tables have"
+            raise CorruptStore(
+                str(journal), f"the journal is missing, and with it the ticks that only it had; {remedy}"
+            )
         made = JournaledStore(store, journal, cache)
     except BaseException:
         store.close()
         raise
     try:
-        store.tidy()
+        store.sweep()
     except BaseException:
         made.close()
         raise
-    _note(place, Path(journal))
+    if marker is not None:
+        marker.write(Path(journal))
     return made
 
 
-def journal_of(place: Place) -> Path | None:
-    """The journal that a store on this machine was last opened with, be it there or not; ``None`` if it never had one."""
-    if place.local is None or not (sign := _sign(place.local)).is_file():
-        return None
-    return place.local / sign.read_text(errors="replace")
+def compact(
+    uri: str | Path,
+    *,
+    storage_options: Mapping[str, str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Merge a store's small files and remove unused ones; the number of tables in which files were merged.
+
+    An open store does this by itself in small steps. This does all there is, also beside open handles. ``progress`` is called
+    with the number of finished steps and of all steps.
+    """
+    address = Address.parse(uri, storage_options)
+    marker = marker_of(address)
+    journal = None if marker is None else marker.journal()
+    if journal is None:
+        with closing(LanceStore(address.root, address.options)) as store:
+            return store.compact(progress)
+    with closing(open_lance(address.root, journal=journal)) as journaled:
+        beneath = journaled.beneath
+        assert isinstance(beneath, LanceStore)
+        return beneath.compact(progress)
 
 
-def is_without_journal(place: Place, journal: Path) -> bool:
-    """Whether a store on this machine once had a journal in a directory that has none now."""
-    if place.local is None or not (sign := _sign(place.local)).is_file():
-        return False
-    # In this order: what somebody makes meanwhile is the journal first, and then the sign.
-    return sign.read_text(errors="replace") == _named(place.local, journal) and not (journal / FILE).exists()
-
-
-def _note(place: Place, journal: Path) -> None:
-    """Write down that there is a journal, so that it is missed should it be gone. A store stands without that."""
-    if place.local is None:
-        return
-    sign, text = _sign(place.local), _named(place.local, journal)
-    with suppress(OSError):
-        if not sign.is_file() or sign.read_text(errors="replace") != text:
-            LocalShelf(sign.parent).replace(sign.name, text.encode())
-
-
-def _sign(directory: Path) -> Path:
-    return directory / DIRECTORY / JOURNAL
-
-
-def _named(directory: Path, journal: Path) -> str:
-    """A journal as seen from the store, which may be moved with it."""
-    path = journal.absolute()
-    return str(path.relative_to(directory) if path.is_relative_to(directory) else path)
+def marker_of(address: Address) -> JournalMarker | None:
+    """The journal marker of a local store; ``None`` for an object store."""
+    return None if address.local is None else JournalMarker(log_files_of(address), address.local)

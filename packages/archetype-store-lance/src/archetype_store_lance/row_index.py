@@ -1,4 +1,4 @@
-"""Where the rows of a stretch of ticks lie: one block is one commit's, or those of many that were merged."""
+"""The row index: maps ticks of segments and tables to row groups. One log file holds the index of one or more commits."""
 
 from __future__ import annotations
 
@@ -10,71 +10,71 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_store_lance.record import MARKS, TILES, CommitRecord
-from archetype_store_lance.row_layout import Tile
+from archetype_store_lance.record import ROW_GROUPS, TICKS, CommitRecord
+from archetype_store_lance.row_layout import RowGroup
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """What the world needs to go on after a tick."""
+class TickEntry:
+    """What a tick has beside rows: the next free entity id and the commands that it applied."""
 
     tick: int
     next_entity_id: int
     applied: tuple[str, ...]
 
 
-class Block:
-    """Tiles by segment and table, and marks by segment, each by tick."""
+class RowIndex:
+    """Row groups by segment and table, and tick entries by segment, each ordered by tick."""
 
     def __init__(self, record: CommitRecord) -> None:
         self.record = record
-        self._tiles = _groups(record.tiles, ("branch", "table"))
+        self._groups = _runs(record.row_groups, ("segment", "table"))
         self._firsts = {
-            key: record.tiles.column("first").slice(*where).to_numpy() for key, where in self._tiles.items()
+            key: record.row_groups.column("first").slice(*run).to_numpy() for key, run in self._groups.items()
         }
-        self._marks = _groups(record.marks, ("branch",))
+        self._ticks = _runs(record.ticks, ("segment",))
 
     @property
-    def weight(self) -> int:
-        """How much memory it takes, roughly."""
-        return int(self.record.tiles.nbytes + self.record.marks.nbytes)
+    def nbytes(self) -> int:
+        """Roughly the memory that the index takes."""
+        return int(self.record.row_groups.nbytes + self.record.ticks.nbytes)
 
-    def upto(self, branch: int, table: int, tick: int) -> Tile | None:
-        """The newest tile that begins at a tick or before."""
-        firsts = self._firsts.get((branch, table))
+    def newest(self, segment: int, table: int, tick: int) -> RowGroup | None:
+        """The newest row group that begins at a tick or before it."""
+        firsts = self._firsts.get((segment, table))
         if firsts is None:
             return None
         index = int(np.searchsorted(firsts, tick, side="right")) - 1
-        return self._tile((branch, table), index) if index >= 0 else None
+        return self._group((segment, table), index) if index >= 0 else None
 
-    def between(self, branch: int, table: int, first: int, last: int) -> Iterator[Tile]:
-        """The tiles that begin after a tick, up to another, in order."""
-        firsts = self._firsts.get((branch, table))
+    def between(self, segment: int, table: int, after: int, last: int) -> Iterator[RowGroup]:
+        """The row groups that begin after one tick and no later than another, in order."""
+        firsts = self._firsts.get((segment, table))
         if firsts is not None:
-            begin, end = np.searchsorted(firsts, [first, last], side="right")
+            begin, end = np.searchsorted(firsts, [after, last], side="right")
             for index in range(int(begin), int(end)):
-                yield self._tile((branch, table), index)
+                yield self._group((segment, table), index)
 
-    def mark(self, branch: int, tick: int) -> Mark | None:
-        """What holds at a tick."""
-        where = self._marks.get((branch,))
-        if where is None:
+    def tick_entry(self, segment: int, tick: int) -> TickEntry | None:
+        """The newest tick entry of a segment at a tick or before it."""
+        run = self._ticks.get((segment,))
+        if run is None:
             return None
-        ticks = self.record.marks.column("tick").slice(*where).to_pylist()
+        ticks = self.record.ticks.column("tick").slice(*run).to_pylist()
         index = bisect_right(ticks, tick) - 1
         if index < 0:
             return None
-        row = self.record.marks.slice(where[0] + index, 1).to_pylist()[0]
-        return Mark(row["tick"], row["next_entity_id"], tuple(row["applied"]))
+        row = self.record.ticks.slice(run[0] + index, 1).to_pylist()[0]
+        return TickEntry(row["tick"], row["next_entity_id"], tuple(row["applied"]))
 
-    def _tile(self, key: tuple[int, int], index: int) -> Tile:
-        row = self._tiles[key][0] + index
-        values = self.record.tiles.slice(row, 1).to_pylist()[0]
-        return Tile(*(values[name] for name in TILES.names[2:]))
+    def _group(self, key: tuple[int, int], index: int) -> RowGroup:
+        row = self._groups[key][0] + index
+        values = self.record.row_groups.slice(row, 1).to_pylist()[0]
+        return RowGroup(*(values[name] for name in ROW_GROUPS.names[2:]))
 
 
-def _groups(table: pa.Table, names: tuple[str, ...]) -> Mapping[tuple[int, ...], tuple[int, int]]:
-    """Where the rows of each group begin and how many they are; they lie together."""
+def _runs(table: pa.Table, names: tuple[str, ...]) -> Mapping[tuple[int, ...], tuple[int, int]]:
+    """Where the rows with each value of some columns begin, and how many they are; equal values lie together."""
     if not table.num_rows:
         return {}
     columns = [table.column(name).to_numpy() for name in names]
@@ -90,38 +90,41 @@ def _groups(table: pa.Table, names: tuple[str, ...]) -> Mapping[tuple[int, ...],
     }
 
 
-def tile_rows(found: Iterable[tuple[int, int, Tile]]) -> pa.Table:
-    """Tiles with their segments and tables, as they are stored."""
-    rows = [(b, t, one.first, one.ticks, one.start, one.live, one.gone, one.ids) for b, t, one in found]
-    columns = list(zip(*rows, strict=True)) or [()] * len(TILES)
-    return pa.Table.from_arrays([pa.array(column, pa.int64()) for column in columns], schema=TILES)
+def group_table(found: Iterable[tuple[int, int, RowGroup]]) -> pa.Table:
+    """Row groups with the numbers of their segments and tables, as a record stores them."""
+    rows = [
+        (segment, table, one.first, one.ticks, one.start, one.live, one.tombstones, one.ids_hash)
+        for segment, table, one in found
+    ]
+    columns = list(zip(*rows, strict=True)) or [()] * len(ROW_GROUPS)
+    return pa.Table.from_arrays([pa.array(column, pa.int64()) for column in columns], schema=ROW_GROUPS)
 
 
-def mark_rows(branch: int, marks: Iterable[Mark]) -> pa.Table:
-    """Marks of one segment, as they are stored."""
-    kept = list(marks)
+def tick_table(segment: int, entries: Iterable[TickEntry]) -> pa.Table:
+    """Tick entries of one segment, as a record stores them."""
+    kept = list(entries)
     columns = [
-        pa.array([branch] * len(kept), pa.int64()),
+        pa.array([segment] * len(kept), pa.int64()),
         pa.array([one.tick for one in kept], pa.int64()),
         pa.array([one.next_entity_id for one in kept], pa.int64()),
-        pa.array([list(one.applied) for one in kept], MARKS.field("applied").type),
+        pa.array([list(one.applied) for one in kept], TICKS.field("applied").type),
     ]
-    return pa.Table.from_arrays(columns, schema=MARKS)
+    return pa.Table.from_arrays(columns, schema=TICKS)
 
 
-def merged(records: Iterable[CommitRecord]) -> CommitRecord:
-    """One record in place of several; a mark that says what the one before it says is left out."""
+def merge(records: Iterable[CommitRecord]) -> CommitRecord:
+    """Merge the row indexes of several records, without tick entries that repeat the one before."""
     kept = list(records)
-    tiles = pa.concat_tables([one.tiles for one in kept])
-    order = pc.sort_indices(tiles, sort_keys=[(name, "ascending") for name in ("branch", "table", "first")])
-    marks = pa.concat_tables([one.marks for one in kept])
-    marks = marks.take(pc.sort_indices(marks, sort_keys=[("branch", "ascending"), ("tick", "ascending")]))
-    if marks.num_rows:
-        lengths = pc.list_value_length(marks.column("applied")).to_numpy()
-        ids, branches = (marks.column(name).to_numpy() for name in ("next_entity_id", "branch"))
-        news = np.ones(marks.num_rows, bool)
-        # Two that both applied nothing say the same; of others that is not looked for.
+    groups = pa.concat_tables([one.row_groups for one in kept])
+    order = pc.sort_indices(groups, sort_keys=[(name, "ascending") for name in ("segment", "table", "first")])
+    ticks = pa.concat_tables([one.ticks for one in kept])
+    ticks = ticks.take(pc.sort_indices(ticks, sort_keys=[("segment", "ascending"), ("tick", "ascending")]))
+    if ticks.num_rows:
+        lengths = pc.list_value_length(ticks.column("applied")).to_numpy()
+        ids, segments = (ticks.column(name).to_numpy() for name in ("next_entity_id", "segment"))
+        differs = np.ones(ticks.num_rows, bool)
+        # Entries with commands always count as different: command ids do not repeat.
         idle = (lengths[1:] == 0) & (lengths[:-1] == 0)
-        news[1:] = ~(idle & (ids[1:] == ids[:-1]) & (branches[1:] == branches[:-1]))
-        marks = marks.filter(pa.array(news))
-    return CommitRecord({}, tiles.take(order).combine_chunks(), marks.combine_chunks())
+        differs[1:] = ~(idle & (ids[1:] == ids[:-1]) & (segments[1:] == segments[:-1]))
+        ticks = ticks.filter(pa.array(differs))
+    return CommitRecord({}, groups.take(order).combine_chunks(), ticks.combine_chunks())

@@ -1,6 +1,6 @@
-"""What a store holds at one moment: its tables, each at one version, and its segments, each to one tick.
+"""The state of a store at one record of the log: its tables, each at one version, and its segments, each up to one tick.
 
-A state is never changed. A commit makes the next one, and whoever reads goes on with the one that it took.
+A state is immutable. A commit makes the next one; readers keep the one that they took.
 """
 
 from __future__ import annotations
@@ -13,17 +13,31 @@ from typing import Any
 import pyarrow as pa
 
 from archetype_core.store import Point, Segment
-from archetype_store_lance.row_layout import Tile
+from archetype_store_lance.row_layout import RowGroup
 
-_RECENT, _DIGEST = 256, 16
+_RECENT, _PREFIX = 256, 16
 
 Files = Mapping[str, tuple[int, str]]
-"""The files of a table that count, its newest manifest among them: size, and checksum where that costs little."""
+"""The live files of a table, its newest manifest included, by name: size, and checksum (empty in an object store)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableChange:
+    """What one write does to a table. ``added`` and ``removed`` name its files."""
+
+    version: int
+    rows: int
+    added: Files
+    removed: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The change as part of a record's header."""
+        return {"version": self.version, "rows": self.rows, "added": self.added, "removed": self.removed}
 
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """One Lance table. ``version`` is the one that counts, whatever others there are; ``None`` before its first row."""
+    """One Lance table at the version that the log names; other versions do not count. ``None`` before the first row."""
 
     name: str
     schema: pa.Schema
@@ -31,8 +45,14 @@ class TableState:
     rows: int = 0
     files: Files = field(default_factory=dict)
 
+    def after(self, change: Mapping[str, Any]) -> TableState:
+        """The table after a change, given as JSON."""
+        files = {name: one for name, one in self.files.items() if name not in change["removed"]}
+        files |= {name: (size, digest) for name, (size, digest) in change["added"].items()}
+        return replace(self, version=change["version"], rows=change["rows"], files=files)
+
     def to_json(self) -> dict[str, Any]:
-        """The table as a part of a header."""
+        """The table as part of a record's header."""
         return {
             "name": self.name,
             "schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode(),
@@ -43,179 +63,175 @@ class TableState:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TableState:
-        """What ``to_json`` was made of."""
+        """The table that ``to_json`` encoded."""
         schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(data["schema"])))
         files = {name: (size, digest) for name, (size, digest) in data["files"].items()}
         return cls(data["name"], schema, data["version"], data["rows"], files)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """A table in a segment: the first tick that wrote it, and the newest tile."""
+class SegmentTable:
+    """A table in a segment: the first tick that wrote it, and its newest row group."""
 
     first: int
-    tile: Tile
+    newest: RowGroup
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentEntry:
-    """One segment as far as it is committed."""
+    """One segment up to its last committed tick."""
 
     segment: Segment
     last: int
     next_entity_id: int
     applied: tuple[str, ...]
     owner: str
-    tables: Mapping[int, Standing] = field(default_factory=dict)
+    tables: Mapping[int, SegmentTable] = field(default_factory=dict)
+    """The tables that the segment wrote, by number."""
 
     @property
     def key(self) -> tuple[str, str]:
+        """The world and run."""
         return self.segment.world_id, self.segment.run_id
 
     def to_json(self) -> dict[str, Any]:
-        """The segment as a part of a header."""
+        """The segment as part of a record's header."""
         one = self.segment
+        parent = None if one.parent is None else [one.parent.world_id, one.parent.run_id, one.parent.tick]
         return {
-            "segment": [one.world_id, one.run_id, one.first_tick, _point(one.parent), one.name, str(one.seed)],
+            "segment": [one.world_id, one.run_id, one.first_tick, parent, one.name, str(one.seed)],
             "last": self.last,
             "next_entity_id": self.next_entity_id,
             "applied": self.applied,
             "owner": self.owner,
-            "tables": [[number, one.first, *_tile(one.tile)] for number, one in self.tables.items()],
+            "tables": [[number, one.first, *_values(one.newest)] for number, one in self.tables.items()],
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SegmentEntry:
-        """What ``to_json`` was made of."""
+        """The segment that ``to_json`` encoded."""
         world_id, run_id, first, parent, name, seed = data["segment"]
         segment = Segment(world_id, run_id, first, Point(*parent) if parent else None, name, int(seed))
-        tables = {number: Standing(first, Tile(*tile)) for number, first, *tile in data["tables"]}
+        tables = {number: SegmentTable(first, RowGroup(*values)) for number, first, *values in data["tables"]}
         applied = tuple(data["applied"])
         return cls(segment, data["last"], data["next_entity_id"], applied, data["owner"], tables)
 
 
 @dataclass(frozen=True, slots=True)
-class BlockRef:
-    """A file that says where rows lie, and for which ticks of which segments."""
+class RowIndexRef:
+    """A log file with a row index: its checksum, and the ticks that it covers by segment number."""
 
     name: str
     level: int
+    """How often it was merged; 0 for the record of a commit."""
     spans: Mapping[int, tuple[int, int]]
-    digest: str = ""
-    """The checksum of the file; stores of format 1 have none."""
+    digest: str
 
     def to_json(self) -> list[Any]:
-        """The reference as a part of a header."""
+        """The reference as part of a record's header."""
         return [self.name, self.level, [[number, *span] for number, span in self.spans.items()], self.digest]
 
     @classmethod
-    def from_json(cls, data: list[Any]) -> BlockRef:
-        """What ``to_json`` was made of."""
-        name, level, spans, *digest = data
-        return cls(name, level, {number: (first, last) for number, first, last in spans}, *digest)
+    def from_json(cls, data: list[Any]) -> RowIndexRef:
+        """The reference that ``to_json`` encoded."""
+        name, level, spans, digest = data
+        return cls(name, level, {number: (first, last) for number, first, last in spans}, digest)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything, as of one record of the log."""
+    """Everything a store holds, as of one record of the log."""
 
     number: int = 0
+    """The number of the newest record."""
     digest: str = ""
+    """The checksum of the newest record."""
     tables: tuple[TableState, ...] = ()
-    branches: tuple[SegmentEntry, ...] = ()
+    segments: tuple[SegmentEntry, ...] = ()
     worlds: Mapping[str, int] = field(default_factory=dict)
-    blocks: tuple[BlockRef, ...] = ()
-    keys: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """The number of each world's newest segment."""
+    indexes: tuple[RowIndexRef, ...] = ()
+    segment_numbers: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """The segments by world and run."""
     recent: tuple[str, ...] = ()
-    """The beginnings of the digests of the newest records, oldest first."""
+    """The first characters of the checksums of the newest records, oldest first."""
     generation: int = 0
-    """How often the state was written down; the newest such file is where reading begins."""
+    """The number of the checkpoint that this state builds on."""
     covered: int = 0
-    """The record that was the newest then."""
+    """The newest record in that checkpoint."""
 
     def table(self, name: str) -> int | None:
         """The number of a table."""
-        # There are hundreds at most, and names differ early.
+        # There are hundreds at most, and their names differ early.
         return next((number for number, one in enumerate(self.tables) if one.name == name), None)
 
     def find(self, world_id: str, run_id: str) -> int | None:
         """The number of a segment."""
-        return self.keys.get((world_id, run_id))
+        return self.segment_numbers.get((world_id, run_id))
 
     def to_json(self) -> dict[str, Any]:
-        """The state as a header."""
+        """The state as the header of a checkpoint."""
         return {
             "number": self.number,
             "previous": self.digest,
             "tables": [one.to_json() for one in self.tables],
-            "branches": [one.to_json() for one in self.branches],
+            "segments": [one.to_json() for one in self.segments],
             "worlds": self.worlds,
-            "blocks": [one.to_json() for one in self.blocks],
+            "indexes": [one.to_json() for one in self.indexes],
             "recent": self.recent,
             "generation": self.generation,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> State:
-        """What ``to_json`` was made of."""
-        branches = tuple(SegmentEntry.from_json(one) for one in data["branches"])
+        """The state that ``to_json`` encoded."""
+        segments = tuple(SegmentEntry.from_json(one) for one in data["segments"])
         return cls(
             data["number"],
             data["previous"],
             tuple(TableState.from_json(one) for one in data["tables"]),
-            branches,
+            segments,
             dict(data["worlds"]),
-            tuple(BlockRef.from_json(one) for one in data["blocks"]),
-            {one.key: number for number, one in enumerate(branches)},
-            tuple(data.get("recent", ())),
-            # In format 1 files have the number of their record.
-            data.get("generation", data["number"]),
+            tuple(RowIndexRef.from_json(one) for one in data["indexes"]),
+            {one.key: number for number, one in enumerate(segments)},
+            tuple(data["recent"]),
+            data["generation"],
             data["number"],
         )
 
-    def has(self, number: int, digest: str) -> bool | None:
-        """Whether a record is one of those that this state is made of; ``None`` where that is too long ago."""
+    def includes(self, number: int, digest: str) -> bool | None:
+        """Whether a record led to this state; ``None`` if it is older than the records that the state remembers."""
         back = self.number - number
         if not 0 <= back < len(self.recent):
             return False if back < 0 else None
-        return self.recent[-1 - back] == digest[:_DIGEST]
+        return self.recent[-1 - back] == digest[:_PREFIX]
 
     def after(self, header: Mapping[str, Any], name: str, digest: str) -> State:
-        """The state that a record makes of this one."""
+        """The state after a record, given its header, file name and checksum."""
         tables = list(self.tables)
         for number, change in header["tables"]:
             if number == len(tables):
                 tables.append(TableState.from_json(change))
             else:
-                tables[number] = _changed(tables[number], change)
-        recent = (*self.recent[1 - _RECENT :], digest[:_DIGEST])
+                tables[number] = tables[number].after(change)
+        recent = (*self.recent[1 - _RECENT :], digest[:_PREFIX])
         made = replace(self, number=header["number"], digest=digest, tables=tuple(tables), recent=recent)
-        if "branch" not in header:
+        if "segment" not in header:
             return made
-        number, data = header["branch"]
-        fresh = SegmentEntry.from_json(data)
-        branches, keys = list(self.branches), self.keys
-        if number == len(branches):
-            branches.append(fresh)
-            keys = {**keys, fresh.key: number}
+        number, data = header["segment"]
+        entry = SegmentEntry.from_json(data)
+        segments, numbers = list(self.segments), self.segment_numbers
+        if number == len(segments):
+            segments.append(entry)
+            numbers = {**numbers, entry.key: number}
         else:
-            # A record tells of the tables that it wrote.
-            branches[number] = replace(fresh, tables={**branches[number].tables, **fresh.tables})
-        worlds = {**self.worlds, fresh.segment.world_id: number}
-        block = BlockRef(name, 0, {number: (header["first"], fresh.last)}, digest)
-        return replace(made, branches=tuple(branches), worlds=worlds, blocks=(*self.blocks, block), keys=keys)
+            # A record names only the tables that it wrote.
+            segments[number] = replace(entry, tables={**segments[number].tables, **entry.tables})
+        worlds = {**self.worlds, entry.segment.world_id: number}
+        index = RowIndexRef(name, 0, {number: (header["first"], entry.last)}, digest)
+        indexes = (*self.indexes, index)
+        return replace(made, segments=tuple(segments), worlds=worlds, indexes=indexes, segment_numbers=numbers)
 
 
-def _changed(table: TableState, change: Mapping[str, Any]) -> TableState:
-    files = {name: one for name, one in table.files.items() if name not in change["removed"]}
-    files |= {name: (size, digest) for name, (size, digest) in change["added"].items()}
-    return replace(table, version=change["version"], rows=change["rows"], files=files)
-
-
-def _point(point: Point | None) -> list[Any] | None:
-    return None if point is None else [point.world_id, point.run_id, point.tick]
-
-
-def _tile(tile: Tile) -> list[int]:
-    return [tile.first, tile.ticks, tile.start, tile.live, tile.gone, tile.ids]
+def _values(group: RowGroup) -> list[int]:
+    return [group.first, group.ticks, group.start, group.live, group.tombstones, group.ids_hash]

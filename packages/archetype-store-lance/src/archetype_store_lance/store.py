@@ -1,4 +1,4 @@
-"""The Lance store: one Lance table per archetype, and a log whose newest record says what of them counts."""
+"""The Lance store: one Lance table per archetype, and a log whose newest record names what counts."""
 
 from __future__ import annotations
 
@@ -6,431 +6,252 @@ import os
 import re
 import socket
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 
-from archetype_core.errors import (
-    CommitError,
-    CorruptStore,
-    StoreClosed,
-    TickConflict,
-    TickNotFound,
-    UnsupportedCapability,
-    WorldNotFound,
-)
-from archetype_core.store import (
-    Capability,
-    Head,
-    Point,
-    Scan,
-    Span,
-    TickCommit,
-    Timeline,
-    WorldRecord,
-    check_successors,
-)
+from archetype_core.errors import CommitError, CorruptStore, StoreClosed, UnsupportedCapability
+from archetype_core.store import Capability, Head, Scan, TickCommit, Timeline, WorldRecord, check_successors
 from archetype_journal import BackgroundTask, make_directory
-from archetype_store_lance.ann_cache import Recall
-from archetype_store_lance.engine import Overtaken, writing
-from archetype_store_lance.lock import WriterLock
+from archetype_store_lance.address import Address
+from archetype_store_lance.commit import append, check_expected
+from archetype_store_lance.compaction import Compactor
+from archetype_store_lance.engine_errors import WriteConflict, writing
+from archetype_store_lance.limits import Limits
 from archetype_store_lance.log import Log
-from archetype_store_lance.log_files import DIRECTORY, LocalShelf, shelf_of
-from archetype_store_lance.lookup import Lookup
-from archetype_store_lance.place import Place
-from archetype_store_lance.record import CommitRecord
-from archetype_store_lance.row_index import Mark, mark_rows, tile_rows
-from archetype_store_lance.row_layout import Layout, Tile, Write, tiles
-from archetype_store_lance.scanning import Piece, Scanner
-from archetype_store_lance.state import SegmentEntry, Standing, State, TableState
-from archetype_store_lance.table import Change, Tables, stored_schema
-from archetype_store_lance.upkeep import Upkeep
+from archetype_store_lance.log_files import DIRECTORY, LocalLogFiles, LogFiles, log_files_of
+from archetype_store_lance.scanner import Scanner, ScanProgress
+from archetype_store_lance.state import State
+from archetype_store_lance.table import Tables
+from archetype_store_lance.timeline import has_table, head_of, segment_of, timeline_of, worlds_of
+from archetype_store_lance.visibility import Visibility
+from archetype_store_lance.writer_lock import WriterLock
 
 if TYPE_CHECKING:
     from archetype_core.store import Search
 
-_OURS = re.compile(r"_[0-9a-f]{16}\.lance$")
+_TABLE = re.compile(r"_[0-9a-f]{16}\.lance$")
 _ATTEMPTS = 20
 _GRACE = timedelta(hours=1)
-
-
-class _Progress:
-    """How far a scan got: the tick that it is in, and how many of its rows were given."""
-
-    def __init__(self, tick: int) -> None:
-        self.tick = tick
-        self.rows = 0
-
-    def note(self, piece: Piece) -> None:
-        """A piece was read."""
-        last = int(piece.ticks[-1])
-        rows = len(piece) - int(np.searchsorted(piece.ticks, last))
-        self.rows = rows + (self.rows if last == self.tick else 0)
-        self.tick = last
-
-    def rest(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The pieces without the rows that were given."""
-        left = self.rows
-        for piece in pieces:
-            if left < len(piece):
-                yield piece.after(left) if left else piece
-            left = max(0, left - len(piece))
+"""The age at which unused files in an object store are removed; their writer is dead by then."""
 
 
 class LanceStore:
-    """Keeps every tick of many worlds in Lance tables, on this machine or in an object store; atomic by itself.
+    """Keeps every tick of many worlds in Lance tables, in a local directory or an object store; atomic by itself.
 
-    A commit costs one insert per table that it writes and one file of the log, so it pays to commit many ticks at once, as
-    a journal in front of it does. Readers in this and other processes see each commit at once, whole.
+    A commit costs one insert per written table and one file of the log, so commit many ticks at once, as the journal in front
+    of it does. Readers in this and other processes see each commit at once and whole.
     """
 
-    def __init__(self, uri: str | Path, storage_options: Mapping[str, str] | None = None, *, tidy: bool = True) -> None:
-        """``tidy=False`` leaves what killed writers left to ``tidy``: the caller sees first whether it is no more than that."""
-        self.place = Place.of(uri, storage_options)
+    def __init__(
+        self,
+        uri: str | Path,
+        storage_options: Mapping[str, str] | None = None,
+        *,
+        sweep: bool = True,
+        background: bool = True,
+        limits: Limits | None = None,
+        log_files: LogFiles | None = None,
+    ) -> None:
+        """Open a store, and create it if the place is empty; ``CorruptStore`` if the log is damaged or missing.
+
+        - ``storage_options`` go to the object store: keys, region, endpoint.
+        - ``sweep=False`` does not remove leftovers of killed writers; call ``sweep`` after your own checks.
+        - ``background=False`` compacts only when ``compact`` is called.
+        - ``limits`` are the thresholds of layout and compaction.
+        - ``log_files`` replaces the files of the log, for services and tests that need a port of their own.
+        """
+        self.address = Address.parse(uri, storage_options)
         self.owner = f"process {os.getpid()} on {socket.gethostname()}"
         self._process = os.getpid()
         self._is_open = True
-        local = self.place.local
-        with writing(str(self.place)):
-            shelf = shelf_of(self.place)
+        local = self.address.local
+        if log_files is None:
+            with writing(str(self.address)):
+                log_files = log_files_of(self.address)
         if local is not None:
             with writing(str(local)):
                 make_directory(local / DIRECTORY)
-        self.tables = Tables(self.place)
-        self._recall = None if local is None else Recall(local, self.tables)
+        limits = limits or Limits()
+        self._tables = Tables(self.address, limits)
         self._lock = WriterLock(local / DIRECTORY / "lock" if local else None)
-        self._log = Log(shelf, str(self.place))
+        self._log = Log(log_files, str(self.address), limits)
         with self._lock.held():
-            if isinstance(shelf, LocalShelf):
+            if isinstance(log_files, LocalLogFiles):
                 with writing(str(local)):
-                    shelf.sweep()
+                    log_files.sweep()
             if not self._log.exists():
                 self._refuse_orphans()
-                if self._recall is not None:
-                    self._recall.clear()
                 self._log.begin()
-        if tidy:
-            self.tidy()
-        if self._recall is not None:
-            self._recall.sweep()
-        self._upkeep = Upkeep(self._log, self.tables, self._lock, _GRACE)
-        self._chore = BackgroundTask("archetype-lance", self._keep)
-        # A store that nobody closed ends with the last reference to it, or with the process.
-        self._end = weakref.finalize(self, _finish, self._upkeep, self._chore)
+        if sweep:
+            self.sweep()
+        else:
+            # Refuses a damaged log, or one of another format, before a caller creates anything beside it.
+            self._log.state()
+        self._compactor = Compactor(self._log, self._tables, self._lock, limits, _GRACE)
+        self._compaction = BackgroundTask("archetype-lance", self._compact_if_due) if background else None
+        # A store that nobody closes ends with its last reference, or with the process.
+        self._finalizer = weakref.finalize(self, _finish, self._compactor, self._compaction)
 
     def __repr__(self) -> str:
-        return f"LanceStore({self.place.root!r})"
+        return f"LanceStore({self.address.root!r})"
 
     @property
     def capabilities(self) -> frozenset[Capability]:
+        """What the store can do beyond commits and heads."""
         return frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED, Capability.SEARCH})
 
     def _refuse_orphans(self) -> None:
-        """Tables without a log are what is left of a store, and no empty place."""
-        local = self.place.local
+        local = self.address.local
         if local is None:
             return
         for path in sorted(local.glob("*.lance")):
-            if _OURS.search(path.name):
-                raise CorruptStore(str(local), f"table {path.name} is there, and the log that says what counts is gone")
-
-    def tidy(self) -> None:
-        """Remove what writers that were killed left beside what counts."""
-        with self._lock.held():
-            for table in self._log.state().tables:
-                with suppress(CommitError, OSError):
-                    if self.tables.is_untidy(table):
-                        self.tables.sweep(table, _GRACE)
+            if _TABLE.search(path.name):
+                raise CorruptStore(
+                    str(local), f"table {path.name} is there, but the log that names its rows is missing"
+                )
 
     # Writing.
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
+        """Commit consecutive ticks of one segment, all or nothing; ``TickConflict`` if another writer was first."""
         self._check_open()
         if not ticks:
             return
         check_successors(ticks)
-        local = self.place.local is not None
+        local = self.address.local is not None
         with self._lock.held():
             self._check_open()
             for _ in range(_ATTEMPTS):
                 state = self._log.state()
-                _check(state, ticks)
+                check_expected(state, ticks)
                 try:
-                    with self.tables.restoring():
-                        if self._append(state, ticks) is not None:
+                    with self._tables.forgetting_on_failure():
+                        if append(self._log, self._tables, self.owner, state, ticks) is not None:
                             break
-                except Overtaken:
+                except WriteConflict:
                     continue
                 except (CommitError, CorruptStore):
-                    # Where there is no lock, what this one looked at may have been removed by one that was faster.
-                    if local or self._log.anew().number == state.number:
+                    # Without a lock, a faster writer may have removed files that this attempt read.
+                    if local or self._log.reread().number == state.number:
                         raise
             else:
-                raise CommitError(f"{self!r}: other writers were faster {_ATTEMPTS} times; try again")
-        self._chore.ask()
-
-    def _append(self, state: State, ticks: Sequence[TickCommit]) -> State | None:
-        first, last = ticks[0], ticks[-1]
-        segment = first.segment
-        number = state.find(segment.world_id, segment.run_id)
-        number = len(state.branches) if number is None else number
-        constant = {"world_id": segment.world_id, "run_id": segment.run_id}
-        places: list[tuple[int, int, Tile]] = []
-        changes: list[tuple[int, Any]] = []
-        standing: dict[int, Standing] = {}
-        before = state.branches[number].tables if number < len(state.branches) else {}
-        fresh = len(state.tables)
-        for name, writes in _by_table(ticks).items():
-            index = state.table(name)
-            schema = writes[0].rows.live.archetype.schema
-            table = state.tables[index] if index is not None else TableState(name, schema)
-            if index is None:
-                index, fresh = fresh, fresh + 1
-            change, made = self._write(table, writes, constant)
-            if index >= len(state.tables):
-                files = change.added if change else {}
-                version, rows = (change.version, change.rows) if change else (None, 0)
-                changes.append((index, TableState(name, schema, version, rows, files).to_json()))
-            elif change is not None:
-                changes.append((index, change.to_json()))
-            places += [(number, index, tile) for tile in made]
-            standing[index] = Standing(before[index].first if index in before else made[0].first, made[-1])
-        places.sort(key=lambda place: place[1])
-        branch = SegmentEntry(segment, last.tick, last.next_entity_id, last.applied, self.owner, standing)
-        header = {"tables": sorted(changes), "branch": [number, branch.to_json()], "first": first.tick}
-        record = CommitRecord({}, tile_rows(places), mark_rows(number, _marks(ticks)))
-        return self._log.append(state, header, record)
-
-    def _write(
-        self, table: TableState, writes: Sequence[Write], constant: dict[str, str]
-    ) -> tuple[Change | None, list[Tile]]:
-        made: list[Tile] = []
-        layout = Layout(stored_schema(table.schema), constant)
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            for tile, within in tiles(writes, table.rows):
-                made.append(tile)
-                if tile.rows:
-                    yield from layout.batches(tile, within)
-
-        stream = batches()
-        head = next(stream, None)
-        if head is None:
-            return None, made
-        return self.tables.append(table, chain([head], stream)), made
+                raise CommitError(f"{self!r}: other writers were faster {_ATTEMPTS} times; commit again")
+        if self._compaction is not None:
+            self._compaction.ask()
 
     # Reading.
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
+        """Stream the rows of a scan; ``TickNotFound`` outside the segment's history."""
         self._check_open()
         state = self._log.state()
-        number = state.find(scan.segment.world_id, scan.segment.run_id)
-        if number is None:
-            raise TickNotFound(scan.segment.name, scan.first, None, None)
-        branch = state.branches[number]
-        for tick in (scan.first, scan.last):
-            if not branch.segment.first_tick <= tick <= branch.last:
-                raise TickNotFound(scan.segment.name, tick, branch.segment.first_tick, branch.last)
+        number = segment_of(state, scan.segment, scan.first, scan.last)
         table = state.table(scan.table)
-        if table is None or not self._is_seen(state, number, table):
+        if table is None or not has_table(state, number, table):
             return pa.RecordBatchReader.from_batches(pa.schema([]), [])
         schema = scan.schema(state.tables[table].schema)
-        scanner = Scanner(self.tables, scan, schema)
+        scanner = Scanner(self._tables, scan, schema)
         return pa.RecordBatchReader.from_batches(schema, self._batches(scanner, scan, state, number, table))
 
-    def _is_seen(self, state: State, number: int, table: int) -> bool:
-        """Whether a segment or one that it grew from wrote a table."""
-        branch, last = state.branches[number], state.branches[number].last
-        while True:
-            standing = branch.tables.get(table)
-            if standing is not None and standing.first <= last:
-                return True
-            parent = branch.segment.parent
-            if parent is None:
-                return False
-            branch, last = state.branches[state.keys[parent.world_id, parent.run_id]], parent.tick
-
     def _batches(self, scanner: Scanner, scan: Scan, state: State, number: int, table: int) -> Iterator[pa.RecordBatch]:
-        done = _Progress(scan.first)
+        progress = ScanProgress(scan.first)
         while True:
-            shown = Lookup(self._log, state).shown(number, table, done.tick, scan.last)
+            visible = Visibility(self._log, state).rows(number, table, progress.tick, scan.last)
             try:
-                for piece in done.rest(scanner.pieces(state.tables[table], shown)):
-                    batch = scanner.read(state.tables[table], piece)
-                    done.note(piece)
+                for part in progress.remaining(scanner.slices(state.tables[table], visible)):
+                    batch = scanner.read(state.tables[table], part)
+                    progress.advance(part)
                     yield batch
                 return
             except FileNotFoundError as failure:
-                state = self._log.fresher(state, failure)
+                state = self._log.newer(state, failure)
             except CorruptStore:
-                # It was brought together with other files since its place was looked up; or it is really gone.
-                newer = self._log.anew()
+                # Compaction may have merged and removed the file meanwhile. If not, it is damaged.
+                newer = self._log.reread()
                 if newer.tables[table].version == state.tables[table].version:
                     raise
                 state = newer
 
     def search(self, search: Search) -> pa.Table:
-        """The best of a table's rows at a tick; reads one column of what that tick shows, or asks an index of it."""
-        # It brings the engine of lazy frames along.
+        """The entities of a table at a tick that are most like the query, best first; reads one column of that tick."""
+        # Imports Daft.
         from archetype_core.read import ranked
 
-        found = None if search.exact or self._recall is None else self._recalled(self._recall, search)
-        return ranked(self, search) if found is None else found
-
-    def _recalled(self, recall: Recall, search: Search) -> pa.Table | None:
-        """What an index of the rows that stand at a tick answers; ``None`` where there is no such index."""
-        self._check_open()
-        state = self._log.state()
-        number, table = state.find(search.segment.world_id, search.segment.run_id), state.table(search.table)
-        if number is None or table is None:
-            return None
-        branch = state.branches[number]
-        if not branch.segment.first_tick <= search.tick <= branch.last:
-            return None
-        try:
-            shown = Lookup(self._log, state).at(number, table, search.tick)
-        except FileNotFoundError:
-            # Merged away since the state was read, which a scan looks after.
-            return None
-        if shown is None:
-            return None
-        return recall.answer(search, state.tables[table], shown.tile, search.tick if shown.at is None else shown.at)
+        return ranked(self, search)
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
+        """The newest tick of a world, or the one at ``at``; ``WorldNotFound``, ``TickNotFound``."""
         self._check_open()
         state = self._log.state()
         while True:
             try:
-                return self._head(state, world_id, at)
+                return head_of(self._log, state, world_id, at)
             except FileNotFoundError as failure:
-                state = self._log.fresher(state, failure)
-
-    def _head(self, state: State, world_id: str, at: int | None) -> Head:
-        spans = self._spans(state, world_id)
-        timeline = Timeline(spans, {})
-        tick = timeline.last if at is None else at
-        span = timeline.at(tick)
-        if span is None:
-            raise TickNotFound(spans[-1].segment.name, tick, timeline.first, timeline.last)
-        number = state.keys[span.segment.world_id, span.segment.run_id]
-        lookup = Lookup(self._log, state)
-        live: dict[str, int] = {}
-        for table in self._tables_of(state, spans):
-            found = lookup.at(number, table, tick)
-            if found is not None and found.tile.live:
-                live[state.tables[table].name] = found.tile.live
-        mark = lookup.mark(number, tick)
-        applied = mark.applied if mark.tick == tick else ()
-        return Head(span.segment, tick, mark.next_entity_id, applied, live)
+                state = self._log.newer(state, failure)
 
     def timeline(self, world_id: str) -> Timeline:
+        """A world's segments back through its ancestors, and their tables; ``WorldNotFound``."""
         self._check_open()
-        state = self._log.state()
-        spans = self._spans(state, world_id)
-        tables = {state.tables[one].name: state.tables[one].schema for one in self._tables_of(state, spans)}
-        return Timeline(spans, tables)
-
-    def _spans(self, state: State, world_id: str) -> tuple[Span, ...]:
-        number = state.worlds.get(world_id)
-        if number is None:
-            raise WorldNotFound(world_id, sorted(state.worlds))
-        branch = state.branches[number]
-        found, last = [], branch.last
-        while True:
-            found.append(Span(branch.segment, branch.segment.first_tick, last))
-            parent = branch.segment.parent
-            if parent is None:
-                return tuple(reversed(found))
-            branch, last = state.branches[state.keys[parent.world_id, parent.run_id]], parent.tick
-
-    def _tables_of(self, state: State, spans: Sequence[Span]) -> list[int]:
-        """The tables that were written in some spans."""
-        found: dict[int, None] = {}
-        for span in reversed(spans):
-            branch = state.branches[state.keys[span.segment.world_id, span.segment.run_id]]
-            found |= dict.fromkeys(one for one, standing in branch.tables.items() if standing.first <= span.last)
-        return list(found)
+        return timeline_of(self._log.state(), world_id)
 
     def worlds(self) -> tuple[WorldRecord, ...]:
+        """Every world with at least one committed tick."""
         self._check_open()
-        state = self._log.state()
-        return tuple(
-            WorldRecord(world_id, branch.segment.name, branch.segment.run_id, branch.last)
-            for world_id, branch in ((one, state.branches[number]) for one, number in state.worlds.items())
-        )
+        return worlds_of(self._log.state())
 
     def files(self, scan: Scan) -> tuple[str, ...]:
-        del scan  # these are no Parquet files
+        """Refused with ``UnsupportedCapability``: the files are not Parquet."""
+        del scan
         self._check_open()
         raise UnsupportedCapability(repr(self), Capability.FILES)
 
-    # Keeping it small, and the end.
+    # Maintenance.
 
-    def compact(self, progress: Callable[[int, int], None] | None = None) -> int:
-        """Bring small pieces together and remove what nobody needs, now; the number of tables that had some."""
+    def compact(self, progress: Callable[[int, int], None] | None = None, *, whole: bool = True) -> int:
+        """Merge small files and remove unused ones; the number of tables in which files were merged.
+
+        ``whole=False`` does only what is due, as the background task does after commits. ``progress`` is called with the
+        number of finished steps and of all steps. A table that fails is left as it is, and the first failure is raised at the
+        end.
+        """
         self._check_open()
-        return self._upkeep.run(whole=True, progress=progress)
+        try:
+            return self._compactor.run(whole=whole, progress=progress)
+        except WriteConflict as failure:
+            raise CommitError(f"{self!r}: another writer changed it during compaction; compact again") from failure
 
-    def _keep(self) -> None:
+    def sweep(self) -> None:
+        """Remove files that killed writers left in local tables."""
+        with self._lock.held():
+            for table in self._log.state().tables:
+                with suppress(CommitError, OSError):
+                    if self._tables.has_leftovers(table):
+                        self._tables.sweep(table, _GRACE)
+
+    def _compact_if_due(self) -> None:
         if self._is_open:
-            self._upkeep.try_run()
+            self._compactor.try_run()
 
     def close(self) -> None:
+        """Stop the background task and release the store; idempotent. Other methods raise ``StoreClosed`` afterwards."""
         if os.getpid() != self._process or not self._is_open:
             return
         self._is_open = False
-        self._end()
+        self._finalizer()
 
     def _check_open(self) -> None:
         if not self._is_open:
             raise StoreClosed(repr(self))
         if os.getpid() != self._process:
-            raise StoreClosed(f"{self!r}, which another process opened, in its copy that fork made,")
+            raise StoreClosed(f"{self!r}, a copy that fork made of another process's handle,")
 
 
-def _by_table(ticks: Sequence[TickCommit]) -> dict[str, list[Write]]:
-    found: dict[str, list[Write]] = {}
-    for commit in ticks:
-        for name, rows in commit.written.items():
-            found.setdefault(name, []).append(Write(commit.tick, rows))
-    return found
-
-
-def _marks(ticks: Sequence[TickCommit]) -> Iterator[Mark]:
-    known: tuple[int, tuple[str, ...]] | None = None
-    for commit in ticks:
-        told = (commit.next_entity_id, tuple(commit.applied))
-        if told != known or told[1]:
-            yield Mark(commit.tick, *told)
-        known = told
-
-
-def _check(state: State, ticks: Sequence[TickCommit]) -> None:
-    first = ticks[0]
-    segment = first.segment
-    number = state.worlds.get(segment.world_id)
-    head = None if number is None else state.branches[number]
-    tip = Point(head.segment.world_id, head.segment.run_id, head.last) if head else segment.parent
-    expected = tip.tick + 1 if tip else segment.first_tick
-    owner = head.owner if head else None
-    if first.tick != expected:
-        raise TickConflict(segment.world_id, expected, first.tick, owner)
-    if head is not None and head.segment != segment:
-        if state.find(segment.world_id, segment.run_id) is not None or segment.parent != tip:
-            raise TickConflict(segment.world_id, expected, first.tick, owner)
-    elif head is None and segment.parent is not None:
-        above = state.find(segment.parent.world_id, segment.parent.run_id)
-        branch = None if above is None else state.branches[above]
-        if branch is None or not branch.segment.first_tick <= segment.parent.tick <= branch.last:
-            raise CommitError(f"segment {segment.run_id} grows from {segment.parent}, which this store does not hold")
-
-
-def _finish(upkeep: Upkeep, chore: BackgroundTask) -> None:
-    upkeep.stop()
-    chore.stop()
+def _finish(compactor: Compactor, compaction: BackgroundTask | None) -> None:
+    compactor.stop()
+    if compaction is not None:
+        compaction.stop()

@@ -1,4 +1,4 @@
-"""Where a store is: a directory of this machine, or a prefix of an object store with the options to reach it."""
+"""Parses the address of a store: a local directory, or a prefix in an object store with its connection options."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ _REMOTE = re.compile(r"(s3|s3a|gs|az|abfs|abfss|s3\+ddb|memory)://", re.IGNORECA
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The root of a store. ``options`` are the object store's own, such as keys, region and endpoint."""
+class Address:
+    """The root of a store. ``options`` go to the object store client: keys, region, endpoint."""
 
     root: str
     options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     @classmethod
-    def of(cls, uri: str | Path, options: Mapping[str, str] | None = None) -> Place:
-        """The place that an address names, with or without ``lance:`` before it."""
+    def parse(cls, uri: str | Path, options: Mapping[str, str] | None = None) -> Address:
+        """Parse an address with or without the ``lance:`` scheme; ``ValueError`` or ``TypeError`` if it makes no sense."""
         text = str(uri)
         if text.lower().startswith("lance:"):
             text = text[len("lance:") :]
         if not text:
-            raise ValueError("the address names no place: say where the store is, as in lance:./data")
+            raise ValueError("the address is empty: give the place of the store, as in lance:./data")
         if not isinstance(options, Mapping | None):
-            raise TypeError(f"storage_options is a mapping of the object store's options, not {options!r}")
+            raise TypeError(f"storage_options must be a mapping of object store options, not {options!r}")
         given = {str(key): str(value) for key, value in (options or {}).items()}
         if _REMOTE.match(text):
             return cls(text.rstrip("/"), MappingProxyType(given))
         if given:
-            raise ValueError(f"{text} is a directory of this machine, for which there are no storage options")
+            raise ValueError(f"{text} is a local directory, which takes no storage options: remove them")
         if text.lower().startswith("file://"):
             text = text[len("file://") :]
         elif text.startswith("//") and str(uri).lower().startswith("lance:"):
-            raise ValueError(f"{uri} names no object store and no directory; did you mean lance:.{text[1:]}?")
+            raise ValueError(f"{uri} is neither an object store nor a directory; did you mean lance:.{text[1:]}?")
         if not text.isprintable():
-            raise ValueError(f"{text!r} has characters that cannot be printed, which the engine takes in no path")
+            raise ValueError(f"the path {text!r} contains characters that cannot be printed, which Lance refuses")
         return cls(str(Path(text).absolute()))
 
     @property
     def local(self) -> Path | None:
-        """The directory, if it is one of this machine."""
+        """The local directory, or ``None`` for an object store."""
         return None if _REMOTE.match(self.root) else Path(self.root)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Keeps writers of one place apart: threads by a mutex, processes of one machine by a lock the system takes from the dead."""
+"""A lock that one writer of a place holds at a time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from archetype_store_lance.engine import writing
+from archetype_store_lance.engine_errors import writing
 
 
 class WriterLock:
-    """Held while a commit is made, or old files are removed. Elsewhere than on this machine only threads are kept apart."""
+    """Held during a commit and while old files are removed.
+
+    Threads exclude one another by a mutex, processes of one machine by a file lock, which the system releases when a
+    process dies. Without a path, as for an object store, only threads of this handle are excluded.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -21,7 +25,7 @@ class WriterLock:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Wait for the place, and have it."""
+        """Wait for the lock and hold it."""
         with self._mutex:
             if self._path is None:
                 yield
