@@ -6,35 +6,26 @@ directory functions are the parts that durable stores share.
 """
 
 from archetype_journal.background import BackgroundTask
-from archetype_journal.catalog import Catalog, SegmentEntry
 from archetype_journal.contents import SegmentStatus, has_journal, read_segments
-from archetype_journal.database import FILE
-from archetype_journal.database import connect_read_only as read_only
 from archetype_journal.disk import Disk, make_directory, sync_directory, sync_path
 from archetype_journal.inspection import Finding, Report, verify
 from archetype_journal.journaled import JournaledStore
-from archetype_journal.reader import View
 from archetype_journal.repair import Repair, repair
 from archetype_journal.store import JournalStore, open_journal
 from archetype_journal.wal import use_wal
 
 __all__ = [
-    "FILE",
     "BackgroundTask",
-    "Catalog",
     "Disk",
     "Finding",
     "JournalStore",
     "JournaledStore",
     "Repair",
     "Report",
-    "SegmentEntry",
     "SegmentStatus",
-    "View",
     "has_journal",
     "make_directory",
     "open_journal",
-    "read_only",
     "read_segments",
     "repair",
     "sync_directory",

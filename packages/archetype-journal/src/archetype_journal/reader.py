@@ -104,9 +104,6 @@ class View:
         rows = self._connection.execute("SELECT id, last, sealed FROM segment").fetchall()
         return [self.catalog.segment_entry(*row) for row in rows]
 
-    # The Lance store's inspection uses this name; it goes once that uses read_segments.
-    branches = segments
-
     def find_segment(self, world_id: str, run_id: str) -> SegmentEntry | None:
         """A segment by world and run, if there is one."""
         return self.catalog.find_segment(self._connection, self._counts, world_id, run_id)
