@@ -12,8 +12,8 @@ from archetype_core.clock import Clock
 from archetype_core.command import CommandGate
 from archetype_core.config import StorageConfig
 from archetype_gate import Quotas, ServiceContainer, SqliteLedger, verify
-from archetype_gate.live import LiveWorld
-from archetype_gate.worlds import WorldService
+from archetype_gate.live_world import LiveWorld
+from archetype_gate.recovery import CommandRecovery
 
 
 class Service:
@@ -22,7 +22,7 @@ class Service:
     @asynccontextmanager
     async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
         """Open it."""
-        quotas = Quotas(commands=limits.commands, tokens=limits.tokens, costs=limits.costs)
+        quotas = Quotas(commands=limits.commands, credits=limits.tokens, costs=limits.costs)
         container = ServiceContainer(quotas=quotas, clock=clock)
         try:
             yield container.gate
@@ -60,7 +60,7 @@ class Broken(Service):
 class Forgetful(Broken):
     """Does not look which commands the ticks before the crash have applied."""
 
-    owner, part = WorldService, "_applied"
+    owner, part = CommandRecovery, "applied_commands"
 
     @staticmethod
     def instead(*given: object, **named: object) -> object:
@@ -71,7 +71,7 @@ class Forgetful(Broken):
 class Hasty(Broken):
     """Gives ids out before it is on disk that they were."""
 
-    owner, part = LiveWorld, "provide"
+    owner, part = LiveWorld, "ensure_ids"
 
 
 class Careless(Broken):

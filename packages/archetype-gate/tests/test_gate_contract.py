@@ -26,7 +26,7 @@ class TestCommandService(GateContract):
     @asynccontextmanager
     async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
         """The gate of a container."""
-        quotas = Quotas(commands=limits.commands, tokens=limits.tokens, costs=limits.costs)
+        quotas = Quotas(commands=limits.commands, credits=limits.tokens, costs=limits.costs)
         container = ServiceContainer(quotas=quotas, clock=clock, ledger=place)
         try:
             yield container.gate

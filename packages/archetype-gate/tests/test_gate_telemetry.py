@@ -103,7 +103,7 @@ def test_verdicts_queue_and_quota_are_counted(measures: InMemoryMetricReader) ->
     drive(watched)
     assert found["archetype.gate.verdicts", "spawn", "queued"] == 3
     assert found["archetype.gate.verdicts", "step", "applied"] == 1
-    assert found["archetype.gate.tokens", "pat"] == 3
+    assert found["archetype.gate.credits", "pat"] == 3
     depths = [value for key, value in found.items() if key[0] == "archetype.gate.queue.depth"]
     # The one that still waits left with its world.
     assert depths == [0]

@@ -18,13 +18,13 @@ from archetype_core.command import AuditFilter
 from archetype_core.errors import CorruptStore, LedgerError, WorldExists
 from archetype_core.store import Segment
 from archetype_gate import Ledger, SqliteLedger
-from archetype_gate.ledger import Accepted, Note, Settled, WorldEntry
+from archetype_gate.ledger import AcceptedCommand, AuditEntry, Settlement, WorldEntry
 from archetype_gate.quota import Usage
-from archetype_gate.timestamp import micros
+from archetype_gate.timestamp import to_micros
 
 _: type[Ledger] = SqliteLedger
 
-NOON = micros(datetime(2026, 1, 1, 12, tzinfo=UTC))
+NOON = to_micros(datetime(2026, 1, 1, 12, tzinfo=UTC))
 
 
 @pytest.fixture

@@ -351,7 +351,7 @@ def test_refusals_change_nothing_and_are_on_record(tmp_path: Path) -> None:
 def test_quotas_outlive_the_gate_and_end_with_the_day(tmp_path: Path) -> None:
     """What was used counts on after a restart, for the same tick and the same day, for its actor alone (G3)."""
     clock = SetClock()
-    quotas = Quotas(commands=3, tokens=5, exempt=frozenset({ADMIN.id}))
+    quotas = Quotas(commands=3, credits=5, exempt=frozenset({ADMIN.id}))
 
     async def scenario() -> None:
         async with gate(clock=clock, quotas=quotas) as there:
@@ -369,7 +369,7 @@ def test_quotas_outlive_the_gate_and_end_with_the_day(tmp_path: Path) -> None:
                 await there.submit_spawn(PLAYER, world_id, Position())
             with pytest.raises(QuotaExceeded) as refused:
                 await there.submit_spawn(PLAYER, world_id, Position())
-            assert (refused.value.quota, refused.value.used) == ("tokens", 5)
+            assert (refused.value.quota, refused.value.used) == ("credits", 5)
             clock.turn_day()
             await there.submit_spawn(PLAYER, world_id, Position())
 

@@ -26,7 +26,7 @@ from archetype_core.command import (
 )
 from archetype_core.errors import PayloadError, SchemaMismatch, ValueRejected
 from archetype_core.schema import Archetype
-from archetype_gate import wire
+from archetype_gate import command_codec
 
 
 class Odd(Component):
@@ -68,12 +68,12 @@ commands: st.SearchStrategy[EntityCommand[object]] = st.one_of(
 @given(commands)
 def test_what_is_encoded_comes_back(command: EntityCommand[object]) -> None:
     """A command that was written down is the same command when it is read (G5, M7)."""
-    assert wire.decode(type(command).__name__, wire.encode(command)) == command
+    assert command_codec.decode(type(command).__name__, command_codec.encode(command)) == command
 
 
 def test_nan_comes_back_as_nan() -> None:
     """NaN survives being written down, and so does minus zero (M7)."""
-    spawn = wire.decode("Spawn", wire.encode(Spawn((Odd(number=math.nan), Position(x=-0.0)))))
+    spawn = command_codec.decode("Spawn", command_codec.encode(Spawn((Odd(number=math.nan), Position(x=-0.0)))))
     assert isinstance(spawn, Spawn)
     odd, position = spawn.components
     assert math.isnan(odd.number)
@@ -82,7 +82,7 @@ def test_nan_comes_back_as_nan() -> None:
 
 def test_update_keeps_which_fields_were_given() -> None:
     """An update that is read back lays over the fields that were given, and no others (T4)."""
-    update = wire.decode("Update", wire.encode(Update(1, (Odd(data=b"\xff"),))))
+    update = command_codec.decode("Update", command_codec.encode(Update(1, (Odd(data=b"\xff"),))))
     assert isinstance(update, Update)
     assert update.components[0].model_fields_set == {"data"}
 
@@ -94,7 +94,7 @@ def test_tables_come_back(rows: int, kinds: tuple[type[Component], ...]) -> None
     archetype = Archetype.of(*kinds)
     columns = {"position__x": pa.array([float(one) for one in range(rows)])} if Position in kinds else {}
     table = pa.table(columns) if columns else pa.table({"nothing": pa.nulls(rows)}).select([])
-    back = wire.decode("SpawnTable", wire.encode(SpawnTable(table, archetype)))
+    back = command_codec.decode("SpawnTable", command_codec.encode(SpawnTable(table, archetype)))
     assert isinstance(back, SpawnTable)
     assert (back.table.num_rows, back.archetype) == (rows, archetype)
     assert back.table.to_pydict() == {name: list(map(float, range(rows))) for name in columns}
@@ -105,7 +105,7 @@ def test_table_is_settled_against_later_changes() -> None:
     import numpy as np
 
     values = np.zeros(8)
-    command = wire.settled(SpawnTable(pa.table({"x": values}), Archetype.of(Position)))
+    command = command_codec.with_own_table(SpawnTable(pa.table({"x": values}), Archetype.of(Position)))
     assert isinstance(command, SpawnTable)
     values[:] = 7
     assert command.table.column("position__x").to_pylist() == [0.0] * 8
@@ -114,24 +114,24 @@ def test_table_is_settled_against_later_changes() -> None:
 def test_wrong_columns_are_refused_at_the_door() -> None:
     """A bulk spawn that fits no table is refused before it is accepted (M7)."""
     with pytest.raises(SchemaMismatch):
-        wire.settled(SpawnTable(pa.table({"y": [1.0]}), Archetype.of(Position)))
+        command_codec.with_own_table(SpawnTable(pa.table({"y": [1.0]}), Archetype.of(Position)))
 
 
 @pytest.mark.parametrize("body", [math.nan, object(), {1, 2}, b"x"])
 def test_what_json_cannot_hold_is_refused(body: object) -> None:
     """A message that cannot be written down is refused where it enters (M7)."""
     with pytest.raises(ValueRejected):
-        wire.encode(Send(1, body))
+        command_codec.encode(Send(1, body))
 
 
 def test_a_component_that_is_not_defined_says_so() -> None:
     """Reading a command of a component that this process does not know names it (S6)."""
     with pytest.raises(PayloadError, match="Nowhere"):
-        wire.decode("Spawn", b'{"components":[{"type":"Nowhere"}]}')
+        command_codec.decode("Spawn", b'{"components":[{"type":"Nowhere"}]}')
 
 
 @pytest.mark.parametrize("form", ["Spawn", "SpawnTable", "Update", "Nonsense"])
 def test_garbage_is_refused(form: str) -> None:
     """Bytes that are no command are a typed error."""
     with pytest.raises(PayloadError):
-        wire.decode(form, b"\x00garbage")
+        command_codec.decode(form, b"\x00garbage")
