@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from stage import ADMIN, PLAYER, VIEWER, Move, Position, Velocity, drive, gate, made, step
+from stage import ADMIN, PLAYER, VIEWER, Move, Position, Velocity, create_world, open_gate, run_scenario, step
 
 from archetype_core import StorageConfig
 from archetype_core.command import AddHook, Despawn, DestroyWorld, Spawn, Step
@@ -53,14 +53,14 @@ def test_every_call_has_a_span_above_its_steps(spans: InMemorySpanExporter) -> N
     """A gated call is a span with operation, world, actor, verdict and duration, and the step's spans are below it."""
 
     async def scenario() -> None:
-        async with gate() as there:
-            world_id = await made(there, MEMORY, "w", Move())
-            await there.execute(PLAYER, Spawn((Position(), Velocity())), world_id)
-            await there.execute(ADMIN, Step(), world_id)
+        async with open_gate() as gate:
+            world_id = await create_world(gate, MEMORY, "w", Move())
+            await gate.execute(PLAYER, Spawn((Position(), Velocity())), world_id)
+            await gate.execute(ADMIN, Step(), world_id)
             with pytest.raises(PermissionDenied):
-                await there.execute(VIEWER, Step(), world_id)
+                await gate.execute(VIEWER, Step(), world_id)
 
-    drive(scenario)
+    run_scenario(scenario)
     calls = [span for span in spans.get_finished_spans() if span.name == "archetype.command"]
     told = [(attributes(span)["archetype.operation"], attributes(span)["archetype.verdict"]) for span in calls]
     assert told == [
@@ -82,11 +82,11 @@ def test_verdicts_queue_and_quota_are_counted(measures: InMemoryMetricReader) ->
     """Verdicts by operation, the depth of queues, and tokens by actor are metrics."""
 
     async def scenario() -> None:
-        async with gate() as there:
-            world_id = await made(there, MEMORY)
+        async with open_gate() as gate:
+            world_id = await create_world(gate, MEMORY)
             for tick in (0, 0, 9):
-                await there.submit_spawn(PLAYER, world_id, Position(), tick=tick)
-            await step(there, world_id)
+                await gate.submit_spawn(PLAYER, world_id, Position(), tick=tick)
+            await step(gate, world_id)
 
     found: dict[tuple[Any, ...], Any] = {}
 
@@ -100,7 +100,7 @@ def test_verdicts_queue_and_quota_are_counted(measures: InMemoryMetricReader) ->
                         labels = tuple(value for _, value in sorted(point.attributes.items()) if value != "ada")
                         found[metric.name, *labels] = getattr(point, "value", None)
 
-    drive(watched)
+    run_scenario(watched)
     assert found["archetype.gate.verdicts", "spawn", "queued"] == 3
     assert found["archetype.gate.verdicts", "step", "applied"] == 1
     assert found["archetype.gate.credits", "pat"] == 3
@@ -113,17 +113,17 @@ def test_hooks_trace_ticks_and_entities(spans: InMemorySpanExporter) -> None:
     """The hooks of otel_hooks make a span of every tick, with an event for entities that came or went."""
 
     async def scenario() -> None:
-        async with gate() as there:
-            world_id = await made(there, MEMORY)
+        async with open_gate() as gate:
+            world_id = await create_world(gate, MEMORY)
             for event, handler in otel_hooks():
-                await there.execute(ADMIN, AddHook(event, handler), world_id)
-            entity = await there.execute(ADMIN, Spawn((Position(),)), world_id)
-            await step(there, world_id)
-            await there.execute(ADMIN, Despawn((entity,)), world_id)
-            await step(there, world_id)
-            await there.execute(ADMIN, DestroyWorld(), world_id)
+                await gate.execute(ADMIN, AddHook(event, handler), world_id)
+            entity = await gate.execute(ADMIN, Spawn((Position(),)), world_id)
+            await step(gate, world_id)
+            await gate.execute(ADMIN, Despawn((entity,)), world_id)
+            await step(gate, world_id)
+            await gate.execute(ADMIN, DestroyWorld(), world_id)
 
-    drive(scenario)
+    run_scenario(scenario)
     ticks = [span for span in spans.get_finished_spans() if span.name == "archetype.tick"]
     assert [attributes(span)["archetype.tick"] for span in ticks] == [0, 1]
     assert [[event.name for event in span.events] for span in ticks] == [["archetype.OnSpawn"], ["archetype.OnDespawn"]]
