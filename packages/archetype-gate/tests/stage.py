@@ -60,7 +60,7 @@ class Move(AsyncProcessor):
 
     def process(self, df: DataFrame) -> DataFrame:
         """Return the moved rows."""
-        return df.with_column("position__x", Position.x + Velocity.dx)
+        return df.with_column("position__x", Position.c.x + Velocity.c.dx)
 
 
 class Fails(AsyncProcessor):

@@ -59,7 +59,7 @@ class Wander(AsyncProcessor):
 
     def process(self, df: DataFrame, rng: Any) -> DataFrame:
         """Return the moved rows."""
-        return df.with_column("position__x", Position.x + float(rng.standard_normal()))
+        return df.with_column("position__x", Position.c.x + float(rng.standard_normal()))
 
 
 class FailsForSeed2(AsyncProcessor):

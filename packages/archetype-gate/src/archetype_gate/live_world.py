@@ -26,6 +26,7 @@ from archetype_core.command import (
 from archetype_core.engine import Bundle, Outcome
 from archetype_core.errors import NoHandler
 from archetype_core.schema import Component
+from archetype_core.telemetry import error_text
 from archetype_gate import command_codec
 from archetype_gate.ledger import AcceptedCommand, Settlement
 from archetype_gate.storage import Backend
@@ -308,8 +309,6 @@ def spawn_count(command: EntityCommand[Any]) -> int:
 
 def failure_reason(failure: BaseException) -> str:
     """Return the type and text of an exception, for an audit row or a result."""
-    from archetype_core.telemetry import error_text
-
     return f"{type(failure).__name__}: {error_text(failure)}"
 
 

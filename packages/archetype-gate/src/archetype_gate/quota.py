@@ -22,7 +22,7 @@ DEFAULT_COSTS: Mapping[str, int] = MappingProxyType(
 class Quotas:
     """The limits of each actor: ``commands`` per world and tick, ``credits`` per UTC day (a daily token budget).
 
-    A command costs the ``costs`` of its kind times its weight (entities spawned, ticks run, episodes). Actors whose id
+    A command costs the ``costs`` of its kind times its weight, such as the number of entities or ticks. Actors whose id
     is in ``exempt`` have no limits. ``ValueError`` for a limit or cost that is not an int of 0 or more.
     """
 

@@ -11,7 +11,10 @@ from archetype_core.store import Point, Segment
 from archetype_gate.database import Database
 from archetype_gate.ledger import WorldEntry
 
-_COLUMNS = "world_id, name, run_id, seed, first_tick, parent_world, parent_run, parent_tick, kernel, ids_to, settled_tick, is_open"
+_COLUMNS = (
+    "world_id, name, run_id, seed, first_tick, parent_world, parent_run, parent_tick, "
+    "kernel, ids_to, settled_tick, is_open"
+)
 
 
 class WorldTable:
