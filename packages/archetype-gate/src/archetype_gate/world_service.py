@@ -32,7 +32,7 @@ class WorldService:
         self._storage = storage
         self._ids = ids
         self._now_us = now_us
-        self._turn = FairLock()
+        self._change_lock = FairLock()
         self._lock = threading.Lock()
         self._live: dict[str, LiveWorld] = {}
         self._backends: dict[str, Backend] = {}
@@ -71,7 +71,7 @@ class WorldService:
         leaves nothing behind.
         """
         backend = await self._storage.backend(command.storage, command.cache)
-        async with self._turn:
+        async with self._change_lock:
             self._check_open()
             if (live := self.find(command.world_id)) is not None:
                 return live.info()
@@ -106,7 +106,7 @@ class WorldService:
         """
         backend = await self._storage.backend(command.storage, command.cache)
         while True:
-            async with self._turn:
+            async with self._change_lock:
                 self._check_open()
                 world_id, entry, record = await in_thread(lambda: world_lookup.find_stored(backend, command.world))
                 if (live := self.find(world_id)) is not None:
@@ -126,7 +126,7 @@ class WorldService:
             world = await World.open(backend.store, record.world_id, kernel=entry.kernel if entry else kernel)
         else:
             assert entry is not None
-            world = await self._without_ticks(backend, entry)
+            world = await self._rebuild(backend, entry)
 
         def recover() -> LiveWorld:
             if entry is None:
@@ -148,7 +148,7 @@ class WorldService:
             raise
         return self._add(live)
 
-    async def _without_ticks(self, backend: Backend, entry: WorldEntry) -> World:
+    async def _rebuild(self, backend: Backend, entry: WorldEntry) -> World:
         """Rebuild a world that never made a tick from its ledger entry."""
         segment = entry.segment
         if segment.parent is None:
@@ -173,7 +173,7 @@ class WorldService:
         backend = source.backend
         if command.storage is not None:
             backend = await self._storage.backend(command.storage)
-        async with self._turn:
+        async with self._change_lock:
             self._check_open()
             if command.pending == "refuse" and source.pending:
                 raise PendingMutations(source.world.name, source.pending)
@@ -291,7 +291,7 @@ class WorldService:
 
     async def close_all(self) -> list[Exception]:
         """Close every live world, the newest first, and return the failures; no world can be created or opened afterwards."""
-        async with self._turn:
+        async with self._change_lock:
             self._is_open = False
         failures: list[Exception] = []
         for live in reversed(self.live_worlds):
