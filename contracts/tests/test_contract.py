@@ -54,7 +54,7 @@ def test_one_class_with_one_hook_is_enough(adopt: Adopt) -> None:
     result = adopt("class TestMine(Adopter): pass\n")
     applicable = [
         clause
-        for clause in StoreContract.book
+        for clause in StoreContract.registry
         if clause.id not in ("S-902", "S-903", "S-904", "S-906", "S-908", "S-909", "S-910")
     ]
     result.assert_outcomes(passed=len(applicable))
@@ -65,7 +65,7 @@ def test_a_kernel_adopts_in_the_same_form(adopt: Adopt) -> None:
     result = adopt(
         "class TestMine(KernelContract):\n    examples = 5\n    def make_kernel(self): return PythonKernel()\n"
     )
-    result.assert_outcomes(passed=len(KernelContract.book.clauses))
+    result.assert_outcomes(passed=len(KernelContract.registry.clauses))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ class TestMine(Adopter):
 """
     result = adopt(body, "-k", "s002")
     result.assert_outcomes(failed=1)
-    sentence = StoreContract.book.clauses["S-002"].sentence
+    sentence = StoreContract.registry.clauses["S-002"].sentence
     result.stdout.fnmatch_lines(["*store = open('place')*", "*store.commit(*tick 0 of 'a'*", f"*S-002: {sentence}*"])
 
 
@@ -252,12 +252,12 @@ class TestMine(Adopter):
     assert contract["capabilities"] == ["persistence", "shared", "time_travel"]
     assert contract["conforms"] is False
     clauses = {clause["id"]: clause for clause in contract["clauses"]}
-    assert list(clauses) == sorted(StoreContract.book.clauses)
-    assert clauses["S-001"]["sentence"] == StoreContract.book.clauses["S-001"].sentence
+    assert list(clauses) == sorted(StoreContract.registry.clauses)
+    assert clauses["S-001"]["sentence"] == StoreContract.registry.clauses["S-001"].sentence
     assert clauses["S-001"]["outcome"] == "passed"
     assert clauses["S-603"] == {
         "id": "S-603",
-        "sentence": StoreContract.book.clauses["S-603"].sentence,
+        "sentence": StoreContract.registry.clauses["S-603"].sentence,
         "outcome": "known failure",
         "reason": "applied ids are not kept yet",
     }
@@ -270,6 +270,6 @@ class TestMine(Adopter):
 @pytest.mark.parametrize("contract", [StoreContract, KernelContract])
 def test_every_clause_has_a_sentence(contract: type[StoreContract | KernelContract]) -> None:
     """A sentence ends with a full stop and is said once."""
-    sentences = [clause.sentence for clause in contract.book]
+    sentences = [clause.sentence for clause in contract.registry]
     assert len(set(sentences)) == len(sentences)
     assert all(sentence.endswith(".") and len(sentence) < 140 for sentence in sentences)

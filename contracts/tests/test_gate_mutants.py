@@ -11,8 +11,8 @@ from gate_mutants import MUTANTS, Mutant
 from reference_gate import LEDGERS
 
 from archetype_contracts import GateContract, GateLimits
-from archetype_contracts.gate.book import BOOK
 from archetype_contracts.gate.contract import Tampering
+from archetype_contracts.gate.registry import REGISTRY
 from archetype_core.clock import Clock
 from archetype_core.command import CommandGate
 from archetype_core.config import StorageConfig
@@ -51,16 +51,16 @@ CAUGHT = [(mutant, clause) for mutant in MUTANTS for clause in mutant.clauses]
 def test_the_right_clause_notices(mutant: Mutant, clause: str, tmp_path: Path) -> None:
     """A broken gate breaks the clause that its author would expect, and the failure names it."""
     with pytest.raises(Exception) as caught:  # noqa: PT011  # reason: a broken gate fails as it will
-        adopter(mutant).check(BOOK.clauses[clause], tmp_path)
+        adopter(mutant).check(REGISTRY.clauses[clause], tmp_path)
     notes = "\n".join(caught.value.__notes__)
-    assert f"{clause}: {BOOK.clauses[clause].sentence}" in notes
-    assert "The program so far:" in notes
+    assert f"{clause}: {REGISTRY.clauses[clause].sentence}" in notes
+    assert "The calls so far:" in notes
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
 def test_other_clauses_hold(mutant: Mutant, tmp_path: Path) -> None:
     """A broken gate is broken in one way only: an unrelated clause still holds."""
-    adopter(mutant).check(BOOK.clauses[mutant.sound], tmp_path)
+    adopter(mutant).check(REGISTRY.clauses[mutant.sound], tmp_path)
 
 
 REACHED = [mutant for mutant in MUTANTS if mutant.machine]
@@ -71,7 +71,7 @@ REACHED = [mutant for mutant in MUTANTS if mutant.machine]
 def test_the_state_machine_notices(mutant: Mutant, tmp_path: Path) -> None:
     """Sixty programs are enough to find what is broken."""
     with pytest.raises(Exception):  # noqa: B017, PT011  # reason: whatever it raises
-        adopter(mutant).check(BOOK.clauses["G-901"], tmp_path)
+        adopter(mutant).check(REGISTRY.clauses["G-901"], tmp_path)
 
 
 def test_mutants_cover_the_groups() -> None:

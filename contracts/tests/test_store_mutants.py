@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import broken_commits  # noqa: F401  # reason: each of these enters its stores
-import broken_lives  # noqa: F401  # reason: fills the list of mutants
+import broken_lifetimes  # noqa: F401  # reason: fills the list of mutants
 import broken_reads  # noqa: F401  # reason: fills the list of mutants
 import broken_searches  # noqa: F401  # reason: fills the list of mutants
 import broken_values  # noqa: F401  # reason: fills the list of mutants
@@ -15,7 +15,7 @@ import pytest
 from store_mutants import MUTANTS, Mutant
 
 from archetype_contracts import StoreContract
-from archetype_contracts.store.book import BOOK
+from archetype_contracts.store.registry import REGISTRY
 from archetype_core.store import Store
 
 pytestmark = pytest.mark.thorough
@@ -44,16 +44,16 @@ CAUGHT = [(mutant, clause) for mutant in MUTANTS for clause in mutant.clauses]
 def test_the_right_clause_notices(mutant: Mutant, clause: str, tmp_path: Path) -> None:
     """A broken store breaks the clause that its author would expect, and the failure names it."""
     with pytest.raises(Exception) as caught:  # noqa: PT011  # reason: a broken store fails as it will
-        adopter(mutant).check(BOOK.clauses[clause], tmp_path)
+        adopter(mutant).check(REGISTRY.clauses[clause], tmp_path)
     notes = "\n".join(caught.value.__notes__)
-    assert f"{clause}: {BOOK.clauses[clause].sentence}" in notes
-    assert "The program so far:" in notes
+    assert f"{clause}: {REGISTRY.clauses[clause].sentence}" in notes
+    assert "The calls so far:" in notes
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
 def test_other_clauses_hold(mutant: Mutant, tmp_path: Path) -> None:
     """A broken store is broken in one way only: an unrelated clause still holds."""
-    adopter(mutant).check(BOOK.clauses[mutant.sound], tmp_path)
+    adopter(mutant).check(REGISTRY.clauses[mutant.sound], tmp_path)
 
 
 REACHED = [mutant for mutant in MUTANTS if mutant.machine]
@@ -64,7 +64,7 @@ REACHED = [mutant for mutant in MUTANTS if mutant.machine]
 def test_the_state_machine_notices(mutant: Mutant, tmp_path: Path) -> None:
     """A few hundred programs are enough to find what is broken."""
     with pytest.raises(Exception):  # noqa: B017, PT011  # reason: whatever it raises
-        adopter(mutant).check(BOOK.clauses["S-950"], tmp_path)
+        adopter(mutant).check(REGISTRY.clauses["S-950"], tmp_path)
 
 
 def test_mutants_cover_the_groups() -> None:

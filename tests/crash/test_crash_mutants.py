@@ -7,8 +7,8 @@ from crash_mutants import MUTANTS, Mutant
 from file_store import FileStore
 
 from archetype_contracts import Capability, CrashContract
-from archetype_contracts.crash.book import BOOK
-from archetype_contracts.verdict import Broken
+from archetype_contracts.assertion import ClauseFailed
+from archetype_contracts.crash.registry import REGISTRY
 from archetype_core.store import Store
 
 _: type[Store] = FileStore
@@ -45,9 +45,9 @@ NAMES = [f"{mutant.store.__name__}-{clause}" for mutant, clause in CAUGHT]
 @pytest.mark.parametrize(("mutant", "clause"), CAUGHT, ids=NAMES)
 def test_the_right_clause_notices(mutant, clause, tmp_path):
     """A broken store breaks the clause that its author would expect, and the failure names it."""
-    with pytest.raises(Broken) as caught:
-        adopter(mutant).check(BOOK.clauses[clause], tmp_path)
-    assert f"{clause}: {BOOK.clauses[clause].sentence}" in "\n".join(caught.value.__notes__)
+    with pytest.raises(ClauseFailed) as caught:
+        adopter(mutant).check(REGISTRY.clauses[clause], tmp_path)
+    assert f"{clause}: {REGISTRY.clauses[clause].sentence}" in "\n".join(caught.value.__notes__)
 
 
 SOUND = [mutant for mutant in MUTANTS if mutant.sound]
@@ -58,10 +58,10 @@ def test_other_clauses_hold(mutant, tmp_path):
     """A broken store is broken in one way only: an unrelated clause still holds."""
     contract = adopter(mutant)
     type(contract).calls = 8
-    contract.check(BOOK.clauses[mutant.sound], tmp_path)
+    contract.check(REGISTRY.clauses[mutant.sound], tmp_path)
 
 
 def test_every_clause_notices_something():
     """No clause is there that nothing was ever caught by."""
-    assert {clause for mutant in MUTANTS for clause in mutant.clauses} == set(BOOK.clauses)
+    assert {clause for mutant in MUTANTS for clause in mutant.clauses} == set(REGISTRY.clauses)
     assert len(MUTANTS) >= 20

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from archetype_contracts.assertion import ClauseFailed
 from archetype_contracts.gate.crash import GateCrash
-from archetype_contracts.verdict import Broken
 
 KILLS = int(os.environ.get("ARCHETYPE_GATE_KILLS", "25"))
 SEED = int(os.environ.get("ARCHETYPE_CRASH_SEED", "1"))
@@ -25,5 +25,5 @@ def test_a_killed_gate_keeps_what_it_answered(tmp_path: Path) -> None:
 @pytest.mark.parametrize("broken", ["Forgetful", "Hasty", "Careless"])
 def test_killing_notices_a_broken_gate(broken: str, tmp_path: Path) -> None:
     """A gate that applies twice, gives ids twice or answers too early does not survive being killed (G5)."""
-    with GateCrash(f"gate_opener:{broken}", tmp_path, seed=SEED) as crash, pytest.raises(Broken):
+    with GateCrash(f"gate_opener:{broken}", tmp_path, seed=SEED) as crash, pytest.raises(ClauseFailed):
         crash.run(40)

@@ -39,7 +39,16 @@ class Rig:
 
     def run(self, what: str, kind: Kind, call: int, error: int = 0) -> subprocess.CompletedProcess[str]:
         """Let a process do something with a fault at a call."""
-        command = [sys.executable, HERE / "bare_life.py", self.bare, self.root, what, kind.value, str(call), str(error)]
+        command = [
+            sys.executable,
+            HERE / "bare_calls.py",
+            self.bare,
+            self.root,
+            what,
+            kind.value,
+            str(call),
+            str(error),
+        ]
         environment = {**os.environ, "LD_PRELOAD": str(library()), "PYTHONPATH": os.pathsep.join(sys.path)}
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

@@ -1,1 +1,1 @@
-"""What it means to be a ``CommandGate``: policy, quotas, queue, audit and worlds behind one door."""
+"""What a ``CommandGate`` promises: policy, quotas, queue, audit and worlds."""
