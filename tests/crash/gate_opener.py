@@ -1,4 +1,4 @@
-"""The command service over a journal, for processes that are killed."""
+"""The command service over a journal, and broken variants of it, for ``GateCrash``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from archetype_gate.worlds import WorldService
 
 
 class Service:
-    """The gate of a container, the ledger beside the journal."""
+    """The gate of a service container, with its ledger beside the journal."""
 
     @asynccontextmanager
     async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
-        """Open it."""
+        """Open the gate of a directory."""
         quotas = Quotas(commands=limits.commands, tokens=limits.tokens, costs=limits.costs)
         container = ServiceContainer(quotas=quotas, clock=clock)
         try:
@@ -30,51 +30,51 @@ class Service:
             await container.shutdown()
 
     def storage(self, place: Path) -> StorageConfig:
-        """A journal in a directory."""
+        """A journal in the directory."""
         return StorageConfig(f"journal:{place / 'store'}")
 
     def verify(self, place: Path) -> Sequence[str]:
-        """Walk the chain of the ledger."""
+        """Verify the audit chain of the ledger."""
         return [str(damage) for damage in verify(self.storage(place))]
 
 
-class Broken(Service):
-    """A service with one part replaced, while it is open."""
+class PatchedService(Service):
+    """A service with one method replaced while it is open."""
 
     owner: type
-    part: str
+    method: str
 
     @staticmethod
-    def instead(*given: object, **named: object) -> object:
-        """What is done instead."""
+    def replacement(*given: object, **named: object) -> object:
+        """Do nothing."""
         return None
 
     @asynccontextmanager
     async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
-        """Open it, broken."""
-        with mock.patch.object(self.owner, self.part, self.instead):
+        """Open the gate with the replaced method."""
+        with mock.patch.object(self.owner, self.method, self.replacement):
             async with super().open_gate(place, limits=limits, clock=clock) as gate:
                 yield gate
 
 
-class Forgetful(Broken):
-    """Does not look which commands the ticks before the crash have applied."""
+class ForgetsAppliedCommands(PatchedService):
+    """Ignores which commands the ticks before the crash applied."""
 
-    owner, part = WorldService, "_applied"
+    owner, method = WorldService, "_applied"
 
     @staticmethod
-    def instead(*given: object, **named: object) -> object:
-        """Nothing was applied."""
+    def replacement(*given: object, **named: object) -> object:
+        """Return no applied commands."""
         return {}
 
 
-class Hasty(Broken):
-    """Gives ids out before it is on disk that they were."""
+class IssuesIdsTooEarly(PatchedService):
+    """Issues entity ids before their reservation is durable."""
 
-    owner, part = LiveWorld, "provide"
+    owner, method = LiveWorld, "provide"
 
 
-class Careless(Broken):
-    """Answers before what it answered is on disk."""
+class AnswersTooEarly(PatchedService):
+    """Answers before the ledger is synced."""
 
-    owner, part = SqliteLedger, "sync"
+    owner, method = SqliteLedger, "sync"
