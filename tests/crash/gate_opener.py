@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from archetype_contracts import GateLimits
@@ -12,8 +14,7 @@ from archetype_core.clock import Clock
 from archetype_core.command import CommandGate
 from archetype_core.config import StorageConfig
 from archetype_gate import Quotas, ServiceContainer, SqliteLedger, verify
-from archetype_gate.live import LiveWorld
-from archetype_gate.worlds import WorldService
+from archetype_journal import JournalStore
 
 
 class Service:
@@ -39,42 +40,50 @@ class Service:
 
 
 class PatchedService(Service):
-    """A service with one method replaced while it is open."""
+    """A service with one verb of its store or its ledger replaced while it is open."""
 
     owner: type
-    method: str
+    verb: str
 
     @staticmethod
-    def replacement(*given: object, **named: object) -> object:
+    def replacement(*arguments: Any, **named: Any) -> Any:
         """Do nothing."""
-        return None
 
     @asynccontextmanager
     async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
-        """Open the gate with the replaced method."""
-        with mock.patch.object(self.owner, self.method, self.replacement):
+        """Open the gate with the replaced verb."""
+        with mock.patch.object(self.owner, self.verb, self.replacement):
             async with super().open_gate(place, limits=limits, clock=clock) as gate:
                 yield gate
 
 
-class ForgetsAppliedCommands(PatchedService):
-    """Ignores which commands the ticks before the crash applied."""
+_head = JournalStore.head
 
-    owner, method = WorldService, "_applied"
+
+class ForgetsAppliedCommands(PatchedService):
+    """Its store does not say which commands a tick applied, so the gate applies them again after a crash."""
+
+    owner, verb = JournalStore, "head"
 
     @staticmethod
-    def replacement(*given: object, **named: object) -> object:
-        """Return no applied commands."""
-        return {}
+    def replacement(*arguments: Any, **named: Any) -> Any:
+        """Return the head without its commands."""
+        return replace(_head(*arguments, **named), applied=())
 
 
 class IssuesIdsTooEarly(PatchedService):
-    """Issues entity ids before their reservation is durable."""
+    """Its ledger does not store which entity ids are reserved, so they are issued again after a crash."""
 
-    owner, method = LiveWorld, "provide"
+    owner, verb = SqliteLedger, "reserve"
+
+    @staticmethod
+    def replacement(*arguments: Any, **named: Any) -> Any:
+        """Reserve the requested ids without storing that."""
+        _ledger, _world_id, first, _count = arguments
+        return first
 
 
 class AnswersTooEarly(PatchedService):
-    """Answers before the ledger is synced."""
+    """Its ledger does not sync before the gate answers."""
 
-    owner, method = SqliteLedger, "sync"
+    owner, verb = SqliteLedger, "sync"

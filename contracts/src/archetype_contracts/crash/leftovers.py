@@ -35,14 +35,17 @@ def leftovers(subject: CrashSubject) -> None:
                 break
             runs += 1
         outcome = trial.run()
-        trial.inspect(outcome, f"{runs} processes that died over one tick")
+        trial.inspect(outcome, f"{runs} processes that were killed during one tick")
         size = _size(trial.place)
-        subject.remarks.append(f"{runs} processes died over one tick; {size:,} bytes are left, {normal:,} without them")
+        subject.remarks.append(
+            f"{runs} processes killed during one tick; the place has {size:,} bytes, {normal:,} without kills"
+        )
         files = sorted((path.stat().st_size, path.name) for path in trial.place.rglob("*") if path.is_file())
         require(
             size <= 2 * normal + _SLACK,
-            f"after {runs} processes died over one tick the place has {size:,} bytes; without them it has {normal:,}. "
-            f"Of {len(files)} files the largest are {files[-8:]}",
+            f"size of the place after {runs} processes were killed during one tick\n"
+            f"  expected: at most {2 * normal + _SLACK:,} bytes (without kills it has {normal:,})\n  actual:   {size:,} bytes; "
+            f"the largest of {len(files)} files are {files[-8:]}",
         )
 
 

@@ -155,8 +155,8 @@ def search_by_words(subject: StoreSubject) -> None:
         return [int(one) for one in found.column("entity_id").to_pylist()]
 
     require_equal([2, 1], best("fox"), "entities found by a word")
-    require_equal([1, 2], best("red fox"), "entities found by a rare and a usual word")
-    require_equal([1], best("red fox", k=1), "the best of them")
-    require_equal([5], best("ÜBER"), "entities found whatever the case")
-    require_equal([], best("wolf"), "entities found by a word that nobody has")
+    require_equal([1, 2], best("red fox"), "entities found by a rare and a common word")
+    require_equal([1], best("red fox", k=1), "the best entity")
+    require_equal([5], best("ÜBER"), "entities found with another letter case")
+    require_equal([], best("wolf"), "entities found by a word that no text has")
     require_equal([], best("fox", tick=1), "entities found after the texts changed")
