@@ -81,7 +81,7 @@ EDITS: st.SearchStrategy[Edit] = st.one_of(
     st.builds(Unhandled),
     st.builds(SendMessage, NTH, NUMBERS),
 )
-"""Edits that are executed. Custom commands are only queued: after a reopening their handler is added later."""
+"""Edits that are executed. ``PaintCoins`` is only queued: reopening stages executed commands before its handler is added."""
 QUEUED: st.SearchStrategy[Edit] = st.one_of(
     EDITS, st.builds(PaintCoins, st.lists(NTH, min_size=1, max_size=3).map(tuple), st.sampled_from(["heads", "tails"]))
 )
@@ -123,13 +123,13 @@ class GateMachine(RuleBasedStateMachine):
     @precondition(lambda machine: len(machine.all) < 3)
     @rule(target=worlds, name=st.sampled_from(["adam", "adam", "adam", "olga"]))
     def create(self, name: str) -> Any:
-        actor, title = ACTORS[name], f"w{len(self.all) + 1}"
-        command = CreateWorld(title, self.subject.storage, seed=1)
+        actor, world_name = ACTORS[name], f"w{len(self.all) + 1}"
+        command = CreateWorld(world_name, self.subject.storage, seed=1)
         if not self._passes(actor, command, None):
             return self.all[0]
         info = self.subject.execute(actor, command)
         self.model.record(actor, command.kind, "applied")
-        return self._add_world(info.world_id, title, Failing())
+        return self._add_world(info.world_id, world_name, Failing())
 
     @precondition(lambda machine: len(machine.all) < 3)
     @rule(target=worlds, name=OPERATORS, world=worlds)
