@@ -18,7 +18,7 @@ from cramped import cramped
 from archetype_contracts import Capability, StoreContract
 from archetype_contracts.sample import SPOT, spots
 from archetype_contracts.script import Script
-from archetype_contracts.store.observation import scan_of
+from archetype_contracts.store import scan_of
 from archetype_core import StorageConfig, open_store
 from archetype_core.errors import TickConflict
 from archetype_core.store import Scan, Store

@@ -24,19 +24,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Everything that a forked child uses is imported here once, so that no child pays for it.
+# Everything that a forked child uses is imported here or in `preload`, so that no child pays for it.
 from archetype_contracts.crash import racer
 from archetype_contracts.crash.case import Outcome, Run, TimedKill
 from archetype_contracts.crash.inspection import Inspection, Inspector, digests
-from archetype_contracts.crash.program import FORK, prepare
+from archetype_contracts.crash.program import FORK, Buoy, Current, prepare
 from archetype_contracts.crash.session import Opener, Report, Session, trace_of
 from archetype_contracts.crash.shim import Shim
-from archetype_core import read  # noqa: F401  # reason: preloaded for the children, which open worlds and read them
-from archetype_core.engine import daft as engine_daft  # noqa: F401  # reason: preloaded for the children, which step worlds
+from archetype_core import read  # noqa: F401  # reason: preloaded for the children, which read their worlds
 from archetype_core.store import MemoryStore
-
-# The engine imports these at its first tick, which would take longer than the rest of a short run.
-LAZY_MODULES = ("daft.extension_type", "numpy.ma")
 
 Work = Callable[[Report], None]
 
@@ -262,6 +258,14 @@ def find(opener: str) -> Opener:
     return found  # type: ignore[no-any-return]  # reason: a wrong name fails when it is called
 
 
+def preload() -> None:
+    """Import what the engine imports only at its first tick, which takes longer than the rest of a short run."""
+    _ = Buoy.x + Current.dx  # an expression: it imports Daft
+    for name in ("daft.extension_type", "numpy.ma"):
+        with suppress(ImportError):
+            importlib.import_module(name)
+
+
 def _run_child(shim: Shim, work: Work, pipe: int) -> None:
     """Do the work and end the process, without returning to the parent's code."""
     status = 1
@@ -286,9 +290,7 @@ def main() -> None:
     """Answer requests until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = ForkServer()
-    for name in LAZY_MODULES:
-        with suppress(ImportError):
-            importlib.import_module(name)
+    preload()
     # Objects of this process are never collected, so children need not copy their pages.
     gc.freeze()
     # Only answers go to stdout.

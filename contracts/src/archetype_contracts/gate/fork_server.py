@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
-import importlib
 import json
 import os
 import select
@@ -16,11 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# Everything that a forked child uses is imported here once, so that no child pays for it.
-from archetype_contracts.crash.fork_server import LAZY_MODULES, Child, find
+# Everything that a forked child uses is imported here or in `preload`, so that no child pays for it.
+from archetype_contracts.crash.fork_server import Child, find, preload
 from archetype_contracts.gate.session import GateSession
 from archetype_core import read, store  # noqa: F401  # reason: preloaded for the children, which open and read stores
-from archetype_core.engine import daft as engine_daft  # noqa: F401  # reason: preloaded for the children, which step worlds
 
 _TIMEOUT_S = 60.0
 
@@ -86,9 +84,7 @@ def _run_child(hooks: Any, request: dict[str, Any], pipe: int) -> None:
 def main() -> None:
     """Answer requests until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in LAZY_MODULES:
-        with suppress(ImportError):
-            importlib.import_module(name)
+    preload()
     # Only answers go to stdout.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
