@@ -1,4 +1,4 @@
-"""The checks are tested like the packages."""
+"""Makes the modules in ``checks`` importable for their tests."""
 
 import sys
 from pathlib import Path

@@ -9,16 +9,16 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from store_mutants import Recommitting, Rewriting, breaks
+from store_mutants import ChangedCommits, ChangedScans, breaks
 
 from archetype_core.errors import TickConflict
 from archetype_core.schema import Column, Snapshot
-from archetype_core.store import MemoryStore, Rows, Scan, TickCommit, Timeline
+from archetype_core.store import MemoryStore, Rows, Scan, TickCommit, Timeline, check_successors
 
 
 @breaks("S-002", "S-013", machine=True)
-class LostAppend(Recommitting):
-    def tampered(self, tick: TickCommit) -> TickCommit:
+class LostAppend(ChangedCommits):
+    def changed(self, tick: TickCommit) -> TickCommit:
         names = list(tick.written)
         kept = names[:-1] if len(names) > 1 else names
         return replace(tick, written={name: tick.written[name] for name in kept})
@@ -44,19 +44,19 @@ class TickByTick(MemoryStore):
 
 
 @breaks("S-014")
-class LooksTooLate(MemoryStore):
+class ReadsRowsTooLate(MemoryStore):
     def commit(self, ticks: Sequence[TickCommit]) -> None:
-        # Goes tick by tick once every mapping has been read; rows are looked at on the way.
+        # Reads all mappings first, but reads the rows while it commits tick by tick.
         copies = [replace(tick, written=dict(tick.written)) for tick in ticks]
-        with self._space.lock:
-            self._check(self._space, copies) if copies else None
+        if copies:
+            check_successors(copies)
         for tick in copies:
             super().commit([tick])
 
 
 @breaks("S-010", machine=True)
-class ForgetsEmptyTables(Recommitting):
-    def tampered(self, tick: TickCommit) -> TickCommit:
+class ForgetsEmptyTables(ChangedCommits):
+    def changed(self, tick: TickCommit) -> TickCommit:
         kept = {name: rows for name, rows in tick.written.items() if rows.num_rows}
         return replace(tick, written=kept)
 
@@ -98,10 +98,12 @@ class RevivesRuns(MemoryStore):
 @breaks("S-801", "S-802")
 class ChecksOutsideTheLock(MemoryStore):
     def commit(self, ticks: Sequence[TickCommit]) -> None:
-        if ticks:
-            with self._space.lock:
-                self._check(self._space, ticks)
-            threading.Event().wait(0.01)
+        heads = {record.world_id: record.tick for record in self.worlds()}
+        head = heads.get(ticks[0].segment.world_id) if ticks else None
+        if head is not None and ticks[0].tick != head + 1:
+            raise TickConflict(ticks[0].segment.world_id, head + 1, ticks[0].tick)
+        threading.Event().wait(0.01)
+        # Another thread may have committed since the check; its conflict is lost.
         with suppress(TickConflict):
             super().commit(ticks)
 
@@ -138,7 +140,7 @@ class MergesTags(MemoryStore):
 
 
 @breaks("S-203")
-class LosesLateColumns(Rewriting):
+class LosesLateColumns(ChangedScans):
     def column(self, array: pa.Array, name: str) -> pa.Array:
         return pc.multiply(array, 0.0) if name == "wide__f999" else array
 
@@ -152,7 +154,7 @@ class CountsTicksInBytes(MemoryStore):
 
 
 @breaks("S-205")
-class ReadsFromTheStartOfBuffers(Recommitting):
+class ReadsFromTheStartOfBuffers(ChangedCommits):
     def rows(self, rows: Rows) -> Rows:
         return Rows(self._whole(rows.live), self._whole(rows.tombstones) if rows.tombstones else None)
 

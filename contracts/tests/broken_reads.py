@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from store_mutants import Recommitting, Rewriting, breaks
+from store_mutants import ChangedCommits, ChangedScans, WriteLog, breaks
 
 from archetype_core.errors import TickNotFound
 from archetype_core.store import Head, MemoryStore, Rows, Scan, Span, TickCommit, Timeline
@@ -20,8 +20,8 @@ class FixedColumnOrder(MemoryStore):
 
 
 @breaks("S-402")
-class NoRowsWithoutColumns(Rewriting):
-    def tamper(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+class NoRowsWithoutColumns(ChangedScans):
+    def changed(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         return batch if batch.num_columns else None
 
 
@@ -43,46 +43,43 @@ class OneTickEarly(MemoryStore):
 
 
 @breaks("S-406")
-class SortsByEntity(Rewriting):
-    def tamper(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+class SortsByEntity(ChangedScans):
+    def changed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return batch.sort_by("entity_id") if "entity_id" in batch.schema.names else batch
 
 
 @breaks("S-407", "S-411", machine=True)
-class DropsTombstones(Recommitting):
+class DropsTombstones(ChangedCommits):
     def rows(self, rows: Rows) -> Rows:
         return Rows(rows.live)
 
 
 @breaks("S-407", machine=True)
-class ActiveRowsOnly(Rewriting):
-    def tamper(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+class ActiveRowsOnly(ChangedScans):
+    def changed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return batch.filter(batch.column("is_active")) if "is_active" in batch.schema.names else batch
 
 
 @breaks("S-408", machine=True)
-class CarriesTombstones(MemoryStore):
+class CarriesTombstones(WriteLog):
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
         reader = super().scan(scan)
         if scan.first != scan.last or scan.first == scan.segment.first_tick or "is_active" not in scan.columns:
             return reader
         batches = list(reader)
-        here = self._space.branches[scan.segment.world_id, scan.segment.run_id].tables.get(scan.table)
-        if here is not None and scan.first not in here.ticks:
+        if self.wrote(scan.segment, scan.table) and not self.wrote(scan.segment, scan.table, scan.first):
             late = replace(scan, first=scan.first - 1, last=scan.first - 1)
             batches += [batch for batch in self.scan(late) if not batch.column("is_active")[0].as_py()]
         return pa.RecordBatchReader.from_batches(reader.schema, batches)
 
 
 @breaks("S-409", "S-504", "S-511", machine=True, sound="S-602")
-class ForgetsIdleTables(MemoryStore):
+class ForgetsCarriedTables(WriteLog):
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
         reader = super().scan(scan)
-        tables = self._space.branches[scan.segment.world_id, scan.segment.run_id].tables
-        ticks = tables[scan.table].ticks if scan.table in tables else []
         parts: list[pa.RecordBatch] = []
         for tick in range(scan.first, scan.last + 1):
-            if tick in ticks:
+            if self.wrote(scan.segment, scan.table, tick):
                 parts += super().scan(replace(scan, first=tick, last=tick))
         return pa.RecordBatchReader.from_batches(reader.schema, parts)
 
@@ -174,20 +171,21 @@ class ForksSeeTheParentsFuture(MemoryStore):
 
 
 @breaks("S-505", machine=True)
-class ForksFollowTheParent(MemoryStore):
+class ForksFollowTheParent(WriteLog):
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
         reader = super().scan(scan)
-        branch = self._space.branches[scan.segment.world_id, scan.segment.run_id]
         parent = scan.segment.parent
-        if parent is None or scan.table in branch.tables or parent.world_id == scan.segment.world_id:
+        if parent is None or self.wrote(scan.segment, scan.table) or parent.world_id == scan.segment.world_id:
             return reader
-        elder = self._space.branches[parent.world_id, parent.run_id]
+        spans = self.timeline(parent.world_id).spans
+        source = next(span for span in spans if span.segment.run_id == parent.run_id)
         names = [name for name in scan.columns if name in reader.schema.names]
         if not names or not scan.columns:
             return reader
         batches = []
         for tick in range(scan.first, scan.last + 1):
-            late = super().scan(replace(scan, segment=elder.segment, first=elder.last, last=elder.last)).read_all()
+            newest = replace(scan, segment=source.segment, first=source.last, last=source.last)
+            late = super().scan(newest).read_all()
             if "is_active" in late.column_names:
                 late = late.filter(late.column("is_active"))
             for name, value in (("tick", tick), ("world_id", scan.segment.world_id), ("run_id", scan.segment.run_id)):
@@ -232,8 +230,8 @@ class LosesApplied(MemoryStore):
 
 
 @breaks("S-603", sound="S-407")
-class AccumulatesApplied(Recommitting):
-    def tampered(self, tick: TickCommit) -> TickCommit:
+class AccumulatesApplied(ChangedCommits):
+    def changed(self, tick: TickCommit) -> TickCommit:
         try:
             before = self.head(tick.segment.world_id).applied
         except LookupError:
@@ -242,12 +240,11 @@ class AccumulatesApplied(Recommitting):
 
 
 @breaks("S-604", machine=True, sound="S-407")
-class CountsWrittenTablesOnly(MemoryStore):
+class CountsWrittenTablesOnly(WriteLog):
     def head(self, world_id: str, *, at: int | None = None) -> Head:
         head = super().head(world_id, at=at)
-        tables = self._space.branches[head.segment.world_id, head.segment.run_id].tables
-        live = {name: count for name, count in head.live.items() if name in tables and head.tick in tables[name].ticks}
-        return replace(head, live=live)
+        written = {name: rows for name, rows in head.live.items() if self.wrote(head.segment, name, head.tick)}
+        return replace(head, live=written)
 
 
 @breaks("S-605", sound="S-407")

@@ -1,4 +1,4 @@
-"""Stores that search, and find what they should not."""
+"""Stores that break searches."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ class Searching(MemoryStore):
 @breaks("S-908", "S-909", capabilities=SEARCHING)
 class SearchesTheNewestTick(Searching):
     def search(self, search: Search) -> pa.Table:
-        branch = self._space.branches[search.segment.world_id, search.segment.run_id]
-        return super().search(replace(search, tick=branch.last))
+        return super().search(replace(search, tick=self.head(search.segment.world_id).tick))
 
 
 @breaks("S-908", capabilities=SEARCHING)
-class RanksBeforeItFilters(Searching):
+class RanksBeforeFiltering(Searching):
     def search(self, search: Search) -> pa.Table:
         found = super().search(replace(search, entity_ids=None))
         return found if search.entity_ids is None else found.slice(0, 1)
@@ -44,7 +43,7 @@ class WorstFirst(Searching):
 
 
 @breaks("S-910", capabilities=SEARCHING)
-class MakesScoresUpWhereItMayMissSome(Searching):
+class RoundsApproximateScores(Searching):
     def search(self, search: Search) -> pa.Table:
         found = super().search(search)
         if search.exact:
@@ -53,32 +52,35 @@ class MakesScoresUpWhereItMayMissSome(Searching):
 
 
 @breaks("S-910", capabilities=SEARCHING)
-class LooksIntoAnIndexOfTheNewestTick(Searching):
+class UsesTheIndexOfTheNewestTick(Searching):
     def search(self, search: Search) -> pa.Table:
-        branch = self._space.branches[search.segment.world_id, search.segment.run_id]
-        return super().search(search if search.exact else replace(search, tick=branch.last))
+        newest = self.head(search.segment.world_id).tick
+        return super().search(search if search.exact else replace(search, tick=newest))
 
 
 @breaks("S-910", capabilities=SEARCHING)
-class LooksIntoTheIndexItHad(Searching):
-    """The first answer to a question serves ever after, whatever tick is asked about."""
+class NeverUpdatesItsIndex(Searching):
+    """Returns the first answer to a question for every later tick."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.answers: dict[tuple[str, str, bool], pa.Table] = {}
 
     def search(self, search: Search) -> pa.Table:
         if search.exact:
             return super().search(search)
-        known = vars(self).setdefault("_known", {})
         key = search.column, search.metric, search.entity_ids is None
-        return known.setdefault(key, super().search(search))
+        return self.answers.setdefault(key, super().search(search))
 
 
 @breaks("S-910", capabilities=SEARCHING)
-class FindsAnyEntityInAnIndex(Searching):
+class IndexIgnoresEntityIds(Searching):
     def search(self, search: Search) -> pa.Table:
         return super().search(search if search.exact else replace(search, entity_ids=None))
 
 
 @breaks("S-907")
-class SearchesThoughItDoesNotClaimTo(Searching):
+class SearchesWithoutClaimingIt(Searching):
     @property
     def capabilities(self) -> frozenset[Capability]:
         return ALL

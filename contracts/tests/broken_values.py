@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from store_mutants import Rewriting, breaks
+from store_mutants import ChangedScans, breaks
 
 
-def _floats(array: pa.Array) -> bool:
+def _is_float(array: pa.Array) -> bool:
     return bool(pa.types.is_float64(array.type))
 
 
@@ -17,15 +17,15 @@ def _remade(array: pa.Array, values: np.ndarray) -> pa.Array:
 
 
 @breaks("S-302", "S-309", machine=True)
-class NullsBecomeNaN(Rewriting):
+class NullsBecomeNaN(ChangedScans):
     def values(self, array: pa.Array) -> pa.Array:
-        return pc.fill_null(array, float("nan")) if _floats(array) else array
+        return pc.fill_null(array, float("nan")) if _is_float(array) else array
 
 
 @breaks("S-302")
-class OneNaN(Rewriting):
+class OneNaN(ChangedScans):
     def values(self, array: pa.Array) -> pa.Array:
-        if not _floats(array):
+        if not _is_float(array):
             return array
         values = np.array(pc.fill_null(array, 0.0))
         values[np.isnan(values)] = np.nan
@@ -33,19 +33,19 @@ class OneNaN(Rewriting):
 
 
 @breaks("S-302", machine=True)
-class NoNegativeZero(Rewriting):
+class NoNegativeZero(ChangedScans):
     def values(self, array: pa.Array) -> pa.Array:
-        return _remade(array, np.array(pc.fill_null(array, 0.0)) + 0.0) if _floats(array) else array
+        return _remade(array, np.array(pc.fill_null(array, 0.0)) + 0.0) if _is_float(array) else array
 
 
 @breaks("S-303")
-class ShortText(Rewriting):
+class ShortText(ChangedScans):
     def values(self, array: pa.Array) -> pa.Array:
         return pc.utf8_slice_codeunits(array, 0, 1000) if pa.types.is_large_string(array.type) else array
 
 
 @breaks("S-303", machine=True)
-class EmptyTextIsNull(Rewriting):
+class EmptyTextIsNull(ChangedScans):
     def values(self, array: pa.Array) -> pa.Array:
         if not pa.types.is_large_string(array.type):
             return array
@@ -53,7 +53,7 @@ class EmptyTextIsNull(Rewriting):
 
 
 @breaks("S-304")
-class CStrings(Rewriting):
+class CStrings(ChangedScans):
     def values(self, array: pa.Array) -> pa.Array:
         if not pa.types.is_large_binary(array.type):
             return array
@@ -61,7 +61,7 @@ class CStrings(Rewriting):
 
 
 @breaks("S-305")
-class Milliseconds(Rewriting):
+class Milliseconds(ChangedScans):
     def values(self, array: pa.Array) -> pa.Array:
         if not pa.types.is_timestamp(array.type) or array.type.unit != "us":
             return array
@@ -69,13 +69,13 @@ class Milliseconds(Rewriting):
 
 
 @breaks("S-301", "S-310")
-class IntegersAreDoubles(Rewriting):
+class IntegersAreDoubles(ChangedScans):
     def values(self, array: pa.Array) -> pa.Array:
         return array.cast(pa.float64(), safe=False).cast(array.type, safe=False) if array.type == pa.int64() else array
 
 
 @breaks("S-306")
-class DecimalsAreDoubles(Rewriting):
+class DecimalsAreDoubles(ChangedScans):
     def values(self, array: pa.Array) -> pa.Array:
         if not pa.types.is_decimal(array.type):
             return array
@@ -84,7 +84,7 @@ class DecimalsAreDoubles(Rewriting):
 
 
 @breaks("S-307")
-class EmptyListsAreNull(Rewriting):
+class EmptyListsAreNull(ChangedScans):
     def values(self, array: pa.Array) -> pa.Array:
         if not pa.types.is_large_list(array.type):
             return array
@@ -92,7 +92,7 @@ class EmptyListsAreNull(Rewriting):
 
 
 @breaks("S-308")
-class NoNullVectors(Rewriting):
+class NoNullVectors(ChangedScans):
     def values(self, array: pa.Array) -> pa.Array:
         if not pa.types.is_fixed_size_list(array.type):
             return array

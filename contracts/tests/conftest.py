@@ -1,4 +1,4 @@
-"""The suite tests itself: pytester runs adopters as their authors would, and mutants are found without shrinking."""
+"""Fixtures for the tests of the suite: pytester runs adopters' modules, and Hypothesis does not shrink."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ pytest_plugins = ["pytester"]
 
 
 @pytest.fixture
-def hasty() -> Iterator[None]:
-    """Make Hypothesis find programs without shrinking them, the same ones in every run."""
+def no_shrinking() -> Iterator[None]:
+    """Make Hypothesis try the same examples in every run, and not shrink a failing one."""
     before: Any = settings.get_current_profile_name()
-    settings.register_profile("hasty", phases=[Phase.generate], derandomize=True, database=None, print_blob=False)
-    settings.load_profile("hasty")
+    settings.register_profile(
+        "no shrinking", phases=[Phase.generate], derandomize=True, database=None, print_blob=False
+    )
+    settings.load_profile("no shrinking")
     yield
     settings.load_profile(before)

@@ -1,4 +1,4 @@
-"""Gates that are each broken in one way, with the clauses that have to notice."""
+"""Gates that are each broken in one way, with the clauses that must notice."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reference_gate import Live, ReferenceGate
-from reference_ledger import Known, Ledger, Waiting
+from reference_gate import LiveWorld, ReferenceGate
+from reference_ledger import KnownWorld, Ledger, Waiting
 
 from archetype_contracts import GateLimits
 from archetype_core import command as c
@@ -23,9 +23,9 @@ MakeGate = Callable[[Path, GateLimits, Clock], c.CommandGate]
 class Mutant:
     make: MakeGate
     clauses: tuple[str, ...]
-    """Every one of these notices."""
+    """The clauses that must notice."""
     machine: bool
-    """The state machine notices as well."""
+    """Whether the state machine must notice too."""
     sound: str
     """A clause that the gate still keeps."""
 
@@ -40,7 +40,7 @@ MUTANTS: list[Mutant] = []
 def breaks(
     *clauses: str, machine: bool = True, sound: str = "G-401"
 ) -> Callable[[type[ReferenceGate]], type[ReferenceGate]]:
-    """Enter a broken gate and say which clauses notice."""
+    """Decorate a broken gate with the clauses that must notice."""
 
     def enter(cls: type[ReferenceGate]) -> type[ReferenceGate]:
         MUTANTS.append(Mutant(cls, clauses, machine, sound))
@@ -53,47 +53,47 @@ def breaks(
 
 
 @breaks("G-001", machine=False)
-class PlayersMayRun(ReferenceGate):
-    """One cell of the matrix is wrong."""
+class PlayersMayRunEpisodes(ReferenceGate):
+    """Players may run an episode."""
 
     def may(self, actor: c.ActorCtx, command: c.Command[Any]) -> bool:
         return super().may(actor, command) or ("player" in actor.roles and command.kind == "run_episode")
 
 
 @breaks("G-001", machine=False)
-class ViewersMayNotReadHistory(ReferenceGate):
-    """Another cell is wrong, the other way round."""
+class ViewersMayNotListHooks(ReferenceGate):
+    """Viewers may not list hooks."""
 
     def may(self, actor: c.ActorCtx, command: c.Command[Any]) -> bool:
-        is_history = isinstance(command, c.ListHooks) and actor.roles == {"viewer"}
-        return super().may(actor, command) and not is_history
+        is_denied = isinstance(command, c.ListHooks) and actor.roles == {"viewer"}
+        return super().may(actor, command) and not is_denied
 
 
 @breaks("G-004", machine=False)
-class AdminsMayEverything(ReferenceGate):
-    """Allowed by default for who may most."""
+class AdminsMayUseUnknownCommands(ReferenceGate):
+    """Admins are allowed every command by default."""
 
     def may(self, actor: c.ActorCtx, command: c.Command[Any]) -> bool:
         return "admin" in actor.roles or super().may(actor, command)
 
 
 @breaks("G-003", "G-007")
-class UnknownRolesPlay(ReferenceGate):
-    """Allowed by default for who is unknown."""
+class UnknownRolesArePlayers(ReferenceGate):
+    """Unknown roles are players."""
 
     def may(self, actor: c.ActorCtx, command: c.Command[Any]) -> bool:
         return super().may(replace_roles(actor), command)
 
 
 def replace_roles(actor: c.ActorCtx) -> c.ActorCtx:
-    """Call every role that is unknown a player."""
+    """Replace every unknown role with ``player``."""
     known = {"viewer", "player", "operator", "admin"}
     return c.ActorCtx(actor.id, [role if role in known else "player" for role in actor.roles])
 
 
 @breaks("G-002", machine=False)
-class FirstRoleOnly(ReferenceGate):
-    """Of several roles one counts."""
+class OneRoleOnly(ReferenceGate):
+    """Only one of several roles counts."""
 
     def may(self, actor: c.ActorCtx, command: c.Command[Any]) -> bool:
         return super().may(c.ActorCtx(actor.id, sorted(actor.roles)[-1:]), command)
@@ -101,17 +101,17 @@ class FirstRoleOnly(ReferenceGate):
 
 @breaks("G-006", "G-113", "G-305")
 class UnauditedRejections(ReferenceGate):
-    """Refusals leave no trace."""
+    """Refusals leave no audit row."""
 
     def reject(self, *refused: Any) -> None:
-        """Forget it."""
+        """Record nothing."""
 
 
 # Quotas
 
 
-class Charging(ReferenceGate):
-    """A hold on refusals."""
+class ChargesRejections(ReferenceGate):
+    """Counts refused commands."""
 
     def reject(
         self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None, refusal: Exception
@@ -124,37 +124,37 @@ class Charging(ReferenceGate):
 
 
 @breaks("G-008", "G-107", "G-108")
-class RejectionsCost(Charging):
-    """What is refused is counted all the same."""
+class RejectionsCost(ChargesRejections):
+    """Refused commands use quota."""
 
 
 @breaks("G-103", machine=True)
 class QuotaByRole(ReferenceGate):
-    """Actors of one role share their quota."""
+    """Actors with the same roles share a quota."""
 
-    def counter_of(self, actor: c.ActorCtx, live: Live) -> tuple[str, str, int]:
+    def counter_of(self, actor: c.ActorCtx, live: LiveWorld) -> tuple[str, str, int]:
         return "+".join(sorted(actor.roles)), live.known.world_id, live.world.tick
 
 
 @breaks("G-102", machine=False)
 class OneTickForAllWorlds(ReferenceGate):
-    """The tick of one world gives commands for another."""
+    """A tick of one world renews the commands of another."""
 
-    def counter_of(self, actor: c.ActorCtx, live: Live) -> tuple[str, str, int]:
+    def counter_of(self, actor: c.ActorCtx, live: LiveWorld) -> tuple[str, str, int]:
         return actor.id, live.known.world_id, sum(one.world.tick for one in self.live.values())
 
 
 @breaks("G-104", "G-111", machine=False)
 class EndlessDay(ReferenceGate):
-    """The day never turns."""
+    """The day never ends."""
 
     def day_of(self, actor: c.ActorCtx) -> tuple[str, str]:
         return actor.id, "always today"
 
 
 @breaks("G-109", machine=True)
-class ForgetfulCounters(ReferenceGate):
-    """A gate that is opened again starts from nothing."""
+class ResetsQuotasOnOpening(ReferenceGate):
+    """Reopening resets the used quotas."""
 
     def __init__(self, place: Path, limits: GateLimits, clock: Clock) -> None:
         super().__init__(place, limits, clock)
@@ -163,26 +163,26 @@ class ForgetfulCounters(ReferenceGate):
 
 
 @breaks("G-106", machine=False)
-class WeightlessCommands(ReferenceGate):
-    """Many entities cost as much as one."""
+class IgnoresWeights(ReferenceGate):
+    """Spawning many entities costs as much as spawning one."""
 
-    def charge(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], live: Live | None) -> None:
+    def charge(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], live: LiveWorld | None) -> None:
         spawn = c.Spawn(())
         super().charge(actor, [spawn if isinstance(one, c.SpawnMany) else one for one in commands], live)
 
 
 @breaks("G-110", machine=True)
 class FreeReads(ReferenceGate):
-    """Reads are not counted."""
+    """Reads do not count as commands."""
 
-    def charge(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], live: Live | None) -> None:
+    def charge(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], live: LiveWorld | None) -> None:
         if not isinstance(commands[0], c.GetWorldInfo):
             super().charge(actor, commands, live)
 
 
 @breaks("G-108", machine=True)
-class HalfBatches(ReferenceGate):
-    """Of a batch that does not fit, as much is taken as fits."""
+class PartialBatches(ReferenceGate):
+    """A batch over the quota is accepted in part."""
 
     async def submit_batch(
         self, actor: c.ActorCtx, commands: Sequence[Any], world_id: str, **when: Any
@@ -198,7 +198,7 @@ class HalfBatches(ReferenceGate):
 
 @breaks("G-201", machine=True)
 class LastInFirstOut(ReferenceGate):
-    """Among equals the last one applies first."""
+    """Within one priority the last command applies first."""
 
     def in_order(self, queue: list[Waiting]) -> list[Waiting]:
         return sorted(queue, key=lambda one: (one.tick, one.priority, -one.seq))
@@ -206,7 +206,7 @@ class LastInFirstOut(ReferenceGate):
 
 @breaks("G-201", "G-208", machine=False)
 class NoPriorities(ReferenceGate):
-    """Priorities are ignored."""
+    """Ignores priorities."""
 
     def in_order(self, queue: list[Waiting]) -> list[Waiting]:
         return sorted(queue, key=lambda one: (one.tick, one.seq))
@@ -214,7 +214,7 @@ class NoPriorities(ReferenceGate):
 
 @breaks("G-202", machine=True)
 class EverythingIsDue(ReferenceGate):
-    """Nothing waits for a later tick."""
+    """Commands do not wait for their tick."""
 
     def in_order(self, queue: list[Waiting]) -> list[Waiting]:
         for one in queue:
@@ -224,37 +224,45 @@ class EverythingIsDue(ReferenceGate):
 
 @breaks("G-208", machine=True)
 class AppliedTwice(ReferenceGate):
-    """A queue does not forget what was applied, until it is opened again."""
+    """Applied commands stay in the queue and apply again after reopening."""
 
-    def forget(self, live: Live, applied: list[Waiting]) -> None:
+    def forget(self, live: LiveWorld, applied: list[Waiting]) -> None:
         again = [one for one in applied if one in live.known.queue and one.command.kind in ("custom", "update")]
         super().forget(live, applied)
         live.known.queue += [replace(one, is_staged=True, tick=0) for one in again]
 
 
 @breaks("G-251", "G-252", machine=True)
-class DroppedByAFailingStep(ReferenceGate):
-    """What a failing tick took is gone after a reopening, or at once."""
+class FailedStepsDropCommands(ReferenceGate):
+    """A failed tick drops the commands that it applied."""
 
-    def failed(self, live: Live) -> None:
-        live.world._state.pending.operations.clear()
-        live.known.queue[:] = [one for one in live.known.queue if not one.is_staged]
-        live.known.staged.clear()
+    async def tick(self, live: LiveWorld, config: Any, inputs: Any) -> c.StepResult:
+        try:
+            return await super().tick(live, config, inputs)
+        except Exception:
+            live.known.queue[:] = [one for one in live.known.queue if not one.is_staged]
+            live.known.staged.clear()
+            (store,) = self.stores.values()
+            dropped, live.world = live.world, await self.load(live.known, store)
+            live.world.claim(live.known.next_entity_id)
+            for slot in dropped.system.slots:
+                live.world.add_processor(slot.processor)
+            raise
 
 
 @breaks("G-207", machine=True)
 class FailingCommandsFailTheTick(ReferenceGate):
-    """One bad command takes the others down."""
+    """A failing command fails the tick."""
 
-    def apply_due(self, live: Live) -> None:
+    def apply_due(self, live: LiveWorld) -> None:
         for waiting in self.in_order(live.known.queue):
             if not waiting.is_staged and waiting.tick <= live.world.tick:
                 self.put(live, waiting)
 
 
 @breaks("G-205", machine=True)
-class QueuesForAnybody(ReferenceGate):
-    """A command to a world that is not there is taken, and never applied."""
+class QueuesForUnknownWorlds(ReferenceGate):
+    """Accepts commands to worlds that do not exist."""
 
     async def submit_batch(
         self, actor: c.ActorCtx, commands: Sequence[Any], world_id: str, **when: Any
@@ -267,18 +275,18 @@ class QueuesForAnybody(ReferenceGate):
 
 @breaks("G-211", machine=True)
 class ReissuedIds(ReferenceGate):
-    """Ids that nothing came of yet are given out again."""
+    """Issues ids of queued spawns again after reopening."""
 
-    def restage(self, live: Live) -> None:
+    def restage(self, live: LiveWorld) -> None:
         live.known.queue.clear()
         live.known.staged.clear()
 
 
 @breaks("G-214", machine=True)
-class StagedIsNotKept(ReferenceGate):
-    """What was executed is gone with the process."""
+class LosesStagedMutations(ReferenceGate):
+    """Loses executed mutations on reopening."""
 
-    def restage(self, live: Live) -> None:
+    def restage(self, live: LiveWorld) -> None:
         live.known.staged.clear()
         super().restage(live)
 
@@ -288,34 +296,34 @@ class StagedIsNotKept(ReferenceGate):
 
 @breaks("G-302", machine=True)
 class AppliedTooEarly(ReferenceGate):
-    """Mutations are on record as applied before they are."""
+    """Records mutations as applied before their tick."""
 
-    def stage(self, actor: c.ActorCtx, command: c.EntityCommand[Any], live: Live) -> Any:
+    def stage(self, actor: c.ActorCtx, command: c.EntityCommand[Any], live: LiveWorld) -> Any:
         answer = super().stage(actor, command, live)
         self.ledger.settle(len(self.ledger.rows), "applied", "", live.world.tick, self.clock.now())
         return answer
 
 
-class BlindLedger(Ledger):
-    """Looks at what was done, not by whom."""
+class CountingLedger(Ledger):
+    """Verifies only the number of rows."""
 
     def verify(self) -> list[str]:
-        """Count."""
+        """Count the rows."""
         return [] if len(self.rows) >= len(self.chain) else ["rows are missing"]
 
 
 @breaks("G-312", "G-313", "G-314", machine=False)
 class UnnoticedEdits(ReferenceGate):
-    """The chain is not looked at, only its length."""
+    """Verifies only the length of the audit chain."""
 
     @staticmethod
     def empty() -> Ledger:
-        return BlindLedger()
+        return CountingLedger()
 
 
 @breaks("G-307", machine=False)
 class OverlappingPages(ReferenceGate):
-    """A page begins with the last row of the one before."""
+    """A page starts with the last row of the page before."""
 
     async def execute(self, actor: c.ActorCtx, command: Any, world_id: str | None = None, **more: Any) -> Any:
         if isinstance(command, c.GetHistory) and command.filter.after is not None:
@@ -328,16 +336,16 @@ class OverlappingPages(ReferenceGate):
 
 
 @breaks("G-403", machine=False)
-class NamesakesAllowed(ReferenceGate):
-    """A name is taken as often as one likes."""
+class DuplicateNames(ReferenceGate):
+    """Worlds may share a name."""
 
     def check_name(self, name: str | None) -> None:
-        """Let it pass."""
+        """Accept every name."""
 
 
 @breaks("G-404", machine=False)
-class RemainsOfACreation(ReferenceGate):
-    """A name is taken before its world is made."""
+class KeepsNamesOfFailedCreations(ReferenceGate):
+    """A world that cannot be created keeps its name."""
 
     async def create(self, command: c.CreateWorld) -> c.WorldInfo:
         try:
@@ -345,26 +353,26 @@ class RemainsOfACreation(ReferenceGate):
         except WorldExists:
             raise
         except Exception:
-            segment = Segment("remains", "run", 0, None, command.name, 1)
-            self.ledger.worlds["remains"] = Known("remains", command.name, segment)
+            segment = Segment("leftover", "run", 0, None, command.name, 1)
+            self.ledger.worlds["leftover"] = KnownWorld("leftover", command.name, segment)
             raise
 
 
 @breaks("G-405", machine=True)
-class LoudRemovals(ReferenceGate):
-    """Removing what is not there fails."""
+class RemovingAMissingWorldFails(ReferenceGate):
+    """Removing a missing world raises."""
 
-    async def let_go(self, world_id: str) -> bool:
+    async def close_world(self, world_id: str) -> bool:
         if world_id not in self.live:
             raise WorldNotFound(world_id, self.live)
-        return await super().let_go(world_id)
+        return await super().close_world(world_id)
 
 
 @breaks("G-502", machine=False)
-class HalfAHandler(ReferenceGate):
-    """What a handler did before it raised stays."""
+class HandlersAreNotUndone(ReferenceGate):
+    """A handler that raises is not undone."""
 
-    def put(self, live: Live, waiting: Waiting) -> None:
+    def put(self, live: LiveWorld, waiting: Waiting) -> None:
         handler = live.handlers.get(getattr(waiting.command, "name", ""))
         if handler is None or not isinstance(waiting.command, c.Custom):
             super().put(live, waiting)
@@ -374,8 +382,8 @@ class HalfAHandler(ReferenceGate):
 
 
 @breaks("G-490", machine=False)
-class OpenForEver(ReferenceGate):
-    """A closed gate answers."""
+class NeverCloses(ReferenceGate):
+    """A closed gate still answers."""
 
     def check_open(self) -> None:
-        """Whatever."""
+        """Accept every call."""

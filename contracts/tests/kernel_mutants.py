@@ -1,4 +1,4 @@
-"""Kernels that are each broken in one way, with the clauses that have to notice."""
+"""Kernels that are each broken in one way, with the clauses that must notice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MUTANTS: list[Mutant] = []
 
 
 def breaks(*clauses: str, caught_at_random: bool = True) -> Callable[[type[PythonKernel]], type[PythonKernel]]:
-    """Enter a broken kernel and say which clauses notice, and whether the property does."""
+    """Decorate a broken kernel with the clauses that must notice, and whether K-301 must notice too."""
 
     def enter(cls: type[PythonKernel]) -> type[PythonKernel]:
         MUTANTS.append(Mutant(cls, clauses, caught_at_random))
@@ -40,7 +40,7 @@ def breaks(*clauses: str, caught_at_random: bool = True) -> Callable[[type[Pytho
 
 
 def mapped(rows: Rows, act: Callable[[Snapshot], Snapshot]) -> Rows:
-    """Change active rows and tombstones alike."""
+    """Change active rows and tombstones."""
     return Rows(act(rows.live), act(rows.tombstones) if rows.tombstones else None)
 
 
@@ -77,7 +77,7 @@ class PatchesBackwards(PythonKernel):
 
 
 @breaks("K-104")
-class FirstPatchRowStands(PythonKernel):
+class FirstPatchRowWins(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         return super().materialize(prior, processed, replace(staged, patches=[self.turned(p) for p in staged.patches]))
 
@@ -117,7 +117,7 @@ class TombstonesForCancelled(PythonKernel):
 
 
 @breaks("K-004")
-class LastPlace(PythonKernel):
+class LastPosition(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         if staged.entering:
             last = {entity: index for index, entity in enumerate(staged.entering.entity_ids.to_pylist())}
@@ -190,7 +190,7 @@ class ProcessesWhatWasWritten(PythonKernel):
 
 
 @breaks("K-110", "K-112")
-class StrangersFail(PythonKernel):
+class UnknownEntitiesFail(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         known = set(prior.entity_ids.to_pylist()) | set(
             staged.entering.entity_ids.to_pylist() if staged.entering else ()
@@ -209,7 +209,7 @@ class NothingFromNothing(PythonKernel):
 
 
 @breaks("K-116", caught_at_random=False)
-class DoubleIds(PythonKernel):
+class FloatIds(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         found = super().materialize(prior, processed, staged)
 
@@ -221,7 +221,7 @@ class DoubleIds(PythonKernel):
 
 
 @breaks("K-118", caught_at_random=False)
-class KeepsItsNotes(PythonKernel):
+class ChangesItsInputs(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         found = super().materialize(prior, processed, staged)
         if isinstance(staged.patches, list):
@@ -283,7 +283,7 @@ class CopiesEverything(PythonKernel):
 
 
 @breaks("K-117", caught_at_random=False)
-class SixteenBitPlaces(PythonKernel):
+class FourteenBitPositions(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
         found = super().materialize(prior, processed, staged)
         return mapped(
@@ -292,9 +292,9 @@ class SixteenBitPlaces(PythonKernel):
 
 
 @breaks("K-208", caught_at_random=False)
-class SharesItsScratch(PythonKernel):
+class SharesItsBuffer(PythonKernel):
     def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
-        self.scratch = staged
+        self.buffer = staged
         threading.Event().wait(0.001)
         found = super().materialize(prior, processed, staged)
-        return super().materialize(prior, processed, self.scratch) if self.scratch is not staged else found
+        return super().materialize(prior, processed, self.buffer) if self.buffer is not staged else found

@@ -1,6 +1,6 @@
-"""A small honest gate over worlds in this process's memory: what the suite's own tests are run on.
+"""A small correct gate over worlds in memory, which the broken gates of ``gate_mutants`` change.
 
-It keeps every promise in the plainest way, one thing at a time, and has a method for whatever a mutant gets wrong.
+It keeps every promise in the simplest way, and has one method for each thing that a mutant changes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import reference_query as query
-from reference_ledger import Known, Ledger, Waiting, asked_by
+from reference_ledger import KnownWorld, Ledger, Waiting, row_fields
 
 from archetype_contracts import GateLimits
 from archetype_contracts.gate.policy import allows
@@ -40,25 +40,25 @@ _LONG = 4096
 
 
 @dataclass(slots=True, eq=False)
-class Live:
-    """A world in memory."""
+class LiveWorld:
+    """A live world with its record, lock and handlers."""
 
     world: World
-    known: Known
+    known: KnownWorld
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     handlers: dict[str, Callable[[Any, Any], None]] = field(default_factory=dict)
     stepped_at: Any = None
 
 
 class ReferenceGate:
-    """Every verb checks, charges, enters a row, and does it."""
+    """Every verb checks the policy, charges quotas, adds an audit row, and executes."""
 
     def __init__(self, place: Path, limits: GateLimits, clock: Clock) -> None:
         self.ledger = LEDGERS.setdefault(place, self.empty())
         self.limits, self.clock = limits, clock
-        self.live: dict[str, Live] = {}
+        self.live: dict[str, LiveWorld] = {}
         self.stores: dict[str, Store] = {}
-        self.making = asyncio.Lock()
+        self.creating = asyncio.Lock()
         self.is_open = True
 
     @staticmethod
@@ -73,7 +73,7 @@ class ReferenceGate:
         self.check_open()
         live = self.admit(actor, [command], world_id)
         if isinstance(command, c.EntityCommand):
-            return self.stage(actor, command, cast("Live", live))
+            return self.stage(actor, command, cast("LiveWorld", live))
         tick = None if live is None else live.world.tick
         seq = self.enter(actor, command, world_id, "queued", tick=tick).seq
         try:
@@ -100,7 +100,7 @@ class ReferenceGate:
         priority: int = 0,
     ) -> tuple[c.Ticket, ...]:
         self.check_open()
-        live = cast("Live", self.admit(actor, commands, world_id, is_queued=True))
+        live = cast("LiveWorld", self.admit(actor, commands, world_id, is_queued=True))
         tickets = []
         for command in commands:
             ids = self.reserve(live, query.spawned(command))
@@ -121,16 +121,16 @@ class ReferenceGate:
         return None if live is None or not self.may(actor, c.GetWorldInfo()) else query.info(live)
 
     async def flush(self) -> None:
-        """Everything is kept at once."""
+        """Do nothing: every answer is stored already."""
 
     async def close(self) -> None:
         self.is_open = False
         for world_id in reversed(list(self.live)):
-            await self.let_go(world_id)
+            await self.close_world(world_id)
         for store in self.stores.values():
             store.close()
 
-    # The door
+    # Policy and quotas
 
     def check_open(self) -> None:
         if not self.is_open:
@@ -141,8 +141,8 @@ class ReferenceGate:
 
     def admit(
         self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None, *, is_queued: bool = False
-    ) -> Live | None:
-        """The live world that commands are for; a refusal leaves a row for each."""
+    ) -> LiveWorld | None:
+        """Check commands and return their live world; a refusal adds a row for each command."""
         try:
             for command in commands:
                 if not self.may(actor, command):
@@ -166,7 +166,7 @@ class ReferenceGate:
         for command in commands:
             self.enter(actor, command, world_id, "rejected", reason=str(refusal))
 
-    def charge(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], live: Live | None) -> None:
+    def charge(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], live: LiveWorld | None) -> None:
         tokens = sum(self.limits.costs.get(one.kind, 1) * one.weight for one in commands)
         day = self.day_of(actor)
         used_tokens = self.ledger.tokens.get(day, 0)
@@ -180,7 +180,7 @@ class ReferenceGate:
         if counted:
             self.ledger.commands[counted] = used + len(commands)
 
-    def counter_of(self, actor: c.ActorCtx, live: Live) -> tuple[str, str, int]:
+    def counter_of(self, actor: c.ActorCtx, live: LiveWorld) -> tuple[str, str, int]:
         return actor.id, live.known.world_id, live.world.tick
 
     def day_of(self, actor: c.ActorCtx) -> tuple[str, str]:
@@ -198,20 +198,20 @@ class ReferenceGate:
     ) -> c.AuditRow:
         payload = json.dumps(dict(command.describe()), default=str)
         payload = payload if len(payload) <= _LONG else json.dumps({"bytes": len(payload)})
-        row = asked_by(actor, command, world_id, payload)
+        row = row_fields(actor, command, world_id, payload)
         return self.ledger.enter(
             {**row, "status": status, "reason": reason, "tick": tick, "submitted_at": self.clock.now()}
         )
 
     # Mutations
 
-    def reserve(self, live: Live, count: int) -> range:
+    def reserve(self, live: LiveWorld, count: int) -> range:
         ids = live.world.reserve(count)
         live.known.next_entity_id = max(live.known.next_entity_id, ids.stop)
         return ids
 
-    def stage(self, actor: c.ActorCtx, command: c.EntityCommand[Any], live: Live) -> Any:
-        """Stage a command that is executed, and keep it until a tick has applied it."""
+    def stage(self, actor: c.ActorCtx, command: c.EntityCommand[Any], live: LiveWorld) -> Any:
+        """Stage an executed command, and keep it until a tick applies it."""
         ids = self.reserve(live, query.spawned(command))
         row = self.enter(actor, command, live.known.world_id, "queued")
         waiting = Waiting(row.seq, row.command_id, command, ids, live.world.tick, 0)
@@ -223,8 +223,8 @@ class ReferenceGate:
         live.known.staged.append(waiting)
         return ids.start if isinstance(command, c.Spawn) else ids or None
 
-    def put(self, live: Live, waiting: Waiting) -> None:
-        """Stage a command in a live world, whole or not at all."""
+    def put(self, live: LiveWorld, waiting: Waiting) -> None:
+        """Stage a command in a live world, completely or not at all."""
         with live.world.commanded(waiting.command_id, undo=True):
             if isinstance(waiting.command, c.Custom):
                 handler = live.handlers.get(waiting.command.name)
@@ -235,43 +235,36 @@ class ReferenceGate:
                 query.apply(live.world, waiting.command, waiting.ids)
         waiting.is_staged = True
 
-    def apply_due(self, live: Live) -> None:
-        """Stage what is due; what a failing tick kept is staged already."""
+    def apply_due(self, live: LiveWorld) -> None:
+        """Stage due commands; those that a failed tick kept are staged already."""
         for waiting in self.in_order(live.known.queue):
             if waiting.is_staged or waiting.tick > live.world.tick:
                 continue
             try:
                 self.put(live, waiting)
-            except Exception as failure:  # noqa: BLE001  # reason: a handler raises what it will
+            except Exception as failure:  # noqa: BLE001  # reason: a handler may raise any error
                 live.known.queue.remove(waiting)
                 self.ledger.settle(waiting.seq, "failed", repr(failure), live.world.tick, self.clock.now())
 
     def in_order(self, queue: list[Waiting]) -> list[Waiting]:
         return sorted(queue, key=lambda one: one.place)
 
-    async def tick(self, live: Live, config: Any, inputs: Any) -> c.StepResult:
+    async def tick(self, live: LiveWorld, config: Any, inputs: Any) -> c.StepResult:
         async with live.turn:
             self.apply_due(live)
-            try:
-                outcome = await live.world.step(config, **inputs)
-            except Exception:
-                self.failed(live)
-                raise
+            outcome = await live.world.step(config, **inputs)
             live.stepped_at = self.clock.now()
             applied = [*live.known.staged, *(one for one in live.known.queue if one.is_staged)]
             self.applied(live, applied, outcome.tick)
         return c.StepResult(live.known.world_id, live.world.run_id, outcome.tick, len(applied), outcome.duration_s)
 
-    def failed(self, live: Live) -> None:
-        """The engine keeps what is staged."""
-
-    def applied(self, live: Live, applied: list[Waiting], tick: int) -> None:
-        live.known.segment = live.world._state.segment
+    def applied(self, live: LiveWorld, applied: list[Waiting], tick: int) -> None:
+        live.known.segment = live.world.segment
         for waiting in applied:
             self.ledger.settle(waiting.seq, "applied", "", tick, self.clock.now())
         self.forget(live, applied)
 
-    def forget(self, live: Live, applied: list[Waiting]) -> None:
+    def forget(self, live: LiveWorld, applied: list[Waiting]) -> None:
         live.known.staged.clear()
         live.known.queue[:] = [one for one in live.known.queue if one not in applied]
 
@@ -283,40 +276,40 @@ class ReferenceGate:
         return self.stores[storage.uri]
 
     async def create(self, command: c.CreateWorld) -> c.WorldInfo:
-        async with self.making:
+        async with self.creating:
             if command.world_id in self.live:
                 return query.info(self.live[command.world_id])
             self.check_name(command.name)
             store, kernel = self.store(command.storage), load_kernel(command.kernel)
             world = World(store, command.name, seed=command.seed, world_id=command.world_id, kernel=kernel)
-            return self.take(world, None)
+            return self.add_world(world, None)
 
     def check_name(self, name: str | None) -> None:
         for known in self.ledger.worlds.values():
             if known.name == name and not known.is_destroyed:
                 raise WorldExists(known.name, known.world_id)
 
-    def take(self, world: World, parent: str | None) -> c.WorldInfo:
-        known = Known(world.world_id, world.name, world._state.segment, parent=parent)
-        known.next_entity_id = world._state.next_entity_id
+    def add_world(self, world: World, parent: str | None) -> c.WorldInfo:
+        known = KnownWorld(world.world_id, world.name, world.segment, parent=parent)
+        known.next_entity_id = world.next_entity_id
         self.ledger.worlds[world.world_id] = known
-        self.live[world.world_id] = Live(world, known)
+        self.live[world.world_id] = LiveWorld(world, known)
         return query.info(self.live[world.world_id])
 
     async def open(self, command: c.OpenWorld) -> c.WorldInfo:
-        async with self.making:
+        async with self.creating:
             worlds = [one for one in self.ledger.worlds.values() if not one.is_destroyed]
             found = [one for one in worlds if command.world in (one.world_id, one.name)]
             if not found:
                 raise WorldNotFound(command.world, [one.name for one in worlds])
             known = found[0]
             if known.world_id not in self.live:
-                live = Live(await self.load(known, self.store(command.storage)), known)
+                live = LiveWorld(await self.load(known, self.store(command.storage)), known)
                 self.live[known.world_id] = live
                 self.restage(live)
             return query.info(self.live[known.world_id])
 
-    async def load(self, known: Known, store: Store) -> World:
+    async def load(self, known: KnownWorld, store: Store) -> World:
         if any(one.world_id == known.world_id for one in store.worlds()):
             return await World.open(store, known.world_id)
         segment: Segment = known.segment
@@ -324,22 +317,22 @@ class ReferenceGate:
             return await World.open(store, segment.parent.world_id, branch=segment)
         return World(store, known.name, seed=segment.seed, world_id=known.world_id, run_id=segment.run_id)
 
-    def restage(self, live: Live) -> None:
-        """Give out no id again, and stage what was executed."""
+    def restage(self, live: LiveWorld) -> None:
+        """Reserve the issued ids, and stage executed commands again."""
         waiting = [*live.known.staged, *live.known.queue]
         live.world.claim(live.known.next_entity_id, [one.ids for one in waiting])
         for one in waiting:
             one.is_staged = False
         for one in list(live.known.staged):
             if isinstance(one.command, c.Custom):
-                # Its handler is code and comes later: it waits for that in front of all others.
+                # Its handler is added later, so it waits in the queue before all other commands.
                 live.known.staged.remove(one)
                 one.priority = -(10**9)
                 live.known.queue.append(one)
             else:
                 self.put(live, one)
 
-    async def fork(self, command: c.ForkWorld, source: Live) -> c.WorldInfo:
+    async def fork(self, command: c.ForkWorld, source: LiveWorld) -> c.WorldInfo:
         async with source.turn:
             self.check_name(command.name)
             if source.known.staged and command.pending == "refuse":
@@ -353,14 +346,14 @@ class ReferenceGate:
                 pending=command.pending,
                 store=None if command.storage is None else self.store(command.storage),
             )
-        info = self.take(world, source.known.world_id)
+        info = self.add_world(world, source.known.world_id)
         forked = self.live[world.world_id]
         forked.handlers = dict(source.handlers)
-        # Rows belong to the world that a command was sent to; these have none, and wait only for a reopening.
+        # Rows belong to the source, so the copies have none; they are kept for a reopening.
         forked.known.staged = [Waiting(0, one.command_id, one.command, one.ids, one.tick, 0) for one in copied]
         return info
 
-    async def let_go(self, world_id: str) -> bool:
+    async def close_world(self, world_id: str) -> bool:
         live = self.live.pop(world_id, None)
         if live is not None:
             async with live.turn:
@@ -374,17 +367,17 @@ class ReferenceGate:
             live.known.is_destroyed = True
             live.known.queue.clear()
             live.known.staged.clear()
-        return await self.let_go(world_id)
+        return await self.close_world(world_id)
 
-    async def do(self, command: c.Command[Any], live: Live | None, world_id: str | None) -> Any:
-        """Carry out what is no mutation."""
+    async def do(self, command: c.Command[Any], live: LiveWorld | None, world_id: str | None) -> Any:
+        """Execute a command that is not a mutation."""
         match command:
             case c.CreateWorld():
                 return await self.create(command)
             case c.OpenWorld():
                 return await self.open(command)
             case c.CloseWorld():
-                return await self.let_go(str(world_id))
+                return await self.close_world(str(world_id))
             case c.DestroyWorld():
                 return await self.destroy(str(world_id))
             case c.ForkWorld() if live:
@@ -407,12 +400,12 @@ class ReferenceGate:
             case c.GetHistory():
                 return self.ledger.read(world_id, command.filter)
             case c.ListWorlds():
-                lying = self.ledger.worlds.values() if command.storage is not None else ()
-                found = {one.world_id: query.lying(one) for one in lying if not one.is_destroyed}
+                stored = self.ledger.worlds.values() if command.storage is not None else ()
+                found = {one.world_id: query.stored_info(one) for one in stored if not one.is_destroyed}
                 return tuple({**found, **{key: query.info(one) for key, one in self.live.items()}}.values())
         return query.answer(command, live, self)
 
-    async def episode(self, live: Live, config: c.EpisodeConfig, number: int) -> c.EpisodeResult:
+    async def episode(self, live: LiveWorld, config: c.EpisodeConfig, number: int) -> c.EpisodeResult:
         first = live.world.tick
         for _ in range(config.max_steps):
             await self.tick(live, config.run_config, {})

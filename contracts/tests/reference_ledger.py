@@ -1,4 +1,4 @@
-"""The durable side of the reference gate: kept by this process, one ledger per place, for as long as it lives."""
+"""The stored state of the reference gate: one ledger per place, kept until the process ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from archetype_core.store import Segment
 
 @dataclass(slots=True)
 class Waiting:
-    """A mutation that no tick has applied: queued, or executed and staged."""
+    """A mutation that no tick applied yet: queued, or executed and staged."""
 
     seq: int
     command_id: str
@@ -23,7 +23,7 @@ class Waiting:
     tick: int
     priority: int
     is_staged: bool = False
-    """In the live world's staging already."""
+    """Whether it is staged in the live world."""
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -31,8 +31,8 @@ class Waiting:
 
 
 @dataclass(slots=True)
-class Known:
-    """A world that was made."""
+class KnownWorld:
+    """A world that was created."""
 
     world_id: str
     name: str
@@ -46,11 +46,11 @@ class Known:
 
 @dataclass(slots=True)
 class Ledger:
-    """Audit rows and the chain of those that are settled, worlds with what waits in them, and counters."""
+    """Audit rows and the chain of settled ones, worlds with their queues, and used quotas."""
 
     rows: list[AuditRow] = field(default_factory=list)
     chain: list[tuple[int, str]] = field(default_factory=list)
-    worlds: dict[str, Known] = field(default_factory=dict)
+    worlds: dict[str, KnownWorld] = field(default_factory=dict)
     commands: dict[tuple[str, str, int], int] = field(default_factory=dict)
     tokens: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -64,7 +64,7 @@ class Ledger:
         return made
 
     def settle(self, seq: int, status: Any, reason: str, tick: int | None, now: datetime) -> None:
-        """Say what became of a command, and chain its row."""
+        """Set the outcome of a command, and add its row to the chain."""
         row = self.rows[seq - 1]
         settled = replace(row, status=status, reason=reason, tick=tick, settled_at=now)
         self.rows[seq - 1] = settled
@@ -72,7 +72,7 @@ class Ledger:
         self.chain.append((seq, digest(settled, before)))
 
     def verify(self) -> list[str]:
-        """What is wrong with the settled rows."""
+        """The defects in the settled rows."""
         found, before = [], ""
         by_seq = {row.seq: row for row in self.rows}
         for seq, expected in self.chain:
@@ -84,11 +84,11 @@ class Ledger:
         return found
 
     def tamper(self, how: str) -> None:
-        """Do what ``verify`` has to find."""
+        """Change rows so that ``verify`` must find it."""
         middle = len(self.rows) // 2
         rows = self.rows
         if how == "edit":
-            rows[middle] = replace(rows[middle], actor="somebody else")
+            rows[middle] = replace(rows[middle], actor="another actor")
         elif how == "remove":
             del rows[middle]
         else:
@@ -96,14 +96,14 @@ class Ledger:
             rows[middle : middle + 2] = [replace(two, seq=one.seq), replace(one, seq=two.seq)]
 
     def read(self, world_id: str | None, asked: AuditFilter) -> tuple[AuditRow, ...]:
-        """Rows as a filter asks for them."""
+        """The rows that match a filter."""
         rows: Iterable[AuditRow] = self.rows if asked.oldest_first else reversed(self.rows)
         found = [row for row in rows if fits(row, world_id, asked)]
         return tuple(found[: asked.limit])
 
 
 def fits(row: AuditRow, world_id: str | None, asked: AuditFilter) -> bool:
-    """Whether a row is asked for."""
+    """Whether a row matches a filter."""
     wanted = ((world_id, row.world_id), (asked.world_id, row.world_id), (asked.actor, row.actor))
     also = ((asked.type, row.type), (asked.status, row.status))
     if any(want is not None and want != has for want, has in (*wanted, *also)):
@@ -116,12 +116,12 @@ def fits(row: AuditRow, world_id: str | None, asked: AuditFilter) -> bool:
 
 
 def digest(row: AuditRow, before: str) -> str:
-    """The link of a row to the one before."""
+    """The hash of a row and of the row before it."""
     return hashlib.sha256(f"{before} {row!r}".encode()).hexdigest()
 
 
-def asked_by(actor: ActorCtx, command: Command[Any], world_id: str | None, payload: str) -> dict[str, Any]:
-    """What a row says of who asked for what."""
+def row_fields(actor: ActorCtx, command: Command[Any], world_id: str | None, payload: str) -> dict[str, Any]:
+    """The fields of a row that describe the command."""
     return {
         "world_id": world_id or "",
         "actor": actor.id,

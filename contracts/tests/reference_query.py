@@ -1,17 +1,17 @@
-"""The parts of the reference gate that only look at a world, or only touch one."""
+"""The parts of the reference gate that only read or only change one world."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from reference_ledger import Known
+from reference_ledger import KnownWorld
 
 from archetype_core import command as c
 from archetype_core.engine import World
 
 
 def spawned(command: c.Command[Any]) -> int:
-    """How many ids a command takes."""
+    """The number of ids that a command needs."""
     match command:
         case c.Spawn():
             return 1
@@ -23,7 +23,7 @@ def spawned(command: c.Command[Any]) -> int:
 
 
 def apply(world: World, command: c.EntityCommand[Any], ids: range) -> None:
-    """Stage a mutation, with the ids that were given out for it."""
+    """Stage a mutation with its issued ids."""
     match command:
         case c.Spawn():
             world.spawn(*command.components, entity_id=ids.start)
@@ -46,7 +46,7 @@ def apply(world: World, command: c.EntityCommand[Any], ids: range) -> None:
 
 
 def info(live: Any) -> c.WorldInfo:
-    """A live world as it stands."""
+    """The info of a live world."""
     world, known = live.world, live.known
     queued = sum(not one.is_staged for one in known.queue)
     return c.WorldInfo(
@@ -66,16 +66,16 @@ def info(live: Any) -> c.WorldInfo:
     )
 
 
-def lying(known: Known) -> c.WorldInfo:
-    """A world that is only in the ledger."""
+def stored_info(known: KnownWorld) -> c.WorldInfo:
+    """The info of a world that is not live."""
     segment = known.segment
     return c.WorldInfo(
         known.world_id, known.name, segment.run_id, segment.seed, 0, "memory", False, parent=known.parent
     )
 
 
-def answer(command: c.Command[Any], live: Any, gate: Any) -> Any:  # noqa: PLR0912  # reason: one case a command
-    """Answer what is asked of a world itself."""
+def answer(command: c.Command[Any], live: Any, gate: Any) -> Any:  # noqa: PLR0912  # reason: one case per command
+    """Execute a command that concerns one world."""
     world: World = live.world
     match command:
         case c.Query():
@@ -105,9 +105,7 @@ def answer(command: c.Command[Any], live: Any, gate: Any) -> Any:  # noqa: PLR09
                 c.ProcessorInfo(one.name, one.priority, tuple(sorted(kind.name for kind in one.needs))) for one in slots
             )
         case c.ListHooks():
-            return tuple(
-                c.HookInfo(one.event.__name__, one.name, one.mode, one.fail_fast) for one in world._hooks.handles
-            )
+            return tuple(c.HookInfo(one.event.__name__, one.name, one.mode, one.fail_fast) for one in world.hooks)
         case c.ListResources():
             return tuple(c.ResourceInfo(type(one).__qualname__) for one in world.resources)
         case c.AddProcessor():

@@ -1,13 +1,14 @@
-"""Stores that are each broken in one way, with the clause that has to notice."""
+"""The list of broken stores, each with the clauses that must notice, and the base classes that they share."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from archetype_core.store import Capability, MemoryStore, Rows, Scan, Store, TickCommit
+from archetype_core.store import Capability, MemoryStore, Rows, Scan, Segment, Store, TickCommit
 
 ALL = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
 
@@ -16,10 +17,10 @@ ALL = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHAR
 class Mutant:
     make: Callable[[str], Store]
     clauses: tuple[str, ...]
-    """Every one of these notices."""
+    """The clauses that must notice."""
     capabilities: frozenset[Capability] = ALL
     machine: bool = False
-    """The state machine notices as well."""
+    """Whether the state machine must notice too."""
     sound: str = "S-012"
     """A clause that the store still keeps."""
 
@@ -34,7 +35,7 @@ MUTANTS: list[Mutant] = []
 def breaks(
     *clauses: str, machine: bool = False, capabilities: frozenset[Capability] = ALL, sound: str = "S-012"
 ) -> Callable[[type[MemoryStore]], type[MemoryStore]]:
-    """Enter a broken store and say which clauses notice."""
+    """Decorate a broken store with the clauses that must notice."""
 
     def enter(cls: type[MemoryStore]) -> type[MemoryStore]:
         MUTANTS.append(Mutant(cls, clauses, capabilities, machine, sound))
@@ -43,15 +44,15 @@ def breaks(
     return enter
 
 
-class Rewriting(MemoryStore):
-    """Answers scans with batches that were tampered with."""
+class ChangedScans(MemoryStore):
+    """Changes the batches that a scan returns."""
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
         reader = super().scan(scan)
-        batches = [self.tamper(batch) for batch in reader]
+        batches = [self.changed(batch) for batch in reader]
         return pa.RecordBatchReader.from_batches(reader.schema, [batch for batch in batches if batch is not None])
 
-    def tamper(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+    def changed(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         arrays = [self.column(batch.column(name), name) for name in batch.schema.names]
         return pa.RecordBatch.from_arrays(arrays, schema=batch.schema) if arrays else batch
 
@@ -62,14 +63,32 @@ class Rewriting(MemoryStore):
         return array
 
 
-class Recommitting(MemoryStore):
-    """Stores ticks that were tampered with."""
+class ChangedCommits(MemoryStore):
+    """Changes the ticks that are committed."""
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
-        super().commit([self.tampered(tick) for tick in ticks])
+        super().commit([self.changed(tick) for tick in ticks])
 
-    def tampered(self, tick: TickCommit) -> TickCommit:
+    def changed(self, tick: TickCommit) -> TickCommit:
         return replace(tick, written={name: self.rows(rows) for name, rows in tick.written.items()})
 
     def rows(self, rows: Rows) -> Rows:
         return rows
+
+
+_WRITTEN: defaultdict[str, set[tuple[str, str, int]]] = defaultdict(set)
+
+
+class WriteLog(MemoryStore):
+    """Knows which tables each tick wrote, over all handles of its name."""
+
+    def commit(self, ticks: Sequence[TickCommit]) -> None:
+        super().commit(ticks)
+        for tick in ticks:
+            _WRITTEN[self.name].update((tick.segment.run_id, table, tick.tick) for table in tick.written)
+
+    def wrote(self, segment: Segment, table: str, tick: int | None = None) -> bool:
+        """Whether a segment wrote a table, at one tick or at any."""
+        if tick is not None:
+            return (segment.run_id, table, tick) in _WRITTEN[self.name]
+        return any((run_id, name) == (segment.run_id, table) for run_id, name, _ in _WRITTEN[self.name])

@@ -1,4 +1,4 @@
-"""No clause is lost, replaced, skipped or excused in silence, and the report says what holds."""
+"""No clause can be removed, replaced or skipped silently, and the report has the outcome of every clause."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Adopt = Callable[..., pytest.RunResult]
 
 @pytest.fixture
 def adopt(pytester: pytest.Pytester, pytestconfig: pytest.Config) -> Adopt:
-    """Run an adopter's test module as strictly as pytest can."""
+    """Return a function that runs an adopter's test module with the strictest flags of pytest."""
     pytester.makeini("[pytest]\nxfail_strict = true\nfilterwarnings = error\n")
     installed = pytestconfig.pluginmanager.hasplugin("archetype_contracts")
 
@@ -50,22 +50,22 @@ def adopt(pytester: pytest.Pytester, pytestconfig: pytest.Config) -> Adopt:
 
 
 def test_one_class_with_one_hook_is_enough(adopt: Adopt) -> None:
-    """A subclass with a hook and its claims runs every clause that applies, under the strictest flags."""
+    """A subclass with a hook and its capabilities runs every clause that applies, under the strictest flags."""
     result = adopt("class TestMine(Adopter): pass\n")
     applicable = [
         clause
-        for clause in StoreContract.book
+        for clause in StoreContract.registry
         if clause.id not in ("S-902", "S-903", "S-904", "S-906", "S-908", "S-909", "S-910")
     ]
     result.assert_outcomes(passed=len(applicable))
 
 
 def test_a_kernel_adopts_in_the_same_form(adopt: Adopt) -> None:
-    """A kernel's author writes one class with one hook too."""
+    """The author of a kernel also writes one class with one hook."""
     result = adopt(
         "class TestMine(KernelContract):\n    examples = 5\n    def make_kernel(self): return PythonKernel()\n"
     )
-    result.assert_outcomes(passed=len(KernelContract.book.clauses))
+    result.assert_outcomes(passed=len(KernelContract.registry.clauses))
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_a_kernel_adopts_in_the_same_form(adopt: Adopt) -> None:
         ("class TestMine(Adopter):\n    def test_s001_empty_commit(self): pass\n", "overrides clause S-001"),
         ("class TestMine(Adopter):\n    test_s001_empty_commit = None\n", "overrides clause S-001"),
         ("class Mixin:\n    def test_s002_whole_tick(self): pass\nclass TestMine(Mixin, Adopter): pass\n", "S-002"),
-        ("class TestMine(Adopter):\n    def test_s001_emtpy_commit(self): pass\n", "has the name of a clause"),
+        ("class TestMine(Adopter):\n    def test_s001_emtpy_commit(self): pass\n", "is named like a clause"),
         ("class TestMine(Adopter):\n    def check(self, clause, place): pass\n", "overrides a part of the contract"),
-        ("class TestMine(Adopter):\n    known_failures = {'S-1': 'typo'}\n", "'S-1', which is no clause"),
-        ("class TestMine(Adopter):\n    known_failures = {'K-001': 'other port'}\n", "which is no clause"),
+        ("class TestMine(Adopter):\n    known_failures = {'S-1': 'typo'}\n", "'S-1', which is not a clause"),
+        ("class TestMine(Adopter):\n    known_failures = {'K-001': 'other port'}\n", "which is not a clause"),
         ("class TestMine(Adopter):\n    known_failures = {'S-902': 'x'}\n", "time_travel is claimed"),
         ("class TestMine(Adopter):\n    known_failures = {'S-906': 'x'}\n", "files not claimed"),
-        ("class TestMine(Adopter):\n    known_failures = {'S-001': ' '}\n", "gives no reason"),
+        ("class TestMine(Adopter):\n    known_failures = {'S-001': ' '}\n", "is empty: write the reason"),
         ("class TestMine(Adopter):\n    capabilities = frozenset({'time_travle'})\n", "Capability members"),
         ("class TestMine(Adopter):\n    capabilities = {Capability.FILES}\n", "Capability members"),
         (
@@ -89,8 +89,10 @@ def test_a_kernel_adopts_in_the_same_form(adopt: Adopt) -> None:
         ),
     ],
 )
-def test_a_class_that_bends_the_contract_is_a_collection_error(adopt: Adopt, body: str, complaint: str) -> None:
-    """What an adopter may not do fails before anything runs."""
+def test_a_class_that_breaks_a_rule_of_the_contract_is_a_collection_error(
+    adopt: Adopt, body: str, complaint: str
+) -> None:
+    """A forbidden class definition fails before any test runs."""
     result = adopt(body)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"*TypeError*{complaint}*"])
@@ -108,19 +110,19 @@ def test_a_class_that_bends_the_contract_is_a_collection_error(adopt: Adopt, bod
     ],
 )
 def test_a_clause_lost_after_the_class_was_made_stops_the_run(adopt: Adopt, body: str) -> None:
-    """Removing, replacing or marking a clause later is noticed at collection."""
+    """Collection notices a clause that was removed, replaced or marked after the class was defined."""
     result = adopt(body)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.assert_outcomes()
 
 
 def test_a_skipped_clause_has_failed(adopt: Adopt) -> None:
-    """A hook that skips does not excuse the clause."""
+    """A clause fails if its hook calls ``pytest.skip``."""
     body = """
 class TestMine(Adopter):
     @asynccontextmanager
     async def open_store(self, place):
-        pytest.skip("not today")
+        pytest.skip("a reason")
         yield
 """
     result = adopt(body, "-k", "s001")
@@ -129,7 +131,7 @@ class TestMine(Adopter):
 
 
 def test_a_known_failure_that_fails_is_expected(adopt: Adopt) -> None:
-    """A clause listed in known_failures must fail, and then does not fail the run."""
+    """A clause in known_failures must fail, and does not fail the run."""
     body = """
 class Lossy(MemoryStore):
     def head(self, world_id, *, at=None):
@@ -147,15 +149,15 @@ class TestMine(Adopter):
     result.stdout.fnmatch_lines(["*S-603: applied ids are not kept yet*"])
 
 
-def test_a_known_failure_that_holds_is_a_failure(adopt: Adopt) -> None:
-    """The list of known failures is strict: what works is taken off it."""
+def test_a_known_failure_that_passes_is_a_failure(adopt: Adopt) -> None:
+    """A known failure that passes fails the run until it is removed from the list."""
     result = adopt("class TestMine(Adopter):\n    known_failures = {'S-603': 'fixed long ago'}\n", "-k", "s603")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*S-603 is listed in known_failures*"])
 
 
-def test_a_failure_prints_its_sentence_and_the_program(adopt: Adopt) -> None:
-    """The reader of a failure sees what was promised and which calls broke it."""
+def test_a_failure_says_what_to_look_at(adopt: Adopt) -> None:
+    """A failure prints its id and sentence, the expected and actual values, the calls, and where to look."""
     body = """
 class TestMine(Adopter):
     @asynccontextmanager
@@ -166,12 +168,22 @@ class TestMine(Adopter):
 """
     result = adopt(body, "-k", "s002")
     result.assert_outcomes(failed=1)
-    sentence = StoreContract.book.clauses["S-002"].sentence
-    result.stdout.fnmatch_lines(["*store = open('place')*", "*store.commit(*tick 0 of 'a'*", f"*S-002: {sentence}*"])
+    sentence = StoreContract.registry.clauses["S-002"].sentence
+    result.stdout.fnmatch_lines(
+        [
+            "*ClauseFailed: worlds of the store*",
+            "*expected: *",
+            "*actual: *",
+            "*store = open('place')*",
+            "*store.commit(*tick 0 of 'a'*",
+            f"*S-002: {sentence}*",
+            "*Look at: the calls above, and the files of the store in */test_s002*",
+        ]
+    )
 
 
 def test_the_state_machine_prints_a_program(adopt: Adopt) -> None:
-    """A program that breaks a store is shrunk and printed as code."""
+    """A program that breaks a store is minimized and printed as code."""
     body = """
 class Lossy(MemoryStore):
     def worlds(self):
@@ -188,8 +200,8 @@ class TestMine(Adopter):
     result.stdout.fnmatch_lines(["*state = StoreMachine*", "*= state.open()*", "*state.teardown()*"])
 
 
-def test_claims_choose_the_clauses(adopt: Adopt) -> None:
-    """A claimed capability runs its clauses, an unclaimed one runs the clause that it is refused; none is skipped."""
+def test_capabilities_choose_the_clauses(adopt: Adopt) -> None:
+    """A claimed capability runs its clauses; an unclaimed one runs the clause about its refusal; none is skipped."""
     result = adopt(
         "class TestMine(Adopter):\n    capabilities = frozenset({Capability.TIME_TRAVEL})\n", "--collect-only", "-q"
     )
@@ -201,7 +213,7 @@ def test_claims_choose_the_clauses(adopt: Adopt) -> None:
 
 
 def test_the_hook_is_entered_and_left_in_one_task(adopt: Adopt) -> None:
-    """A hook may hold a cancel scope or a task group open around the store."""
+    """A hook may keep a cancel scope or a task group open around the store."""
     body = """
 class TestMine(Adopter):
     @asynccontextmanager
@@ -217,7 +229,7 @@ class TestMine(Adopter):
 
 
 def test_a_hook_that_fails_to_close_fails_its_clause(adopt: Adopt) -> None:
-    """Errors while leaving the hook are not lost."""
+    """An error on leaving the hook fails the clause."""
     body = """
 class TestMine(Adopter):
     @asynccontextmanager
@@ -230,8 +242,8 @@ class TestMine(Adopter):
     result.stdout.fnmatch_lines(["*OSError: could not close*"])
 
 
-def test_the_report_says_what_holds(adopt: Adopt, pytester: pytest.Pytester) -> None:
-    """`--archetype-report` names the adapter, its claims, and the outcome of every clause."""
+def test_the_report_has_the_outcome_of_every_clause(adopt: Adopt, pytester: pytest.Pytester) -> None:
+    """`--archetype-report` names the adapter, its capabilities, and the outcome of every clause."""
     body = """
 class Lossy(MemoryStore):
     def head(self, world_id, *, at=None):
@@ -252,12 +264,12 @@ class TestMine(Adopter):
     assert contract["capabilities"] == ["persistence", "shared", "time_travel"]
     assert contract["conforms"] is False
     clauses = {clause["id"]: clause for clause in contract["clauses"]}
-    assert list(clauses) == sorted(StoreContract.book.clauses)
-    assert clauses["S-001"]["sentence"] == StoreContract.book.clauses["S-001"].sentence
+    assert list(clauses) == sorted(StoreContract.registry.clauses)
+    assert clauses["S-001"]["sentence"] == StoreContract.registry.clauses["S-001"].sentence
     assert clauses["S-001"]["outcome"] == "passed"
     assert clauses["S-603"] == {
         "id": "S-603",
-        "sentence": StoreContract.book.clauses["S-603"].sentence,
+        "sentence": StoreContract.registry.clauses["S-603"].sentence,
         "outcome": "known failure",
         "reason": "applied ids are not kept yet",
     }
@@ -269,7 +281,7 @@ class TestMine(Adopter):
 
 @pytest.mark.parametrize("contract", [StoreContract, KernelContract])
 def test_every_clause_has_a_sentence(contract: type[StoreContract | KernelContract]) -> None:
-    """A sentence ends with a full stop and is said once."""
-    sentences = [clause.sentence for clause in contract.book]
+    """Every sentence is unique, short, and ends with a full stop."""
+    sentences = [clause.sentence for clause in contract.registry]
     assert len(set(sentences)) == len(sentences)
     assert all(sentence.endswith(".") and len(sentence) < 140 for sentence in sentences)

@@ -21,13 +21,13 @@ _: type[CommandGate] = ReferenceGate
 
 
 class TestReferenceGate(GateContract):
-    """Memory of this process."""
+    """A gate that keeps everything in memory."""
 
     examples = 40
 
     @asynccontextmanager
     async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
-        """A gate over the ledger of a place."""
+        """Open a gate on the ledger of a place."""
         gate = ReferenceGate(place, limits, clock)
         try:
             yield gate
@@ -35,13 +35,13 @@ class TestReferenceGate(GateContract):
             await gate.close()
 
     def storage(self, place: Path) -> StorageConfig:
-        """Memory that outlives its handles."""
+        """A named memory store, which outlives its handles."""
         return StorageConfig(f"memory:{place}")
 
     def verify(self, place: Path) -> Sequence[str]:
-        """Look along the chain."""
+        """Verify the chain."""
         return LEDGERS[place].verify()
 
     def tamper(self, place: Path, how: Tampering) -> None:
-        """Change rows without the chain."""
+        """Change rows but not the chain."""
         LEDGERS[place].tamper(how)

@@ -1,4 +1,4 @@
-/* A system call that no library makes: nothing that is preloaded stands between it and the kernel. */
+/* Makes a system call without libc, so that no preloaded function can intercept it. */
 
 long bare(long number, long a, long b, long c, long d, long e, long f) {
 #if defined(__x86_64__)

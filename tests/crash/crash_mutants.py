@@ -1,10 +1,11 @@
-"""File stores that are each broken in one way, with the clauses that have to notice."""
+"""File stores that are each broken in one way, with the clauses that must notice."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,17 +22,19 @@ from archetype_core.store import MemoryStore, Scan, TickCommit
 class Mutant:
     store: type[FileStore]
     clauses: tuple[str, ...]
-    """Every one of these notices."""
+    """The clauses that must notice."""
     sound: str | None
-    """A clause that the store still keeps, if there is one."""
+    """A clause that the store still keeps, if any."""
     patience_s: float
 
 
 MUTANTS: list[Mutant] = []
 
 
-def breaks(*clauses: str, sound: str | None = "X-016", patience_s: float = 60.0):
-    """Enter a broken store and say which clauses notice."""
+def breaks(
+    *clauses: str, sound: str | None = "X-016", patience_s: float = 60.0
+) -> Callable[[type[FileStore]], type[FileStore]]:
+    """Decorate a broken store with the clauses that must notice."""
 
     def enter(cls: type[FileStore]) -> type[FileStore]:
         MUTANTS.append(Mutant(cls, clauses, sound, patience_s))
@@ -42,15 +45,17 @@ def breaks(*clauses: str, sound: str | None = "X-016", patience_s: float = 60.0)
 
 @breaks("X-001", "X-002", "X-003", "X-020", sound=None)
 class AcknowledgesEarly(FileStore):
-    """Writes a tick when the next one comes."""
+    """Writes a tick only when the next one is committed."""
+
+    waiting: bytes | None = None
 
     def append(self, data: bytes) -> int:
-        self.late, earlier = data, getattr(self, "late", None)
-        return super().append(earlier) if earlier is not None else 0
+        earlier, self.waiting = self.waiting, data
+        return 0 if earlier is None else super().append(earlier)
 
     def close(self) -> None:
-        if self.is_open and getattr(self, "late", None) is not None:
-            super().append(self.late)
+        if self.is_open and self.waiting is not None:
+            super().append(self.waiting)
         super().close()
 
 
@@ -61,26 +66,26 @@ class NeverSyncs(FileStore):
 
 
 @breaks("X-020", sound="X-002")
-class SyncsNoNames(FileStore):
+class NeverSyncsDirectories(FileStore):
     def sync_directory(self) -> None:
         pass
 
 
 @breaks("X-020", sound="X-002")
-class ReferencesWhatIsNotSynced(FileStore):
+class NeverSyncsLargeFiles(FileStore):
     def sync_large(self, file: int) -> None:
         pass
 
 
 @breaks("X-020", sound="X-002")
 class ReplacesWithoutSync(FileStore):
-    """Rewrites its file now and then, and drops the old one before the new one is on disk."""
+    """Rewrites its file after every fourth record, and replaces the old file before the new one is synced."""
 
-    capabilities = FileStore.capabilities
+    count = 0
 
     def append(self, data: bytes) -> int:
         size = super().append(data)
-        self.count = getattr(self, "count", 0) + 1
+        self.count += 1
         if self.count % 4 == 0:
             new = os.open(self.place / "new", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
             self.write(new, os.pread(self.file, self.end + size, 0))
@@ -92,39 +97,38 @@ class ReplacesWithoutSync(FileStore):
 
 @breaks("X-002", "X-003", sound="X-030")
 class TwoTransactions(FileStore):
-    """Makes a tick visible with its first table, and adds the others after."""
+    """Writes the first table of a tick in one record, and the whole tick again in a second record."""
+
+    def __init__(self, place: Path) -> None:
+        self.commits: list[TickCommit] = []
+        super().__init__(place)
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         for tick in ticks:
-            first, rest = list(tick.written.items())[:1], list(tick.written.items())[1:]
-            if not rest:
-                super().commit([tick])
-                continue
-            super().commit([replace(tick, written=dict(first))])
-            with self.lock, self.told(), self.turn():
-                more = replace(tick, written=dict(rest))
-                self.end += self.append(self.dumped(more))
-                self.add(more)
-
-    def dumped(self, tick: TickCommit) -> bytes:
-        import pickle
-
-        return pickle.dumps((-os.getpid(), [self.packed(tick)]))
+            first = replace(tick, written=dict(list(tick.written.items())[:1]))
+            super().commit([first])
+            self.commits.append(first)
+            if len(tick.written) > 1:
+                with self.lock, self.disk_errors(), self.file_lock():
+                    # A negative process id marks a record that replaces a tick.
+                    self.end += self.append(pickle.dumps((-os.getpid(), [self.packed(tick)])))
+                    self.replace(tick)
 
     def replay(self, owner: int, ticks: list[Any]) -> None:
-        if owner >= 0:
-            super().replay(owner, ticks)
+        if owner < 0:
+            self.replace(self.unpacked(ticks[0]))
         else:
-            self.add(self.unpacked(ticks[0]))
+            super().replay(owner, ticks)
+            self.commits += [self.unpacked(tick) for tick in ticks]
 
-    def add(self, tick: TickCommit) -> None:
-        from archetype_core.store import _Places
-
-        places = self.memory._space.branches[tick.segment.world_id, tick.segment.run_id].tables
-        for name, rows in tick.written.items():
-            found = places.setdefault(name, _Places(rows.live.archetype.schema))
-            found.ticks.append(tick.tick)
-            found.rows.append(rows)
+    def replace(self, tick: TickCommit) -> None:
+        """Replace a tick in memory."""
+        same = (tick.segment, tick.tick)
+        self.commits = [tick if (one.segment, one.tick) == same else one for one in self.commits]
+        memory = MemoryStore()
+        for one in self.commits:
+            memory.commit([one])
+        self.memory = memory
 
 
 @breaks("X-010", "X-012", "X-013", sound="X-002")
@@ -144,20 +148,18 @@ class SwallowsSyncErrors(FileStore):
 
 
 @breaks("X-002", "X-003")
-class DropsOneTooMany(FileStore):
-    """Takes the record before a torn one for torn too."""
+class TruncatesTooMuch(FileStore):
+    """Also truncates the complete record before an incomplete one."""
 
-    starts: list[int]
-
-    def catch_up(self) -> None:
-        self.starts = getattr(self, "starts", [])
-        super().catch_up()
+    def __init__(self, place: Path) -> None:
+        self.starts: list[int] = []
+        super().__init__(place)
 
     def record(self, size: int) -> tuple[int, Any] | None:
         self.starts.append(self.end)
         return super().record(size)
 
-    def torn(self, size: int) -> None:
+    def truncate(self, size: int) -> None:
         before = [0, *self.starts][-2]
         os.ftruncate(self.file, before)
         os.fsync(self.file)
@@ -167,17 +169,18 @@ class DropsOneTooMany(FileStore):
 
 @breaks("X-002", "X-003")
 class DoublesOnRecovery(FileStore):
-    """Shows the last tick before a torn one twice."""
+    """Shows the last tick before an incomplete record twice."""
 
+    latest: tuple[str, int] | None = None
     doubled: tuple[str, int] | None = None
 
     def replay(self, owner: int, ticks: list[Any]) -> None:
         super().replay(owner, ticks)
         self.latest = (ticks[-1][0].run_id, ticks[-1][1])
 
-    def torn(self, size: int) -> None:
-        super().torn(size)
-        self.doubled = getattr(self, "latest", None)
+    def truncate(self, size: int) -> None:
+        super().truncate(size)
+        self.doubled = self.latest
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
         reader = super().scan(scan)
@@ -200,28 +203,28 @@ class ForgetsReservedIds(FileStore):
 
 
 @breaks("X-002", "X-004", sound="X-016")
-class KeepsTheTornTail(FileStore):
-    """Writes on behind a torn record, where nobody will find it."""
+class AppendsAfterATornRecord(FileStore):
+    """Appends after an incomplete record, where no reader finds it."""
 
-    def torn(self, size: int) -> None:
+    def truncate(self, size: int) -> None:
         self.end = size
 
 
 @breaks("X-010", "X-012", sound="X-002")
-class LeavesRefusedTicks(FileStore):
-    def undo(self, made: list[Path]) -> None:
+class KeepsRefusedTicks(FileStore):
+    def roll_back(self, made: list[Path]) -> None:
         self.end = os.fstat(self.file).st_size
 
 
 @breaks("X-010", "X-011", "X-016", sound="X-002")
-class RaisesWhatItGets(FileStore):
+class RaisesOSErrors(FileStore):
     @contextmanager
-    def told(self):
+    def disk_errors(self) -> Iterator[None]:
         yield
 
 
 @breaks("X-013", "X-015", sound="X-002", patience_s=3.0)
-class TriesForEver(FileStore):
+class RetriesForever(FileStore):
     def write(self, file: int, data: bytes) -> None:
         while True:
             try:
@@ -231,9 +234,9 @@ class TriesForEver(FileStore):
 
 
 @breaks("X-011", "X-017", sound="X-002")
-class Aborts(FileStore):
+class AbortsOnErrors(FileStore):
     @contextmanager
-    def told(self):
+    def disk_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError:
@@ -241,14 +244,14 @@ class Aborts(FileStore):
 
 
 @breaks("X-014", sound="X-002")
-class TakesShortWritesForWhole(FileStore):
+class IgnoresShortWrites(FileStore):
     def write(self, file: int, data: bytes) -> None:
         os.write(file, data)
 
 
 @breaks("X-001", "X-002", sound="X-014")
 class LeavesALockFile(FileStore):
-    """Cannot be opened again after a kill."""
+    """Keeps a lock file, so it cannot be opened again after a kill."""
 
     def __init__(self, place: Path) -> None:
         super().__init__(place)
@@ -264,17 +267,17 @@ class LeavesALockFile(FileStore):
 
 
 @breaks("X-005", sound="X-002")
-class KeepsWhatNobodyRefersTo(FileStore):
-    """Gives every large file another name, and leaves those of the dead."""
+class KeepsUnreferencedFiles(FileStore):
+    """Gives every large file a new name, and never removes those of killed processes."""
 
-    def large(self) -> Path:
+    def large_path(self) -> Path:
         return self.place / f"{os.urandom(8).hex()}.large"
 
 
 @breaks("X-030", sound="X-002")
-class TakesNoTurns(FileStore):
+class NeverLocks(FileStore):
     @contextmanager
-    def turn(self):
+    def file_lock(self) -> Iterator[None]:
         yield
 
 

@@ -1,4 +1,4 @@
-"""A store in one file, small enough to be right: what the broken ones beside it get wrong, it gets right."""
+"""A small correct store in one file, which the broken stores of ``crash_mutants`` change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,18 @@ import pyarrow as pa
 
 from archetype_core.errors import CommitError, StoreClosed, TickConflict
 from archetype_core.schema import Archetype, Snapshot
-from archetype_core.store import Capability, Head, MemoryStore, Rows, Scan, TickCommit, Timeline, WorldRecord
+from archetype_core.store import (
+    Capability,
+    Head,
+    MemoryStore,
+    Point,
+    Rows,
+    Scan,
+    TickCommit,
+    Timeline,
+    WorldRecord,
+    check_successors,
+)
 
 HEADER = struct.Struct("<4sQI")
 MAGIC = b"tick"
@@ -25,10 +36,10 @@ LARGE = 512 * 1024
 
 
 class FileStore:
-    """Appends every commit as one record and syncs it; a copy in memory answers.
+    """Appends every commit as one record and syncs it; reads are answered from a copy in memory.
 
-    A record is a header (magic, length, checksum) and a pickle. Large ones are in files that are synced before the record
-    that names them. Processes take turns by a lock on the file; whoever has it cuts off what a dead one left torn.
+    A record is a header (magic, length, checksum) and a pickle. A large record is written to its own file, which is synced
+    before the record that names it. A lock on the file serializes processes; the owner truncates an incomplete record.
     """
 
     capabilities = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
@@ -38,73 +49,97 @@ class FileStore:
         self.memory = MemoryStore()
         self.lock = threading.RLock()
         self.end = 0
-        """Where the last whole record ends."""
+        """The end of the last complete record."""
         self.owners: dict[str, int] = {}
         self.is_open, self.is_broken = True, False
-        with self.told():
+        with self.disk_errors():
             self.file = os.open(place / "ticks", os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 self.sync_directory()
-                with self.turn():
+                with self.file_lock():
                     self.catch_up()
             except BaseException:
                 os.close(self.file)
                 raise
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """The disk's errors as ours."""
+    def disk_errors(self) -> Iterator[None]:
+        """Turn an ``OSError`` into a ``CommitError``."""
         try:
             yield
         except OSError as failure:
             raise CommitError(f"{self.place}: {failure}") from failure
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """The lock on the file, and what others wrote since."""
+    def file_lock(self) -> Iterator[None]:
+        """Hold the lock on the file."""
         fcntl.flock(self.file, fcntl.LOCK_EX)
         try:
             yield
         finally:
             fcntl.flock(self.file, fcntl.LOCK_UN)
 
-    # Writing.
+    # Writing
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         self.check()
         if not ticks:
             return
-        with self.lock, self.told(), self.turn():
+        with self.lock, self.disk_errors(), self.file_lock():
             self.catch_up()
             self.check_writable()
             world_id = ticks[0].segment.world_id
-            try:
-                MemoryStore._check(self.memory._space, ticks)
-            except TickConflict as found:
-                raise TickConflict(world_id, found.expected, found.got, self.owner(world_id)) from None
+            self.check_follows(ticks)
             made: list[Path] = []
             data = pickle.dumps((os.getpid(), [self.packed(tick) for tick in ticks]))
             try:
                 if len(data) > LARGE:
-                    data = pickle.dumps(self.spilled(data, made))
+                    data = pickle.dumps(self.write_large(data, made))
                 size = self.append(data)
             except BaseException:
-                self.undo(made)
+                self.roll_back(made)
                 raise
             self.memory.commit(ticks)
             self.owners[world_id] = os.getpid()
             self.end += size
 
+    def check_follows(self, ticks: Sequence[TickCommit]) -> None:
+        """Refuse ticks that do not follow the head of their world."""
+        check_successors(ticks)
+        segment, got = ticks[0].segment, ticks[0].tick
+        record = {one.world_id: one for one in self.memory.worlds()}.get(segment.world_id)
+        if record is None:
+            if got != segment.first_tick:
+                raise TickConflict(segment.world_id, segment.first_tick, got)
+            if segment.parent is not None and not self.holds(segment.parent):
+                raise CommitError(f"{self.place}: {segment.parent} is not here, so it cannot be forked")
+            return
+        owner = self.owner(segment.world_id)
+        if got != record.tick + 1:
+            raise TickConflict(segment.world_id, record.tick + 1, got, owner)
+        runs = [span.segment for span in self.memory.timeline(segment.world_id).spans]
+        is_next_run = segment.parent == Point(segment.world_id, record.run_id, record.tick)
+        if segment != runs[-1] and (not is_next_run or segment.run_id in [run.run_id for run in runs]):
+            raise TickConflict(segment.world_id, got, got, owner)
+
+    def holds(self, point: Point) -> bool:
+        """Whether a tick of a run exists."""
+        if all(one.world_id != point.world_id for one in self.memory.worlds()):
+            return False
+        spans = self.memory.timeline(point.world_id).spans
+        return any(span.segment.run_id == point.run_id and span.first <= point.tick <= span.last for span in spans)
+
     def append(self, data: bytes) -> int:
+        """Append a record to the file; return its size."""
         os.lseek(self.file, self.end, os.SEEK_SET)
         self.write(self.file, HEADER.pack(MAGIC, len(data), zlib.crc32(data)))
         self.write(self.file, data)
         self.sync(self.file)
         return HEADER.size + len(data)
 
-    def spilled(self, data: bytes, made: list[Path]) -> tuple[str, int]:
-        """Put a large record into a file of its own; what it is called and its checksum."""
-        path = self.large()
+    def write_large(self, data: bytes, made: list[Path]) -> tuple[str, int]:
+        """Write a large record to its own file; return the file's name and checksum."""
+        path = self.large_path()
         made.append(path)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
@@ -115,11 +150,12 @@ class FileStore:
         self.sync_directory()
         return path.name, zlib.crc32(data)
 
-    def large(self) -> Path:
-        """Where the next record's file goes: over one that a dead process may have left for the same place."""
+    def large_path(self) -> Path:
+        """The file of the next large record; it replaces the leftover of a killed process at the same offset."""
         return self.place / f"{self.end}.large"
 
     def write(self, file: int, data: bytes) -> None:
+        """Write all bytes, also after short writes."""
         view = memoryview(data)
         while view:
             view = view[os.write(file, view) :]
@@ -137,8 +173,8 @@ class FileStore:
         finally:
             os.close(directory)
 
-    def undo(self, made: list[Path]) -> None:
-        """Cut off what a refused commit wrote; if even that fails, this handle writes no more."""
+    def roll_back(self, made: list[Path]) -> None:
+        """Remove what a refused commit wrote; if that fails, the handle accepts no more commits."""
         try:
             os.ftruncate(self.file, self.end)
             os.fsync(self.file)
@@ -152,27 +188,27 @@ class FileStore:
 
     def check_writable(self) -> None:
         if self.is_broken:
-            raise CommitError(f"{self.place}: an earlier commit could not be undone; open the store again")
+            raise CommitError(f"{self.place}: an earlier commit could not be rolled back: open the store again")
 
-    # Reading.
+    # Reading
 
     def catch_up(self) -> None:
-        """Read the records since the last, and cut off a torn one: its writer is dead, or the lock would be taken."""
+        """Read new records, and truncate an incomplete one. Its writer is dead, because this process has the lock."""
         if self.is_broken:
-            # What it could not undo was refused, so it is not there for this handle.
+            # The file may hold a refused commit that could not be rolled back: do not read it.
             return
         size = os.fstat(self.file).st_size
         while self.end < size:
             found = self.record(size)
             if found is None:
-                self.torn(size)
+                self.truncate(size)
                 return
             length, (owner, ticks) = found
             self.replay(owner, ticks)
             self.end += length
 
     def record(self, size: int) -> tuple[int, Any] | None:
-        """The next record, or nothing if it is torn."""
+        """The size and content of the next record, or None if it is incomplete."""
         header = os.pread(self.file, HEADER.size, self.end)
         if len(header) < HEADER.size:
             return None
@@ -191,7 +227,7 @@ class FileStore:
             body = pickle.loads(large)
         return HEADER.size + length, body
 
-    def torn(self, size: int) -> None:
+    def truncate(self, size: int) -> None:
         os.ftruncate(self.file, self.end)
         os.fsync(self.file)
 
@@ -202,18 +238,20 @@ class FileStore:
 
     def packed(self, tick: TickCommit) -> Any:
         written = {
-            name: (bare(rows.live), rows.tombstones and bare(rows.tombstones)) for name, rows in tick.written.items()
+            name: (to_ipc(rows.live), rows.tombstones and to_ipc(rows.tombstones))
+            for name, rows in tick.written.items()
         }
         return (tick.segment, tick.tick, tick.next_entity_id, tick.applied, written)
 
     def unpacked(self, packed: Any) -> TickCommit:
         segment, number, next_entity_id, applied, written = packed
-        tables = {name: Rows(whole(live), gone and whole(gone)) for name, (live, gone) in written.items()}
+        tables = {name: Rows(from_ipc(live), gone and from_ipc(gone)) for name, (live, gone) in written.items()}
         return TickCommit(segment, number, tables, next_entity_id, applied=applied)
 
     def current(self) -> MemoryStore:
+        """The copy in memory, with all records of other processes."""
         self.check()
-        with self.lock, self.told(), self.turn():
+        with self.lock, self.disk_errors(), self.file_lock():
             self.catch_up()
         return self.memory
 
@@ -243,7 +281,7 @@ class FileStore:
             raise StoreClosed(str(self.place))
 
 
-def bare(rows: Snapshot) -> bytes:
+def to_ipc(rows: Snapshot) -> bytes:
     """Rows as an Arrow stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.archetype.schema) as writer:
@@ -251,7 +289,7 @@ def bare(rows: Snapshot) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def whole(data: bytes) -> Snapshot:
-    """What ``bare`` was given."""
+def from_ipc(data: bytes) -> Snapshot:
+    """The rows of an Arrow stream."""
     table = pa.ipc.open_stream(data).read_all()
     return Snapshot.from_arrow(Archetype.from_schema(table.schema), table)

@@ -1,10 +1,12 @@
-"""The command service over a journal, for processes that are killed."""
+"""The command service over a journal, and broken variants of it, for ``GateCrash``."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from archetype_contracts import GateLimits
@@ -12,16 +14,15 @@ from archetype_core.clock import Clock
 from archetype_core.command import CommandGate
 from archetype_core.config import StorageConfig
 from archetype_gate import Quotas, ServiceContainer, SqliteLedger, verify
-from archetype_gate.live_world import LiveWorld
-from archetype_gate.recovery import CommandRecovery
+from archetype_journal import JournalStore
 
 
 class Service:
-    """The gate of a container, the ledger beside the journal."""
+    """The gate of a service container, with its ledger beside the journal."""
 
     @asynccontextmanager
     async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
-        """Open it."""
+        """Open the gate of a directory."""
         quotas = Quotas(commands=limits.commands, credits=limits.tokens, costs=limits.costs)
         container = ServiceContainer(quotas=quotas, clock=clock)
         try:
@@ -30,51 +31,59 @@ class Service:
             await container.shutdown()
 
     def storage(self, place: Path) -> StorageConfig:
-        """A journal in a directory."""
+        """A journal in the directory."""
         return StorageConfig(f"journal:{place / 'store'}")
 
     def verify(self, place: Path) -> Sequence[str]:
-        """Walk the chain of the ledger."""
+        """Verify the audit chain of the ledger."""
         return [str(damage) for damage in verify(self.storage(place))]
 
 
-class Broken(Service):
-    """A service with one part replaced, while it is open."""
+class PatchedService(Service):
+    """A service with one verb of its store or its ledger replaced while it is open."""
 
     owner: type
-    part: str
+    verb: str
 
     @staticmethod
-    def instead(*given: object, **named: object) -> object:
-        """What is done instead."""
-        return None
+    def replacement(*arguments: Any, **named: Any) -> Any:
+        """Do nothing."""
 
     @asynccontextmanager
     async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
-        """Open it, broken."""
-        with mock.patch.object(self.owner, self.part, self.instead):
+        """Open the gate with the replaced verb."""
+        with mock.patch.object(self.owner, self.verb, self.replacement):
             async with super().open_gate(place, limits=limits, clock=clock) as gate:
                 yield gate
 
 
-class Forgetful(Broken):
-    """Does not look which commands the ticks before the crash have applied."""
+_head = JournalStore.head
 
-    owner, part = CommandRecovery, "applied_commands"
+
+class ForgetsAppliedCommands(PatchedService):
+    """Its store does not say which commands a tick applied, so the gate applies them again after a crash."""
+
+    owner, verb = JournalStore, "head"
 
     @staticmethod
-    def instead(*given: object, **named: object) -> object:
-        """Nothing was applied."""
-        return {}
+    def replacement(*arguments: Any, **named: Any) -> Any:
+        """Return the head without its commands."""
+        return replace(_head(*arguments, **named), applied=())
 
 
-class Hasty(Broken):
-    """Gives ids out before it is on disk that they were."""
+class IssuesIdsTooEarly(PatchedService):
+    """Its ledger does not store which entity ids are reserved, so they are issued again after a crash."""
 
-    owner, part = LiveWorld, "ensure_ids"
+    owner, verb = SqliteLedger, "reserve_ids"
+
+    @staticmethod
+    def replacement(*arguments: Any, **named: Any) -> Any:
+        """Reserve the requested ids without storing that."""
+        _ledger, _world_id, first, _count = arguments
+        return first
 
 
-class Careless(Broken):
-    """Answers before what it answered is on disk."""
+class AnswersTooEarly(PatchedService):
+    """Its ledger does not sync before the gate answers."""
 
-    owner, part = SqliteLedger, "sync"
+    owner, verb = SqliteLedger, "sync"

@@ -1,4 +1,4 @@
-"""How the crash contract opens journals."""
+"""Functions that open journals for the crash contract."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ INTERVAL_S = 0.02
 
 
 def open_store(place: Path) -> JournalStore:
-    """The journal in a directory."""
+    """Open a journal that syncs every tick."""
     return JournalStore(place)
 
 
 def open_interval(place: Path) -> JournalStore:
-    """The same, not waited for."""
+    """Open a journal that syncs at an interval."""
     return JournalStore(place, durability="interval", interval_s=INTERVAL_S)
 
 
 def open_sealing(place: Path) -> JournaledStore:
-    """A journal before another one, with hand-overs all the time."""
-    beneath = JournalStore(place / "beneath")
+    """Open a journal in front of another one, with small limits, so that it seals all the time."""
+    inner = JournalStore(place / "inner")
     try:
-        return JournaledStore(beneath, place / "journal", CacheConfig(rows=40, idle_s=0.005))
+        return JournaledStore(inner, place / "journal", CacheConfig(rows=40, idle_s=0.005))
     except BaseException:
-        beneath.close()
+        inner.close()
         raise

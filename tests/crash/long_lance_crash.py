@@ -1,4 +1,4 @@
-"""The Lance store without a journal keeps the crash contract too: `nox -s crash-long` runs this."""
+"""The Lance store without a journal keeps the crash contract; `nox -s crash-long` runs this module."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from archetype_contracts import CrashContract
 
 
 class TestLanceCrash(CrashContract):
-    """Every tick is a few inserts and one file of the log."""
+    """The Lance store alone."""
 
     capabilities = EVERYTHING
     opener = "lance_opener:open_store"
 
 
 class TestTendedLanceCrash(CrashContract):
-    """Compaction and cleaning after every tick, so that most faults meet them."""
+    """Compaction and cleanup after every tick, so that most faults hit them."""
 
     capabilities = EVERYTHING
     opener = "lance_opener:open_tended"
 
 
 class TestOneHandOverCrash(CrashContract):
-    """Few calls beside those of a hand-over, each of which is killed at, and fails, in the usual order of things."""
+    """A journal that seals once per world, so that a fault is tried at every call of a seal."""
 
     capabilities = EVERYTHING
     opener = "lance_opener:open_once"

@@ -1,4 +1,4 @@
-"""The model of a disk keeps what was synced, and nothing else for certain."""
+"""The model of a disk keeps synced data, and may lose everything else."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from archetype_contracts.crash.disk import SECTOR, Disk
 from archetype_contracts.crash.trace import Event
 
 
-class Scene:
-    """A directory with one file of three sectors, and calls on it."""
+class RecordedDirectory:
+    """A directory with one file of three sectors, a model of its disk, and calls that change it."""
 
     def __init__(self, path: Path) -> None:
         self.root = path / "root"
@@ -22,7 +22,7 @@ class Scene:
         self.disk = Disk(self.root)
         self.target = path / "after"
 
-    def do(self, kind: str, name: str, offset: int = 0, data: bytes = b"", other: str = "") -> None:
+    def apply(self, kind: str, name: str, offset: int = 0, data: bytes = b"", other: str = "") -> None:
         if kind in "CD":
             self.inodes[name] = 10_000_000_000 + len(self.inodes)
         inode = self.inodes.get(other or name, self.inodes.get(name, 0))
@@ -31,7 +31,7 @@ class Scene:
         self.disk.apply(Event(kind, inode, offset, 0, path, target, data))
 
     def outcomes(self) -> set[tuple[tuple[str, bytes], ...]]:
-        """What two hundred power cuts leave."""
+        """The different contents after two hundred power cuts."""
         found = set()
         for number in range(200):
             place = self.target / str(number)
@@ -42,79 +42,79 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    """Return a directory that was synced."""
-    return Scene(tmp_path)
+def directory(tmp_path: Path) -> RecordedDirectory:
+    """Return a synced directory."""
+    return RecordedDirectory(tmp_path)
 
 
 OLD = b"o" * 3 * SECTOR
 
 
-def test_synced_data_stays(scene: Scene) -> None:
-    """What a file held when it was synced is there after every power cut."""
-    scene.do("W", "old", SECTOR, b"n" * SECTOR)
-    scene.do("S", "old")
-    assert scene.outcomes() == {(("old", b"o" * SECTOR + b"n" * SECTOR + b"o" * SECTOR),)}
+def test_synced_data_stays(directory: RecordedDirectory) -> None:
+    """Synced data survives every power cut."""
+    directory.apply("W", "old", SECTOR, b"n" * SECTOR)
+    directory.apply("S", "old")
+    assert directory.outcomes() == {(("old", b"o" * SECTOR + b"n" * SECTOR + b"o" * SECTOR),)}
 
 
-def test_data_that_was_not_synced_is_torn_by_sectors(scene: Scene) -> None:
-    """Every sector of a write stays or goes by itself, in any order, and none is mixed."""
-    scene.do("W", "old", 0, b"n" * 3 * SECTOR)
-    contents = {content for ((_, content),) in scene.outcomes()}
+def test_data_that_was_not_synced_is_torn_by_sectors(directory: RecordedDirectory) -> None:
+    """Each sector of a write survives or is lost on its own, in any order, and never partly."""
+    directory.apply("W", "old", 0, b"n" * 3 * SECTOR)
+    contents = {content for ((_, content),) in directory.outcomes()}
     sectors = {tuple(content[at : at + SECTOR] for at in range(0, 3 * SECTOR, SECTOR)) for content in contents}
     assert {one for row in sectors for one in row} == {b"o" * SECTOR, b"n" * SECTOR}
     assert len(sectors) == 8
 
 
-def test_a_later_sector_makes_the_file_longer(scene: Scene) -> None:
-    """Where the end of an append survives without its beginning, zeros are between."""
-    scene.do("W", "old", 3 * SECTOR, b"n" * 2 * SECTOR)
-    assert (("old", OLD + bytes(SECTOR) + b"n" * SECTOR),) in scene.outcomes()
+def test_a_later_sector_makes_the_file_longer(directory: RecordedDirectory) -> None:
+    """If only the end of an append survives, the gap reads as zeros."""
+    directory.apply("W", "old", 3 * SECTOR, b"n" * 2 * SECTOR)
+    assert (("old", OLD + bytes(SECTOR) + b"n" * SECTOR),) in directory.outcomes()
 
 
-def test_names_need_their_directory(scene: Scene) -> None:
-    """A synced file may have lost its name, until the directory is synced as well."""
-    scene.do("C", "new")
-    scene.do("W", "new", 0, b"content")
-    scene.do("S", "new")
-    assert scene.outcomes() == {(("old", OLD),), (("new", b"content"), ("old", OLD))}
-    scene.do("Y", ".")
-    scene.target = scene.target / "again"
-    assert scene.outcomes() == {(("new", b"content"), ("old", OLD))}
+def test_names_need_their_directory(directory: RecordedDirectory) -> None:
+    """A synced file may lose its name until its directory is synced too."""
+    directory.apply("C", "new")
+    directory.apply("W", "new", 0, b"content")
+    directory.apply("S", "new")
+    assert directory.outcomes() == {(("old", OLD),), (("new", b"content"), ("old", OLD))}
+    directory.apply("Y", ".")
+    directory.target = directory.target / "again"
+    assert directory.outcomes() == {(("new", b"content"), ("old", OLD))}
 
 
-def test_a_rename_is_whole(scene: Scene) -> None:
-    """A file that replaces another has one name or the other, and never both or none."""
-    scene.do("C", "new")
-    scene.do("W", "new", 0, b"content")
-    scene.do("S", "new")
-    scene.do("Y", ".")
-    scene.do("R", "new", other="old")
-    assert scene.outcomes() == {(("new", b"content"), ("old", OLD)), (("old", b"content"),)}
+def test_a_rename_is_atomic(directory: RecordedDirectory) -> None:
+    """A file that replaces another has its old or its new name, never both or none."""
+    directory.apply("C", "new")
+    directory.apply("W", "new", 0, b"content")
+    directory.apply("S", "new")
+    directory.apply("Y", ".")
+    directory.apply("R", "new", other="old")
+    assert directory.outcomes() == {(("new", b"content"), ("old", OLD)), (("old", b"content"),)}
 
 
-def test_a_failed_sync_is_not_made_good_by_the_next(scene: Scene) -> None:
-    """What a failed sync lost stays lost after a later one, until it is written again."""
-    scene.do("W", "old", 0, b"n" * SECTOR)
-    scene.do("F", "old")
-    scene.do("S", "old")
-    assert (("old", OLD),) in scene.outcomes()
-    scene.do("W", "old", 0, b"n")
-    scene.do("S", "old")
-    scene.target = scene.target / "again"
-    assert scene.outcomes() == {(("old", b"n" * SECTOR + OLD[SECTOR:]),)}
+def test_a_later_sync_does_not_repair_a_failed_one(directory: RecordedDirectory) -> None:
+    """Data of a failed sync may be lost even after a later sync, until it is written again."""
+    directory.apply("W", "old", 0, b"n" * SECTOR)
+    directory.apply("F", "old")
+    directory.apply("S", "old")
+    assert (("old", OLD),) in directory.outcomes()
+    directory.apply("W", "old", 0, b"n")
+    directory.apply("S", "old")
+    directory.target = directory.target / "again"
+    assert directory.outcomes() == {(("old", b"n" * SECTOR + OLD[SECTOR:]),)}
 
 
-def test_a_cut_file_does_not_come_back(scene: Scene) -> None:
-    """What was cut off and synced reads as zeros where the file grows again."""
-    scene.do("T", "old", 10)
-    scene.do("W", "old", 2 * SECTOR, b"n")
-    scene.do("S", "old")
-    assert scene.outcomes() == {(("old", b"o" * 10 + bytes(2 * SECTOR - 10) + b"n"),)}
+def test_a_truncated_file_does_not_come_back(directory: RecordedDirectory) -> None:
+    """Truncated and synced bytes read as zeros when the file grows again."""
+    directory.apply("T", "old", 10)
+    directory.apply("W", "old", 2 * SECTOR, b"n")
+    directory.apply("S", "old")
+    assert directory.outcomes() == {(("old", b"o" * 10 + bytes(2 * SECTOR - 10) + b"n"),)}
 
 
-def test_volatile_files_are_gone(scene: Scene) -> None:
-    """Files that mean nothing after a power cut are not there."""
-    scene.do("C", "data-shm")
-    scene.do("Y", ".")
-    assert scene.outcomes() == {(("old", OLD),)}
+def test_volatile_files_are_removed(directory: RecordedDirectory) -> None:
+    """A power cut removes volatile files."""
+    directory.apply("C", "data-shm")
+    directory.apply("Y", ".")
+    assert directory.outcomes() == {(("old", OLD),)}

@@ -1,4 +1,4 @@
-"""The journal keeps the crash contract: alone, not waited for, and in front of another store."""
+"""The journal keeps the crash contract: alone, with interval durability, and in front of another store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EVERYTHING = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capabili
 
 
 class TestJournalCrash(CrashContract):
-    """Every tick is a transaction of SQLite; large columns are files that were synced before."""
+    """A journal that syncs every tick."""
 
     capabilities = EVERYTHING
     opener = "journal_opener:open_store"
@@ -18,18 +18,18 @@ class TestJournalCrash(CrashContract):
 
 
 class TestIntervalCrash(CrashContract):
-    """Ticks that are not waited for: killed processes lose none, power cuts no more than the declared window."""
+    """Interval durability: a kill loses no tick, a power cut no more than the declared window."""
 
     capabilities = EVERYTHING
     opener = "journal_opener:open_interval"
     durability = "interval"
-    # A thread whose time has come may have to wait for a processor.
+    # The thread that syncs may have to wait for a processor.
     window_s = INTERVAL_S + 0.2
     kills, calls, cuts, races = 10, 8, 12, 10
 
 
 class TestSealingCrash(CrashContract):
-    """Ticks move from one journal into another while all of this happens."""
+    """A journal that seals into another journal during kills and faults."""
 
     capabilities = EVERYTHING
     opener = "journal_opener:open_sealing"

@@ -1,4 +1,4 @@
-"""What an address opens keeps the crash contract: a Lance store that is tended after every commit, behind its journal."""
+"""A Lance store behind its journal keeps the crash contract, with maintenance after every commit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ EVERYTHING = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capabili
 
 
 class TestJournaledLanceCrash(CrashContract):
-    """Ticks move from the journal into Lance, and are compacted and cleaned there, while all of this happens."""
+    """A journal that seals into Lance, which compacts and cleans up, during kills and faults."""
 
     capabilities = EVERYTHING
     opener = "lance_opener:open_journaled"

@@ -1,4 +1,4 @@
-"""The fault shim meets system calls whoever makes them: the machine code in this process, libc, or a program it starts."""
+"""The fault shim handles system calls of libc, of machine code without libc, and of started programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a library with a system call of its own."""
+    """Return a library that makes system calls without libc."""
     built = tmp_path_factory.mktemp("bare") / "bare.so"
     compiler = shutil.which(os.environ.get("CC", "cc")) or "gcc"
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", built, HERE / "bare.c"], check=True)
@@ -31,43 +31,44 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @dataclass
-class Rig:
+class ShimmedDirectory:
     """A directory with one file, and processes that change it under the shim."""
 
     bare: Path
     root: Path
 
     def run(self, what: str, kind: Kind, call: int, error: int = 0) -> subprocess.CompletedProcess[str]:
-        """Let a process do something with a fault at a call."""
-        command = [sys.executable, HERE / "bare_life.py", self.bare, self.root, what, kind.value, str(call), str(error)]
+        """Run a function of ``bare_calls`` in a process with a fault at a call."""
+        script = HERE / "bare_calls.py"
+        command = [sys.executable, *map(str, (script, self.bare, self.root)), what, kind.value, str(call), str(error)]
         environment = {**os.environ, "LD_PRELOAD": str(library()), "PYTHONPATH": os.pathsep.join(sys.path)}
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
-    def tell(self, what: str, kind: Kind = Kind.NOTHING, call: int = 0, error: int = 0) -> dict[str, Any]:
-        """What it said, since it lived."""
+    def results(self, what: str, kind: Kind = Kind.NOTHING, call: int = 0, error: int = 0) -> dict[str, Any]:
+        """Run a function and return what it printed; the process must end normally."""
         done = self.run(what, kind, call, error)
         assert (done.returncode, done.stderr) == (0, "")
         return dict(json.loads(done.stdout))
 
     def names(self) -> list[str]:
-        """What is in the directory."""
+        """The names in the directory."""
         return sorted(path.name for path in self.root.iterdir())
 
 
 @pytest.fixture
-def rig(bare: Path, tmp_path: Path) -> Rig:
-    """Return a directory in which nothing happened yet."""
+def directory(bare: Path, tmp_path: Path) -> ShimmedDirectory:
+    """Return a new directory with the file ``old``."""
     root = tmp_path.resolve() / "root"
     root.mkdir()
     (root / "old").write_bytes(b"old")
-    return Rig(bare, root)
+    return ShimmedDirectory(bare, root)
 
 
-def test_every_call_is_seen_once(rig: Rig) -> None:
-    """Calls are logged in their order, once each, whether made bare, by libc or by its ``syscall``."""
-    told = rig.tell("every")
-    assert told["results"] == [4, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-    assert told["seen"] == [
+def test_every_call_is_seen_once(directory: ShimmedDirectory) -> None:
+    """Calls are logged once and in order, whether made directly, by libc or by its ``syscall``."""
+    answer = directory.results("every")
+    assert answer["results"] == [4, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    assert answer["seen"] == [
         "C a",
         "W a 4 bytes at 0",
         "W a 4 bytes at 4",
@@ -82,46 +83,46 @@ def test_every_call_is_seen_once(rig: Rig) -> None:
         "R d/c -> e",
         "R e -> f",
     ]
-    assert told["count"] == len(told["seen"])
-    assert rig.names() == ["d", "f", "old"]
+    assert answer["count"] == len(answer["seen"])
+    assert directory.names() == ["d", "f", "old"]
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
-def test_a_bare_call_fails_as_told(rig: Rig, error: int) -> None:
-    """The call that is meant fails with the error that is meant, and changes nothing."""
-    told = rig.tell("rename", Kind.FAIL, 1, error)
-    assert told["results"] == [-error, 0, -errno.ENOENT]
-    assert told["seen"] == ["R old -> new1"]
-    assert rig.names() == ["new1"]
+def test_a_bare_call_fails_as_requested(directory: ShimmedDirectory, error: int) -> None:
+    """The chosen call fails with the chosen error and changes nothing."""
+    answer = directory.results("rename", Kind.FAIL, 1, error)
+    assert answer["results"] == [-error, 0, -errno.ENOENT]
+    assert answer["seen"] == ["R old -> new1"]
+    assert directory.names() == ["new1"]
 
 
-def test_a_bare_write_is_cut_short(rig: Rig) -> None:
-    """A short write takes half, and the log has that half alone."""
-    told = rig.tell("tear", Kind.SHORT, 2)
-    assert told["results"] == [2, 2]
-    assert told["seen"] == ["W old 2 bytes at 0", "W old 2 bytes at 2"]
-    assert (rig.root / "old").read_bytes() == b"four"
+def test_a_bare_write_is_cut_short(directory: ShimmedDirectory) -> None:
+    """A short write writes half, and the log has only that half."""
+    answer = directory.results("short", Kind.SHORT, 2)
+    assert answer["results"] == [2, 2]
+    assert answer["seen"] == ["W old 2 bytes at 0", "W old 2 bytes at 2"]
+    assert (directory.root / "old").read_bytes() == b"four"
 
 
 @pytest.mark.parametrize(("kind", "left"), [(Kind.KILL_BEFORE, "old"), (Kind.KILL_AFTER, "new0")])
-def test_a_bare_call_kills(rig: Rig, kind: Kind, left: str) -> None:
-    """A kill strikes before the call that is meant, or right after it."""
-    assert rig.run("rename", kind, 1).returncode == -signal.SIGKILL
-    assert rig.names() == [left]
+def test_a_bare_call_kills(directory: ShimmedDirectory, kind: Kind, left: str) -> None:
+    """A kill happens before the chosen call, or right after it."""
+    assert directory.run("rename", kind, 1).returncode == -signal.SIGKILL
+    assert directory.names() == [left]
 
 
-def test_blocked_signals_do_no_harm(rig: Rig) -> None:
-    """A thread that blocks every signal is followed like any other."""
-    assert rig.tell("blocked")["seen"] == ["R old -> new"]
+def test_blocked_signals_do_no_harm(directory: ShimmedDirectory) -> None:
+    """Calls of a thread that blocks all signals are logged too."""
+    assert directory.results("blocked")["seen"] == ["R old -> new"]
 
 
-def test_what_no_log_could_tell_is_refused(rig: Rig) -> None:
-    """Copies within the kernel and io_uring are absent, so that a store does without."""
-    assert rig.tell("hidden")["results"] == [-errno.ENOSYS, -errno.ENOSYS]
+def test_calls_that_cannot_be_logged_are_refused(directory: ShimmedDirectory) -> None:
+    """Copies within the kernel and io_uring fail with ENOSYS, so that a store uses other calls."""
+    assert directory.results("hidden")["results"] == [-errno.ENOSYS, -errno.ENOSYS]
 
 
-def test_programs_can_be_started(rig: Rig) -> None:
-    """A program that an armed process starts works as ever; the shim does not count what it does."""
-    told = rig.tell("start")
-    assert (told["results"], told["seen"]) == ([0], [])
-    assert (rig.root / "old").read_text() == "changed\n"
+def test_programs_can_be_started(directory: ShimmedDirectory) -> None:
+    """A program that an armed process starts works normally, and its calls are not counted."""
+    answer = directory.results("start")
+    assert (answer["results"], answer["seen"]) == ([0], [])
+    assert (directory.root / "old").read_text() == "changed\n"

@@ -1,7 +1,6 @@
-"""The executable meaning of Archetype's ports: subclass a contract, name one hook, run pytest.
+"""The promises of Archetype's ports as tests: subclass a contract, define its hook, run pytest.
 
-The contracts load on first use: pytest imports this package in every run for its plugin, and a run that holds nobody to
-a contract should pay nothing for it.
+The contracts load on first use, because pytest imports this package for its plugin in every run.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Capability", "CrashContract", "GateContract", "GateLimits", "KernelContract", "StoreContract"]
 
-_HOMES = {
-    "Capability": "archetype_core.store.port",
+_MODULES = {
+    "Capability": "archetype_core.store",
     "CrashContract": "archetype_contracts.crash.contract",
     "GateContract": "archetype_contracts.gate.contract",
     "GateLimits": "archetype_contracts.gate.limits",
@@ -29,8 +28,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,4 +1,4 @@
-"""A clause: one promise of a port, with a stable id, a sentence, and the check that holds an adapter to it."""
+"""A clause: one promise of a port, with a stable id, a sentence, and the function that checks it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _ID = re.compile(r"[A-Z]-\d{3}")
 
 @dataclass(frozen=True, slots=True)
 class Clause(Generic[S]):
-    """A promise and its check; ``check`` takes the subject under test and raises where the promise is broken.
+    """A promise and its check: ``check`` takes the subject under test and raises if the promise is broken.
 
-    ``needs`` are capabilities without which the promise is void, ``lacks`` one whose absence it is about.
+    The clause applies only to adapters that claim every capability in ``needs`` and do not claim ``lacks``.
     """
 
     id: str
@@ -33,7 +33,7 @@ class Clause(Generic[S]):
         return f"test_{self.id.replace('-', '').lower()}_{self.check.__name__}"
 
     def void(self, claimed: frozenset[Capability]) -> str | None:
-        """Why the clause does not apply to an adapter with these claims, or ``None`` if it does."""
+        """The reason why the clause does not apply to an adapter with these claims, or ``None`` if it applies."""
         if self.lacks in claimed:
             return f"{self.lacks} is claimed"
         missing = sorted(self.needs - claimed)
@@ -41,8 +41,8 @@ class Clause(Generic[S]):
 
 
 @dataclass(slots=True)
-class Book(Generic[S]):
-    """The clauses of one contract; an id is used once and for ever."""
+class Registry(Generic[S]):
+    """The clauses of one contract, by id. An id is never reused for another promise."""
 
     port: str
     clauses: dict[str, Clause[S]] = field(default_factory=dict)
@@ -53,12 +53,12 @@ class Book(Generic[S]):
     def clause(
         self, key: str, sentence: str, *, needs: Iterable[Capability] = (), lacks: Capability | None = None
     ) -> Callable[[Callable[[S], None]], Clause[S]]:
-        """Enter a check into the book."""
+        """Decorate a check: register it as a clause under an id that is still free."""
         if not _ID.fullmatch(key) or key in self.clauses:
-            raise ValueError(f"{key!r} is no clause id, or is taken")
+            raise ValueError(f"{key!r} is not a clause id such as 'S-001', or it is registered already")
 
-        def enter(check: Callable[[S], None]) -> Clause[S]:
+        def register(check: Callable[[S], None]) -> Clause[S]:
             made = self.clauses[key] = Clause(key, sentence, check, frozenset(needs), lacks)
             return made
 
-        return enter
+        return register

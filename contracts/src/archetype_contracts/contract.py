@@ -1,4 +1,4 @@
-"""What every contract shares: clauses become tests, and none of them can be lost, replaced or skipped in silence."""
+"""The base of all contracts: it turns clauses into tests, and no clause can be removed, replaced or skipped silently."""
 
 from __future__ import annotations
 
@@ -10,37 +10,39 @@ from typing import Any, ClassVar
 
 import pytest
 
-from archetype_contracts.clause import Book, Clause
+from archetype_contracts.clause import Clause, Registry
 from archetype_core.store import Capability
 
 _RESERVED = re.compile(r"test_[a-z]\d{3}(_|$)")
-_SEALED = ("book", "hook", "check", "subject", "claims", "clauses", "require_whole", "voided")
+_SEALED = ("registry", "hook", "check", "subject", "claims", "clauses", "require_whole", "voided")
 
 
 class Contract:
-    """The base of all contracts: turns a book of clauses into the test methods of every adopting class.
+    """Gives every adopting class one test method per clause.
 
-    An adopter's class is checked when it is defined: a clause that it overrides, a capability or a known failure that
-    does not exist, is a ``TypeError`` there, which pytest reports as a collection error.
+    A class is checked when it is defined. Overriding a clause, or naming a capability or a known failure that does not
+    exist, raises ``TypeError``, which pytest reports as a collection error.
     """
 
-    book: ClassVar[Book[Any]]
+    registry: ClassVar[Registry[Any]]
     hook: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]]
     known_failures: ClassVar[Mapping[str, str]] = {}
+    evidence: ClassVar[str] = "{place}"
+    """Where a failure sends its reader; ``{place}`` is the directory under test."""
     adapter: str = "?"
-    """The type name of what was last opened, for the report."""
+    """The type name of the adapter that was opened last, for the report."""
     remarks: tuple[str, ...] = ()
-    """How much a clause tried, for the summary of a run."""
+    """How many cases a clause tried, for the summary of a run."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "book" in cls.__dict__ and Contract in cls.__bases__:
+        if "registry" in cls.__dict__ and Contract in cls.__bases__:
             return
         _check_overrides(cls)
         _check_claims(cls)
-        for clause in cls.book:
-            # A class that narrows its base's claims hides the clauses that no longer apply.
+        for clause in cls.registry:
+            # A subclass may claim less than its base: None hides the inherited tests that no longer apply.
             applies = clause.void(cls.claims()) is None
             setattr(cls, clause.test_name, _method(clause) if applies else None)
 
@@ -51,28 +53,30 @@ class Contract:
 
     @classmethod
     def clauses(cls) -> tuple[Clause[Any], ...]:
-        """The clauses that apply to what the adopter claims, by id."""
-        return tuple(clause for clause in cls.book if clause.void(cls.claims()) is None)
+        """The clauses that apply to the adopter, in order of id."""
+        return tuple(clause for clause in cls.registry if clause.void(cls.claims()) is None)
 
     @classmethod
     def voided(cls) -> tuple[tuple[Clause[Any], str], ...]:
-        """The clauses that do not apply, each with the reason."""
-        found = ((clause, clause.void(cls.claims())) for clause in cls.book)
+        """The clauses that do not apply to the adopter, each with the reason."""
+        found = ((clause, clause.void(cls.claims())) for clause in cls.registry)
         return tuple((clause, reason) for clause, reason in found if reason is not None)
 
     @classmethod
     def require_whole(cls) -> None:
-        """Raise ``TypeError`` unless every clause that applies is still the test it was made."""
+        """Raise ``TypeError`` unless the class still has the original test of every clause that applies."""
         for clause in cls.clauses():
             if getattr(getattr(cls, clause.test_name, None), "clause", None) is not clause:
-                raise TypeError(f"{cls.__name__} lost clause {clause.id}: {clause.test_name} was removed or replaced")
+                raise TypeError(
+                    f"{cls.__name__} lost clause {clause.id}: restore {clause.test_name}, which was removed or replaced"
+                )
 
     def subject(self, place: Path) -> AbstractContextManager[Any]:
-        """What the clauses are run on, made in an empty directory."""
+        """The object that the clauses get, in an empty directory."""
         raise NotImplementedError
 
     def check(self, clause: Clause[Any], place: Path) -> None:
-        """Run one clause; a known failure must fail, everything else must pass."""
+        """Run one clause: it must pass, or fail if it is a known failure."""
         __tracebackhide__ = True
         reason = self.known_failures.get(clause.id)
         try:
@@ -82,9 +86,10 @@ class Contract:
             if reason is not None:
                 pytest.xfail(f"{clause.id}: {reason}")
             exc.add_note(f"{clause.id}: {clause.sentence}")
+            exc.add_note(f"Look at: {self.evidence.format(place=place)}")
             raise
         if reason is not None:
-            pytest.fail(f"{clause.id} is listed in known_failures ({reason}), but it holds: remove it from the list")
+            pytest.fail(f"{clause.id} is listed in known_failures ({reason}), but it passes: remove it from the list")
 
 
 def _method(clause: Clause[Any]) -> Callable[[Contract, Path], None]:
@@ -94,12 +99,12 @@ def _method(clause: Clause[Any]) -> Callable[[Contract, Path], None]:
 
     test.__name__ = clause.test_name
     test.__doc__ = f"{clause.id}: {clause.sentence}"
-    test.clause = clause  # type: ignore[attr-defined]  # reason: how the plugin and `require_whole` recognise it
+    test.clause = clause  # type: ignore[attr-defined]  # reason: the plugin and `require_whole` look for it
     return test
 
 
 def _check_overrides(cls: type[Contract]) -> None:
-    tests = {clause.test_name: clause for clause in cls.book}
+    tests = {clause.test_name: clause for clause in cls.registry}
     for base in cls.__mro__:
         if Contract in base.__bases__:
             break
@@ -108,24 +113,26 @@ def _check_overrides(cls: type[Contract]) -> None:
             if clause is not None and ((value is None and base is not cls) or getattr(value, "clause", None) is clause):
                 continue
             if clause is not None or _RESERVED.match(name):
-                about = f"overrides clause {clause.id}" if clause else "has the name of a clause"
-                raise TypeError(f"{base.__name__}.{name} {about}; list what fails in known_failures instead")
+                about = f"overrides clause {clause.id}" if clause else "is named like a clause"
+                raise TypeError(
+                    f"{base.__name__}.{name} {about}: remove it, and list a clause that fails in known_failures"
+                )
             if name in _SEALED:
                 raise TypeError(
-                    f"{base.__name__}.{name} overrides a part of the contract; an adopter defines {cls.hook}"
+                    f"{base.__name__}.{name} overrides a part of the contract: an adopter defines only {cls.hook}"
                 )
 
 
 def _check_claims(cls: type[Contract]) -> None:
     claimed: Any = cls.claims()
     if not isinstance(claimed, frozenset) or not all(isinstance(item, Capability) for item in claimed):
-        raise TypeError(f"{cls.__name__}.capabilities is a frozenset of Capability members, got {claimed!r}")
+        raise TypeError(f"{cls.__name__}.capabilities must be a frozenset of Capability members, got {claimed!r}")
     for key, reason in cls.known_failures.items():
-        clause = cls.book.clauses.get(key)
+        clause = cls.registry.clauses.get(key)
         if clause is None:
-            raise TypeError(f"{cls.__name__}.known_failures names {key!r}, which is no clause of this contract")
+            raise TypeError(f"{cls.__name__}.known_failures names {key!r}, which is not a clause of this contract")
         void = clause.void(cls.claims())
         if void is not None:
             raise TypeError(f"{cls.__name__}.known_failures names {key}, which does not apply: {void}")
         if not reason.strip():
-            raise TypeError(f"{cls.__name__}.known_failures[{key!r}] gives no reason")
+            raise TypeError(f"{cls.__name__}.known_failures[{key!r}] is empty: write the reason")

@@ -1,4 +1,4 @@
-"""Exact comparison of Arrow data: types, nulls, and every bit of every value, NaN payloads and zero's sign included."""
+"""Exact comparison of Arrow data: types, nulls and every bit of every value, including NaN payloads and the sign of zero."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def difference(expected: pa.Array, actual: pa.Array, path: str = "") -> str | No
 
 
 def table_difference(expected: pa.Table, actual: pa.Table) -> str | None:
-    """The first difference between two tables; chunking, nullability and metadata do not matter."""
+    """The first difference between two tables; chunking, nullability and metadata are ignored."""
     if expected.column_names != actual.column_names:
         return f"columns {actual.column_names}, expected {expected.column_names}"
     if expected.num_rows != actual.num_rows:
@@ -44,7 +44,7 @@ def table_difference(expected: pa.Table, actual: pa.Table) -> str | None:
 
 def _nested(expected: pa.Array, actual: pa.Array, path: str) -> str | None:
     kind = expected.type
-    # Values below a null parent mean nothing; dropping the parents drops them.
+    # Values below a null parent are undefined: drop them with their parents.
     expected, actual = expected.drop_null(), actual.drop_null()
     if pa.types.is_struct(kind):
         pairs = zip(expected.flatten(), actual.flatten(), kind, strict=True)

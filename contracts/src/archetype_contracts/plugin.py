@@ -1,6 +1,6 @@
-"""The pytest plugin: no clause is lost or skipped in silence, and ``--archetype-report`` says which of them hold.
+"""The pytest plugin: it fails runs that lose or skip a clause, and writes the report of ``--archetype-report``.
 
-It recognises contracts by their attributes and imports none: a run without contracts pays nothing.
+It recognises contracts by their attributes and imports none, so a run without contracts costs nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 _PROPERTY = "archetype_clause"
 _REMARK = "archetype_remark"
 _REPORT = pytest.StashKey["Conformance"]()
-_EVASIONS = ("skip", "skipif", "xfail")
+_FORBIDDEN_MARKS = ("skip", "skipif", "xfail")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,12 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--archetype-report",
         metavar="PATH",
-        help="write a JSON report that says, clause by clause, which contracts hold",
+        help="write the outcome of every clause of every contract as JSON",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin a report if one is asked for."""
+    """Start the report if one is requested."""
     path = config.getoption("--archetype-report")
     if path and not hasattr(config, "workerinput"):
         config.stash[_REPORT] = Conformance(config, Path(path))
@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse to run where a clause was removed, replaced, or marked as one that may be passed over."""
+    """Stop the run if a clause was removed, replaced, or marked ``skip``, ``skipif`` or ``xfail``."""
     verified = set()
     for item in items:
         contract = _contract_of(item)
@@ -47,16 +47,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             verified.add(contract)
             _verify(contract)
         clause = _clause_of(item)
-        marks = [mark.name for mark in item.iter_markers() if mark.name in _EVASIONS]
+        marks = [mark.name for mark in item.iter_markers() if mark.name in _FORBIDDEN_MARKS]
         if clause is not None and marks:
             raise pytest.UsageError(
-                f"{item.nodeid}: clause {clause.id} is marked {marks[0]}; use known_failures instead"
+                f"{item.nodeid}: clause {clause.id} is marked {marks[0]}: remove the mark and use known_failures"
             )
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a skipped clause into a failed one, and note the outcome for the report."""
+    """Turn a skipped clause into a failed one, and keep its outcome for the report."""
     report = yield
     clause, contract = _clause_of(item), _contract_of(item)
     if clause is None or contract is None:
@@ -67,27 +67,32 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     reason = getattr(report, "wasxfail", None)
     if report.skipped and reason is None:
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid}: clause {clause.id} was skipped; a clause holds, fails, or is a known failure"
+        report.longrepr = f"{item.nodeid}: clause {clause.id} was skipped: let it run, or list it in known_failures"
     if report.when == "call" or report.failed:
         outcome = "known failure" if reason is not None else report.outcome
         known = contract.known_failures.get(clause.id) if reason is not None else None
-        entry = {"class": _spell(contract), "id": clause.id, "outcome": outcome, "reason": known or _reason(report)}
+        entry = {
+            "class": _qualified_name(contract),
+            "id": clause.id,
+            "outcome": outcome,
+            "reason": known or _reason(report),
+        }
         report.user_properties.append((_PROPERTY, json.dumps({**entry, "about": _about(contract)})))
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how much was tried where a contract tries more or less of something; it is never a secret."""
+    """Print how many cases were tried by the contracts whose number of cases can be changed."""
     reports = [one for group in terminalreporter.stats.values() for one in group]
     found = [text for one in reports for name, text in getattr(one, "user_properties", ()) if name == _REMARK]
     if found:
-        terminalreporter.section("what contracts tried")
+        terminalreporter.section("cases tried by contracts")
         for text in sorted(found):
             terminalreporter.write_line(str(text))
 
 
 class Conformance:
-    """Collects the outcome of every clause and writes them at the end."""
+    """Collects the outcome of every clause and writes the report at the end."""
 
     def __init__(self, config: pytest.Config, path: Path) -> None:
         self.path = path if path.is_absolute() else config.invocation_params.dir / path
@@ -95,13 +100,13 @@ class Conformance:
         self.outcomes: dict[tuple[str, str], tuple[str, str | None]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take one outcome; reports of other processes arrive here too."""
+        """Add one outcome. Reports of worker processes arrive here too."""
         for name, value in report.user_properties:
             if name != _PROPERTY:
                 continue
             entry = json.loads(str(value))
             self.contracts[entry["class"]] = entry["about"]
-            # A clause that held and then failed to close has failed.
+            # A later report replaces an earlier one: a clause that passed and then failed to close has failed.
             self.outcomes[entry["class"], entry["id"]] = (entry["outcome"], entry["reason"])
 
     def pytest_sessionfinish(self) -> None:
@@ -130,7 +135,7 @@ class Conformance:
 
 def _contract_of(item: pytest.Item) -> Any:
     cls = getattr(item, "cls", None)
-    return cls if cls is not None and hasattr(cls, "book") and hasattr(cls, "voided") else None
+    return cls if cls is not None and hasattr(cls, "registry") and hasattr(cls, "voided") else None
 
 
 def _clause_of(item: pytest.Item) -> Any:
@@ -147,16 +152,17 @@ def _verify(contract: Any) -> None:
 def _about(contract: Any) -> dict[str, Any]:
     voided = {clause.id: reason for clause, reason in contract.voided()}
     return {
-        "port": contract.book.port,
+        "port": contract.registry.port,
         "adapter": contract.adapter,
         "capabilities": sorted(contract.claims()),
         "clauses": [
-            {"id": clause.id, "sentence": clause.sentence, "void": voided.get(clause.id)} for clause in contract.book
+            {"id": clause.id, "sentence": clause.sentence, "void": voided.get(clause.id)}
+            for clause in contract.registry
         ],
     }
 
 
-def _spell(contract: type) -> str:
+def _qualified_name(contract: type) -> str:
     return f"{contract.__module__}.{contract.__qualname__}"
 
 

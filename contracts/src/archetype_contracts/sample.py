@@ -1,4 +1,4 @@
-"""The tables that the clauses write, and rows for them."""
+"""The tables that the clauses write, and functions that make rows for them."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ FROZEN = Archetype.of(Frozen)
 
 @cache
 def wide(width: int) -> Archetype:
-    """A table with that many columns."""
+    """A table with this many columns."""
     fields: dict[str, Any] = {f"f{index}": (float, 0.0) for index in range(width)}
     return Archetype.of(create_model("Wide", __base__=Component, **fields))
 
 
 def snapshot(archetype: Archetype, values: Mapping[int, Any] | Iterable[int] = ()) -> Snapshot:
-    """Rows of entity id and values: a tuple per row, one value for a table of one column, nothing for a tag."""
+    """Rows by entity id: a tuple of values per row, a single value for a table of one column, only ids for a tag."""
     if not isinstance(values, Mapping):
         values = dict.fromkeys(values, ())
     fields = list(archetype.schema)[1:]
@@ -64,7 +64,7 @@ def snapshot(archetype: Archetype, values: Mapping[int, Any] | Iterable[int] = (
 def rows(
     archetype: Archetype, live: Mapping[int, Any] | Iterable[int] = (), gone: Mapping[int, Any] | Iterable[int] = ()
 ) -> Rows:
-    """What a tick writes to a table: active rows, and tombstones if there are any."""
+    """The rows that a tick writes to a table: active rows, and tombstones if there are any."""
     tombstones = snapshot(archetype, gone)
     return Rows(snapshot(archetype, live), tombstones if tombstones.num_rows else None)
 

@@ -1,4 +1,4 @@
-"""A world's history as an engine would write it, and what every tick of it must show."""
+"""A world's history as an engine writes it, and the rows that a store must show at every tick."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def identifier(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A tick as it was committed, and the tables it shows."""
+class WrittenTick:
+    """A tick as it was committed, and the tables that it shows, carried ones too."""
 
     commit: TickCommit
     shown: Mapping[str, Rows]
 
 
 class Script:
-    """One segment of a world's history, told tick by tick; forks and runs are scripts that begin where another stood.
+    """One segment of a world's history, made tick by tick. Forks and new runs are scripts that follow another one.
 
-    It carries idle tables and numbers ticks and entities as an engine does. It talks to no store.
+    It carries idle tables and numbers ticks and entities as an engine does. It never calls a store.
     """
 
     def __init__(
@@ -49,19 +49,19 @@ class Script:
     ) -> None:
         self.name, self.run, self.after = name, run, after
         self.segment: Segment
-        self.told: list[Told] = []
+        self.ticks: list[WrittenTick] = []
         self.live: dict[str, Snapshot] = {}
         self.next_entity_id = 1
         parent = None
         if after is not None:
-            elder, tick = after
-            elder = elder.at(tick)
-            parent = Point(elder.segment.world_id, elder.segment.run_id, tick)
+            source, tick = after
+            source = source.at(tick)
+            parent = Point(source.segment.world_id, source.segment.run_id, tick)
             first_tick = tick + 1
-            told = elder.told[tick - elder.segment.first_tick]
-            self.after = (elder, tick)
-            self.next_entity_id = told.commit.next_entity_id
-            self.live = {table: rows.live for table, rows in told.shown.items() if rows.live.num_rows}
+            written = source.tick_at(tick)
+            self.after = (source, tick)
+            self.next_entity_id = written.commit.next_entity_id
+            self.live = {table: rows.live for table, rows in written.shown.items() if rows.live.num_rows}
         world = world_id or identifier(name)
         self.segment = Segment(world, identifier(f"{world} run {run}"), first_tick, parent, name, seed)
 
@@ -70,8 +70,8 @@ class Script:
 
     @property
     def last(self) -> int:
-        """The newest tick told; one less than the segment's first before any."""
-        return self.segment.first_tick + len(self.told) - 1
+        """The newest tick; one less than the segment's first tick if there is none."""
+        return self.segment.first_tick + len(self.ticks) - 1
 
     @property
     def first(self) -> int:
@@ -79,14 +79,14 @@ class Script:
         return self.line()[0].segment.first_tick
 
     def line(self) -> list[Script]:
-        """The scripts of the whole history, oldest first."""
+        """The script and its ancestors, oldest first."""
         found = [self]
         while found[-1].after is not None:
             found.append(found[-1].after[0])
         return found[::-1]
 
     def spans(self) -> list[tuple[Segment, int, int]]:
-        """The segments of the whole history with the first and last tick that belong to it, oldest first."""
+        """The segments of the whole history, oldest first, each with its first and last tick in this history."""
         line = self.line()
         ends = [script.after[1] for script in line[1:] if script.after] + [self.last]
         return [(script.segment, script.segment.first_tick, end) for script, end in zip(line, ends, strict=True)]
@@ -100,13 +100,13 @@ class Script:
             here = here.after[0]
         return here
 
-    def tell(self, tick: int) -> Told:
+    def tick_at(self, tick: int) -> WrittenTick:
         """A tick of the whole history."""
         here = self.at(tick)
-        return here.told[tick - here.segment.first_tick]
+        return here.ticks[tick - here.segment.first_tick]
 
     def draft(self, *written: Rows, tick: int | None = None, applied: tuple[str, ...] = ()) -> TickCommit:
-        """A commit of the next tick, or of another one, that this script does not remember."""
+        """A commit of the next tick, or of another one, without adding it to this script."""
         tables = {rows.live.archetype.name: rows for rows in written}
         ids = [pc.max(rows.live.entity_ids).as_py() or 0 for rows in written if rows.live.num_rows]
         carried = {name: snapshot for name, snapshot in self.live.items() if name not in tables}
@@ -114,18 +114,18 @@ class Script:
         return TickCommit(self.segment, self.last + 1 if tick is None else tick, tables, bound, carried, applied)
 
     def tick(self, *written: Rows, applied: tuple[str, ...] = (), next_entity_id: int | None = None) -> TickCommit:
-        """Tell the next tick: tables not written are carried."""
+        """Add the next tick; tables that it does not write are carried."""
         commit = self.draft(*written, applied=applied)
         if next_entity_id is not None:
             commit = replace(commit, next_entity_id=next_entity_id)
         self.next_entity_id = commit.next_entity_id
         shown = dict(commit.tables())
-        self.told.append(Told(commit, shown))
+        self.ticks.append(WrittenTick(commit, shown))
         self.live = {name: rows.live for name, rows in shown.items() if rows.live.num_rows}
         return commit
 
     def fork(self, name: str, *, at: int | None = None, seed: int = 0) -> Script:
-        """A world that shares this one's history up to a tick, by default the newest."""
+        """A new world that shares this history up to a tick, by default the newest."""
         return Script(name, after=(self, self.last if at is None else at), seed=seed)
 
     def new_run(self) -> Script:
@@ -135,10 +135,10 @@ class Script:
         )
 
     def archetypes(self) -> dict[str, Archetype]:
-        """Every table that the whole history wrote."""
+        """Every table that the history wrote, by name."""
         found: dict[str, Archetype] = {}
         for _, first, last in self.spans():
-            for tick in self.at(first).told[: last - first + 1]:
+            for tick in self.at(first).ticks[: last - first + 1]:
                 found.update((name, rows.live.archetype) for name, rows in tick.commit.written.items())
         return found
 
@@ -150,7 +150,7 @@ class Script:
         columns: tuple[str, ...] | None = None,
         entity_ids: pa.Array | None = None,
     ) -> pa.Table:
-        """What a scan of one segment must answer; ``columns`` are all by default."""
+        """The rows that a scan of one segment must return; all columns by default."""
         wanted = columns_of(archetype) if columns is None else columns
         parts = [part.select(wanted) for part in self._parts(archetype, first, last, entity_ids)]
         if parts:
@@ -160,7 +160,7 @@ class Script:
     def _parts(self, archetype: Archetype, first: int, last: int, ids: pa.Array | None) -> Iterator[pa.Table]:
         segment = self.at(last).segment
         for tick in range(first, last + 1):
-            rows = self.tell(tick).shown.get(archetype.name)
+            rows = self.tick_at(tick).shown.get(archetype.name)
             for snapshot, is_active in ((rows.live, True), (rows.tombstones, False)) if rows else ():
                 if not snapshot:
                     continue

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from archetype_contracts import GateContract, GateLimits
-from archetype_contracts.gate.contract import Tampering
+from archetype_contracts.gate import Tampering
 from archetype_core.clock import Clock
 from archetype_core.command import CommandGate
 from archetype_core.config import StorageConfig

@@ -160,7 +160,7 @@ def test_files_of_the_log_that_are_whole_but_others_are_refused(place: Path) -> 
     """A file in another's place is damage, also where its own checksum fits: it is named, and no row is read by it."""
     store, script = LanceStore(place), Script()
     for _ in range(3):
-        store.commit([script.tick(spots({1: float(len(script.told))})) for _ in range(5)])
+        store.commit([script.tick(spots({1: float(len(script.ticks))})) for _ in range(5)])
         store.compact()
     store.close()
     expected = read_all(place, script)
@@ -191,7 +191,7 @@ def test_a_walk_beside_a_writer_finds_no_damage(place: Path) -> None:
     def beside(done: int = 0, total: int = 0) -> None:
         del done, total
         for _ in range(3):
-            store.commit([script.tick(spots({1: 1.0, 2: 2.0}), mottos({3: ("a", b"", len(script.told))}))])
+            store.commit([script.tick(spots({1: 1.0, 2: 2.0}), mottos({3: ("a", b"", len(script.ticks))}))])
             store.seal()
         beneath.compact()
 

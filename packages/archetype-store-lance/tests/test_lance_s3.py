@@ -18,7 +18,7 @@ from cramped import cramped
 from archetype_contracts import Capability, StoreContract
 from archetype_contracts.sample import SPOT, spots
 from archetype_contracts.script import Script
-from archetype_contracts.store.observation import scan_of
+from archetype_contracts.store import scan_of
 from archetype_core import StorageConfig, open_store
 from archetype_core.errors import TickConflict
 from archetype_core.store import Scan, Store
@@ -179,7 +179,7 @@ class Meeting:
 
     def commit(self) -> None:
         """One more tick."""
-        self.writer.commit([self.script.tick(spots({1: float(len(self.script.told))}))])
+        self.writer.commit([self.script.tick(spots({1: float(len(self.script.ticks))}))])
 
     def overtake(self, pool: ThreadPoolExecutor, kind: str) -> tuple[Future[None], Gate]:
         """The first writer is held while it writes the state down, over a beginning that the second then replaces."""
@@ -201,7 +201,7 @@ class Meeting:
         self.first._log.checkpoint()
         report = verify(self.place, storage_options=OPTIONS)
         assert report.is_sound, str(report)
-        last = len(self.script.told) - 1
+        last = len(self.script.ticks) - 1
         for store in (self.first, self.second, self.writer, LanceStore(self.place, OPTIONS)):
             found = store.scan(scan_of(SPOT, self.script.segment, 0, last)).read_all()
             assert found.column("spot__x").to_pylist() == [float(tick) for tick in range(last + 1)]

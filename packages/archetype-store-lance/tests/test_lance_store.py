@@ -200,7 +200,7 @@ def test_every_way_to_read_gives_the_same(place: Path, commits: list[tuple[int, 
         return store.scan(Scan(SPOT.name, script.segment, first, last, names, array)).read_all()
 
     whole = read(0, 199).to_pylist()
-    assert len(whole) == sum(rows.num_rows for told in script.told for rows in told.shown.values())
+    assert len(whole) == sum(rows.num_rows for tick in script.ticks for rows in tick.shown.values())
     for first, last in ((0, 0), (29, 31), (59, 60), (5, 150), (199, 199)):
         part = [row for row in whole if first <= row["tick"] <= last]
         assert repr(read(first, last).to_pylist()) == repr(part)

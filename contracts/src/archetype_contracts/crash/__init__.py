@@ -1,1 +1,1 @@
-"""What a store promises when its process is killed, its disk fails or the power goes, and the machinery that makes it so."""
+"""What a store promises when its process is killed, its disk fails or the power is cut, and the code that causes this."""

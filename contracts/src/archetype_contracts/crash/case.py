@@ -1,4 +1,4 @@
-"""One life of a process over a store: what is done to it, and what came of it."""
+"""One run of a process over a store: its input, its fault, and its outcome."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Kind(enum.StrEnum):
-    """What happens at a call."""
+    """The kind of a fault."""
 
     NOTHING = "nothing"
     KILL_BEFORE = "kill before"
@@ -20,7 +20,7 @@ class Kind(enum.StrEnum):
 
 
 class Call(enum.IntFlag):
-    """Classes of calls that change a disk."""
+    """Classes of system calls that change a disk."""
 
     WRITE = 1
     SYNC = 2
@@ -34,7 +34,7 @@ class Call(enum.IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong: at the ``call``-th call of some classes, or with ``stays`` at all from that one on."""
+    """A fault at the ``call``-th call of some classes; with ``stays`` also at every later one."""
 
     kind: Kind
     call: int
@@ -49,8 +49,8 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
-    """A kill from outside: so long after so many ticks were acknowledged."""
+class TimedKill:
+    """A kill from outside: this long after this many ticks were acknowledged."""
 
     acks: int
     delay_s: float
@@ -60,60 +60,60 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """A process that steps the program of a seed in a place until a tick, and what is done to it."""
+class Run:
+    """A process that steps the program of a seed in a place until a tick, and its fault or kill."""
 
     place: str
     opener: str
     seed: int
     until: int
     together: bool = False
-    """Whether the worlds commit at the same moment, from threads of their own, or one after the other."""
+    """Whether the worlds commit at the same time, from separate threads, or one after the other."""
     fault: Fault | None = None
-    stop: Stop | None = None
+    kill: TimedKill | None = None
     log: str | None = None
     patience_s: float = 60.0
 
     def __str__(self) -> str:
-        done = self.fault or self.stop or "nothing done to it"
+        fault = self.fault or self.kill or "no fault"
         how = "worlds at once" if self.together else "worlds in turn"
-        return f"seed {self.seed}, until tick {self.until}, {how}: {done}"
+        return f"seed {self.seed}, until tick {self.until}, {how}: {fault}"
 
     def to_json(self) -> dict[str, Any]:
-        """The life as a request."""
+        """The run as JSON data."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Life:
-        """What ``to_json`` was made of."""
-        fault, stop = data["fault"], data["stop"]
+    def from_json(cls, data: Mapping[str, Any]) -> Run:
+        """The run that ``to_json`` returned."""
+        fault, kill = data["fault"], data["kill"]
         made = Fault(**{**fault, "kind": Kind(fault["kind"])}) if fault else None
-        return cls(**{**data, "fault": made, "stop": Stop(**stop) if stop else None})
+        return cls(**{**data, "fault": made, "kill": TimedKill(**kill) if kill else None})
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a process ended, and what it said before."""
+    """How a process ended, and what it reported before."""
 
     lines: list[dict[str, Any]]
-    """What it told over its pipe, in order."""
+    """The lines that it reported over its pipe, in order."""
     status: int
     """Its exit status, negative for a signal."""
     hung: bool
     count: int
-    """Calls counted."""
+    """The number of system calls counted."""
     fired: int
-    """The call that was faulted, 0 for none."""
+    """The number of the call that got the fault; 0 for none."""
     ended_ns: int
-    """When it was killed, by the monotonic clock."""
+    """When it was killed or ended, by the monotonic clock."""
     tail: list[str] = field(default_factory=list)
     stderr: str = ""
 
-    def said(self, key: str) -> list[Any]:
-        """The lines of one kind."""
+    def reported(self, key: str) -> list[Any]:
+        """The values of all reported lines with this key."""
         return [line[key] for line in self.lines if key in line]
 
     @property
     def acknowledged(self) -> list[tuple[str, int, int]]:
-        """World, tick and time of every tick that was acknowledged."""
-        return [(world, tick, when) for world, tick, when in self.said("ack")]
+        """World, tick and time of every acknowledged tick."""
+        return [(world, tick, when) for world, tick, when in self.reported("ack")]

@@ -1,18 +1,17 @@
-"""A model of a disk that loses power: what was synced stays, of everything else any part may.
+"""A model of a disk that loses power: synced data stays, and any part of the other data may be lost.
 
-The model is POSIX at its strictest, with two kindnesses that every file system in use grants:
+The model follows POSIX strictly, with two guarantees that every file system in use gives:
 
-- A file's data and size are durable once that file was synced. What was written since is kept or lost sector by sector,
-  512 bytes each, in any order; where a later sector survives, the file is that long, and what lies between reads as
-  zeros.
-- A name (created, linked, renamed, removed) is durable once its *directory* was synced, also the name of a file that was
-  itself synced; names that were not are kept or lost one by one, in any order. ext4 would often save the name along
-  with a file; SQLite does not count on it and syncs the directory when it makes a WAL, and no store should.
-- Kindness one: a rename or a replacement happens whole or not at all, over two directories as well.
-- Kindness two: what was durable is not harmed by writing something else beside it.
+- A file's data and size are durable after a sync of the file. Later writes are kept or lost sector by sector (512 bytes),
+  in any order. If a later sector survives, the file has that length, and the gap reads as zeros.
+- A name (created, linked, renamed, removed) is durable after a sync of its *directory*, even if the file itself was
+  synced. Other names are kept or lost one by one, in any order. ext4 often saves the name with the file, but SQLite does
+  not rely on it, and no store should.
+- Guarantee one: a rename or a replacement is atomic, also between two directories.
+- Guarantee two: a write does not damage durable data beside it.
 
-After a sync that failed, Linux takes the pages for clean: what they held may be lost although a later sync succeeds, until
-it is written anew. Memory that is mapped is not seen; files of it, like SQLite's ``-shm``, are left out by name.
+After a failed sync Linux marks the pages clean: their data may be lost even if a later sync succeeds, until it is written
+again. Writes to mapped memory are not seen; such files, like SQLite's ``-shm``, are left out by name.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ SECTOR = 512
 
 @dataclass(slots=True, eq=False)
 class File:
-    """A file's bytes, those that are durable, and the versions of sectors that are not."""
+    """A file: its bytes, its durable bytes, and the versions of sectors that are not durable yet."""
 
     live: bytearray = field(default_factory=bytearray)
     durable: bytearray = field(default_factory=bytearray)
@@ -40,7 +39,7 @@ class File:
     dirty: set[int] = field(default_factory=set)
 
     def write(self, offset: int, data: bytes) -> None:
-        """Overwrite some bytes; a gap before them is zeros."""
+        """Write bytes at an offset; a gap before them is filled with zeros."""
         first = min(offset, len(self.live))
         if offset > len(self.live):
             self.live.extend(bytes(offset - len(self.live)))
@@ -51,14 +50,14 @@ class File:
         self._touch(first, offset + len(data))
 
     def resize(self, size: int) -> None:
-        """Cut the file, or fill it up with zeros."""
+        """Truncate the file, or extend it with zeros."""
         before = len(self.live)
         if size < before:
             del self.live[size:]
         else:
             self.live.extend(bytes(size - before))
         self.sizes.append(size)
-        # Also what is cut off: were the file to grow again, zeros would have to be there.
+        # Include the truncated part: if the file grows again, it must read as zeros.
         self._touch(min(size, before), max(size, before, len(self.durable)))
 
     def _touch(self, first: int, end: int) -> None:
@@ -68,7 +67,7 @@ class File:
             self.dirty.add(sector)
 
     def sync(self) -> None:
-        """Make durable what was written since the last sync that did not fail."""
+        """Make all dirty sectors and the size durable."""
         for sector in self.dirty:
             image = self.live[sector * SECTOR : (sector + 1) * SECTOR]
             _lay(self.durable, sector, bytes(image))
@@ -79,11 +78,11 @@ class File:
             self.sizes.clear()
 
     def fail(self) -> None:
-        """Take what was to be synced for clean, though it is not on disk."""
+        """Let a sync fail: dirty sectors become clean without being durable."""
         self.dirty.clear()
 
     def surviving(self, chance: random.Random, share: float) -> bytes:
-        """What a power cut leaves: each version that is not durable with the given chance."""
+        """The content after a power cut: each version that is not durable survives with this probability."""
         content = bytearray(self.durable)
         for size in self.sizes:
             if chance.random() < share:
@@ -99,7 +98,7 @@ def _lay(content: bytearray, sector: int, image: bytes) -> None:
     start = sector * SECTOR
     if image and len(content) < start:
         content.extend(bytes(start - len(content)))
-    # What is beyond the image's end was cut off, so it is zeros if the file is longer.
+    # The part of the sector beyond the image was truncated, so it reads as zeros.
     end = min(len(content), start + SECTOR)
     if end > start + len(image):
         image += bytes(end - start - len(image))
@@ -123,7 +122,7 @@ class Link:
 
 @dataclass(slots=True, eq=False)
 class Directory:
-    """Names, and those that are durable."""
+    """A directory: its names, and its durable names."""
 
     live: dict[str, Node] = field(default_factory=dict)
     durable: dict[str, Node] = field(default_factory=dict)
@@ -134,12 +133,12 @@ Node = File | Link | Directory
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """Names that change together: in a directory, a name means a node from now on, or nothing."""
+    """Names that change atomically: in a directory, a name refers to a node from now on, or is removed."""
 
     names: tuple[tuple[Directory, str, Node | None], ...]
 
     def apply(self, to_live: bool) -> None:
-        """Make it so, in what is seen or in what is durable."""
+        """Apply the change to the live or to the durable names."""
         for directory, name, node in self.names:
             entries = directory.live if to_live else directory.durable
             if node is None:
@@ -149,7 +148,7 @@ class Change:
 
 
 class Disk:
-    """One directory on a disk, as it is seen and as it would be after a power cut."""
+    """One directory on a disk, with its live and its durable state."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -174,12 +173,12 @@ class Disk:
         return made
 
     def apply(self, event: Event) -> None:
-        """Let one call happen."""
+        """Apply one logged call."""
         node = self._inodes.get(event.inode)
         kind = event.kind
         if kind in "WTSF":
             if not isinstance(node, File):
-                return  # a directory whose sync failed, or a file that never had a name here
+                return  # a directory whose sync failed, or a file that was never in this root
             if kind == "W":
                 node.write(event.offset, event.data)
             elif kind == "T":
@@ -234,8 +233,8 @@ class Disk:
         for part in parents:
             node = node.live.get(part) if isinstance(node, Directory) else None
         if not isinstance(node, Directory):
-            raise LookupError(  # noqa: TRY004  # reason: it is about what the log lacks
-                f"the log changes {path}, whose directory it never made"
+            raise LookupError(  # noqa: TRY004  # reason: an entry is missing from the log
+                f"the log changes {path}, but never creates its directory"
             )
         return node, name
 
@@ -244,11 +243,11 @@ class Disk:
             directory, name = self._parent(path)
             if name in directory.live:
                 return directory.live[name]
-        # It came from outside of the root, so nobody knows what of it is durable.
+        # It was moved in from outside the root, so its durable content is unknown.
         return File()
 
     def cut(self, target: Path, chance: random.Random, volatile: Sequence[str]) -> str:
-        """Write what a power cut at this moment leaves, and say how generous it was."""
+        """Write the content after a power cut at this moment to a directory, and return what it kept."""
         data, names = (chance.choice((0.0, 1.0, 0.5, chance.random())) for _ in range(2))
         kept = {id(one): dict(one.durable) for one in self._directories(self._top)}
         for change in self._pending:

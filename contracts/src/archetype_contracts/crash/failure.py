@@ -1,34 +1,34 @@
-"""Clauses on disks that fail while the process lives: it is told with typed errors, and loses nothing by them."""
+"""Clauses on disks that fail while the process runs: errors are typed, and no acknowledged tick is lost."""
 
 from __future__ import annotations
 
 import errno
 from typing import Any
 
-from archetype_contracts.crash.book import clause
 from archetype_contracts.crash.case import Call, Fault, Kind
+from archetype_contracts.crash.registry import clause
 from archetype_contracts.crash.subject import CrashSubject
 from archetype_core.store import Capability
 
-_LASTS = [Capability.PERSISTENCE]
+_PERSISTENT = [Capability.PERSISTENCE]
 _SPACE = Call.WRITE | Call.CREATE | Call.TRUNCATE | Call.RENAME | Call.LINK
 _NAMES = Call.CREATE | Call.RENAME | Call.LINK | Call.UNLINK
 
 
 def _closed(subject: CrashSubject) -> dict[str, Any]:
-    """A place that was closed after its first ticks: faults while a place is made are for other clauses."""
+    """Make a place that was closed after its first tick; other clauses cause faults while a place is created."""
     place = subject.place / "closed"
     with subject.trial() as trial:
-        trial.live(1)
+        trial.run(1)
         trial.place.rename(place)
         trial.place.mkdir()
-        return {"template": place, "told": trial.told}
+        return {"template": place, "acknowledged": trial.acknowledged}
 
 
 @clause(
     "X-010",
-    "Where any one call fails with EIO, errors are typed, a refused tick leaves nothing, and the process can go on.",
-    needs=_LASTS,
+    "If any one call fails with EIO, errors are typed, a refused tick leaves nothing, and the process can continue.",
+    needs=_PERSISTENT,
 )
 def one_error(subject: CrashSubject) -> None:
     subject.every_call(Fault(Kind.FAIL, 0, error=errno.EIO))
@@ -36,31 +36,35 @@ def one_error(subject: CrashSubject) -> None:
 
 @clause(
     "X-011",
-    "Where every call from some point on fails with EIO, errors are typed, and every acknowledged tick is there afterwards.",
-    needs=_LASTS,
+    "If every call from some point on fails with EIO, errors are typed, and every acknowledged tick exists afterwards.",
+    needs=_PERSISTENT,
 )
-def errors_for_good(subject: CrashSubject) -> None:
+def every_later_error(subject: CrashSubject) -> None:
     subject.every_call(Fault(Kind.FAIL, 0, stays=True, error=errno.EIO), together=True)
 
 
 @clause(
-    "X-012", "A disk that is full for one call costs no acknowledged tick, and the process can go on.", needs=_LASTS
+    "X-012",
+    "If the disk is full for one call, no acknowledged tick is lost, and the process can continue.",
+    needs=_PERSISTENT,
 )
 def one_full_disk(subject: CrashSubject) -> None:
     subject.every_call(Fault(Kind.FAIL, 0, int(_SPACE), error=errno.ENOSPC), together=True, **_closed(subject))
 
 
-@clause("X-013", "A disk that stays full costs no acknowledged tick, and errors are typed.", needs=_LASTS)
-def full_disk_for_good(subject: CrashSubject) -> None:
+@clause("X-013", "If the disk stays full, errors are typed, and no acknowledged tick is lost.", needs=_PERSISTENT)
+def disk_stays_full(subject: CrashSubject) -> None:
     subject.every_call(Fault(Kind.FAIL, 0, int(_SPACE), stays=True, error=errno.ENOSPC))
 
 
-@clause("X-014", "A write that takes only a part is finished, or refused: no tick is cut short.", needs=_LASTS)
+@clause(
+    "X-014", "After a short write the rest is written or the tick is refused: no tick is truncated.", needs=_PERSISTENT
+)
 def short_write(subject: CrashSubject) -> None:
     subject.every_call(Fault(Kind.SHORT, 0, int(Call.WRITE)), **_closed(subject))
 
 
-@clause("X-015", "A write that takes a part before the disk is full costs no acknowledged tick.", needs=_LASTS)
+@clause("X-015", "If a short write is followed by a full disk, no acknowledged tick is lost.", needs=_PERSISTENT)
 def short_write_on_a_full_disk(subject: CrashSubject) -> None:
     fault = Fault(Kind.SHORT, 0, int(Call.WRITE), stays=True, error=errno.ENOSPC)
     subject.every_call(fault, together=True, **_closed(subject))
@@ -68,13 +72,15 @@ def short_write_on_a_full_disk(subject: CrashSubject) -> None:
 
 @clause(
     "X-016",
-    "Where files may no longer be created, renamed or removed, errors are typed and nothing is lost.",
-    needs=_LASTS,
+    "If files can no longer be created, renamed or removed, errors are typed, and no acknowledged tick is lost.",
+    needs=_PERSISTENT,
 )
 def no_permission(subject: CrashSubject) -> None:
     subject.every_call(Fault(Kind.FAIL, 0, int(_NAMES), stays=True, error=errno.EACCES))
 
 
-@clause("X-017", "Where the disk becomes read-only, errors are typed and nothing acknowledged is lost.", needs=_LASTS)
+@clause(
+    "X-017", "If the disk becomes read-only, errors are typed, and no acknowledged tick is lost.", needs=_PERSISTENT
+)
 def read_only(subject: CrashSubject) -> None:
     subject.every_call(Fault(Kind.FAIL, 0, stays=True, error=errno.EROFS), together=True, **_closed(subject))

@@ -1,12 +1,12 @@
 /*
- * A disk that fails on request: preloaded, it stands between a process and the system calls that change a directory.
+ * A preloaded library that makes system calls fail: it handles the calls of a process that change one directory.
  *
- * Nothing happens until a process arms it for one root. From then on the kernel hands the calls of these kinds to a
- * handler in here (seccomp, SIGSYS), whether libc makes them or an engine does by itself. Every one that changes something
- * beneath the root is counted, and the k-th may kill the process, fail, or be cut short; with a log, all of them are
- * written down. io_uring and cloned ranges, which it could not follow, are refused as by a kernel that lacks them.
- * What it cannot see: writes through mmap. What ends a process: such a call by a thread that blocked SIGSYS without libc,
- * or by a program started from here without this library.
+ * It does nothing until a process arms it for a root directory. From then on seccomp traps these calls (SIGSYS) to a
+ * handler in this file, whether libc makes them or other code does. Each call that changes something below the root is
+ * counted. The k-th may kill the process, fail, or write less than asked; with a log, every call is logged.
+ * io_uring and cloned ranges cannot be handled, so they fail as on a kernel that lacks them.
+ * It does not see writes through mmap. A trapped call ends the process if the thread blocked SIGSYS without libc, or if a
+ * program was started without this library.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -43,11 +43,11 @@ enum { NOTHING, KILL_BEFORE, KILL_AFTER, FAIL, SHORT };
 #define RING 48
 #define LINE 160
 
-/* Shared with the processes that are forked later, so that what a killed one did can still be read. */
+/* Shared with forked processes, so that the parent can read it after a child is killed. */
 struct board {
-    uint64_t count;    /* calls counted */
-    uint64_t fired;    /* the first of them that was faulted, 0 for none */
-    uint64_t fired_ns; /* when, by CLOCK_MONOTONIC */
+    uint64_t count;    /* number of counted calls */
+    uint64_t fired;    /* number of the first call with a fault, 0 for none */
+    uint64_t fired_ns; /* its time by CLOCK_MONOTONIC */
     char ring[RING][LINE];
 };
 
@@ -57,18 +57,18 @@ static size_t root_length;
 static volatile int armed;
 static int is_filtered;
 static const char *missing;
-static int kind, persistent, error_code, plays_sync;
+static int kind, persistent, error_code, skips_sync;
 static unsigned classes;
 static uint64_t target;
 static int log_fd = -1;
 static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
 
-/* The gate: the one place from which the kernel lets every call through. It returns what the kernel returns. */
+/* The trampoline: the filter allows every call from this code. It returns the result of the kernel. */
 
 #if defined(__x86_64__)
 #define MACHINE AUDIT_ARCH_X86_64
 __asm__(".text\n"
-        "archetype_gate:\n"
+        "archetype_trampoline:\n"
         "    mov %rdi, %rax\n"
         "    mov %rsi, %rdi\n"
         "    mov %rdx, %rsi\n"
@@ -77,13 +77,13 @@ __asm__(".text\n"
         "    mov %r9, %r8\n"
         "    mov 8(%rsp), %r9\n"
         "    syscall\n"
-        "archetype_gate_passed:\n"
+        "archetype_trampoline_passed:\n"
         "    ret\n"
-        "archetype_gate_end:\n");
+        "archetype_trampoline_end:\n");
 #elif defined(__aarch64__) && defined(__AARCH64EL__)
 #define MACHINE AUDIT_ARCH_AARCH64
 __asm__(".text\n"
-        "archetype_gate:\n"
+        "archetype_trampoline:\n"
         "    mov x8, x0\n"
         "    mov x0, x1\n"
         "    mov x1, x2\n"
@@ -92,47 +92,48 @@ __asm__(".text\n"
         "    mov x4, x5\n"
         "    mov x5, x6\n"
         "    svc #0\n"
-        "archetype_gate_passed:\n"
+        "archetype_trampoline_passed:\n"
         "    ret\n"
-        "archetype_gate_end:\n");
+        "archetype_trampoline_end:\n");
 #else
-#error "the fault shim is made for x86_64 and for aarch64"
+#error "the fault shim needs x86_64 or aarch64"
 #endif
 
-extern const char archetype_gate[] __attribute__((visibility("hidden")));
-extern const char archetype_gate_passed[] __attribute__((visibility("hidden")));
-extern const char archetype_gate_end[] __attribute__((visibility("hidden")));
+extern const char archetype_trampoline[] __attribute__((visibility("hidden")));
+extern const char archetype_trampoline_passed[] __attribute__((visibility("hidden")));
+extern const char archetype_trampoline_end[] __attribute__((visibility("hidden")));
 
-/* A filter outlives exec, so the gate has the same address in every process: one that nothing else is given. */
-#define GATE 0x1000000000ul
-#define PASSED (GATE + (uint64_t)(archetype_gate_passed - archetype_gate))
+/* The filter survives exec, so the trampoline has the same fixed address in every process. */
+#define TRAMPOLINE 0x1000000000ul
+#define PASSED (TRAMPOLINE + (uint64_t)(archetype_trampoline_passed - archetype_trampoline))
 
-static long gate(long number, long a, long b, long c, long d, long e, long f) {
-    return ((long (*)(long, long, long, long, long, long, long))GATE)(number, a, b, c, d, e, f);
+static long trampoline(long number, long a, long b, long c, long d, long e, long f) {
+    return ((long (*)(long, long, long, long, long, long, long))TRAMPOLINE)(number, a, b, c, d, e, f);
 }
 
-static int build_gate(void) {
-    void *page = mmap((void *)GATE, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-    if (page != (void *)GATE) return -1;
-    size_t size = (size_t)(archetype_gate_end - archetype_gate);
-    memcpy(page, archetype_gate, size);
+static int build_trampoline(void) {
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+    void *page = mmap((void *)TRAMPOLINE, 4096, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (page != (void *)TRAMPOLINE) return -1;
+    size_t size = (size_t)(archetype_trampoline_end - archetype_trampoline);
+    memcpy(page, archetype_trampoline, size);
     __builtin___clear_cache(page, (char *)page + size);
     return mprotect(page, 4096, PROT_READ | PROT_EXEC);
 }
 
-/* A call that the kernel handed over. */
+/* A trapped call. */
 struct request {
     long number;
-    long with[6];
+    long args[6];
 };
 
 static long pass(const struct request *request) {
-    const long *with = request->with;
-    return gate(request->number, with[0], with[1], with[2], with[3], with[4], with[5]);
+    const long *args = request->args;
+    return trampoline(request->number, args[0], args[1], args[2], args[3], args[4], args[5]);
 }
 
-/* These always are, files opened to be changed as well. The first group does not exist on newer machines. */
-static const int handed_over[] = {
+/* These calls are always trapped; open calls are trapped if they may change a file. aarch64 lacks the first groups. */
+static const int trapped[] = {
 #ifdef SYS_rename
     SYS_creat, SYS_mkdir, SYS_rmdir, SYS_rename, SYS_link, SYS_symlink, SYS_unlink,
 #endif
@@ -169,12 +170,12 @@ static int install_filter(void) {
         IF(SYS_io_uring_setup, 0, 1), RETURN(SECCOMP_RET_ERRNO | ENOSYS),
         RETURN(SECCOMP_RET_ALLOW),
     };
-    enum { KINDS = sizeof handed_over / sizeof *handed_over };
+    enum { KINDS = sizeof trapped / sizeof *trapped };
     struct sock_filter lines[sizeof head / sizeof *head + 2 * KINDS + sizeof tail / sizeof *tail], *next = lines;
     memcpy(next, head, sizeof head);
     next += sizeof head / sizeof *head;
     for (int index = 0; index < KINDS; index++) {
-        *next++ = (struct sock_filter)IF(handed_over[index], 0, 1);
+        *next++ = (struct sock_filter)IF(trapped[index], 0, 1);
         *next++ = (struct sock_filter)RETURN(SECCOMP_RET_TRAP);
     }
     memcpy(next, tail, sizeof tail);
@@ -183,7 +184,7 @@ static int install_filter(void) {
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) ? -1 : 0;
 }
 
-/* Nobody blocks what the kernel hands calls over with: it would end the process. */
+/* Never block SIGSYS: a trapped call would end the process. */
 
 #define WITHOUT_OURS \
     sigset_t without; \
@@ -213,35 +214,35 @@ static uint64_t now_ns(void) {
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
-static void take_over(int, siginfo_t *, void *);
+static void handle_trap(int, siginfo_t *, void *);
 
 __attribute__((constructor)) static void begin(void) {
     void *page = mmap(NULL, sizeof(struct board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     board = page == MAP_FAILED ? NULL : page;
-    struct sigaction handler = {.sa_sigaction = take_over, .sa_flags = SA_SIGINFO};
-    /* No other handler runs within ours, so none waits for the lock that ours may hold. */
+    struct sigaction handler = {.sa_sigaction = handle_trap, .sa_flags = SA_SIGINFO};
+    /* Block all signals in the handler, so that no other handler waits for its lock. */
     sigfillset(&handler.sa_mask);
     uint32_t action = SECCOMP_RET_TRAP;
-    if (!board) missing = "the page that it shares with children cannot be mapped";
-    else if (build_gate()) missing = "the page that its own calls are made from cannot be mapped";
+    if (!board) missing = "the page shared with child processes cannot be mapped";
+    else if (build_trampoline()) missing = "the page of the trampoline cannot be mapped";
     else if (sigaction(SIGSYS, &handler, NULL)) missing = "SIGSYS cannot be handled";
-    else if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action)) missing = "seccomp is refused here";
+    else if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action)) missing = "seccomp is not available";
 }
 
-/* Why it cannot work here; nothing if it can. */
+/* The reason why it cannot work on this system, or NULL. */
 API const char *archetype_fault_missing(void) { return missing; }
 
 API struct board *archetype_fault_board(void) { return board; }
 
 API void archetype_fault_reset(void) { memset(board, 0, sizeof *board); }
 
-/* Begin to count beneath a directory; fault the k-th call of these classes, or with `on` all from the k-th. 0 is never.
- * With `play` a sync is counted and reports success without reaching the disk: a killed process loses no page. */
-API int archetype_fault_arm(const char *path, int what, uint64_t k, unsigned which, int on, int code, int play) {
+/* Start to count calls below a directory. The fault happens at the k-th call of these classes (0: never), with `on` also
+ * at every later one. With `skip` a sync succeeds without reaching the disk: a killed process loses no page. */
+API int archetype_fault_arm(const char *path, int what, uint64_t k, unsigned which, int on, int code, int skip) {
     armed = 0;
     if (missing || !realpath(path, root)) return -1;
     root_length = strlen(root);
-    kind = what, target = k, classes = which, persistent = on, error_code = code, plays_sync = play;
+    kind = what, target = k, classes = which, persistent = on, error_code = code, skips_sync = skip;
     if (!is_filtered && install_filter()) return -1;
     is_filtered = 1;
     __sync_synchronize();
@@ -251,13 +252,13 @@ API int archetype_fault_arm(const char *path, int what, uint64_t k, unsigned whi
 
 API void archetype_fault_disarm(void) { armed = 0; }
 
-/* Write every counted call to a log, which lies outside of the root. */
+/* Write every counted call to a log, which must be outside the root. */
 API int archetype_fault_trace(const char *path) {
     log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     return log_fd < 0 ? -1 : 0;
 }
 
-/* Let the process end with the one that forked it. */
+/* End the process when its parent ends. */
 API void archetype_fault_follow_parent(void) { prctl(PR_SET_PDEATHSIG, SIGKILL); }
 
 struct __attribute__((packed)) record {
@@ -269,48 +270,48 @@ struct __attribute__((packed)) record {
     uint32_t path, other;
 };
 
-static void put(const void *data, size_t size) {
+static void write_log(const void *data, size_t size) {
     const char *next = data;
     while (size) {
-        long done = gate(SYS_write, log_fd, (long)next, (long)size, 0, 0, 0);
+        long done = trampoline(SYS_write, log_fd, (long)next, (long)size, 0, 0, 0);
         if (done == -EINTR) continue;
-        if (done <= 0) abort(); /* a log with a gap would accuse the store */
+        if (done <= 0) abort(); /* a log with a gap would look like a defect of the store */
         next += done, size -= (size_t)done;
     }
 }
 
-static void note(char what, uint64_t inode, int64_t offset, const char *path, const char *other,
+static void log_event(char what, uint64_t inode, int64_t offset, const char *path, const char *other,
                  const struct iovec *data, uint64_t size) {
     if (log_fd < 0) return;
     struct record record = {what, inode, offset, size, now_ns(), (uint32_t)strlen(path), (uint32_t)strlen(other)};
-    put(&record, sizeof record);
-    put(path, record.path);
-    put(other, record.other);
+    write_log(&record, sizeof record);
+    write_log(path, record.path);
+    write_log(other, record.other);
     for (uint64_t left = size; data && left; data++) {
         size_t part = data->iov_len < left ? data->iov_len : (size_t)left;
-        put(data->iov_base, part);
+        write_log(data->iov_base, part);
         left -= part;
     }
 }
 
-/* Put a line of the caller's into the log, between the calls before it and those after. */
+/* Write a mark of the caller to the log. */
 API void archetype_fault_mark(const char *text) {
     pthread_mutex_lock(&order);
-    note('M', 0, 0, text, "", NULL, 0);
+    log_event('M', 0, 0, text, "", NULL, 0);
     pthread_mutex_unlock(&order);
 }
 
-/* One counted call. `verdict` is what to do instead of it; a log keeps calls in order by holding the lock across. */
+/* One counted call. `fault` is its fault, if any. With a log, the lock is held during the call, to log in order. */
 struct call {
-    int counted, verdict, locked;
+    int counted, fault, locked;
     char path[PATH_MAX], other[PATH_MAX];
 };
 
-static int beneath(const char *path) {
+static int is_below_root(const char *path) {
     return !strncmp(path, root, root_length) && (path[root_length] == '/' || !path[root_length]);
 }
 
-/* Looked up every time: a table by descriptor would go stale where libc closes one by itself. */
+/* Looked up every time: a cache by descriptor would be wrong after libc closes a file internally. */
 static int path_of_fd(int fd, char *path) {
     char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
@@ -320,7 +321,7 @@ static int path_of_fd(int fd, char *path) {
     return 1;
 }
 
-/* The directory is opened and asked for its path, since realpath may allocate and a handler must not. */
+/* Open the directory and read its path: realpath may allocate, which a signal handler must not. */
 static int path_at(int directory, const char *given, char *path) {
     char parent[PATH_MAX];
     size_t length = given ? strlen(given) : 0, start;
@@ -368,37 +369,37 @@ static void count(struct call *call, unsigned class, const char *name, uint64_t 
         board->fired = number;
         die();
     }
-    call->verdict = kind;
-    /* A disk that fills up takes a part of one write, and nothing after. */
-    if (kind == SHORT && (class != WRITE || size < 2 || number > target)) call->verdict = number > target ? FAIL : NOTHING;
-    if (call->verdict != NOTHING && !board->fired) {
+    call->fault = kind;
+    /* A disk that fills up accepts part of one write, and nothing after it. */
+    if (kind == SHORT && (class != WRITE || size < 2 || number > target)) call->fault = number > target ? FAIL : NOTHING;
+    if (call->fault != NOTHING && !board->fired) {
         board->fired = number;
         board->fired_ns = now_ns();
     }
 }
 
 static void enter_fd(struct call *call, int fd, unsigned class, const char *name, uint64_t size) {
-    call->counted = call->verdict = call->locked = 0;
+    call->counted = call->fault = call->locked = 0;
     call->other[0] = 0;
-    if (path_of_fd(fd, call->path) && beneath(call->path)) count(call, class, name, size);
+    if (path_of_fd(fd, call->path) && is_below_root(call->path)) count(call, class, name, size);
 }
 
 static void enter_path(struct call *call, int at, const char *path, int other_at, const char *other, unsigned class,
                        const char *name) {
-    call->counted = call->verdict = call->locked = 0;
+    call->counted = call->fault = call->locked = 0;
     call->other[0] = 0;
     if (!path_at(at, path, call->path)) return;
-    int inside = beneath(call->path);
-    if (other && path_at(other_at, other, call->other)) inside |= beneath(call->other);
+    int inside = is_below_root(call->path);
+    if (other && path_at(other_at, other, call->other)) inside |= is_below_root(call->other);
     if (inside) count(call, class, name, 0);
 }
 
 static void leave(struct call *call) {
-    if (call->counted && call->verdict == KILL_AFTER) die();
+    if (call->counted && call->fault == KILL_AFTER) die();
     if (call->locked) pthread_mutex_unlock(&order);
 }
 
-static int is_failed(const struct call *call) { return call->counted && call->verdict == FAIL; }
+static int is_failed(const struct call *call) { return call->counted && call->fault == FAIL; }
 
 static long pass_or_fail(const struct call *call, const struct request *request) {
     return is_failed(call) ? -error_code : pass(request);
@@ -419,199 +420,199 @@ static int64_t size_of(int fd) {
     return fstat(fd, &found) ? -1 : found.st_size;
 }
 
-/* Writes, from one piece of memory or from several. A short one hands over half, as a full disk or a signal does. */
+/* Writes, from one buffer or from several. A short write writes half. */
 
-static long writing(struct request *request, const char *name, int is_gathered, int64_t offset) {
+static long on_write(struct request *request, const char *name, int is_gathered, int64_t offset) {
     struct call call;
-    int fd = (int)request->with[0];
-    struct iovec only = {(void *)request->with[1], (size_t)request->with[2]}, half;
-    const struct iovec *parts = is_gathered ? (const struct iovec *)request->with[1] : &only;
-    long pieces = is_gathered ? request->with[2] : 1;
+    int fd = (int)request->args[0];
+    struct iovec only = {(void *)request->args[1], (size_t)request->args[2]}, half;
+    const struct iovec *parts = is_gathered ? (const struct iovec *)request->args[1] : &only;
+    long pieces = is_gathered ? request->args[2] : 1;
     size_t size = 0;
     for (long index = 0; index < pieces; index++) size += parts[index].iov_len;
     enter_fd(&call, fd, WRITE, name, size);
-    if (call.counted && call.verdict == SHORT) {
-        /* The first piece that holds anything, and only half of it. */
+    if (call.counted && call.fault == SHORT) {
+        /* Write half of the first buffer that is not empty. */
         const struct iovec *first = parts;
         while (!first->iov_len) first++;
         half = (struct iovec){first->iov_base, (first->iov_len + 1) / 2};
-        request->with[1] = (long)(is_gathered ? &half : half.iov_base);
-        request->with[2] = is_gathered ? 1 : (long)half.iov_len;
+        request->args[1] = (long)(is_gathered ? &half : half.iov_base);
+        request->args[2] = is_gathered ? 1 : (long)half.iov_len;
     }
     long done = pass_or_fail(&call, request);
     if (call.counted && done > 0 && log_fd >= 0) {
         if (offset < 0) offset = lseek(fd, 0, SEEK_CUR) - done;
-        note('W', inode_of(fd), offset, call.path, "", parts, (uint64_t)done);
-        if (fcntl(fd, F_GETFL) & (O_DSYNC | O_SYNC)) note('S', inode_of(fd), 0, call.path, "", NULL, 0);
+        log_event('W', inode_of(fd), offset, call.path, "", parts, (uint64_t)done);
+        if (fcntl(fd, F_GETFL) & (O_DSYNC | O_SYNC)) log_event('S', inode_of(fd), 0, call.path, "", NULL, 0);
     }
     leave(&call);
     return done;
 }
 
-/* Copies inside the kernel show nothing to a log, so an armed process is told to copy by hand, as old kernels do. */
-static long copying(const struct request *request, int out) {
+/* Copies within the kernel cannot be logged, so they fail with ENOSYS, and the process must copy with writes. */
+static long on_copy(const struct request *request, int out) {
     char path[PATH_MAX];
-    return path_of_fd(out, path) && beneath(path) ? -ENOSYS : pass(request);
+    return path_of_fd(out, path) && is_below_root(path) ? -ENOSYS : pass(request);
 }
 
-/* Syncs. A failed one is noted too: what it was to save is clean in memory and absent on disk from then on. */
-static long syncing(const struct request *request, const char *name) {
+/* Syncs. A failed sync is logged too: its data is clean in memory but not on disk. */
+static long on_sync(const struct request *request, const char *name) {
     struct call call;
     struct stat found;
-    int fd = (int)request->with[0];
+    int fd = (int)request->args[0];
     enter_fd(&call, fd, SYNC, name, 0);
-    long result = call.counted && plays_sync && !is_failed(&call) ? 0 : pass_or_fail(&call, request);
+    long result = call.counted && skips_sync && !is_failed(&call) ? 0 : pass_or_fail(&call, request);
     if (call.counted && log_fd >= 0 && !fstat(fd, &found))
-        note(result ? 'F' : S_ISDIR(found.st_mode) ? 'Y' : 'S', found.st_ino, 0, call.path, "", NULL, 0);
+        log_event(result ? 'F' : S_ISDIR(found.st_mode) ? 'Y' : 'S', found.st_ino, 0, call.path, "", NULL, 0);
     leave(&call);
     return result;
 }
 
-/* It may start writing; it promises nothing that would outlive a power cut, so no log has it. */
-static long nudging(const struct request *request) {
+/* sync_file_range makes nothing durable, so it is counted but not logged. */
+static long on_sync_range(const struct request *request) {
     struct call call;
-    enter_fd(&call, (int)request->with[0], SYNC, "sync_file_range", 0);
+    enter_fd(&call, (int)request->args[0], SYNC, "sync_file_range", 0);
     long result = pass_or_fail(&call, request);
     leave(&call);
     return result;
 }
 
-/* Opening to write, and creating. */
+/* Opening for writing, and creating. */
 
-static long opening(const struct request *request, int at, const char *path, uint64_t flags) {
+static long on_open(const struct request *request, int at, const char *path, uint64_t flags) {
     struct call call;
     if (!(flags & CHANGING)) return pass(request);
     enter_path(&call, at, path, 0, NULL, CREATE, "open");
     uint64_t existed = call.counted ? inode_at(call.path) : 0;
     long fd = pass_or_fail(&call, request);
     if (call.counted && fd >= 0 && (flags & O_TMPFILE) != O_TMPFILE) {
-        if (!existed) note('C', inode_of((int)fd), 0, call.path, "", NULL, 0);
-        else if (flags & O_TRUNC) note('T', inode_of((int)fd), 0, call.path, "", NULL, 0);
+        if (!existed) log_event('C', inode_of((int)fd), 0, call.path, "", NULL, 0);
+        else if (flags & O_TRUNC) log_event('T', inode_of((int)fd), 0, call.path, "", NULL, 0);
     }
     leave(&call);
     return fd;
 }
 
-static long making_directory(const struct request *request, int at, const char *path) {
+static long on_mkdir(const struct request *request, int at, const char *path) {
     struct call call;
     enter_path(&call, at, path, 0, NULL, CREATE, "mkdir");
     long result = pass_or_fail(&call, request);
-    if (call.counted && !result) note('D', inode_at(call.path), 0, call.path, "", NULL, 0);
+    if (call.counted && !result) log_event('D', inode_at(call.path), 0, call.path, "", NULL, 0);
     leave(&call);
     return result;
 }
 
 /* Names. */
 
-static long naming(const struct request *request, int at, const char *path, int other_at, const char *other,
+static long on_rename_or_link(const struct request *request, int at, const char *path, int other_at, const char *other,
                    unsigned class) {
     struct call call;
     enter_path(&call, at, path, other_at, other, class, class == RENAME ? "rename" : "link");
     long result = pass_or_fail(&call, request);
     if (call.counted && !result)
-        note(class == RENAME ? 'R' : 'L', inode_at(call.other), 0, call.path, call.other, NULL, 0);
+        log_event(class == RENAME ? 'R' : 'L', inode_at(call.other), 0, call.path, call.other, NULL, 0);
     leave(&call);
     return result;
 }
 
-static long pointing(const struct request *request, const char *content, int at, const char *path) {
+static long on_symlink(const struct request *request, const char *content, int at, const char *path) {
     struct call call;
     enter_path(&call, at, path, 0, NULL, LINK, "symlink");
     long result = pass_or_fail(&call, request);
-    if (call.counted && !result) note('N', inode_at(call.path), 0, call.path, content, NULL, 0);
+    if (call.counted && !result) log_event('N', inode_at(call.path), 0, call.path, content, NULL, 0);
     leave(&call);
     return result;
 }
 
-static long removing(const struct request *request, int at, const char *path, const char *name) {
+static long on_remove(const struct request *request, int at, const char *path, const char *name) {
     struct call call;
     enter_path(&call, at, path, 0, NULL, UNLINK, name);
     long result = pass_or_fail(&call, request);
-    if (call.counted && !result) note('U', 0, 0, call.path, "", NULL, 0);
+    if (call.counted && !result) log_event('U', 0, 0, call.path, "", NULL, 0);
     leave(&call);
     return result;
 }
 
 /* Sizes. */
 
-static long sizing(const struct request *request, int fd, const char *name, long size) {
+static long on_resize(const struct request *request, int fd, const char *name, long size) {
     struct call call;
     enter_fd(&call, fd, TRUNCATE, name, (uint64_t)size);
     int64_t old = call.counted ? size_of(fd) : 0;
     long result = pass_or_fail(&call, request);
     int64_t now = call.counted ? size_of(fd) : 0;
-    if (now != old) note('T', inode_of(fd), now, call.path, "", NULL, 0);
+    if (now != old) log_event('T', inode_of(fd), now, call.path, "", NULL, 0);
     leave(&call);
     return result;
 }
 
-static long sizing_by_name(const struct request *request) {
-    long fd = gate(SYS_openat, AT_FDCWD, request->with[0], O_WRONLY | O_CLOEXEC, 0, 0, 0);
+static long on_truncate(const struct request *request) {
+    long fd = trampoline(SYS_openat, AT_FDCWD, request->args[0], O_WRONLY | O_CLOEXEC, 0, 0, 0);
     if (fd < 0) return fd;
-    long result = sizing(request, (int)fd, "truncate", request->with[1]);
+    long result = on_resize(request, (int)fd, "truncate", request->args[1]);
     close((int)fd);
     return result;
 }
 
-static long answer(struct request *request) {
-    const long *with = request->with;
-    const int at = (int)with[0];
-#define NAME(index) ((const char *)with[index])
+static long on_call(struct request *request) {
+    const long *args = request->args;
+    const int at = (int)args[0];
+#define NAME(index) ((const char *)args[index])
     if (!armed) return pass(request);
     switch (request->number) {
-    case SYS_write: return writing(request, "write", 0, -1);
-    case SYS_pwrite64: return writing(request, "pwrite", 0, with[3]);
-    case SYS_writev: return writing(request, "writev", 1, -1);
-    case SYS_pwritev: return writing(request, "pwritev", 1, with[3]);
-    case SYS_pwritev2: return writing(request, "pwritev2", 1, with[3]);
-    case SYS_copy_file_range: return copying(request, (int)with[2]);
-    case SYS_sendfile: return copying(request, at);
-    case SYS_splice: return copying(request, (int)with[2]);
-    case SYS_fsync: return syncing(request, "fsync");
-    case SYS_fdatasync: return syncing(request, "fdatasync");
-    case SYS_syncfs: return syncing(request, "syncfs");
-    case SYS_sync_file_range: return nudging(request);
-    case SYS_openat: return opening(request, at, NAME(1), (uint64_t)with[2]);
-    case SYS_openat2: return opening(request, at, NAME(1), with[2] ? ((struct open_how *)with[2])->flags : 0);
-    case SYS_mkdirat: return making_directory(request, at, NAME(1));
-    case SYS_renameat2: return naming(request, at, NAME(1), (int)with[2], NAME(3), RENAME);
-    case SYS_linkat: return naming(request, at, NAME(1), (int)with[2], NAME(3), LINK);
-    case SYS_symlinkat: return pointing(request, NAME(0), (int)with[1], NAME(2));
-    case SYS_unlinkat: return removing(request, at, NAME(1), with[2] & AT_REMOVEDIR ? "rmdir" : "unlink");
-    case SYS_truncate: return sizing_by_name(request);
-    case SYS_ftruncate: return sizing(request, at, "ftruncate", with[1]);
-    case SYS_fallocate: return sizing(request, at, "fallocate", with[2] + with[3]);
+    case SYS_write: return on_write(request, "write", 0, -1);
+    case SYS_pwrite64: return on_write(request, "pwrite", 0, args[3]);
+    case SYS_writev: return on_write(request, "writev", 1, -1);
+    case SYS_pwritev: return on_write(request, "pwritev", 1, args[3]);
+    case SYS_pwritev2: return on_write(request, "pwritev2", 1, args[3]);
+    case SYS_copy_file_range: return on_copy(request, (int)args[2]);
+    case SYS_sendfile: return on_copy(request, at);
+    case SYS_splice: return on_copy(request, (int)args[2]);
+    case SYS_fsync: return on_sync(request, "fsync");
+    case SYS_fdatasync: return on_sync(request, "fdatasync");
+    case SYS_syncfs: return on_sync(request, "syncfs");
+    case SYS_sync_file_range: return on_sync_range(request);
+    case SYS_openat: return on_open(request, at, NAME(1), (uint64_t)args[2]);
+    case SYS_openat2: return on_open(request, at, NAME(1), args[2] ? ((struct open_how *)args[2])->flags : 0);
+    case SYS_mkdirat: return on_mkdir(request, at, NAME(1));
+    case SYS_renameat2: return on_rename_or_link(request, at, NAME(1), (int)args[2], NAME(3), RENAME);
+    case SYS_linkat: return on_rename_or_link(request, at, NAME(1), (int)args[2], NAME(3), LINK);
+    case SYS_symlinkat: return on_symlink(request, NAME(0), (int)args[1], NAME(2));
+    case SYS_unlinkat: return on_remove(request, at, NAME(1), args[2] & AT_REMOVEDIR ? "rmdir" : "unlink");
+    case SYS_truncate: return on_truncate(request);
+    case SYS_ftruncate: return on_resize(request, at, "ftruncate", args[1]);
+    case SYS_fallocate: return on_resize(request, at, "fallocate", args[2] + args[3]);
 #ifdef SYS_renameat
-    case SYS_renameat: return naming(request, at, NAME(1), (int)with[2], NAME(3), RENAME);
+    case SYS_renameat: return on_rename_or_link(request, at, NAME(1), (int)args[2], NAME(3), RENAME);
 #endif
 #ifdef SYS_rename
-    case SYS_open: return opening(request, AT_FDCWD, NAME(0), (uint64_t)with[1]);
-    case SYS_creat: return opening(request, AT_FDCWD, NAME(0), O_WRONLY | O_CREAT | O_TRUNC);
-    case SYS_mkdir: return making_directory(request, AT_FDCWD, NAME(0));
-    case SYS_rename: return naming(request, AT_FDCWD, NAME(0), AT_FDCWD, NAME(1), RENAME);
-    case SYS_link: return naming(request, AT_FDCWD, NAME(0), AT_FDCWD, NAME(1), LINK);
-    case SYS_symlink: return pointing(request, NAME(0), AT_FDCWD, NAME(1));
-    case SYS_unlink: return removing(request, AT_FDCWD, NAME(0), "unlink");
-    case SYS_rmdir: return removing(request, AT_FDCWD, NAME(0), "rmdir");
+    case SYS_open: return on_open(request, AT_FDCWD, NAME(0), (uint64_t)args[1]);
+    case SYS_creat: return on_open(request, AT_FDCWD, NAME(0), O_WRONLY | O_CREAT | O_TRUNC);
+    case SYS_mkdir: return on_mkdir(request, AT_FDCWD, NAME(0));
+    case SYS_rename: return on_rename_or_link(request, AT_FDCWD, NAME(0), AT_FDCWD, NAME(1), RENAME);
+    case SYS_link: return on_rename_or_link(request, AT_FDCWD, NAME(0), AT_FDCWD, NAME(1), LINK);
+    case SYS_symlink: return on_symlink(request, NAME(0), AT_FDCWD, NAME(1));
+    case SYS_unlink: return on_remove(request, AT_FDCWD, NAME(0), "unlink");
+    case SYS_rmdir: return on_remove(request, AT_FDCWD, NAME(0), "rmdir");
 #endif
     default: return pass(request);
     }
 }
 
-/* It runs in the thread that makes the call, at the call: no other lock of ours and no allocation are under way there.
- * The calls that are handed over are made through the gate here, others through libc. */
-static void take_over(int signal, siginfo_t *info, void *context) {
+/* Runs in the thread that makes the call, so it holds no lock yet and interrupts no allocation.
+ * It makes trapped calls through the trampoline and other calls through libc. */
+static void handle_trap(int signal, siginfo_t *info, void *context) {
     (void)signal;
     int before = errno;
     struct request request = {info->si_syscall, {0}};
     mcontext_t *machine = &((ucontext_t *)context)->uc_mcontext;
 #if defined(__x86_64__)
     static const int places[] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
-    for (int index = 0; index < 6; index++) request.with[index] = (long)machine->gregs[places[index]];
-    machine->gregs[REG_RAX] = answer(&request);
+    for (int index = 0; index < 6; index++) request.args[index] = (long)machine->gregs[places[index]];
+    machine->gregs[REG_RAX] = on_call(&request);
 #else
-    for (int index = 0; index < 6; index++) request.with[index] = (long)machine->regs[index];
-    machine->regs[0] = (unsigned long long)answer(&request);
+    for (int index = 0; index < 6; index++) request.args[index] = (long)machine->regs[index];
+    machine->regs[0] = (unsigned long long)on_call(&request);
 #endif
     errno = before;
 }

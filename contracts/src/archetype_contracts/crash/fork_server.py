@@ -1,7 +1,7 @@
-"""The process that cases are forked from: everything is imported, no store was ever opened, and the shim is preloaded.
+"""The fork server of the crash contract: it has imported everything, opened no store, and preloaded the shim.
 
-It answers requests, a line of JSON each, one after the other. A fork takes milliseconds where starting Python and
-importing takes seconds, and no thread that a store or an engine starts is there to be lost in it.
+It answers one JSON request per line. A fork takes milliseconds; starting Python and importing the engine takes seconds.
+The server itself starts no thread, because a fork would lose it.
 """
 
 from __future__ import annotations
@@ -24,26 +24,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-# What a child will use is loaded here, once.
-from archetype_contracts.crash import race
-from archetype_contracts.crash.case import Life, Outcome, Stop
+# Everything that a forked child uses is imported here or in `preload`, so that no child pays for it.
+from archetype_contracts.crash import racer
+from archetype_contracts.crash.case import Outcome, Run, TimedKill
 from archetype_contracts.crash.inspection import Inspection, Inspector, digests
-from archetype_contracts.crash.program import FORK, prepare
+from archetype_contracts.crash.program import FORK, Buoy, Current, prepare
+from archetype_contracts.crash.session import Opener, Report, Session, trace_of
 from archetype_contracts.crash.shim import Shim
-from archetype_contracts.crash.stepping import Opener, Play, Tell, trace_of
-from archetype_core import read  # noqa: F401  # reason: loaded for the children
-from archetype_core.engine import daft as engine_daft  # noqa: F401  # reason: likewise
+from archetype_core import read  # noqa: F401  # reason: preloaded for the children, which read their worlds
 from archetype_core.store import MemoryStore
 
-# The engine loads these at its first tick, which would take longer than the rest of a short life.
-LATE = ("daft.extension_type", "numpy.ma")
-
-Work = Callable[[Tell], None]
+Work = Callable[[Report], None]
 
 
 @dataclass(slots=True)
 class Child:
-    """A forked process and the pipe it tells on."""
+    """A forked process, and the pipe on which it reports."""
 
     pid: int
     pipe: int
@@ -52,20 +48,20 @@ class Child:
     rest: bytes = b""
 
     def read(self) -> bool:
-        """Take what the pipe holds; false at its end."""
+        """Read what is in the pipe; return false at its end."""
         data = os.read(self.pipe, 1 << 20)
         *whole, self.rest = (self.rest + data).split(b"\n")
-        # A line that was cut short by a kill was never told.
+        # An incomplete last line was interrupted by a kill and does not count.
         self.lines += [json.loads(line) for line in whole]
         return bool(data)
 
     def acknowledged(self) -> int:
-        """Ticks acknowledged so far."""
+        """The number of ticks acknowledged so far."""
         return sum("ack" in line for line in self.lines)
 
 
-class Cradle:
-    """Forks a child for every request and tells what became of it."""
+class ForkServer:
+    """Forks a child for every request and returns its outcome."""
 
     def __init__(self) -> None:
         self.shim = Shim()
@@ -73,45 +69,45 @@ class Cradle:
         self._scratch = Path(tempfile.mkdtemp(prefix="archetype-crash-"))
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Do what a request says."""
+        """Answer a request."""
         verb = request["verb"]
-        if verb == "live":
-            life = Life.from_json(request["life"])
-            find(life.opener)
-            prepare(life.seed, life.until)
-            child = self._fork(lambda tell: self._live(life, tell))
-            return asdict(self._outcome(child, life.patience_s, life.stop))
+        if verb == "run":
+            run = Run.from_json(request["run"])
+            find(run.opener)
+            prepare(run.seed, run.until)
+            child = self._fork(lambda report: self._run(run, report))
+            return asdict(self._outcome(child, run.patience_s, run.kill))
         if verb == "inspect":
             inspection = Inspection.from_json(request["inspection"])
             opener = find(inspection.opener)
             expected = self._reference(inspection.seed, inspection.until + 2)
-            child = self._fork(lambda tell: self._inspect(inspection, opener, expected, tell))
+            child = self._fork(lambda report: self._inspect(inspection, opener, expected, report))
             return asdict(self._outcome(child, request["patience_s"], None))
         if verb == "race":
             find(request["opener"])
             return self._race(request)
-        raise ValueError(verb)
+        raise ValueError(f"unknown request {verb!r}")
 
     def close(self) -> None:
-        """Remove what was needed for the children."""
+        """Remove the files of the children."""
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _live(self, life: Life, tell: Tell) -> None:
-        def told(**line: Any) -> None:
+    def _run(self, run: Run, report: Report) -> None:
+        def report_and_mark(**line: Any) -> None:
             if "ack" in line:
                 world, tick, when = line["ack"]
-                if life.log:
+                if run.log:
                     self.shim.mark(json.dumps([world, tick, when]))
-            tell(**line)
+            report(**line)
 
-        place = Path(life.place)
-        self.shim.arm(place, life.fault)
-        if life.log:
-            self.shim.trace(Path(life.log))
-        asyncio.run(Play(find(life.opener), place, life.seed, life.until, told, together=life.together).run())
+        place = Path(run.place)
+        self.shim.arm(place, run.fault)
+        if run.log:
+            self.shim.trace(Path(run.log))
+        asyncio.run(Session(find(run.opener), place, run.seed, run.until, report_and_mark, together=run.together).run())
 
-    def _inspect(self, inspection: Inspection, opener: Opener, expected: Any, tell: Tell) -> None:
-        # Armed without a fault: nothing is cut here, so syncs need not wait for the disk.
+    def _inspect(self, inspection: Inspection, opener: Opener, expected: Any, report: Report) -> None:
+        # Armed without a fault: no power is cut here, so syncs need not wait for the disk.
         self.shim.arm(Path(inspection.place), None)
         inspector = Inspector(inspection, opener, expected)
         try:
@@ -119,28 +115,28 @@ class Cradle:
         finally:
             for line in inspector.lines:
                 if "ack" in line:
-                    tell(**line)
-            for fault in inspector.faults:
-                tell(fault=fault)
-        tell(end="done")
+                    report(**line)
+            for problem in inspector.problems:
+                report(problem=problem)
+        report(end="done")
 
     def _reference(self, seed: int, until: int) -> dict[str, dict[int, str]]:
-        """The digests of a run over memory, made in a child so that this process stays as it is."""
+        """The digests of a run over memory. A child makes them, so that this process never steps a world."""
         known = self.expected.get(seed)
         prepare(seed, until)
         if known is not None and max(known[FORK]) >= until - 1:
             return known
 
-        def run(tell: Tell) -> None:
+        def run(report: Report) -> None:
             store = MemoryStore("reference")
-            play = Play(lambda _: MemoryStore("reference"), Path(), seed, until, lambda **_: None, together=False)
-            asyncio.run(play.run())
-            tell(digests=digests(store, seed))
+            session = Session(lambda _: MemoryStore("reference"), Path(), seed, until, lambda **_: None, together=False)
+            asyncio.run(session.run())
+            report(digests=digests(store, seed))
 
         outcome = self._outcome(self._fork(run), 300.0, None)
-        if outcome.status or not outcome.said("digests"):
+        if outcome.status or not outcome.reported("digests"):
             raise RuntimeError(f"the reference run failed: {outcome.lines} {outcome.stderr}")
-        (found,) = outcome.said("digests")
+        (found,) = outcome.reported("digests")
         made = {world: {int(tick): text for tick, text in ticks.items()} for world, ticks in found.items()}
         self.expected[seed] = made
         return made
@@ -155,26 +151,26 @@ class Cradle:
         if pid == 0:
             os.close(reading)
             os.dup2(descriptor, 2)
-            # Whatever a store prints is not an answer.
+            # Output of a store must not mix with the answers.
             os.dup2(2, 1)
-            _be_child(self.shim, work, writing)
+            _run_child(self.shim, work, writing)
         os.close(writing)
         os.close(descriptor)
         return Child(pid, reading, Path(name))
 
-    def _outcome(self, child: Child, patience_s: float, stop: Stop | None) -> Outcome:
+    def _outcome(self, child: Child, patience_s: float, kill: TimedKill | None) -> Outcome:
         deadline = time.monotonic() + patience_s
         hung, killed_ns, kill_at = False, 0, None
         while True:
             now = time.monotonic()
-            if stop is not None and kill_at is None and child.acknowledged() >= stop.acks:
-                kill_at = now + stop.delay_s
+            if kill is not None and kill_at is None and child.acknowledged() >= kill.acks:
+                kill_at = now + kill.delay_s
             if kill_at is not None and now >= kill_at and not killed_ns:
                 killed_ns = time.monotonic_ns()
                 os.kill(child.pid, signal.SIGKILL)
             if now >= deadline and not hung:
                 hung = True
-                # Where it hangs is worth knowing; SIGABRT makes faulthandler tell.
+                # SIGABRT makes faulthandler print where the process hangs.
                 os.kill(child.pid, signal.SIGABRT)
                 deadline = now + 2.0
             elif now >= deadline:
@@ -191,7 +187,7 @@ class Cradle:
         ended_ns = killed_ns or time.monotonic_ns()
         fired, fired_ns = self.shim.fired
         if os.WIFSIGNALED(status) and not killed_ns and not hung:
-            # It killed itself, earlier than it was noticed here.
+            # The shim killed it, before this process noticed.
             ended_ns = fired_ns or ended_ns
         outcome = Outcome(
             lines=child.lines,
@@ -207,32 +203,34 @@ class Cradle:
         return outcome
 
     def _race(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Two children that wait for one another before every round."""
+        """Run two children that start every round at the same moment, then one that reads the result."""
         opener, place, rounds = find(request["opener"]), Path(request["place"]), int(request["rounds"])
-        gates = [os.pipe() for _ in range(2)]
+        barriers = [os.pipe() for _ in range(2)]
 
         def runner(index: int) -> Work:
-            def work(tell: Tell) -> None:
+            def work(report: Report) -> None:
                 self.shim.arm(place, None)
-                for number, (reading, writing) in enumerate(gates):
+                for number, (reading, writing) in enumerate(barriers):
                     os.close(writing)
                     if number != index:
                         os.close(reading)
-                asyncio.run(race.run(opener, place, rounds, gates[index][0], tell))
+                asyncio.run(racer.run(opener, place, rounds, barriers[index][0], report))
 
             return work
 
         children = [self._fork(runner(index)) for index in range(2)]
-        outcomes = self._referee(children, [writing for _, writing in gates], rounds, request["patience_s"])
-        for gate in gates:
-            for descriptor in gate:
+        outcomes = self._start_rounds(children, [writing for _, writing in barriers], rounds, request["patience_s"])
+        for barrier in barriers:
+            for descriptor in barrier:
                 os.close(descriptor)
-        reader = self._fork(lambda tell: race.read(opener, place, tell))
+        reader = self._fork(lambda report: racer.read(opener, place, report))
         children.append(reader)
         outcomes.append(self._outcome(reader, request["patience_s"], None))
         return {"racers": [{"pid": child.pid, **asdict(one)} for child, one in zip(children, outcomes, strict=True)]}
 
-    def _referee(self, children: list[Child], gates: list[int], rounds: int, patience_s: float) -> list[Outcome]:
+    def _start_rounds(
+        self, children: list[Child], barriers: list[int], rounds: int, patience_s: float
+    ) -> list[Outcome]:
         deadline, opened, hung = time.monotonic() + patience_s, 0, False
         running = list(children)
         while running:
@@ -246,63 +244,69 @@ class Cradle:
             waiting = [sum("ready" in line for line in one.lines) for one in children]
             if opened < rounds + 1 and min(waiting) > opened:
                 opened += 1
-                for gate in gates:
-                    os.write(gate, b"g")
+                for barrier in barriers:
+                    os.write(barrier, b"g")
         return [self._ended(one, hung, 0) for one in children]
 
 
 def find(opener: str) -> Opener:
-    """What ``module:function`` names."""
+    """Import the function of ``module:function``."""
     module, _, name = opener.partition(":")
     found: Any = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
-    return found  # type: ignore[no-any-return]  # reason: whatever it is, calling it says so
+    return found  # type: ignore[no-any-return]  # reason: a wrong name fails when it is called
 
 
-def _be_child(shim: Shim, work: Work, pipe: int) -> None:
-    """Do the work and end, without a step back into the parent's code."""
+def preload() -> None:
+    """Import what the engine imports only at its first tick, which takes longer than the rest of a short run."""
+    _ = Buoy.x + Current.dx  # an expression: it imports Daft
+    for name in ("daft.extension_type", "numpy.ma"):
+        with suppress(ImportError):
+            importlib.import_module(name)
+
+
+def _run_child(shim: Shim, work: Work, pipe: int) -> None:
+    """Do the work and end the process, without returning to the parent's code."""
     status = 1
     try:
         shim.follow_parent()
         faulthandler.enable(2)
 
-        def tell(**line: Any) -> None:
+        def report(**line: Any) -> None:
             os.write(pipe, json.dumps(line).encode() + b"\n")
 
         try:
-            work(tell)
+            work(report)
             status = 0
-        except BaseException as failure:  # noqa: BLE001  # reason: told to the parent, whatever it is
-            tell(crash=trace_of(failure))
+        except BaseException as failure:  # noqa: BLE001  # reason: every error is reported to the parent
+            report(crash=trace_of(failure))
     finally:
         shim.disarm()
         os._exit(status)
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cradle = Cradle()
-    for name in LATE:
-        with suppress(ImportError):
-            importlib.import_module(name)
-    # What is here stays, so children need not copy the pages that a collection would touch.
+    server = ForkServer()
+    preload()
+    # Objects of this process are never collected, so children need not copy their pages.
     gc.freeze()
-    # Stdout belongs to the answers alone.
+    # Only answers go to stdout.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     answers.write(json.dumps({"ready": True}) + "\n")
     answers.flush()
     for line in sys.stdin:
         try:
-            answer = cradle.answer(json.loads(line))
-        except Exception as failure:  # noqa: BLE001  # reason: told to whoever asked
+            answer = server.answer(json.loads(line))
+        except Exception as failure:  # noqa: BLE001  # reason: every error is returned to the client
             answer = {"failed": trace_of(failure)}
         with suppress(BrokenPipeError):
             answers.write(json.dumps(answer) + "\n")
             answers.flush()
-    cradle.close()
+    server.close()
 
 
 if __name__ == "__main__":

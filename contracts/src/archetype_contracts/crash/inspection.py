@@ -1,4 +1,4 @@
-"""What a store holds after its process died, against what the process was told and what the program must have done."""
+"""Compares what a store holds after its process died with the acknowledged ticks and with the program."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from archetype_contracts.crash.program import FORK, WORLDS, Schedule, schedule_of
-from archetype_contracts.crash.stepping import Opener, Play
+from archetype_contracts.crash.session import Opener, Session
 from archetype_core.store import IS_ACTIVE, TICK, Capability, Scan, Span, Store, Timeline, digest
 
 Digests = Mapping[str, Mapping[int, str]]
@@ -20,7 +20,7 @@ Digests = Mapping[str, Mapping[int, str]]
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A place to look at. Of every world ``required`` is the tick that must be there, ``known`` the last acknowledged."""
+    """A place to inspect. Per world, ``required`` is the tick that must exist, ``known`` the last acknowledged one."""
 
     place: str
     opener: str
@@ -29,56 +29,66 @@ class Inspection:
     required: dict[str, int]
     known: dict[str, int]
     onward: int = 1
-    """Rounds to step after looking."""
+    """The number of rounds to step after reading."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Inspection:
-        """What ``dataclasses.asdict`` was given."""
+        """The inspection that ``dataclasses.asdict`` turned into data."""
         return cls(**data)
 
 
 @dataclass(slots=True)
 class Inspector:
-    """Opens the place, reads everything, steps on, and reads that too over another handle."""
+    """Opens the place, reads everything, steps the worlds, and reads the new ticks through another handle."""
 
     inspection: Inspection
     opener: Opener
     expected: Digests
-    faults: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     async def run(self) -> None:
-        """Fill ``faults`` with what is wrong, and ``lines`` with what stepping on told."""
+        """Fill ``problems`` with what is wrong, and ``lines`` with the reports of the new steps."""
         place = Path(self.inspection.place)
         store = self.opener(place)
-        heads = self._look(store, {})
-        if self.faults or not self.inspection.onward:
+        heads = self._read_worlds(store, {})
+        if self.problems or not self.inspection.onward:
             store.close()
             return
-        play = Play(self.opener, place, self.inspection.seed, self.inspection.until + 2, self._hear, together=False)
-        play.rounds = self.inspection.onward
-        await play.over(store)
+        session = Session(
+            self.opener, place, self.inspection.seed, self.inspection.until + 2, self._receive, together=False
+        )
+        session.rounds = self.inspection.onward
+        await session.step_worlds(store)
         store.close()
-        self.faults += [f"stepping on: {line}" for line in self.lines if not line.keys() & {"ack", "found"}]
+        self.problems += [
+            f"stepping after reopening: expected acknowledged ticks only, got {line}"
+            for line in self.lines
+            if not line.keys() & {"ack", "found"}
+        ]
         store = self.opener(place)
-        later = self._look(store, heads)
+        later = self._read_worlds(store, heads)
         store.close()
         for world, head in heads.items():
-            told = [line["ack"][1] for line in self.lines if line.get("ack", [""])[0] == world]
-            if told and told[0] != head + 1:
-                self.faults.append(f"{world}: stepped on to tick {told[0]}, its head was {head}")
-            if told and later.get(world) != told[-1]:
-                self.faults.append(f"{world}: head {later.get(world)} after stepping on to tick {told[-1]}")
+            acknowledged = [line["ack"][1] for line in self.lines if line.get("ack", [""])[0] == world]
+            if acknowledged and acknowledged[0] != head + 1:
+                self.problems.append(
+                    f"{world}: expected to step tick {head + 1} after head {head}, but it stepped tick {acknowledged[0]}"
+                )
+            if acknowledged and later.get(world) != acknowledged[-1]:
+                self.problems.append(
+                    f"{world}: expected head {acknowledged[-1]} after stepping it, but the head is {later.get(world)}"
+                )
 
-    def _hear(self, **line: Any) -> None:
+    def _receive(self, **line: Any) -> None:
         self.lines.append(line)
 
-    def _look(self, store: Store, seen: Mapping[str, int]) -> dict[str, int]:
-        """The heads of all worlds, once all of their ticks after those that were seen are as they must be."""
+    def _read_worlds(self, store: Store, seen: Mapping[str, int]) -> dict[str, int]:
+        """Compare all ticks after those in ``seen``; return the head of every world."""
         heads: dict[str, int] = {}
         for record in store.worlds():
             if record.name in heads or record.name not in (*WORLDS, FORK):
-                self.faults.append(f"a world {record.name!r} ({record.world_id}) that there should not be")
+                self.problems.append(f"an unexpected or repeated world {record.name!r} ({record.world_id})")
                 continue
             heads[record.name] = record.tick
             self._world(store, record.name, record.tick, seen.get(record.name, -1) + 1)
@@ -86,13 +96,15 @@ class Inspector:
             return heads
         for world, tick in self.inspection.required.items():
             if heads.get(world, -1) < tick:
-                there = f"its head is {heads[world]}" if world in heads else "the world is gone"
-                self.faults.append(f"{world}: tick {tick} was acknowledged, {there}")
+                actual = f"its head is {heads[world]}" if world in heads else "the world is missing"
+                self.problems.append(f"{world}: expected tick {tick}, which was acknowledged, but {actual}")
         for world, tick in heads.items():
             first = schedule_of(self.inspection.seed, world).first
             known = self.inspection.known.get(world, first - 1)
             if tick > known + 1:
-                self.faults.append(f"{world}: holds tick {tick}, but only {known} was acknowledged and one more begun")
+                self.problems.append(
+                    f"{world}: expected at most tick {known + 1} ({known} was acknowledged), but it holds tick {tick}"
+                )
         return heads
 
     def _world(self, store: Store, name: str, head: int, first: int) -> None:
@@ -100,7 +112,7 @@ class Inspector:
         timeline = store.timeline(schedule.world_id)
         travels = Capability.TIME_TRAVEL in store.capabilities
         self._spans(name, schedule, timeline, head)
-        # Of a fork's ancestors the last tick is enough: they are looked at themselves.
+        # Of the ancestors one tick is enough: they are worlds of their own and are compared themselves.
         first = max(first, schedule.first - 1)
         found: dict[int, list[tuple[str, pa.Table]]] = {}
         for span in timeline.between(first if travels else head, head):
@@ -111,25 +123,31 @@ class Inspector:
             expected, actual = self.expected[name].get(tick), digest(found.get(tick, []))
             if expected != actual:
                 rows = {table: rows.num_rows for table, rows in found.get(tick, [])}
-                self.faults.append(f"{name}: tick {tick} is not what it was: digest {actual[:12]}, rows {rows}")
+                self.problems.append(
+                    f"{name}: expected digest {str(expected)[:12]} of tick {tick}, got {actual[:12]} with rows {rows}"
+                )
             self._head(store, schedule, tick, None if tick == head else tick)
 
     def _spans(self, name: str, schedule: Schedule, timeline: Timeline, head: int) -> None:
         ticks = [tick for span in timeline.spans for tick in range(span.first, span.last + 1)]
         if ticks != list(range(head + 1)):
-            self.faults.append(f"{name}: its timeline has ticks {ticks}, its head is {head}")
+            self.problems.append(f"{name}: expected a timeline of ticks 0 to {head}, got {ticks}")
         for span in timeline.spans:
             for tick in (span.first, span.last):
                 if (span.segment.world_id, span.segment.run_id) != schedule.run_at(tick):
-                    self.faults.append(f"{name}: tick {tick} is in run {span.segment.run_id!r}")
+                    self.problems.append(
+                        f"{name}: expected world and run {schedule.run_at(tick)} of tick {tick}, got run {span.segment.run_id!r}"
+                    )
 
     def _ticks(self, store: Store, world: str, table: str, schema: pa.Schema, span: Span) -> list[tuple[int, pa.Table]]:
-        """The rows of one table by tick; ticks come in order, each in one piece."""
+        """The rows of one table by tick; a scan must return ticks in ascending order."""
         scan = Scan(table, span.segment, span.first, span.last, (*schema.names, IS_ACTIVE, TICK))
         rows = pa.Table.from_batches(list(store.scan(scan)), scan.schema(schema))
         ticks = rows.column(TICK).to_numpy()
         if np.any(ticks[1:] < ticks[:-1]):
-            self.faults.append(f"{world}: a scan of {table} over {span.first} to {span.last} repeats or reorders ticks")
+            self.problems.append(
+                f"{world}: expected ascending ticks from a scan of {table} over {span.first} to {span.last}, got another order"
+            )
         values, starts = np.unique(ticks, return_index=True)
         ends = [*starts[1:], len(ticks)][: len(values)]
         bare = rows.drop_columns([TICK])
@@ -138,12 +156,12 @@ class Inspector:
         ]
 
     def _head(self, store: Store, schedule: Schedule, tick: int, at: int | None) -> None:
-        head, turn = store.head(schedule.world_id, at=at), schedule.turn(tick)
-        expected = (tick, turn.next_entity_id, turn.applied)
+        head, plan = store.head(schedule.world_id, at=at), schedule.plan(tick)
+        expected = (tick, plan.next_entity_id, plan.applied)
         actual = (head.tick, head.next_entity_id, head.applied)
         if expected != actual:
-            self.faults.append(
-                f"{schedule.name}: head at tick {tick} says tick, next id and applied are {actual}, not {expected}"
+            self.problems.append(
+                f"{schedule.name}: expected tick, next id and applied {expected} of the head at tick {tick}, got {actual}"
             )
 
 

@@ -1,44 +1,46 @@
-"""Clauses on processes that are killed, at any instant and again and again."""
+"""Clauses on killed processes."""
 
 from __future__ import annotations
 
 import random
 from pathlib import Path
 
-from archetype_contracts.crash.book import clause
-from archetype_contracts.crash.case import Fault, Kind, Stop
+from archetype_contracts.crash.case import Fault, Kind, TimedKill
+from archetype_contracts.crash.registry import clause
 from archetype_contracts.crash.subject import SHORT, Acknowledged, CrashSubject
 from archetype_core.store import Capability
 
-_LASTS = [Capability.PERSISTENCE]
-_LIVES = 5
-"""How many processes are killed over one place before the next place."""
+_PERSISTENT = [Capability.PERSISTENCE]
+_RUNS_PER_PLACE = 5
+"""How many processes are killed over one place."""
 _LONG = 20
 
 
 @clause(
     "X-001",
-    "Killed at any instant, again and again, a store opens with every acknowledged tick whole and at most one more.",
-    needs=_LASTS,
+    "After kills at random instants a store opens with every acknowledged tick complete and at most one more tick.",
+    needs=_PERSISTENT,
 )
 def random_kills(subject: CrashSubject) -> None:
-    kills = subject.effort.kills
+    kills = subject.settings.kills
 
     def series(number: int) -> None:
-        chance = random.Random(f"{subject.effort.seed} kills {number}")  # noqa: S311  # reason: told again by its seed
+        chance = random.Random(f"{subject.settings.seed} kills {number}")  # noqa: S311  # reason: repeatable by its seed
         with subject.trial() as trial:
-            for life in range(min(_LIVES, kills - number * _LIVES)):
-                stop = Stop(chance.randint(0, 7), chance.random() ** 2 * 0.02)
-                outcome = trial.live(_LONG, together=chance.random() < 0.7, stop=stop)
-                about = f"life {life + 1} over place {number} of seed {subject.effort.seed}, {stop}"
+            for run in range(min(_RUNS_PER_PLACE, kills - number * _RUNS_PER_PLACE)):
+                kill = TimedKill(chance.randint(0, 7), chance.random() ** 2 * 0.02)
+                outcome = trial.run(_LONG, together=chance.random() < 0.7, kill=kill)
+                about = f"run {run + 1} over place {number} of seed {subject.settings.seed}, {kill}"
                 trial.inspect(outcome, about, _LONG)
 
-    subject.side_by_side(series, range(-(-kills // _LIVES)))
+    subject.in_parallel(series, range(-(-kills // _RUNS_PER_PLACE)))
     subject.remarks.append(f"{kills} processes killed at random")
 
 
 @clause(
-    "X-002", "Killed before any call that changes the disk, a store opens with every acknowledged tick.", needs=_LASTS
+    "X-002",
+    "After a kill before any call that changes the disk, a store opens with every acknowledged tick.",
+    needs=_PERSISTENT,
 )
 def kill_before(subject: CrashSubject) -> None:
     subject.every_call(Fault(Kind.KILL_BEFORE, 0))
@@ -46,8 +48,8 @@ def kill_before(subject: CrashSubject) -> None:
 
 @clause(
     "X-003",
-    "Killed right after any call that changes the disk, while worlds commit at once, it opens with every acknowledged tick.",
-    needs=_LASTS,
+    "After a kill right after any call that changes the disk, while worlds commit at once, every acknowledged tick exists.",
+    needs=_PERSISTENT,
 )
 def kill_after(subject: CrashSubject) -> None:
     subject.every_call(Fault(Kind.KILL_AFTER, 0), together=True)
@@ -55,21 +57,21 @@ def kill_after(subject: CrashSubject) -> None:
 
 @clause(
     "X-004",
-    "Killed at any call while it opens and goes on after a kill, it opens with every acknowledged tick.",
-    needs=_LASTS,
+    "After a kill at any call while the store recovers from an earlier kill, it opens with every acknowledged tick.",
+    needs=_PERSISTENT,
 )
 def kill_again(subject: CrashSubject) -> None:
-    template, told = _left_behind(subject)
-    subject.every_call(Fault(Kind.KILL_BEFORE, 0), template=template, told=told, until=SHORT + 1)
+    template, acknowledged = _killed_place(subject)
+    subject.every_call(Fault(Kind.KILL_BEFORE, 0), template=template, acknowledged=acknowledged, until=SHORT + 1)
 
 
-def _left_behind(subject: CrashSubject) -> tuple[Path, Acknowledged]:
-    """A place whose process was killed on its way, and what it was told."""
-    template = subject.place / "left behind"
+def _killed_place(subject: CrashSubject) -> tuple[Path, Acknowledged]:
+    """Make a place whose process was killed half-way; return it and its acknowledged ticks."""
+    template = subject.place / "killed"
     with subject.trial() as trial:
-        count = trial.live().count
+        count = trial.run().count
     with subject.trial() as trial:
-        trial.live(fault=Fault(Kind.KILL_AFTER, count * 2 // 3), together=True)
+        trial.run(fault=Fault(Kind.KILL_AFTER, count * 2 // 3), together=True)
         trial.place.rename(template)
         trial.place.mkdir()
-        return template, trial.told
+        return template, trial.acknowledged

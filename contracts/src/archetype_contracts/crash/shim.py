@@ -1,4 +1,4 @@
-"""The fault shim: built from its source on first use, preloaded into a process, and armed there for one directory."""
+"""The fault shim: it is compiled on first use, preloaded into a process, and armed there for one directory."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ _RING, _LINE = 48, 160
 
 
 class ShimMissing(RuntimeError):
-    """The shim cannot be built or is not preloaded."""
+    """The shim cannot be built, is not preloaded, or does not work on this system."""
 
 
 def library() -> Path:
-    """The built shim, made by the C compiler when there is none for this source yet."""
+    """The path of the compiled shim; compiles it unless this source is compiled already."""
     if not sys.platform.startswith("linux"):
-        raise ShimMissing(f"the fault shim is made for Linux and glibc, this is {sys.platform}: run the contract there")
+        raise ShimMissing(
+            f"the fault shim needs Linux and glibc, this is {sys.platform}: run the crash contract on Linux"
+        )
     if os.uname().machine not in _MACHINES:
-        raise ShimMissing(f"the fault shim is made for {' and '.join(_MACHINES)}, this is {os.uname().machine}")
+        raise ShimMissing(
+            f"the fault shim needs {' or '.join(_MACHINES)}, this is {os.uname().machine}: use such a machine"
+        )
     source = SOURCE.read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "archetype-contracts"
     name = f"fault-{hashlib.sha256(source).hexdigest()[:16]}-{os.uname().machine}.so"
@@ -48,7 +52,7 @@ def _compile(target: Path) -> None:
     compiler = shutil.which(wanted) if wanted else shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise ShimMissing(
-            "the crash contract builds a small library in C and found no compiler: "
+            "the crash contract compiles a small C library and found no compiler: "
             "install one (on Debian and Ubuntu `apt-get install gcc libc6-dev`), or name it in CC"
         )
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
@@ -56,12 +60,14 @@ def _compile(target: Path) -> None:
         command = [compiler, "-shared", "-fPIC", "-O2", "-fvisibility=hidden", "-o", str(made), str(SOURCE)]
         run = subprocess.run([*command, "-ldl", "-lpthread"], capture_output=True, text=True, check=False)  # noqa: S603  # reason: the user's own compiler
         if run.returncode:
-            raise ShimMissing(f"{compiler} could not build {SOURCE.name} (libc's headers installed?):\n{run.stderr}")
-        # Whoever else builds it at this moment builds the same.
+            raise ShimMissing(
+                f"{compiler} could not compile {SOURCE.name}; install the headers of libc if they are missing:\n{run.stderr}"
+            )
+        # Another process may compile it at the same time; the result is the same.
         made.replace(target)
 
 
-class _Board(ctypes.Structure):
+class _SharedPage(ctypes.Structure):
     _fields_ = (
         ("count", ctypes.c_uint64),
         ("fired", ctypes.c_uint64),
@@ -71,52 +77,52 @@ class _Board(ctypes.Structure):
 
 
 class Shim:
-    """The preloaded shim of this process, and of the children that it forks: they share the board.
+    """The preloaded shim of this process and its forked children, which share one counter.
 
-    A process that armed it once keeps its system calls' filter until it ends, so a child is forked for that.
+    The filter of system calls stays active until the process ends, so arm the shim only in a child.
     """
 
     def __init__(self) -> None:
-        # The library is in the process already; its names are found like libc's.
+        # The library is loaded already, so its functions are found like those of libc.
         self._library = ctypes.CDLL(None, use_errno=True)
         try:
             board = self._library.archetype_fault_board
         except AttributeError:
-            raise ShimMissing("the fault shim is not preloaded: start this process through Nursery") from None
+            raise ShimMissing("the fault shim is not preloaded: start this process with ForkClient") from None
         why = self._library.archetype_fault_missing
         why.restype = ctypes.c_char_p
         missing = why()
         if missing:
             raise ShimMissing(f"the fault shim cannot work here: {missing.decode()}")
-        board.restype = ctypes.POINTER(_Board)
-        self._board = board().contents
+        board.restype = ctypes.POINTER(_SharedPage)
+        self._page = board().contents
         arm = self._library.archetype_fault_arm
         arm.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint]
         arm.argtypes += [ctypes.c_int, ctypes.c_int, ctypes.c_int]
 
     def reset(self) -> None:
-        """Forget the calls counted so far."""
+        """Set the count to zero."""
         self._library.archetype_fault_reset()
 
     def arm(self, root: Path, fault: Fault | None) -> None:
-        """Count calls beneath a directory from now on, and fault those that are meant."""
+        """Count calls below a directory from now on, and cause the fault at its call."""
         fault = fault or Fault(Kind.NOTHING, 0)
         what = _KINDS.get(fault.kind, 0)
         arguments = (what, fault.call, fault.classes, int(fault.stays), fault.error, 1)
         if self._library.archetype_fault_arm(os.fsencode(root), *arguments):
-            raise OSError(f"{root} cannot be watched")
+            raise OSError(f"the shim cannot watch {root}: is it a directory?")
 
     def disarm(self) -> None:
-        """Let every call through, uncounted."""
+        """Stop counting and causing faults."""
         self._library.archetype_fault_disarm()
 
     def trace(self, log: Path) -> None:
-        """Write the calls that are counted to a log."""
+        """Write every counted call to a log."""
         if self._library.archetype_fault_trace(os.fsencode(log)):
-            raise OSError(f"{log} cannot be written")
+            raise OSError(f"the shim cannot write its log {log}")
 
     def mark(self, text: str) -> None:
-        """Put a line into the log, between the calls before and after."""
+        """Write a mark to the log."""
         self._library.archetype_fault_mark(text.encode())
 
     def follow_parent(self) -> None:
@@ -125,16 +131,16 @@ class Shim:
 
     @property
     def count(self) -> int:
-        """The calls counted."""
-        return int(self._board.count)
+        """The number of calls counted."""
+        return int(self._page.count)
 
     @property
     def fired(self) -> tuple[int, int]:
-        """The number of the call that was faulted, 0 for none, and when, by the monotonic clock in nanoseconds."""
-        return int(self._board.fired), int(self._board.fired_ns)
+        """The number of the call that got the fault (0 for none), and its time by the monotonic clock in nanoseconds."""
+        return int(self._page.fired), int(self._page.fired_ns)
 
     def tail(self) -> list[str]:
-        """The last calls that were counted, oldest first."""
+        """The last counted calls, oldest first."""
         last = self.count
         numbers = range(max(1, last - _RING + 1), last + 1)
-        return [bytes(self._board.ring[number % _RING].value).decode(errors="replace") for number in numbers]
+        return [bytes(self._page.ring[number % _RING].value).decode(errors="replace") for number in numbers]

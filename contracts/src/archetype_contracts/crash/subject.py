@@ -1,4 +1,4 @@
-"""The store under test: lives of processes over places of it, and the verdict on what each left behind."""
+"""The store under test: it runs processes over places of the store, and inspects what each of them leaves."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from archetype_contracts.crash.case import Call, Fault, Kind, Life, Outcome
-from archetype_contracts.crash.effort import Effort
-from archetype_contracts.crash.fork_client import Nurseries, Nursery
+from archetype_contracts.assertion import ClauseFailed
+from archetype_contracts.crash.case import Call, Fault, Kind, Outcome, Run
+from archetype_contracts.crash.fork_client import ForkClient, ForkClientPool
 from archetype_contracts.crash.inspection import Inspection
-from archetype_contracts.verdict import Broken
+from archetype_contracts.crash.settings import CrashSettings
 from archetype_core.store import Capability
 
 SHORT = 3
@@ -25,15 +25,19 @@ SHORT = 3
 
 @dataclass(slots=True)
 class Acknowledged:
-    """The last tick of every world that a process was told is durable, over several lives of one place."""
+    """The last acknowledged tick of every world, over several runs in one place."""
 
     known: dict[str, int] = field(default_factory=dict)
     required: dict[str, int] = field(default_factory=dict)
-    """The last that must be there: all of them, or those older than the window that the store may lose."""
+    """The last tick that must exist: all acknowledged ones, or those older than the window that the store may lose."""
 
-    def take(self, outcome: Outcome, window_ns: int | None) -> None:
-        """Add what one life was told before it ended; what it found when it began was there, acknowledged or not."""
-        for found in outcome.said("found"):
+    def copy(self) -> Acknowledged:
+        """A copy that later runs do not change."""
+        return Acknowledged(dict(self.known), dict(self.required))
+
+    def add(self, outcome: Outcome, window_ns: int | None) -> None:
+        """Add the ticks that one run acknowledged, and those that it found when it started."""
+        for found in outcome.reported("found"):
             for world, tick in found.items():
                 self.known[world] = max(tick, self.known.get(world, -1))
         for world, tick, when in outcome.acknowledged:
@@ -44,76 +48,78 @@ class Acknowledged:
 
 @dataclass(slots=True)
 class Trial:
-    """One place, and a nursery to fork lives over it from."""
+    """One place, and a fork server for runs in it."""
 
     subject: CrashSubject
-    nursery: Nursery
+    client: ForkClient
     place: Path
-    told: Acknowledged = field(default_factory=Acknowledged)
+    acknowledged: Acknowledged = field(default_factory=Acknowledged)
 
-    def live(self, until: int = SHORT, **how: Any) -> Outcome:
-        """Let a process live over the place; what no store may do fails here."""
+    def run(self, until: int = SHORT, **how: Any) -> Outcome:
+        """Run a process in the place; raise ``ClauseFailed`` if it does what no store may do."""
         subject = self.subject
-        life = Life(
+        run = Run(
             place=str(self.place),
             opener=subject.opener,
-            seed=subject.effort.seed,
+            seed=subject.settings.seed,
             until=until,
             patience_s=subject.patience_s,
             **how,
         )
-        outcome = self.nursery.live(life)
-        self.told.take(outcome, subject.window_ns)
-        found = judged(life, outcome)
+        outcome = self.client.run(run)
+        self.acknowledged.add(outcome, subject.window_ns)
+        found = problems_of(run, outcome)
         if found:
-            raise Broken(_report(found, life, outcome))
+            raise ClauseFailed(_report(found, run, outcome))
         return outcome
 
     def inspect(self, outcome: Outcome | None, about: object, until: int = SHORT, onward: int = 1) -> None:
-        """Open the place and hold what it shows, and how it goes on, against what was acknowledged."""
+        """Open the place in a new process, compare it with the acknowledged ticks, and step its worlds."""
         subject = self.subject
         inspection = Inspection(
             place=str(self.place),
             opener=subject.opener,
-            seed=subject.effort.seed,
+            seed=subject.settings.seed,
             until=until,
-            required=self.told.required,
-            known=self.told.known,
+            required=self.acknowledged.required,
+            known=self.acknowledged.known,
             onward=onward,
         )
-        seen = self.nursery.inspect(asdict(inspection), subject.patience_s)
-        found = [*seen.said("fault"), *seen.said("crash")]
+        seen = self.client.inspect(asdict(inspection), subject.patience_s)
+        found = [*seen.reported("problem"), *seen.reported("crash")]
         if seen.hung:
-            found.append(f"reading the place took more than {subject.patience_s:.0f} s")
-        elif seen.said("end") != ["done"] and not found:
-            found.append(f"the process that read the place died with status {seen.status}")
-        # What was stepped on here is closed properly, so all of it has to stay.
-        self.told.take(seen, 0)
+            found.append(f"expected to read the place within {subject.patience_s:.0f} s, but it took longer")
+        elif seen.reported("end") != ["done"] and not found:
+            found.append(
+                f"expected the process that read the place to end normally, but it died with status {seen.status}"
+            )
+        # This process closed its store, so all of its ticks must stay, whatever the window.
+        self.acknowledged.add(seen, 0)
         if found:
-            found = [f"after {about}, opened again:", *found]
-            raise Broken(_report(found, about, outcome, seen.stderr))
+            found = [f"the place after {about}, opened again:", *found]
+            raise ClauseFailed(_report(found, about, outcome, seen.stderr))
 
 
 class CrashSubject:
-    """Tries lives side by side, each over a place of its own."""
+    """Runs trials in parallel, each in a place of its own."""
 
     def __init__(
         self,
         opener: str,
         claims: frozenset[Capability],
         place: Path,
-        effort: Effort,
+        settings: CrashSettings,
         *,
         window_s: float | None = 0.0,
         patience_s: float = 60.0,
         volatile: tuple[str, ...] = (),
     ) -> None:
-        self.opener, self.claims, self.place, self.effort = opener, claims, place, effort
+        self.opener, self.claims, self.place, self.settings = opener, claims, place, settings
         self.window_ns = None if window_s is None else int(window_s * 1e9)
         self.patience_s = patience_s
         self.volatile = volatile
         self.remarks: list[str] = []
-        self._nurseries = Nurseries.shared()
+        self._clients = ForkClientPool.shared()
         self._places = 0
         self._lock = threading.Lock()
 
@@ -124,13 +130,13 @@ class CrashSubject:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A failed place is kept: pytest tells where it is.
+        # Keep the place of a failure for inspection.
         if error is None:
             shutil.rmtree(self.place, ignore_errors=True)
 
     @contextmanager
-    def trial(self, template: Path | None = None, told: Acknowledged | None = None) -> Iterator[Trial]:
-        """An empty place, or a copy of another; it is removed if all went well."""
+    def trial(self, template: Path | None = None, acknowledged: Acknowledged | None = None) -> Iterator[Trial]:
+        """Make an empty place, or a copy of another one; it is removed unless the trial fails."""
         with self._lock:
             self._places += 1
             place = self.place / f"place {self._places}"
@@ -138,17 +144,17 @@ class CrashSubject:
             place.mkdir()
         else:
             shutil.copytree(template, place)
-        nursery = self._nurseries.take()
+        client = self._clients.take()
         try:
-            known = Acknowledged(dict(told.known), dict(told.required)) if told else Acknowledged()
-            yield Trial(self, nursery, place, known)
+            known = acknowledged.copy() if acknowledged else Acknowledged()
+            yield Trial(self, client, place, known)
         finally:
-            self._nurseries.give(nursery)
+            self._clients.give(client)
         shutil.rmtree(place)
 
-    def side_by_side(self, trial: Callable[[int], None], numbers: Iterable[int]) -> None:
-        """Run a trial for every number, as many at once as there are nurseries; the first failure ends the rest."""
-        with ThreadPoolExecutor(self._nurseries.jobs) as pool:
+    def in_parallel(self, trial: Callable[[int], None], numbers: Iterable[int]) -> None:
+        """Run a trial for every number, as many at once as there are fork servers; the first failure cancels the rest."""
+        with ThreadPoolExecutor(self._clients.jobs) as pool:
             running = [pool.submit(trial, number) for number in numbers]
             done, waiting = wait(running, return_when=FIRST_EXCEPTION)
             for one in waiting:
@@ -163,65 +169,72 @@ class CrashSubject:
         together: bool = False,
         until: int = SHORT,
         template: Path | None = None,
-        told: Acknowledged | None = None,
+        acknowledged: Acknowledged | None = None,
     ) -> None:
-        """Let a life meet a fault at every call of one run, each over a place of its own."""
-        with self.trial(template, told) as trial:
-            # Without a fault first: what fails here fails for another reason. Its calls are those that are tried.
+        """Repeat one run with a fault at each of its calls, each time in a new place."""
+        with self.trial(template, acknowledged) as trial:
+            # The first run has no fault: it checks the program and counts the calls.
             probe = Fault(Kind.NOTHING, 0, fault.classes)
-            count = trial.live(until, together=together, fault=probe).count
-            trial.inspect(None, "an undisturbed life", until)
+            count = trial.run(until, together=together, fault=probe).count
+            trial.inspect(None, "a run without a fault", until)
 
         def one(number: int) -> None:
-            with self.trial(template, told) as trial:
-                meant = replace(fault, call=number)
-                outcome = trial.live(until, together=together, fault=meant)
+            with self.trial(template, acknowledged) as trial:
+                fault_here = replace(fault, call=number)
+                outcome = trial.run(until, together=together, fault=fault_here)
                 how = "worlds at once" if together else "worlds in turn"
-                trial.inspect(outcome, f"{meant} (seed {self.effort.seed}, {how})", until)
+                trial.inspect(outcome, f"{fault_here} (seed {self.settings.seed}, {how})", until)
 
-        self.side_by_side(one, self.spread(count, Call(fault.classes)))
+        self.in_parallel(one, self.spread(count, Call(fault.classes)))
 
     def spread(self, count: int, classes: Call) -> list[int]:
-        """The calls to try: all, or evenly spread ones where there are more than the budget; noted either way."""
-        if self.effort.at:
-            self.remarks.append(f"only call {self.effort.at} of {count} was tried, as asked")
-            return [self.effort.at]
-        stride = -(-count // self.effort.calls) if count > self.effort.calls else 1
+        """The calls to try: all, or evenly spread ones if there are more than the setting allows. Adds a remark."""
+        if self.settings.at:
+            self.remarks.append(f"only call {self.settings.at} of {count} tried, as ARCHETYPE_CRASH_AT or `at` says")
+            return [self.settings.at]
+        stride = -(-count // self.settings.calls) if count > self.settings.calls else 1
         numbers = list(range(1, count + 1, stride))
         which = "calls" if classes == Call.ANY else f"calls of {'/'.join(str(one.name).lower() for one in classes)}"
         if stride > 1:
             self.remarks.append(
-                f"{len(numbers)} of {count} {which} tried, one in {stride}: more than {self.effort.calls}"
+                f"{len(numbers)} of {count} {which} tried, one in {stride}, because the limit is {self.settings.calls}"
             )
         else:
-            self.remarks.append(f"every one of {count} {which} tried")
+            self.remarks.append(f"all {count} {which} tried")
         return numbers
 
 
-def judged(life: Life, outcome: Outcome) -> list[str]:
-    """What no process under test may do, whatever is done to it."""
-    found = [*outcome.said("raw"), *outcome.said("broken"), *outcome.said("crash")]
-    is_killed = life.stop is not None or (
-        life.fault is not None and life.fault.kind in (Kind.KILL_BEFORE, Kind.KILL_AFTER)
+def problems_of(run: Run, outcome: Outcome) -> list[str]:
+    """What the process did that no process may do, whatever its fault."""
+    found = [*outcome.reported("raw"), *outcome.reported("broken"), *outcome.reported("crash")]
+    is_killed = run.kill is not None or (
+        run.fault is not None and run.fault.kind in (Kind.KILL_BEFORE, Kind.KILL_AFTER)
     )
     if outcome.hung:
-        found.append(f"the process did not end within {life.patience_s:.0f} s")
+        found.append(f"expected the process to end within {run.patience_s:.0f} s, but it hung")
     elif outcome.status and not (is_killed and outcome.status == -9):
-        found.append(f"the process died with status {outcome.status}")
+        found.append(f"expected the process to end normally, but it died with status {outcome.status}")
     elif not outcome.status:
-        end = outcome.said("end")
-        # A fault that is over is no reason to give up.
-        if end != ["done"] and not (end == ["gave up"] and life.fault and life.fault.stays):
-            found.append(f"the process could not go on: {end}")
-    if outcome.said("error") and not outcome.fired:
-        found.append("errors although nothing was done to it")
+        end = outcome.reported("end")
+        # Only a fault that stays is a reason to give up.
+        if end != ["done"] and not (end == ["gave up"] and run.fault and run.fault.stays):
+            found.append(f"expected the process to step all ticks, but it ended with {end}")
+    if outcome.reported("error") and not outcome.fired:
+        found.append(f"expected no errors without a fault, got {outcome.reported('error')[:3]}")
     return found
 
 
-def _report(found: list[str], life: object, outcome: Outcome | None, stderr: str = "") -> str:
-    lines = [str(life), *found]
+def _report(found: list[str], run: object, outcome: Outcome | None, stderr: str = "") -> str:
+    lines = [str(run), *found]
     if outcome is not None:
-        lines += ["", f"The process was told: {outcome.lines[-12:]}", f"Its last calls, of {outcome.count}:"]
+        lines += [
+            "",
+            f"Last reports of the process: {outcome.lines[-12:]}",
+            f"Its last system calls, of {outcome.count}:",
+        ]
         lines += [f"  {call}" for call in outcome.tail]
-        lines += [f"faulted: call {outcome.fired}", outcome.stderr]
+        lines += [
+            f"The fault was at call {outcome.fired}." if outcome.fired else "No call got the fault.",
+            outcome.stderr,
+        ]
     return "\n".join([*lines, stderr]).rstrip()

@@ -1,4 +1,4 @@
-"""The shim's log: every call that changed the disk, in order, with the acknowledgements between them."""
+"""The log of the shim: every call that changed the disk, in order, with marks for acknowledgements."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Event:
 
 
 def events(log: Path) -> list[Event]:
-    """What a log holds; a last record that was cut off by a kill never happened."""
+    """The events of a log. A truncated last record is ignored: a kill interrupted it."""
     data = log.read_bytes()
     found: list[Event] = []
     place = 0

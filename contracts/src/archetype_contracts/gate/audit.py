@@ -1,4 +1,4 @@
-"""Clauses on audit (G4): one row for every command, what it says, how it is read, and that nobody can change it unseen."""
+"""Clauses on the audit (G4): one row per command, its content, how it is read, and that tampering is found."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from contextlib import suppress
 from datetime import timedelta
 
-from archetype_contracts.gate.book import clause
-from archetype_contracts.gate.sample import Breaking, Coin
-from archetype_contracts.gate.scene import SPECIMENS, Scene
+from archetype_contracts.assertion import require, require_equal, require_refusal
+from archetype_contracts.gate.registry import clause
+from archetype_contracts.gate.sample import Coin, Failing
+from archetype_contracts.gate.sample_command import SAMPLE_COMMANDS, SampleWorld
 from archetype_contracts.gate.subject import GateSubject, Tampering
-from archetype_contracts.verdict import require, require_equal, require_refusal
 from archetype_core.command import (
     AddProcessor,
     AuditFilter,
@@ -33,39 +33,43 @@ from archetype_core.errors import EntityNotFound, PermissionDenied, ProcessorErr
 SPAWN = Spawn((Coin(),))
 
 
-@clause(
-    "G-301", "Every command that is carried out leaves one row: of its kind, its actor, its world, with what it asked."
-)
+@clause("G-301", "Every executed command leaves one audit row with its kind, actor, world and payload.")
 def one_row_each(subject: GateSubject) -> None:
-    scene = Scene(subject)
-    for specimen in SPECIMENS:
-        command, world = specimen.make(scene)
-        actor = subject.someone("admin", "player")
+    sample = SampleWorld(subject)
+    for sample_command in SAMPLE_COMMANDS:
+        command, world = sample_command.make(sample)
+        actor = subject.new_actor("admin", "player")
         answer: object = subject.execute(actor, command, world)
         rows = subject.history(actor=actor.id)
-        require_equal(1, len(rows), f"rows of a {specimen.of.__name__}")
+        require_equal(1, len(rows), f"number of rows of a {sample_command.of.__name__}")
         (row,) = rows
-        require_equal(specimen.kind, row.type, "type of a row")
-        # A world that a command to the gate made or opened may own its row.
+        require_equal(sample_command.kind, row.type, "type of a row")
+        # The row of a command to the gate may belong to the world that it created or opened.
         owners = {world} if world is not None else {"", getattr(answer, "world_id", "")}
-        require(row.world_id in owners, f"world of a {specimen.kind} row: {row.world_id!r}")
-        require_equal(actor.roles, frozenset(row.roles), f"roles of a {specimen.kind} row")
-        require_equal("", row.reason, f"reason of a {specimen.kind} row")
-        require(row.duration_s >= 0, f"duration of a {specimen.kind} row")
+        require(
+            row.world_id in owners,
+            f"expected the world of a {sample_command.kind} row to be one of {sorted(map(str, owners))}, got {row.world_id!r}",
+        )
+        require_equal(actor.roles, frozenset(row.roles), f"roles of a {sample_command.kind} row")
+        require_equal("", row.reason, f"reason of a {sample_command.kind} row")
+        require(
+            row.duration_s >= 0,
+            f"expected a duration of at least 0 in a {sample_command.kind} row, got {row.duration_s}",
+        )
         expected = json.loads(json.dumps(dict(command.describe())))
-        require_equal(expected, json.loads(row.payload), f"payload of a {specimen.kind} row")
+        require_equal(expected, json.loads(row.payload), f"payload of a {sample_command.kind} row")
     rows = subject.history()
     seqs = [row.seq for row in rows]
-    require_equal(sorted(set(seqs)), seqs, "numbers of rows, oldest first")
-    require_equal(len(rows), len({row.command_id for row in rows}), "ids of commands that differ")
+    require_equal(sorted(set(seqs)), seqs, "numbers (seq) of rows, oldest first")
+    require_equal(len(rows), len({row.command_id for row in rows}), "number of different command ids")
 
 
 @clause(
     "G-302",
-    "An executed mutation is queued on record until the tick that applies it commits, then applied with that tick.",
+    "An executed mutation is recorded as queued until its tick commits, then as applied at that tick.",
 )
 def executed_mutations(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
+    world, actor = subject.world(), subject.new_actor("player")
     subject.step(world, 2)
     coin = subject.execute(actor, SPAWN, world)
     subject.execute(actor, Update(coin, (Coin(number=1),)), world, durable=True)
@@ -81,26 +85,26 @@ def executed_mutations(subject: GateSubject) -> None:
 
 @clause(
     "G-303",
-    "What is no mutation is applied on record at once, with the world's next tick; a step with the one it makes.",
+    "A command that is not a mutation is recorded as applied at once, at the world's next tick; a step at the tick it makes.",
 )
 def others_at_once(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("operator")
+    world, actor = subject.world(), subject.new_actor("operator")
     subject.step(world, 3)
     subject.execute(actor, GetWorldInfo(), world)
     subject.execute(actor, Step(), world)
     subject.execute(actor, Run(RunConfig(steps=4)), world)
-    subject.execute(actor, AddProcessor(Breaking()), world)
+    subject.execute(actor, AddProcessor(Failing()), world)
     rows = subject.history(world, actor=actor.id)
     expected = [("get_world_info", 3), ("step", 3), ("run", 4), ("add_processor", 8)]
     require_equal(expected, [(row.type, row.tick) for row in rows], "types and ticks of rows")
     for row in rows:
         require_equal("applied", row.status, f"status of a {row.type}")
-        require(row.settled_at is not None, f"a {row.type} is not settled")
+        require(row.settled_at is not None, f"expected a settled {row.type} row, but settled_at is None")
 
 
-@clause("G-304", "A row says when it was asked and when it was settled, by the gate's clock.")
+@clause("G-304", "An audit row has the times of the gate's clock at which the command was submitted and settled.")
 def times(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("operator")
+    world, actor = subject.world(), subject.new_actor("operator")
     asked = subject.clock.now()
     subject.submit(actor, SPAWN, world)
     require_refusal(PermissionDenied, lambda: subject.execute(actor, CreateWorld("x", subject.storage)))
@@ -114,25 +118,25 @@ def times(subject: GateSubject) -> None:
     found = []
     for row in rows:
         assert row.settled_at is not None
-        # What took a while may be settled that much later than the clock says.
+        # A row may be settled a little later than the clock says: compare whole minutes.
         asked_at, settled_at = (moment - asked for moment in (row.submitted_at, row.settled_at))
         found.append((row.type, asked_at // timedelta(minutes=1), settled_at // timedelta(minutes=1)))
-    require_equal(expected, found, "minutes at which rows were asked and settled")
+    require_equal(expected, found, "minutes at which commands were submitted and settled")
 
 
-@clause("G-305", "Rejected and failed commands have a row each with the reason, and are settled.")
+@clause("G-305", "A rejected or failed command leaves one settled audit row with the reason.")
 def reasons(subject: GateSubject) -> None:
     subject.limit(commands=5)
-    world, actor = subject.world(), subject.someone("operator")
-    breaking = Breaking()
-    subject.root(SPAWN, world)
+    world, actor = subject.world(), subject.new_actor("operator")
+    failing = Failing()
+    subject.as_admin(SPAWN, world)
     subject.step(world)
     require_refusal(PermissionDenied, lambda: subject.execute(actor, CreateWorld("x", subject.storage)))
     require_refusal(WorldNotFound, lambda: subject.execute(actor, Step(), "no such world"))
     require_refusal(EntityNotFound, lambda: subject.execute(actor, Update(999, (Coin(number=1),)), world))
-    subject.root(AddProcessor(breaking), world)
+    subject.as_admin(AddProcessor(failing), world)
     require_refusal(ProcessorError, lambda: subject.execute(actor, Step(), world))
-    breaking.is_broken = False
+    failing.is_failing = False
     with suppress(QuotaExceeded):
         for _ in range(6):
             subject.execute(actor, GetWorldInfo(), world)
@@ -140,20 +144,23 @@ def reasons(subject: GateSubject) -> None:
     found = [(row.type, row.status) for row in rows]
     require(
         found[1:2] in ([("step", "rejected")], [("step", "failed")]),
-        "a step of no world is neither rejected nor failed",
+        f"expected a rejected or failed step of the missing world, got {found[1:2]}",
     )
     del found[1:2]
     expected = [("create_world", "rejected"), ("update", "failed"), ("step", "failed"), ("get_world_info", "rejected")]
-    require_equal(expected, found, "rows of what was not done")
+    require_equal(expected, found, "types and statuses of commands that did not apply")
     for row in rows:
-        require(bool(row.reason), f"a {row.status} {row.type} gives no reason")
-        require(row.settled_at is not None, f"a {row.status} {row.type} is not settled")
+        require(bool(row.reason), f"expected a reason in the row of a {row.status} {row.type}, but it is empty")
+        require(
+            row.settled_at is not None,
+            f"expected the row of a {row.status} {row.type} to be settled, but settled_at is None",
+        )
 
 
-@clause("G-306", "History is filtered by actor, type, status, world and time, alone and together.")
+@clause("G-306", "History can be filtered by actor, type, status, world and time, and by combinations.")
 def filters(subject: GateSubject) -> None:
     one, two = subject.world("one"), subject.world("two")
-    player, operator = subject.someone("player"), subject.someone("operator")
+    player, operator = subject.new_actor("player"), subject.new_actor("operator")
     start = subject.clock.now()
     for number in range(3):
         for world in (one, two):
@@ -170,26 +177,26 @@ def filters(subject: GateSubject) -> None:
             {"status": "rejected"},
             {"status": "queued", "actor": player.id},
             {"type": "spawn", "status": "applied"},
-            {"actor": "nobody at all"},
+            {"actor": "unknown actor"},
         ):
             expected = [row for row in everything if place in (None, row.world_id)]
             for name, value in only.items():
                 expected = [row for row in expected if getattr(row, name) == value]
-            require_equal(expected, subject.history(place, **only), f"rows of {only} in {place}")
+            require_equal(expected, subject.history(place, **only), f"rows with {only} of world {place}")
     require_equal(
         [row for row in everything if row.world_id == two],
         subject.history(world_id=two),
-        "rows of a world, from the gate",
+        "rows of a world, read from the gate",
     )
     since, until = start + timedelta(seconds=30), start + timedelta(seconds=90)
     expected = [row for row in everything if since <= row.submitted_at <= until]
     require_equal(expected, subject.history(since=since, until=until), "rows of one minute")
-    require_equal(6, len(expected), "rows of one minute")
+    require_equal(6, len(expected), "number of rows of one minute")
 
 
-@clause("G-307", "History comes newest first, or oldest first when asked, in pages that miss and repeat nothing.")
+@clause("G-307", "History comes newest first, or oldest first on request, in pages without gaps or repetitions.")
 def pages(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
+    world, actor = subject.world(), subject.new_actor("player")
     for number in range(7):
         subject.execute(actor, Spawn((Coin(number=number),)), world)
     expected = subject.history(world, actor=actor.id)
@@ -198,24 +205,24 @@ def pages(subject: GateSubject) -> None:
         for limit in (1, 3, 7, 100):
             found: list[AuditRow] = []
             after: int | None = None
-            # A gate that gives the same page again and again must not keep us here.
+            # Stop if the gate returns the same page again and again.
             while len(found) <= len(expected):
                 asked = AuditFilter(actor=actor.id, after=after, limit=limit, oldest_first=oldest_first)
-                page = subject.execute(subject.watcher(), GetHistory(asked), world)
-                require(len(page) <= limit, f"a page of {len(page)} rows, asked for {limit}")
+                page = subject.execute(subject.observer(), GetHistory(asked), world)
+                require(len(page) <= limit, f"expected at most {limit} rows in a page, got {len(page)}")
                 if not page:
                     break
                 found += page
                 after = page[-1].seq
             wanted = expected if oldest_first else expected[::-1]
             require_equal(wanted, found, f"pages of {limit}, {'oldest' if oldest_first else 'newest'} first")
-    none = subject.execute(subject.watcher(), GetHistory(AuditFilter(limit=0)), world)
-    require_equal((), tuple(none), "a page of no rows")
+    none = subject.execute(subject.observer(), GetHistory(AuditFilter(limit=0)), world)
+    require_equal((), tuple(none), "a page with limit 0")
 
 
-@clause("G-308", "History is there when the gate was closed and opened again, and goes on with higher numbers.")
+@clause("G-308", "History survives closing and opening the gate, and continues with higher numbers.")
 def history_survives(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
+    world, actor = subject.world(), subject.new_actor("player")
     subject.execute(actor, SPAWN, world)
     subject.step(world)
     subject.submit(actor, SPAWN, world)
@@ -228,14 +235,15 @@ def history_survives(subject: GateSubject) -> None:
     require_equal(before, [row for row in subject.history(world) if row.seq <= before[-1].seq], "rows of a world")
     subject.execute(actor, GetWorldInfo(), world)
     last = subject.history(world)[-1]
-    require(last.seq > before[-1].seq, f"row {last.seq} came after row {before[-1].seq}")
+    require(last.seq > before[-1].seq, f"expected a number after {before[-1].seq}, got {last.seq}")
 
 
 @clause(
-    "G-309", "A world's history is of that world, the gate's of everything; commands to the gate belong to no world."
+    "G-309",
+    "A world's history has only its own rows, the gate's history has all; commands to the gate belong to no world.",
 )
 def of_a_world_and_of_the_gate(subject: GateSubject) -> None:
-    one, two, actor = subject.world("one"), subject.world("two"), subject.someone("operator")
+    one, two, actor = subject.world("one"), subject.world("two"), subject.new_actor("operator")
     subject.execute(actor, SPAWN, one)
     subject.execute(actor, ListWorlds())
     subject.submit(actor, Despawn((1,)), two)
@@ -248,60 +256,65 @@ def of_a_world_and_of_the_gate(subject: GateSubject) -> None:
         require_equal(mine, subject.history(world), "rows of a world")
 
 
-@clause("G-310", "Of a payload that is long a row keeps no more than what tells it from another.")
+@clause("G-310", "A long payload is shortened in its audit row; a short one is kept whole.")
 def long_payloads(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
+    world, actor = subject.world(), subject.new_actor("player")
     for text in ("a" * 1_000_000, "b" * 1_000_000):
         subject.submit(actor, Custom("note", text), world)
     one, two = subject.history(world, actor=actor.id)
-    require(max(len(one.payload), len(two.payload)) < 100_000, "a long payload is kept whole")
+    require(
+        max(len(one.payload), len(two.payload)) < 100_000,
+        f"expected fewer than 100000 characters of a long payload, got {max(len(one.payload), len(two.payload))}",
+    )
     json.loads(one.payload)
     bundles = tuple((Coin(number=number),) for number in range(3))
     subject.execute(actor, SpawnMany(bundles), world)
-    require_equal(3, len(json.loads(subject.history(world)[-1].payload)["bundles"]), "bundles in a short payload")
+    require_equal(
+        3, len(json.loads(subject.history(world)[-1].payload)["bundles"]), "number of bundles in a short payload"
+    )
 
 
 @clause(
     "G-311",
-    "The chain of rows verifies, whatever was asked, refused, applied and failed, before and after a reopening.",
+    "The audit chain verifies after commands that were applied, queued, rejected and failed, and after reopening.",
 )
 def chain_verifies(subject: GateSubject) -> None:
-    busy(subject)
-    require_equal([], subject.verify(), "what is wrong with the chain")
-    require_equal([], subject.verify(), "what is wrong with the chain, looked at again")
-    subject.root(ListWorlds())
-    require_equal([], subject.verify(), "what is wrong with the chain after a reopening")
+    fill_audit(subject)
+    require_equal([], subject.verify(), "defects in the audit chain")
+    require_equal([], subject.verify(), "defects in the audit chain, verified again")
+    subject.as_admin(ListWorlds())
+    require_equal([], subject.verify(), "defects in the audit chain after reopening")
 
 
-def busy(subject: GateSubject) -> None:
-    """Leave rows of every status."""
-    world, actor = subject.world(), subject.someone("player")
+def fill_audit(subject: GateSubject) -> None:
+    """Leave audit rows of every status."""
+    world, actor = subject.world(), subject.new_actor("player")
     for number in range(3):
         subject.execute(actor, SPAWN, world)
-        subject.submit(actor, Custom("nobody handles this", number), world)
+        subject.submit(actor, Custom("no such handler", number), world)
         require_refusal(PermissionDenied, lambda: subject.execute(actor, Step(), world))
         subject.step(world)
     subject.submit(actor, SPAWN, world)
 
 
-def tampered(subject: GateSubject, how: Tampering) -> None:
-    """Require that tampering is found, and that it was the tampering."""
-    busy(subject)
-    require_equal([], subject.verify(), "what is wrong with the chain before anybody tampered with it")
+def require_tampering_found(subject: GateSubject, how: Tampering) -> None:
+    """Require that the audit chain verifies before tampering and does not verify after it."""
+    fill_audit(subject)
+    require_equal([], subject.verify(), "defects in the audit chain before tampering")
     subject.hooks.tamper(subject.place, how)
-    require(bool(subject.verify()), f"rows were tampered with ({how}), and the chain still verifies")
+    require(bool(subject.verify()), f"expected defects after tampering ({how!r}), but verify returned none")
 
 
-@clause("G-312", "A row that was edited is found.")
+@clause("G-312", "Verification finds an edited audit row.")
 def edited(subject: GateSubject) -> None:
-    tampered(subject, "edit")
+    require_tampering_found(subject, "edit")
 
 
-@clause("G-313", "A row that was removed is found.")
+@clause("G-313", "Verification finds a removed audit row.")
 def removed(subject: GateSubject) -> None:
-    tampered(subject, "remove")
+    require_tampering_found(subject, "remove")
 
 
-@clause("G-314", "Two rows that changed places are found.")
+@clause("G-314", "Verification finds two swapped audit rows.")
 def reordered(subject: GateSubject) -> None:
-    tampered(subject, "reorder")
+    require_tampering_found(subject, "reorder")

@@ -1,4 +1,4 @@
-"""The gate contract as a class: one subclass holds a command gate to every clause."""
+"""The gate contract: a subclass with four hooks runs every clause on a command gate."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import ClassVar
 
 from archetype_contracts.contract import Contract
 
-# Each of these enters its clauses in the book.
-from archetype_contracts.gate import (  # noqa: F401  # reason: importing them fills the book
+# Importing each of these registers its clauses.
+from archetype_contracts.gate import (  # noqa: F401  # reason: importing them registers their clauses
     audit,
     failing_step,
     fork,
     handler,
     lifetime,
-    matrix,
+    permission,
     program,
     queue,
     quota,
 )
-from archetype_contracts.gate.book import BOOK
-from archetype_contracts.gate.limits import GateLimits, HandClock
+from archetype_contracts.gate.limits import GateLimits, ManualClock
+from archetype_contracts.gate.registry import REGISTRY
 from archetype_contracts.gate.subject import GateSubject, Tampering
 from archetype_core.clock import Clock
 from archetype_core.command import CommandGate
@@ -30,7 +30,7 @@ from archetype_core.config import StorageConfig
 
 
 class GateContract(Contract):
-    """Every promise of the ``CommandGate`` port, as tests of the gate that a subclass opens.
+    """The promises of the ``CommandGate`` port, as tests of the gate that a subclass opens.
 
         class TestMyGate(GateContract):
             @asynccontextmanager
@@ -43,37 +43,37 @@ class GateContract(Contract):
             def verify(self, place: Path) -> Sequence[str]: ...
             def tamper(self, place: Path, how: Tampering) -> None: ...
 
-    A place is opened several times, one gate at a time. ``known_failures`` maps clause ids to a reason; such a clause must
-    fail. ``examples`` is how many programs the state machine tries, ``None`` for the number in the active Hypothesis
-    profile.
+    A place is opened several times, with one gate at a time. ``known_failures`` maps clause ids to reasons; such a clause
+    must fail. ``examples`` is the number of programs that G-901 tries; ``None`` takes it from the active Hypothesis profile.
     """
 
-    book = BOOK
+    registry = REGISTRY
     hook = "open_gate, storage, verify and tamper"
+    evidence = "the calls above, and the audit rows and worlds of the gate in {place}"
     examples: ClassVar[int | None] = None
 
     def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AbstractAsyncContextManager[CommandGate]:
-        """Open the gate of a directory, which is empty the first time; an async context manager that closes it again."""
-        raise NotImplementedError(f"{type(self).__name__} defines no open_gate")  # reason: the adopter's to write
+        """Open the gate of a directory, which is empty the first time, and close it on leaving the context."""
+        raise NotImplementedError(f"{type(self).__name__} must define open_gate")
 
     def storage(self, place: Path) -> StorageConfig:
-        """Where worlds of that gate are kept: a store that persists."""
-        raise NotImplementedError(f"{type(self).__name__} defines no storage")  # reason: the adopter's to write
+        """The storage of the gate's worlds: a store that persists."""
+        raise NotImplementedError(f"{type(self).__name__} must define storage")
 
     def verify(self, place: Path) -> Sequence[str]:
-        """What is wrong with the chain of audit rows of a gate that is closed; empty if nothing is."""
-        raise NotImplementedError(f"{type(self).__name__} defines no verify")  # reason: the adopter's to write
+        """The defects in the audit chain of a closed gate; empty if there are none."""
+        raise NotImplementedError(f"{type(self).__name__} must define verify")
 
     def tamper(self, place: Path, how: Tampering) -> None:
-        """Do to audit rows of a closed gate, behind its back, what ``verify`` must find.
+        """Change audit rows of a closed gate directly, so that ``verify`` must find it.
 
-        ``"edit"`` changes the actor of one, ``"remove"`` takes one out of the middle, ``"reorder"`` lets two change places.
+        ``"edit"`` changes the actor of a row, ``"remove"`` deletes a row in the middle, ``"reorder"`` swaps two rows.
         """
-        raise NotImplementedError(f"{type(self).__name__} defines no tamper")  # reason: the adopter's to write
+        raise NotImplementedError(f"{type(self).__name__} must define tamper")
 
     @contextmanager
     def subject(self, place: Path) -> Iterator[GateSubject]:
-        """A place in which a gate opens on first use."""
+        """Make a place in which the gate opens on first use."""
         with GateSubject(self, place / "place", self.examples) as subject:
             try:
                 yield subject
@@ -81,4 +81,4 @@ class GateContract(Contract):
                 type(self).adapter = subject.adapter
 
 
-__all__ = ["GateContract", "GateLimits", "HandClock", "Tampering"]
+__all__ = ["GateContract", "GateLimits", "ManualClock", "Tampering"]

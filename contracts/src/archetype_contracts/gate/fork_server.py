@@ -1,10 +1,9 @@
-"""The process that gates under test are forked from, so that no life pays for importing the engine."""
+"""The fork server of ``GateCrash``: it has imported the engine, so that no forked process pays for that."""
 
 from __future__ import annotations
 
 import asyncio
 import faulthandler
-import importlib
 import json
 import os
 import select
@@ -16,17 +15,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# What a child will use is loaded here, once.
-from archetype_contracts.crash.fork_server import LATE, Child, find
-from archetype_contracts.gate.life import GateLife
-from archetype_core import read, store  # noqa: F401  # reason: loaded for the children
-from archetype_core.engine import daft as engine_daft  # noqa: F401  # reason: likewise
+# Everything that a forked child uses is imported here or in `preload`, so that no child pays for it.
+from archetype_contracts.crash.fork_server import Child, find, preload
+from archetype_contracts.gate.session import GateSession
+from archetype_core import read, store  # noqa: F401  # reason: preloaded for the children, which open and read stores
 
-_PATIENCE_S = 60.0
+_TIMEOUT_S = 60.0
 
 
-def live(request: dict[str, Any]) -> dict[str, Any]:
-    """Let a child live until it was told so much, and a moment longer; then kill it."""
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """Fork a child, and kill it ``delay_s`` after it reported ``acks`` answers."""
     descriptor, name = tempfile.mkstemp()
     reading, writing = os.pipe()
     hooks = find(request["opener"])()  # type: ignore[call-arg]  # reason: an adopter's class, not a store's opener
@@ -35,11 +33,11 @@ def live(request: dict[str, Any]) -> dict[str, Any]:
         os.close(reading)
         os.dup2(descriptor, 2)
         os.dup2(2, 1)
-        _be_child(hooks, request, writing)
+        _run_child(hooks, request, writing)
     os.close(writing)
     os.close(descriptor)
     child = Child(pid, reading, Path(name))
-    kill_at, deadline, is_killed = None, time.monotonic() + _PATIENCE_S, False
+    kill_at, deadline, is_killed = None, time.monotonic() + _TIMEOUT_S, False
     while True:
         if kill_at is None and child.acknowledged() >= request["acks"]:
             kill_at = time.monotonic() + request["delay_s"]
@@ -64,36 +62,34 @@ def live(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _be_child(hooks: Any, request: dict[str, Any], pipe: int) -> None:
-    """Live and end, without a step back into the parent's code."""
+def _run_child(hooks: Any, request: dict[str, Any], pipe: int) -> None:
+    """Run the session and end the process, without returning to the parent's code."""
     status = 1
     try:
         faulthandler.enable(2)
 
-        def tell(**line: Any) -> None:
+        def report(**line: Any) -> None:
             os.write(pipe, json.dumps(line).encode() + b"\n")
 
-        life = GateLife(hooks, Path(request["place"]), request["seed"], request["life"], tell)
+        session = GateSession(hooks, Path(request["place"]), request["seed"], request["run"], report)
         try:
-            asyncio.run(life.run(request["things"]))
+            asyncio.run(session.run(request["operations"]))
             status = 0
-        except BaseException as failure:  # noqa: BLE001  # reason: told to the parent, whatever it is
-            tell(crash=f"{type(failure).__name__}: {failure}")
+        except BaseException as failure:  # noqa: BLE001  # reason: every error is reported to the parent
+            report(crash=f"{type(failure).__name__}: {failure}")
     finally:
         os._exit(status)
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in LATE:
-        with suppress(ImportError):
-            importlib.import_module(name)
-    # Stdout belongs to the answers alone.
+    preload()
+    # Only answers go to stdout.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
-        answers.write(json.dumps(live(json.loads(line))) + "\n")
+        answers.write(json.dumps(run(json.loads(line))) + "\n")
         answers.flush()
 
 

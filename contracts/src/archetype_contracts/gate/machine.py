@@ -1,4 +1,4 @@
-"""Any program of commands agrees with plain Python: random actors over several worlds, with ticks, days and reopenings."""
+"""A state machine that compares a gate with the model: random actors over several worlds, with ticks, days and reopening."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, precondition, rule
 
+from archetype_contracts.assertion import require, require_equal, require_refusal
 from archetype_contracts.gate.limits import GateLimits
 from archetype_contracts.gate.model import (
-    Ask,
+    AddSash,
     Change,
-    Dress,
+    DespawnCoins,
     Edit,
     GateModel,
-    Mint,
-    MintMany,
     ModelWorld,
-    Paint,
-    Recount,
-    Retire,
-    Strip,
-    Tell,
-    Unfit,
+    NotApplicable,
+    PaintCoins,
+    RemoveComponent,
+    SendMessage,
+    SetNumber,
+    SpawnCoin,
+    SpawnCoins,
+    Unhandled,
     paint,
 )
-from archetype_contracts.gate.sample import Breaking, Coin, Sash
+from archetype_contracts.gate.sample import Coin, Failing, Sash
 from archetype_contracts.gate.subject import GateSubject
-from archetype_contracts.verdict import require, require_equal, require_refusal
 from archetype_core.command import (
     ActorCtx,
     AddHandler,
@@ -62,7 +62,7 @@ ACTORS = {
         ActorCtx("wanda", ("wizard",)),
     )
 }
-# Those who may most are drawn most, or programs would be lists of refusals.
+# Actors with more permissions are drawn more often, else most commands would be refused.
 PLAYERS = st.sampled_from(["paul", "olga", "pia", "adam", "paul", "olga", "vera", "wanda"])
 OPERATORS = st.sampled_from(["olga", "adam", "olga", "adam", "olga", "paul", "vera"])
 EVERYBODY = st.sampled_from(list(ACTORS))
@@ -70,30 +70,30 @@ NTH = st.integers(-1, 5)
 NUMBERS = st.integers(0, 99)
 COLOURS = st.sampled_from(["red", "blue"])
 
-MINTS: st.SearchStrategy[Edit] = st.builds(Mint, NUMBERS, st.sampled_from(["", "", "red"]))
+SPAWNS: st.SearchStrategy[Edit] = st.builds(SpawnCoin, NUMBERS, st.sampled_from(["", "", "red"]))
 EDITS: st.SearchStrategy[Edit] = st.one_of(
-    MINTS,
-    st.builds(MintMany, st.lists(NUMBERS, min_size=1, max_size=3).map(tuple)),
-    st.builds(Recount, NTH, NUMBERS),
-    st.builds(Retire, st.lists(NTH, min_size=1, max_size=2).map(tuple)),
-    st.builds(Dress, NTH, COLOURS),
-    st.builds(Strip, NTH, st.sampled_from([Coin, Sash])),
-    st.builds(Ask),
-    st.builds(Tell, NTH, NUMBERS),
+    SPAWNS,
+    st.builds(SpawnCoins, st.lists(NUMBERS, min_size=1, max_size=3).map(tuple)),
+    st.builds(SetNumber, NTH, NUMBERS),
+    st.builds(DespawnCoins, st.lists(NTH, min_size=1, max_size=2).map(tuple)),
+    st.builds(AddSash, NTH, COLOURS),
+    st.builds(RemoveComponent, NTH, st.sampled_from([Coin, Sash])),
+    st.builds(Unhandled),
+    st.builds(SendMessage, NTH, NUMBERS),
 )
-"""What is executed. A handler is not: it comes back with its world's code, after what was executed is staged again."""
+"""Edits that are executed. ``PaintCoins`` is only queued: reopening stages executed commands before its handler is added."""
 QUEUED: st.SearchStrategy[Edit] = st.one_of(
-    EDITS, st.builds(Paint, st.lists(NTH, min_size=1, max_size=3).map(tuple), st.sampled_from(["heads", "tails"]))
+    EDITS, st.builds(PaintCoins, st.lists(NTH, min_size=1, max_size=3).map(tuple), st.sampled_from(["heads", "tails"]))
 )
 SOME_EDITS = st.lists(EDITS, min_size=1, max_size=4)
 SOME_QUEUED = st.lists(QUEUED, min_size=1, max_size=4)
 LATER = st.none() | st.integers(0, 3)
-"""Ticks after the next."""
+"""How many ticks after the next one."""
 PRIORITIES = st.integers(-1, 1)
 
 
 class GateMachine(RuleBasedStateMachine):
-    """Programs over one gate: every answer, refusal, entity, message and audit row is known beforehand."""
+    """Programs over one gate. The model predicts every answer, refusal, entity, message and audit row."""
 
     worlds: Bundle[ModelWorld] = Bundle("worlds")
 
@@ -108,14 +108,14 @@ class GateMachine(RuleBasedStateMachine):
 
     # Worlds
 
-    @initialize(target=worlds, mints=st.lists(MINTS, min_size=2, max_size=4))
-    def make_first_world(self, mints: list[Edit]) -> ModelWorld:
-        # Rules are switched off at random; without entities to begin with most programs would be about none.
-        world = self._made(self.subject.world("w1"), "w1", Breaking())
-        for mint in mints:
-            change = mint.made(world)
-            first: Any = self.subject.root(change.command, world.world_id)
-            change.ids = world.take(range(first, first + 1))
+    @initialize(target=worlds, spawns=st.lists(SPAWNS, min_size=2, max_size=4))
+    def make_first_world(self, spawns: list[Edit]) -> ModelWorld:
+        # Hypothesis switches rules off at random; without these entities most programs would have none.
+        world = self._add_world(self.subject.world("w1"), "w1", Failing())
+        for spawn in spawns:
+            change = spawn.change_for(world)
+            first: Any = self.subject.as_admin(change.command, world.world_id)
+            change.ids = world.issue(range(first, first + 1))
             world.staged.append(change)
         self._stepped(world, [self.subject.step(world.world_id).tick], None)
         return world
@@ -123,13 +123,13 @@ class GateMachine(RuleBasedStateMachine):
     @precondition(lambda machine: len(machine.all) < 3)
     @rule(target=worlds, name=st.sampled_from(["adam", "adam", "adam", "olga"]))
     def create(self, name: str) -> Any:
-        actor, title = ACTORS[name], f"w{len(self.all) + 1}"
-        command = CreateWorld(title, self.subject.storage, seed=1)
+        actor, world_name = ACTORS[name], f"w{len(self.all) + 1}"
+        command = CreateWorld(world_name, self.subject.storage, seed=1)
         if not self._passes(actor, command, None):
             return self.all[0]
         info = self.subject.execute(actor, command)
-        self.model.enter(actor, command.kind, "applied")
-        return self._made(info.world_id, title, Breaking())
+        self.model.record(actor, command.kind, "applied")
+        return self._add_world(info.world_id, world_name, Failing())
 
     @precondition(lambda machine: len(machine.all) < 3)
     @rule(target=worlds, name=OPERATORS, world=worlds)
@@ -140,14 +140,14 @@ class GateMachine(RuleBasedStateMachine):
             return world
         if world.staged:
             require_refusal(PendingMutations, lambda: self.subject.execute(actor, command, world.world_id))
-            self.model.enter(actor, command.kind, "failed")
+            self.model.record(actor, command.kind, "failed")
             return world
         info = self.subject.execute(actor, command, world.world_id)
-        self.model.enter(actor, command.kind, "applied", world.tick)
+        self.model.record(actor, command.kind, "applied", world.tick)
         require_equal((world.tick, world.world_id), (info.tick, info.parent), f"tick and parent of a fork of {world}")
-        made = self._made(info.world_id, info.name, world.breaking, is_fork=True)
-        made.tick, made.contents = world.tick, world.future(()).contents
-        made.given, made.letters = set(made.contents), list(world.letters)
+        made = self._add_world(info.world_id, info.name, world.failing, is_fork=True)
+        made.tick, made.contents = world.tick, world.next_state(()).contents
+        made.issued_ids, made.messages = set(made.contents), list(world.messages)
         return made
 
     @rule(
@@ -156,18 +156,18 @@ class GateMachine(RuleBasedStateMachine):
         destroys=st.sampled_from([False, False, True]),
         comes_back=st.sampled_from([True, True, False]),
     )
-    def put_away(self, name: str, world: ModelWorld, destroys: bool, comes_back: bool) -> None:
+    def close_or_destroy(self, name: str, world: ModelWorld, destroys: bool, comes_back: bool) -> None:
         command: Command[bool] = DestroyWorld() if destroys else CloseWorld()
         was_live = world.is_live
         actor = self._actor(name, world)
-        # A world that is not there is a fine answer to who may ask.
+        # Closing a world that is not live is allowed, so policy and quotas alone decide.
         world.is_live = True
         passes = self._passes(actor, command, world)
         world.is_live = was_live
         if not passes:
             return
         require_equal(was_live, self.subject.execute(actor, command, world.world_id), f"{command.kind} of {world}")
-        self.model.enter(actor, command.kind, "applied", world.tick if was_live else None)
+        self.model.record(actor, command.kind, "applied", world.tick if was_live else None)
         if destroys and was_live:
             world.is_destroyed = True
             for change in (*world.staged, *world.queue):
@@ -182,25 +182,25 @@ class GateMachine(RuleBasedStateMachine):
     def reopen_the_gate(self) -> None:
         before = self._waiting()
         self._reopen()
-        require_equal(before, self._waiting(), "what waits in each world after a reopening")
+        require_equal(before, self._waiting(), "queued and pending commands of each world after reopening")
 
     @rule()
-    def turn_the_day(self) -> None:
-        self.subject.transcript.note("# the next day")
-        self.subject.clock.turn_day()
+    def start_next_day(self) -> None:
+        self.subject.transcript.add("# start the next day")
+        self.subject.clock.start_next_day()
 
     # Mutations
 
     @rule(name=PLAYERS, world=worlds, edits=SOME_EDITS, durable=st.booleans())
     def execute(self, name: str, world: ModelWorld, edits: list[Edit], durable: bool) -> None:
         for edit in edits:
-            self._execute(name, world, edit.made(world), durable)
+            self._execute(name, world, edit.change_for(world), durable)
 
     @rule(name=PLAYERS, world=worlds, edits=SOME_QUEUED, later=LATER, priority=PRIORITIES)
     def submit(self, *, name: str, world: ModelWorld, edits: list[Edit], later: int | None, priority: int) -> None:
         tick = None if later is None else world.tick + later
         for edit in edits:
-            actor, change = self._actor(name, world), edit.made(world)
+            actor, change = self._actor(name, world), edit.change_for(world)
 
             def act(actor: ActorCtx = actor, change: Change = change) -> Any:
                 return self.subject.submit(actor, change.command, world.world_id, tick=tick, priority=priority)
@@ -208,10 +208,10 @@ class GateMachine(RuleBasedStateMachine):
             if self._passes(actor, change.command, world, act):
                 self._queued(actor, world, change, act().entity_ids, tick=tick, priority=priority)
 
-    @rule(name=PLAYERS, world=worlds, mint=MINTS, later=LATER, priority=PRIORITIES)
-    def submit_spawn(self, name: str, world: ModelWorld, mint: Mint, later: int | None, priority: int) -> None:
-        change = mint.made(world)
-        components: Any = change.command.components  # type: ignore[attr-defined]  # reason: a mint makes a spawn
+    @rule(name=PLAYERS, world=worlds, spawn=SPAWNS, later=LATER, priority=PRIORITIES)
+    def submit_spawn(self, name: str, world: ModelWorld, spawn: SpawnCoin, later: int | None, priority: int) -> None:
+        change = spawn.change_for(world)
+        components: Any = change.command.components  # type: ignore[attr-defined]  # reason: the command is a Spawn
         tick = None if later is None else world.tick + later
         actor = self._actor(name, world)
 
@@ -226,7 +226,7 @@ class GateMachine(RuleBasedStateMachine):
     def submit_batch(
         self, *, name: str, world: ModelWorld, edits: list[Edit], later: int | None, priority: int
     ) -> None:
-        changes = [edit.made(world) for edit in edits]
+        changes = [edit.change_for(world) for edit in edits]
         commands = [change.command for change in changes]
         tick = None if later is None else world.tick + later
         actor = self._actor(name, world)
@@ -234,12 +234,12 @@ class GateMachine(RuleBasedStateMachine):
         def act() -> Any:
             return self.subject.submit_batch(actor, commands, world.world_id, tick=tick, priority=priority)
 
-        verdict = self.model.verdict(actor, commands, world, self._today())
-        if verdict is not None:
-            # Which of two reasons comes first has a clause of its own.
-            require_refusal(verdict if world.is_live else ArchetypeError, act)
+        refusal = self.model.refusal(actor, commands, world, self._today())
+        if refusal is not None:
+            # If two errors are possible, other clauses check which comes first.
+            require_refusal(refusal if world.is_live else ArchetypeError, act)
             for command in commands:
-                self.model.enter(actor, command.kind, "rejected")
+                self.model.record(actor, command.kind, "rejected")
             return
         for change, ticket in zip(changes, act(), strict=True):
             self._queued(actor, world, change, ticket.entity_ids, tick=tick, priority=priority)
@@ -259,9 +259,9 @@ class GateMachine(RuleBasedStateMachine):
         command: Command[Any] = Step() if steps is None else Run(RunConfig(steps=steps))
         if self._passes(actor, command, world):
             result = self.subject.execute(actor, command, world.world_id)
-            self.model.enter(actor, command.kind, "applied", world.tick)
+            self.model.record(actor, command.kind, "applied", world.tick)
             ticks = [result.tick] if steps is None else list(range(result.first_tick, result.final_tick + 1))
-            require_equal(1 if steps is None else steps, len(ticks), f"how many ticks {world} made")
+            require_equal(1 if steps is None else steps, len(ticks), f"number of ticks that {world} made")
             self._stepped(world, ticks, result.applied)
 
     @rule(world=worlds, reopens=st.booleans())
@@ -269,16 +269,16 @@ class GateMachine(RuleBasedStateMachine):
         if not world.is_live or not any("Coin" in kinds for kinds in world.contents.values()):
             return
         actor = self._fresh("operator")
-        breaking = world.breaking
-        breaking.is_broken = True
+        failing = world.failing
+        failing.is_failing = True
         require_refusal(ProcessorError, lambda: self.subject.execute(actor, Step(), world.world_id), tick=world.tick)
-        breaking.is_broken = False
-        self.model.enter(actor, "step", "failed")
+        failing.is_failing = False
+        self.model.record(actor, "step", "failed")
         if reopens:
             self._reopen()
         self._require_contents(world)
         result = self.subject.execute(actor, Step(), world.world_id)
-        self.model.enter(actor, "step", "applied", world.tick)
+        self.model.record(actor, "step", "applied", world.tick)
         self._stepped(world, [result.tick], None)
 
     # Reads
@@ -288,20 +288,24 @@ class GateMachine(RuleBasedStateMachine):
         actor = self._actor(name, world)
         if self._passes(actor, GetWorldInfo(), world):
             info = self.subject.execute(actor, GetWorldInfo(), world.world_id)
-            self.model.enter(actor, "get_world_info", "applied", world.tick)
+            self.model.record(actor, "get_world_info", "applied", world.tick)
             expected = (world.tick, len(world.contents), len(world.queue), world.name)
-            require_equal(expected, (info.tick, info.entities, info.queued, info.name), f"{world} as it stands")
+            require_equal(
+                expected,
+                (info.tick, info.entities, info.queued, info.name),
+                f"tick, entities, queued commands and name of {world}",
+            )
 
     @rule(name=EVERYBODY)
     def list_worlds(self, name: str) -> None:
         actor = ACTORS[name]
         if self._passes(actor, ListWorlds(), None):
             found = {one.world_id for one in self.subject.execute(actor, ListWorlds())}
-            self.model.enter(actor, "list_worlds", "applied")
+            self.model.record(actor, "list_worlds", "applied")
             require_equal({one.world_id for one in self.all if one.is_live}, found, "live worlds")
 
     def teardown(self) -> None:
-        """Compare everything, unless the program has failed already, and close."""
+        """Compare everything, unless the program failed already, and close."""
         error = sys.exception()
         try:
             if error is None:
@@ -312,44 +316,44 @@ class GateMachine(RuleBasedStateMachine):
         finally:
             self.subject.__exit__(type(error) if error else None, error, None)
 
-    # Parts of rules
+    # Helpers of the rules
 
     def _execute(self, name: str, world: ModelWorld, change: Change, durable: bool) -> None:
-        is_fit = self._is_fit(world, change)
-        actor = self._actor(name, world, is_failing=not is_fit)
+        is_applicable = self._is_applicable(world, change)
+        actor = self._actor(name, world, is_failing=not is_applicable)
         if not self._passes(actor, change.command, world):
             return
 
         def act() -> Any:
             return self.subject.execute(actor, change.command, world.world_id, durable=durable)
 
-        if not is_fit:
+        if not is_applicable:
             require_refusal(ArchetypeError, act)
-            self.model.enter(actor, change.command.kind, "failed")
+            self.model.record(actor, change.command.kind, "failed")
             return
         answer = act()
         if isinstance(answer, int | range):
-            change.ids = world.take(answer if isinstance(answer, range) else range(answer, answer + 1))
-        change.row = self.model.enter(actor, change.command.kind, "queued")
+            change.ids = world.issue(answer if isinstance(answer, range) else range(answer, answer + 1))
+        change.row = self.model.record(actor, change.command.kind, "queued")
         world.staged.append(change)
 
-    def _made(self, world_id: str, name: str, breaking: Breaking, *, is_fork: bool = False) -> ModelWorld:
-        world = ModelWorld(world_id, name, breaking)
+    def _add_world(self, world_id: str, name: str, failing: Failing, *, is_fork: bool = False) -> ModelWorld:
+        world = ModelWorld(world_id, name, failing)
         self.all.append(world)
         if not is_fork:
             self._equip(world)
         return world
 
     def _equip(self, world: ModelWorld) -> None:
-        world.breaking.is_broken = False
-        self.subject.root(AddProcessor(world.breaking), world.world_id)
-        self.subject.root(AddHandler("paint", paint), world.world_id)
+        world.failing.is_failing = False
+        self.subject.as_admin(AddProcessor(world.failing), world.world_id)
+        self.subject.as_admin(AddHandler("paint", paint), world.world_id)
 
     def _open(self, world: ModelWorld) -> None:
         self.subject.open_world(world.world_id)
         world.is_live = True
-        # A fork's processor was its source's; what was opened anew has its own.
-        world.breaking = Breaking()
+        # A fork shares its source's processor; a reopened world gets a new one.
+        world.failing = Failing()
         self._equip(world)
 
     def _reopen(self) -> None:
@@ -363,40 +367,40 @@ class GateMachine(RuleBasedStateMachine):
         return {name: (info.queued, info.pending) for name, info in infos.items()}
 
     def _fresh(self, *roles: str) -> ActorCtx:
-        actor = self.subject.someone(*roles)
+        actor = self.subject.new_actor(*roles)
         self.actors.add(actor.id)
         return actor
 
     def _actor(self, name: str, world: ModelWorld, *, is_failing: bool = False) -> ActorCtx:
-        """Who asks. What a failing command costs is nobody's promise, so somebody new asks for those."""
+        """The actor of a command. The cost of a failing command is not promised, so a new actor pays it."""
         actor = ACTORS[name]
         return self._fresh(*actor.roles) if is_failing or not world.is_live else actor
 
     def _passes(
         self, actor: ActorCtx, command: Command[Any], world: ModelWorld | None, act: Callable[[], Any] | None = None
     ) -> bool:
-        """Whether a command gets through; if it does not, require that it is refused, and put that on record."""
-        verdict = self.model.verdict(actor, [command], world, self._today())
-        if verdict is None:
+        """Whether the model accepts a command; if not, require that the gate refuses it, and record that."""
+        refusal = self.model.refusal(actor, [command], world, self._today())
+        if refusal is None:
             return True
         place = None if world is None else world.world_id
-        require_refusal(verdict, act or (lambda: self.subject.execute(actor, command, place)))
-        status = "rejected|failed" if verdict is WorldNotFound and act is None else "rejected"
-        self.model.enter(actor, command.kind, status)
+        require_refusal(refusal, act or (lambda: self.subject.execute(actor, command, place)))
+        status = "rejected|failed" if refusal is WorldNotFound and act is None else "rejected"
+        self.model.record(actor, command.kind, status)
         return False
 
     def _today(self) -> Any:
         return self.subject.clock.now().date()
 
-    def _is_fit(self, world: ModelWorld, change: Change) -> bool:
+    def _is_applicable(self, world: ModelWorld, change: Change) -> bool:
         if not world.is_live:
             return True
         spawned = change.command.weight if isinstance(change.command, SpawnMany) else 1
-        future = world.future(world.staged)
+        next_state = world.next_state(world.staged)
         ids, change.ids = change.ids, range(2_000_000, 2_000_000 + spawned)
         try:
-            change.apply(future)
-        except Unfit:
+            change.apply(next_state)
+        except NotApplicable:
             return False
         finally:
             change.ids = ids
@@ -405,8 +409,8 @@ class GateMachine(RuleBasedStateMachine):
     def _queued(
         self, actor: ActorCtx, world: ModelWorld, change: Change, ids: range, *, tick: int | None, priority: int
     ) -> None:
-        change.ids = world.take(ids)
-        change.row = self.model.enter(actor, change.command.kind, "queued")
+        change.ids = world.issue(ids)
+        change.row = self.model.record(actor, change.command.kind, "queued")
         self.model.queue(world, change, tick, priority)
 
     def _stepped(self, world: ModelWorld, ticks: list[int], applied: int | None) -> None:
@@ -423,17 +427,17 @@ class GateMachine(RuleBasedStateMachine):
         for world in self.all:
             if world.is_live:
                 self._require_contents(world)
-                self._require_letters(world)
+                self._require_messages(world)
         self._require_rows()
-        require_equal([], self.subject.verify(), "what is wrong with the chain")
+        require_equal([], self.subject.verify(), "defects in the audit chain")
 
-    def _require_letters(self, world: ModelWorld) -> None:
+    def _require_messages(self, world: ModelWorld) -> None:
         frame: Any = self.subject.execute(
-            self.subject.watcher(), Query((Message,), include_inactive=True), world.world_id
+            self.subject.observer(), Query((Message,), include_inactive=True), world.world_id
         )
         columns = frame.select("tick", "entity_id", "message__body").to_pydict()
         found = sorted(zip(columns["tick"], columns["entity_id"], map(int, columns["message__body"]), strict=True))
-        require_equal(sorted(world.letters), found, f"messages of {world}")
+        require_equal(sorted(world.messages), found, f"messages of {world}")
 
     def _require_rows(self) -> None:
         found = [row for row in self.subject.history() if row.actor in self.actors]
@@ -444,4 +448,4 @@ class GateMachine(RuleBasedStateMachine):
             is_right = expected.fits(row.actor, row.type, row.status, row.tick)
             require(is_right, f"audit row {row.seq}\n  expected: {expected}\n  actual:   {row}")
             is_settled = row.settled_at is not None
-            require_equal(row.status != "queued", is_settled, f"whether audit row {row.seq} is settled")
+            require_equal(row.status != "queued", is_settled, f"whether audit row {row.seq} ({row.status}) is settled")

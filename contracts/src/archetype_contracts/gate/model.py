@@ -1,4 +1,4 @@
-"""What a gate ought to do, in plain Python: policy, quotas, queues, entities and audit, with nothing of the engine in it."""
+"""A model of a gate in plain Python: policy, quotas, queues, entities and audit, without the engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from archetype_contracts.gate.limits import GateLimits
 from archetype_contracts.gate.policy import allows
-from archetype_contracts.gate.sample import Breaking, Coin, Sash
+from archetype_contracts.gate.sample import Coin, Failing, Sash
 from archetype_contracts.gate.subject import Contents
 from archetype_core.command import (
     ActorCtx,
@@ -28,13 +28,13 @@ from archetype_core.command import (
 from archetype_core.errors import PermissionDenied, QuotaExceeded, WorldNotFound
 
 
-class Unfit(Exception):
-    """A mutation does not apply to the entities that are there."""
+class NotApplicable(Exception):
+    """A mutation cannot apply to the existing entities."""
 
 
 @dataclass(slots=True)
 class Row:
-    """What the audit has to say of a command; a tick of None is not compared."""
+    """The expected audit row of a command; a tick of None is not compared."""
 
     actor: str
     type: str
@@ -42,30 +42,30 @@ class Row:
     tick: int | None = None
 
     def fits(self, actor: str, kind: str, status: str, tick: int | None) -> bool:
-        """Whether a row of the gate says this. A status with a bar in it leaves a choice."""
+        """Whether a row of the gate matches. A status such as ``rejected|failed`` allows either."""
         is_same = (self.actor, self.type) == (actor, kind) and status in self.status.split("|")
         return is_same and (self.tick is None or self.tick == tick)
 
 
-Act = Callable[["Future", range], None]
+Act = Callable[["NextState", range], None]
 
 
 @dataclass(slots=True)
-class Future:
-    """A world as it will be after its next tick."""
+class NextState:
+    """The state of a world after its next tick."""
 
     contents: Contents
-    letters: list[tuple[int, Any]] = field(default_factory=list)
+    messages: list[tuple[int, Any]] = field(default_factory=list)
 
     def require(self, *entities: int) -> None:
-        """Refuse entities that will not be there."""
+        """Raise ``NotApplicable`` unless these entities will exist."""
         if any(one not in self.contents for one in entities):
-            raise Unfit
+            raise NotApplicable
 
 
 @dataclass(slots=True, eq=False)
 class Change:
-    """A mutation on its way into a world."""
+    """A mutation that is staged or queued."""
 
     command: EntityCommand[Any]
     act: Act
@@ -75,27 +75,27 @@ class Change:
     seq: int = 0
     row: Row | None = None
 
-    def apply(self, future: Future) -> None:
-        """Change a world whole, or not at all."""
-        tried = deepcopy(future)
-        self.act(tried, self.ids)
-        future.contents, future.letters = tried.contents, tried.letters
+    def apply(self, next_state: NextState) -> None:
+        """Apply the mutation completely or not at all."""
+        result = deepcopy(next_state)
+        self.act(result, self.ids)
+        next_state.contents, next_state.messages = result.contents, result.messages
 
 
 @dataclass(slots=True, eq=False)
 class ModelWorld:
-    """A world: what its last tick left, what is staged, and what waits."""
+    """A world: its entities after the last tick, staged mutations, and queued ones."""
 
     world_id: str
     name: str
-    breaking: Breaking
+    failing: Failing
     tick: int = 0
     contents: Contents = field(default_factory=dict)
     staged: list[Change] = field(default_factory=list)
     queue: list[Change] = field(default_factory=list)
-    letters: list[tuple[int, int, Any]] = field(default_factory=list)
-    given: set[int] = field(default_factory=set)
-    """Ids that were given out."""
+    messages: list[tuple[int, int, Any]] = field(default_factory=list)
+    issued_ids: set[int] = field(default_factory=set)
+    """All ids that the gate issued."""
     is_live: bool = True
     is_destroyed: bool = False
 
@@ -103,36 +103,36 @@ class ModelWorld:
         return self.name
 
     def entity(self, nth: int) -> int:
-        """One of the ids that were ever given out, or one that never was."""
-        known = sorted(self.given)
+        """One of the issued ids, or an id that was never issued."""
+        known = sorted(self.issued_ids)
         return known[nth % len(known)] if known and nth >= 0 else 1_000_000
 
-    def future(self, changes: Sequence[Change]) -> Future:
-        """What would be after some changes that are known to apply."""
-        future = Future(deepcopy(self.contents))
+    def next_state(self, changes: Sequence[Change]) -> NextState:
+        """The state after changes that are known to apply."""
+        next_state = NextState(deepcopy(self.contents))
         for change in changes:
-            change.apply(future)
-        return future
+            change.apply(next_state)
+        return next_state
 
-    def take(self, ids: range) -> range:
-        """Remember ids; one that was given out before is a defect."""
-        again = self.given & set(ids)
+    def issue(self, ids: range) -> range:
+        """Add issued ids; fail if one was issued before."""
+        again = self.issued_ids & set(ids)
         if again:
-            raise AssertionError(f"{self} gave out {sorted(again)} a second time")
-        self.given |= set(ids)
+            raise AssertionError(f"expected new entity ids in {self}, but {sorted(again)} were issued before")
+        self.issued_ids |= set(ids)
         return ids
 
     def step(self) -> int:
-        """Make a tick; how many commands it applied."""
+        """Make a tick; return how many commands it applied."""
         due = sorted(
             (one for one in self.queue if one.tick <= self.tick), key=lambda one: (one.tick, one.priority, one.seq)
         )
-        future, applied = self.future(self.staged), list(self.staged)
+        next_state, applied = self.next_state(self.staged), list(self.staged)
         for change in due:
             self.queue.remove(change)
             try:
-                change.apply(future)
-            except Unfit:
+                change.apply(next_state)
+            except NotApplicable:
                 if change.row:
                     change.row.status = "failed"
             else:
@@ -140,8 +140,8 @@ class ModelWorld:
         for change in applied:
             if change.row:
                 change.row.status, change.row.tick = "applied", self.tick
-        self.contents = future.contents
-        self.letters += [(self.tick, recipient, body) for recipient, body in future.letters]
+        self.contents = next_state.contents
+        self.messages += [(self.tick, recipient, body) for recipient, body in next_state.messages]
         self.staged = []
         self.tick += 1
         return len(applied)
@@ -149,7 +149,7 @@ class ModelWorld:
 
 @dataclass(slots=True)
 class GateModel:
-    """The door: who may, how much, and what is on record."""
+    """Policy, quotas and audit of the gate."""
 
     limits: GateLimits
     rows: list[Row] = field(default_factory=list)
@@ -157,10 +157,10 @@ class GateModel:
     tokens: dict[tuple[str, date], int] = field(default_factory=dict)
     submitted: int = 0
 
-    def verdict(
+    def refusal(
         self, actor: ActorCtx, commands: Sequence[Command[Any]], world: ModelWorld | None, today: date
     ) -> type[Exception] | None:
-        """The error that commands are refused with; if there is none, they are counted."""
+        """The error that must refuse the commands; if there is none, count them and return None."""
         if not all(allows(actor.roles, command.kind) for command in commands):
             return PermissionDenied
         if world is not None and not world.is_live:
@@ -177,182 +177,184 @@ class GateModel:
         self.tokens[day] = self.tokens.get(day, 0) + tokens
         return None
 
-    def enter(self, actor: ActorCtx, kind: str, status: str, tick: int | None = None) -> Row:
-        """Put a command on record."""
+    def record(self, actor: ActorCtx, kind: str, status: str, tick: int | None = None) -> Row:
+        """Add the expected audit row of a command."""
         row = Row(actor.id, kind, status, tick)
         self.rows.append(row)
         return row
 
     def queue(self, world: ModelWorld, change: Change, tick: int | None, priority: int) -> None:
-        """Let a change wait for its tick."""
+        """Queue a change for its tick."""
         self.submitted += 1
         change.seq, change.priority = self.submitted, priority
         change.tick = world.tick if tick is None else tick
         world.queue.append(change)
 
 
-# Mutations, each made for a world in which the entity it is about is one of those that were ever given out.
+# Mutations. Each picks its entity by number from the issued ids of a world.
 
 
 @dataclass(frozen=True, slots=True)
-class Mint:
+class SpawnCoin:
     """Spawn a coin, perhaps with a sash."""
 
     number: int
     colour: str = ""
 
-    def made(self, _: ModelWorld) -> Change:
+    def change_for(self, _: ModelWorld) -> Change:
         components = (
             (Coin(number=self.number), Sash(colour=self.colour)) if self.colour else (Coin(number=self.number),)
         )
 
-        def act(future: Future, ids: range) -> None:
-            future.contents[ids.start] = {"Coin": (self.number, "")}
+        def act(next_state: NextState, ids: range) -> None:
+            next_state.contents[ids.start] = {"Coin": (self.number, "")}
             if self.colour:
-                future.contents[ids.start]["Sash"] = (self.colour,)
+                next_state.contents[ids.start]["Sash"] = (self.colour,)
 
         return Change(Spawn(components), act)
 
 
 @dataclass(frozen=True, slots=True)
-class MintMany:
+class SpawnCoins:
     """Spawn several coins at once."""
 
     numbers: tuple[int, ...]
 
-    def made(self, _: ModelWorld) -> Change:
-        def act(future: Future, ids: range) -> None:
+    def change_for(self, _: ModelWorld) -> Change:
+        def act(next_state: NextState, ids: range) -> None:
             for entity, number in zip(ids, self.numbers, strict=True):
-                future.contents[entity] = {"Coin": (number, "")}
+                next_state.contents[entity] = {"Coin": (number, "")}
 
         return Change(SpawnMany(tuple((Coin(number=number),) for number in self.numbers)), act)
 
 
 @dataclass(frozen=True, slots=True)
-class Recount:
+class SetNumber:
     """Update the number of a coin; its face stays."""
 
     nth: int
     number: int
 
-    def made(self, world: ModelWorld) -> Change:
+    def change_for(self, world: ModelWorld) -> Change:
         entity = world.entity(self.nth)
 
-        def act(future: Future, _: range) -> None:
-            future.require(entity)
-            kinds = future.contents[entity]
+        def act(next_state: NextState, _: range) -> None:
+            next_state.require(entity)
+            kinds = next_state.contents[entity]
             if "Coin" not in kinds:
-                raise Unfit
+                raise NotApplicable
             kinds["Coin"] = (self.number, kinds["Coin"][1])
 
         return Change(Update(entity, (Coin(number=self.number),)), act)
 
 
 @dataclass(frozen=True, slots=True)
-class Retire:
-    """Despawn entities; those that are gone are ignored."""
+class DespawnCoins:
+    """Despawn entities; missing ones are ignored."""
 
     nths: tuple[int, ...]
 
-    def made(self, world: ModelWorld) -> Change:
+    def change_for(self, world: ModelWorld) -> Change:
         entities = tuple(world.entity(nth) for nth in self.nths)
 
-        def act(future: Future, _: range) -> None:
+        def act(next_state: NextState, _: range) -> None:
             for entity in entities:
-                future.contents.pop(entity, None)
+                next_state.contents.pop(entity, None)
 
         return Change(Despawn(entities), act)
 
 
 @dataclass(frozen=True, slots=True)
-class Dress:
-    """Give an entity a sash, unless it has one."""
+class AddSash:
+    """Add a sash to an entity, unless it has one."""
 
     nth: int
     colour: str
 
-    def made(self, world: ModelWorld) -> Change:
+    def change_for(self, world: ModelWorld) -> Change:
         entity = world.entity(self.nth)
 
-        def act(future: Future, _: range) -> None:
-            future.require(entity)
-            future.contents[entity].setdefault("Sash", (self.colour,))
+        def act(next_state: NextState, _: range) -> None:
+            next_state.require(entity)
+            next_state.contents[entity].setdefault("Sash", (self.colour,))
 
         return Change(AddComponents(entity, (Sash(colour=self.colour),)), act)
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
-    """Take a component from an entity, if it has it and another one."""
+class RemoveComponent:
+    """Remove a component from an entity, unless it is the last one."""
 
     nth: int
     kind: type[Coin | Sash]
 
-    def made(self, world: ModelWorld) -> Change:
+    def change_for(self, world: ModelWorld) -> Change:
         entity = world.entity(self.nth)
 
-        def act(future: Future, _: range) -> None:
-            future.require(entity)
-            future.contents[entity].pop(self.kind.__name__, None)
-            if not future.contents[entity]:
-                raise Unfit
+        def act(next_state: NextState, _: range) -> None:
+            next_state.require(entity)
+            next_state.contents[entity].pop(self.kind.__name__, None)
+            if not next_state.contents[entity]:
+                raise NotApplicable
 
         return Change(RemoveComponents(entity, (self.kind,)), act)
 
 
 @dataclass(frozen=True, slots=True)
-class Paint:
-    """Have a handler change the faces of several coins, one after the other."""
+class PaintCoins:
+    """Let a handler change the faces of several coins, one after the other."""
 
     nths: tuple[int, ...]
     face: str
 
-    def made(self, world: ModelWorld) -> Change:
+    def change_for(self, world: ModelWorld) -> Change:
         entities = [world.entity(nth) for nth in self.nths]
 
-        def act(future: Future, _: range) -> None:
+        def act(next_state: NextState, _: range) -> None:
             for entity in entities:
-                future.require(entity)
-                if "Coin" not in future.contents[entity]:
-                    raise Unfit
-                future.contents[entity]["Coin"] = (future.contents[entity]["Coin"][0], self.face)
+                next_state.require(entity)
+                if "Coin" not in next_state.contents[entity]:
+                    raise NotApplicable
+                next_state.contents[entity]["Coin"] = (next_state.contents[entity]["Coin"][0], self.face)
 
         return Change(Custom("paint", {"entities": entities, "face": self.face}), act)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A custom command that nobody handles."""
+class Unhandled:
+    """A custom command without a handler."""
 
-    name: str = "nobody handles this"
+    name: str = "no such handler"
 
-    def made(self, _: ModelWorld) -> Change:
-        def act(_future: Future, _ids: range) -> None:
-            raise Unfit
+    def change_for(self, _: ModelWorld) -> Change:
+        def act(_state: NextState, _ids: range) -> None:
+            raise NotApplicable
 
         return Change(Custom(self.name), act)
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class SendMessage:
     """Send a message."""
 
     nth: int
     body: int
 
-    def made(self, world: ModelWorld) -> Change:
+    def change_for(self, world: ModelWorld) -> Change:
         entity = world.entity(self.nth)
 
-        def act(future: Future, _: range) -> None:
-            future.letters.append((entity, self.body))
+        def act(next_state: NextState, _: range) -> None:
+            next_state.messages.append((entity, self.body))
 
         return Change(Send(entity, self.body), act)
 
 
-Edit = Mint | MintMany | Recount | Retire | Dress | Strip | Paint | Ask | Tell
+Edit = (
+    SpawnCoin | SpawnCoins | SetNumber | DespawnCoins | AddSash | RemoveComponent | PaintCoins | Unhandled | SendMessage
+)
 
 
 def paint(scope: Any, data: Any) -> None:
-    """Handle ``Paint``."""
+    """Handle ``PaintCoins``."""
     for entity in data["entities"]:
         scope.update(entity, Coin(face=data["face"]))

@@ -1,4 +1,4 @@
-"""Who may do what (G2): this contract's own copy, written down by hand from the promise and not from any gate."""
+"""The policy (G2): which role may use which kinds of commands, written by hand from the specification."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ OPERATOR = PLAYER | {
 }
 ADMIN = OPERATOR | {"create_world"}
 
-MATRIX = {"viewer": VIEWER, "player": PLAYER, "operator": OPERATOR, "admin": ADMIN}
+KINDS_BY_ROLE = {"viewer": VIEWER, "player": PLAYER, "operator": OPERATOR, "admin": ADMIN}
 
 
 def allows(roles: Collection[str], kind: str) -> bool:
-    """Whether any of the roles may use commands of a kind; a role or a kind that is not in the matrix may nothing."""
-    return any(kind in MATRIX.get(role, ()) for role in roles)
+    """Whether any of the roles may use commands of a kind; unknown roles and kinds are denied."""
+    return any(kind in KINDS_BY_ROLE.get(role, ()) for role in roles)

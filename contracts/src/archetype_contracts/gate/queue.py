@@ -1,14 +1,14 @@
-"""Clauses on the queue (G5, G6): what waits for a tick is applied at it, in order, once, and whatever happens before."""
+"""Clauses on the queue (G5, G6): queued commands apply at their tick, in order, and once, also after reopening."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-from archetype_contracts.gate.book import clause
-from archetype_contracts.gate.sample import Coin, Doubling, Notebook, Sash
-from archetype_contracts.gate.scene import SPECIMENS, Scene
+from archetype_contracts.assertion import require, require_equal, require_refusal
+from archetype_contracts.gate.registry import clause
+from archetype_contracts.gate.sample import Coin, Doubling, RecordingHandler, Sash
+from archetype_contracts.gate.sample_command import SAMPLE_COMMANDS, SampleWorld
 from archetype_contracts.gate.subject import GateSubject
-from archetype_contracts.verdict import require, require_equal, require_refusal
 from archetype_core.command import (
     AddHandler,
     AddProcessor,
@@ -27,39 +27,37 @@ from archetype_core.schema import Archetype
 from archetype_core.store import open_store
 
 
-def listening(subject: GateSubject, world: str) -> Notebook:
-    """Register a handler that notes in which order it is called."""
-    notebook = Notebook()
-    subject.root(AddHandler("note", notebook), world)
-    return notebook
+def add_recording_handler(subject: GateSubject, world: str) -> RecordingHandler:
+    """Add a handler ``note`` that records its data in call order."""
+    handler = RecordingHandler()
+    subject.as_admin(AddHandler("note", handler), world)
+    return handler
 
 
-@clause("G-201", "Commands of one tick apply by ascending priority, among equals as they were submitted.")
+@clause("G-201", "Commands of one tick apply by ascending priority, and in order of submission within one priority.")
 def priorities(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
-    notebook = listening(subject, world)
+    world, actor = subject.world(), subject.new_actor("player")
+    handler = add_recording_handler(subject, world)
     priorities = [5, 0, -3, 0, 5, 7, -3, 0]
     for number, priority in enumerate(priorities[:4]):
         subject.submit(actor, Custom("note", number), world, priority=priority)
     subject.submit_batch(actor, [Custom("note", 4), Custom("note", 14)], world, priority=5)
     for number, priority in enumerate(priorities[5:], 5):
-        subject.submit(subject.someone("player"), Custom("note", number), world, priority=priority)
+        subject.submit(subject.new_actor("player"), Custom("note", number), world, priority=priority)
     subject.step(world)
-    require_equal([2, 6, 1, 3, 7, 0, 4, 14, 5], notebook.pages, "order of the commands of one tick")
+    require_equal([2, 6, 1, 3, 7, 0, 4, 14, 5], handler.received, "order of the commands of one tick")
 
 
-@clause(
-    "G-202", "A command waits for its tick, also for one in the middle of a run, and a tick that is past is the next."
-)
+@clause("G-202", "A command waits for its tick, also within a run; if the tick is past, it applies at the next one.")
 def future_ticks(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
+    world, actor = subject.world(), subject.new_actor("player")
     ids = {tick: subject.submit_spawn(actor, world, Coin(number=tick), tick=tick) for tick in (6, 2, 0, 3)}
     tickets = {
         tick: subject.submit(actor, Update(ids[0], (Coin(face=str(tick)),)), world, tick=tick) for tick in (1, 5)
     }
     subject.step(world)
     require_equal({ids[0]}, set(subject.coins(world)), "coins after tick 0")
-    subject.walk(world, 7)
+    subject.run_ticks(world, 7)
     for tick in range(8):
         expected = {entity: born for born, entity in ids.items() if born <= tick}
         require_equal(expected, subject.coins(world, tick), f"coins at tick {tick}")
@@ -67,20 +65,18 @@ def future_ticks(subject: GateSubject) -> None:
         require_equal(face, subject.faces(world, tick)[ids[0]], f"the updated face at tick {tick}")
     for tick, ticket in tickets.items():
         row = subject.row(ticket.command_id, world)
-        require_equal(("applied", tick), (row.status, row.tick), f"the row of what was to apply at tick {tick}")
+        require_equal(("applied", tick), (row.status, row.tick), f"status and tick of the command for tick {tick}")
     late = subject.submit(actor, Spawn((Coin(),)), world, tick=3)
     subject.step(world)
     require_equal(
-        8, subject.row(late.command_id, world).tick, "tick of a command that was submitted for tick 3 at tick 8"
+        8, subject.row(late.command_id, world).tick, "tick of a command that was submitted at tick 8 for tick 3"
     )
 
 
-@clause(
-    "G-203", "What is due applies before the step: it is at its tick as it was written, and processed from the next."
-)
+@clause("G-203", "Due commands apply before the step: they are stored as written, and processed from the next tick.")
 def due_before_the_step(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
-    subject.root(AddProcessor(Doubling()), world)
+    world, actor = subject.world(), subject.new_actor("player")
+    subject.as_admin(AddProcessor(Doubling()), world)
     first = subject.submit_spawn(actor, world, Coin(number=1))
     subject.step(world, 2)
     subject.submit(actor, Update(first, (Coin(number=5),)), world)
@@ -91,10 +87,10 @@ def due_before_the_step(subject: GateSubject) -> None:
     require_equal(expected, numbers, "numbers that double each tick")
 
 
-@clause("G-204", "What was executed before a step applies before what waited for it in the queue.")
+@clause("G-204", "Commands that were executed before a step apply before queued ones.")
 def executed_then_queued(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
-    coin = subject.root(Spawn((Coin(number=1),)), world)
+    world, actor = subject.world(), subject.new_actor("player")
+    coin = subject.as_admin(Spawn((Coin(number=1),)), world)
     subject.step(world)
     subject.submit(actor, Update(coin, (Coin(face="queued"),)), world)
     subject.execute(actor, Update(coin, (Coin(face="executed"),)), world)
@@ -102,63 +98,72 @@ def executed_then_queued(subject: GateSubject) -> None:
     require_equal({coin: "queued"}, subject.faces(world), "the face that was written last")
 
 
-@clause("G-205", "A command to a world that is not there is refused when it is submitted, on record, at no cost.")
+@clause(
+    "G-205",
+    "A command to a world that does not exist is refused on submission, leaves an audit row, and costs nothing.",
+)
 def unknown_world(subject: GateSubject) -> None:
     subject.limit(commands=10, tokens=3)
     gone, world = subject.world("gone"), subject.world("world")
-    subject.root(DestroyWorld(), gone)
-    actor = subject.someone("player")
+    subject.as_admin(DestroyWorld(), gone)
+    actor = subject.new_actor("player")
     for name in ("no such world", gone):
         require_refusal(WorldNotFound, lambda name=name: subject.submit(actor, Spawn((Coin(),)), name))
         require_refusal(WorldNotFound, lambda name=name: subject.submit_batch(actor, [Spawn((Coin(),))], name))
         require_refusal(WorldNotFound, lambda name=name: subject.submit_spawn(actor, name, Coin()))
     rows = [row for row in subject.history() if row.actor == actor.id]
     require_equal(
-        [("spawn", "rejected")] * 6, [(row.type, row.status) for row in rows], "rows of what nobody could apply"
+        [("spawn", "rejected")] * 6, [(row.type, row.status) for row in rows], "types and statuses of refused commands"
     )
-    require(all(row.reason for row in rows), "a refused command has no reason on record")
+    require(all(row.reason for row in rows), "expected a reason in every row of a refused command, but one is empty")
     for _ in range(3):
         subject.submit(actor, Spawn((Coin(),)), world)
 
 
 @clause(
-    "G-206", "What cannot be written down cannot wait: such a command is refused, on record, and nothing is queued."
+    "G-206",
+    "A command that cannot be serialized cannot be queued: it is refused, leaves an audit row, and queues nothing.",
 )
 def not_deferrable(subject: GateSubject) -> None:
-    scene = Scene(subject)
-    for specimen in SPECIMENS:
-        if specimen.of.is_deferrable or specimen.of.__name__.endswith("World"):
+    sample = SampleWorld(subject)
+    for sample_command in SAMPLE_COMMANDS:
+        if sample_command.of.is_deferrable or sample_command.of.__name__.endswith("World"):
             continue
-        command = specimen.make(scene)[0]
-        actor = subject.someone("admin")
-        require_refusal(NotDeferrable, subject.submit, actor, command, scene.world)
+        command = sample_command.make(sample)[0]
+        actor = subject.new_actor("admin")
+        require_refusal(NotDeferrable, subject.submit, actor, command, sample.world)
         require_refusal(
             NotDeferrable,
-            lambda actor=actor, command=command: subject.submit_batch(actor, [Spawn((Coin(),)), command], scene.world),
+            lambda actor=actor, command=command: subject.submit_batch(actor, [Spawn((Coin(),)), command], sample.world),
         )
-        rows = [row for row in subject.history(scene.world, actor=actor.id) if row.status != "rejected"]
-        require_equal([], rows, f"rows that are not rejected, of a {specimen.kind} that cannot wait")
-        found = subject.history(scene.world, actor=actor.id)
-        require_equal([specimen.kind, "spawn", specimen.kind], [row.type for row in found], "rows of what cannot wait")
-    require_equal(0, subject.info(scene.world).queued, "queued commands")
+        rows = [row for row in subject.history(sample.world, actor=actor.id) if row.status != "rejected"]
+        require_equal([], rows, f"rows, other than rejected ones, of a {sample_command.kind} that cannot be queued")
+        found = subject.history(sample.world, actor=actor.id)
+        require_equal(
+            [sample_command.kind, "spawn", sample_command.kind],
+            [row.type for row in found],
+            "types of rows of commands that cannot be queued",
+        )
+    require_equal(0, subject.info(sample.world).queued, "number of queued commands")
 
 
 @clause(
-    "G-207", "A command that fails to apply is on record as failed; the others of its tick apply, and so does the tick."
+    "G-207",
+    "A command that fails to apply is recorded as failed; the other commands of the tick and the tick itself succeed.",
 )
 def failing_commands(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("operator")
-    coin = subject.root(Spawn((Coin(number=1),)), world)
+    world, actor = subject.world(), subject.new_actor("operator")
+    coin = subject.as_admin(Spawn((Coin(number=1),)), world)
 
     def fail(_scope: object, _data: object) -> None:
-        raise ValueError("told to fail")
+        raise ValueError("this sample handler fails on purpose")
 
-    subject.root(AddHandler("fail", fail), world)
+    subject.as_admin(AddHandler("fail", fail), world)
     subject.step(world)
     bad = [
         Update(coin + 1000, (Coin(number=5),)),
         Custom("fail"),
-        Custom("nobody handles this"),
+        Custom("no such handler"),
         Update(coin, (Sash(colour="red"),)),
     ]
     failing, fine = [], []
@@ -172,20 +177,22 @@ def failing_commands(subject: GateSubject) -> None:
     for ticket in failing:
         row = subject.row(ticket.command_id, world)
         require_equal("failed", row.status, f"status of a failing {row.type}")
-        require(bool(row.reason), f"a failing {row.type} has no reason on record")
-        require(row.settled_at is not None, f"a failing {row.type} is not settled")
+        require(bool(row.reason), f"expected a reason in the row of a failed {row.type}, but it is empty")
+        require(
+            row.settled_at is not None, f"expected the row of a failed {row.type} to be settled, but settled_at is None"
+        )
     for ticket in fine:
         require_equal("applied", subject.row(ticket.command_id, world).status, "status beside failing commands")
-    require_equal(0, subject.info(world).queued, "commands that still wait")
+    require_equal(0, subject.info(world).queued, "number of commands that are still queued")
     subject.step(world)
     require_equal([0, 1, 1, 2, 3], sorted(subject.coins(world).values()), "coins a tick after failing commands")
 
 
 @clause(
-    "G-208", "What waits in a queue waits there after the gate was closed and opened, in its order, and applies once."
+    "G-208", "After the gate is closed and opened again, queued commands are still queued in order, and apply once."
 )
 def queue_survives(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
+    world, actor = subject.world(), subject.new_actor("player")
     subject.step(world)
     tickets = [
         subject.submit(actor, Custom("note", {"n": number}), world, tick=tick, priority=priority)
@@ -194,25 +201,27 @@ def queue_survives(subject: GateSubject) -> None:
     coin = subject.submit_spawn(actor, world, Coin(number=9), priority=-1)
     for _ in range(2):
         subject.reopen(world)
-        require_equal(6, subject.info(world).queued, "commands that wait after the gate was opened again")
-    notebook = listening(subject, world)
+        require_equal(6, subject.info(world).queued, "number of queued commands after reopening")
+    handler = add_recording_handler(subject, world)
     subject.step(world)
-    require_equal([{"n": 1}, {"n": 3}, {"n": 0}], notebook.pages, "what applied at the first tick")
+    require_equal(
+        [{"n": 1}, {"n": 3}, {"n": 0}], handler.received, "data of the commands that applied at the first tick"
+    )
     subject.reopen(world)
-    notebook = listening(subject, world)
-    subject.walk(world, 4)
-    require_equal([{"n": 4}, {"n": 2}], notebook.pages, "what applied later")
+    handler = add_recording_handler(subject, world)
+    subject.run_ticks(world, 4)
+    require_equal([{"n": 4}, {"n": 2}], handler.received, "data of the commands that applied later")
     require_equal({coin: 9}, subject.coins(world), "coins")
     for ticket, tick in zip(tickets, (1, 1, 3, 1, 2), strict=True):
         row = subject.row(ticket.command_id, world)
-        require_equal(("applied", tick), (row.status, row.tick), "status and tick of what waited")
+        require_equal(("applied", tick), (row.status, row.tick), "status and tick of a queued command")
 
 
-@clause("G-209", "What waits in a queue waits there after its world was closed and opened.")
+@clause("G-209", "After a world is closed and opened again, its queued commands are still queued.")
 def queue_of_a_closed_world(subject: GateSubject) -> None:
-    world, other, actor = subject.world(), subject.world("other"), subject.someone("player")
+    world, other, actor = subject.world(), subject.world("other"), subject.new_actor("player")
     coin = subject.submit_spawn(actor, world, Coin(number=9))
-    subject.root(CloseWorld(), world)
+    subject.as_admin(CloseWorld(), world)
     subject.step(other)
     subject.open_world(world)
     subject.step(world, 2)
@@ -222,10 +231,10 @@ def queue_of_a_closed_world(subject: GateSubject) -> None:
 
 @clause(
     "G-210",
-    "An id that a spawn was answered with is the one that materializes; tickets name the ids of what they spawn.",
+    "The ids that a spawn returns are the ids of its entities, and tickets carry the ids of what they spawn.",
 )
 def reserved_ids(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
+    world, actor = subject.world(), subject.new_actor("player")
     table = pa.table({"coin__number": pa.array([5, 6], pa.int64()), "coin__face": ["", ""]})
     expected = {
         subject.submit_spawn(actor, world, Coin(number=1), priority=9): 1,
@@ -238,21 +247,19 @@ def reserved_ids(subject: GateSubject) -> None:
     three = subject.submit(actor, SpawnMany(((Coin(number=9),), (Coin(number=10),))), world, priority=-5)
     numbers = [4, 5, 6, 7, 8, 9, 10]
     ids = [*one.entity_ids, *two.entity_ids, *many, *three.entity_ids]
-    require_equal(len(numbers), len(ids), "ids that were given out")
+    require_equal(len(numbers), len(ids), "number of issued ids")
     expected |= zip(ids, numbers, strict=True)
-    require_equal(10, len(expected), "ids that differ")
+    require_equal(10, len(expected), "number of different ids")
     for command in (Despawn(()), Update(ids[0], (Coin(number=4),)), Send(ids[0], 1), Custom("x")):
         ticket = subject.submit(actor, command, world, tick=1)
         require_equal(0, len(ticket.entity_ids), f"ids of a {command.kind}")
     subject.step(world, 3)
-    require_equal(expected, subject.coins(world), "coins by the ids that were given out")
+    require_equal(expected, subject.coins(world), "coins by issued id")
 
 
-@clause(
-    "G-211", "No id is given out twice: not after closing and opening the gate without a tick, nor after a despawn."
-)
+@clause("G-211", "No id is issued twice, also after reopening without a tick and after a despawn.")
 def ids_never_again(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
+    world, actor = subject.world(), subject.new_actor("player")
     given: list[int] = []
 
     def take() -> None:
@@ -261,12 +268,12 @@ def ids_never_again(subject: GateSubject) -> None:
         many: range = subject.execute(actor, SpawnMany(((Coin(),), (Coin(),))), world, durable=True)
         given.extend(many)
         given.extend(subject.submit(actor, Spawn((Coin(),)), world, tick=50).entity_ids)
-        require_equal(len(given), len(set(given)), "ids that differ")
+        require_equal(len(given), len(set(given)), "number of different ids")
 
     take()
     subject.reopen(world)
     take()
-    subject.root(CloseWorld(), world)
+    subject.as_admin(CloseWorld(), world)
     subject.open_world(world)
     take()
     subject.step(world)
@@ -277,33 +284,33 @@ def ids_never_again(subject: GateSubject) -> None:
     take()
 
 
-@clause("G-212", "A queue takes the same command as often as it is submitted.")
+@clause("G-212", "The same command may be submitted several times, and applies each time.")
 def no_deduplication(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
-    notebook = listening(subject, world)
+    world, actor = subject.world(), subject.new_actor("player")
+    handler = add_recording_handler(subject, world)
     command = Custom("note", "again")
     tickets = [subject.submit(actor, command, world) for _ in range(2)]
     tickets += subject.submit_batch(actor, [command, command], world)
     subject.step(world)
-    require_equal(["again"] * 4, notebook.pages, "what applied")
-    require_equal(4, len({ticket.command_id for ticket in tickets}), "ids of commands that differ")
+    require_equal(["again"] * 4, handler.received, "data of the commands that applied")
+    require_equal(4, len({ticket.command_id for ticket in tickets}), "number of different command ids")
 
 
-@clause("G-213", "Queues belong to their worlds: a step applies nothing of another's.")
+@clause("G-213", "A step applies only queued commands of its own world.")
 def queues_apart(subject: GateSubject) -> None:
-    first, second, actor = subject.world("first"), subject.world("second"), subject.someone("player")
+    first, second, actor = subject.world("first"), subject.world("second"), subject.new_actor("player")
     one = subject.submit_spawn(actor, first, Coin(number=1))
     two = subject.submit_spawn(actor, second, Coin(number=2))
     subject.step(first, 2)
     require_equal(({one: 1}, {}), (subject.coins(first), subject.coins(second)), "coins after the first world's step")
-    require_equal((0, 1), (subject.info(first).queued, subject.info(second).queued), "commands that wait")
+    require_equal((0, 1), (subject.info(first).queued, subject.info(second).queued), "number of queued commands")
     subject.step(second)
     require_equal({two: 2}, subject.coins(second), "coins of the second world")
 
 
-@clause("G-214", "Mutations that were executed, and no tick applied, are staged again when the gate is opened again.")
+@clause("G-214", "Executed mutations that no tick applied are staged again when the gate is opened again.")
 def staged_survives(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("operator")
+    world, actor = subject.world(), subject.new_actor("operator")
     old = subject.execute(actor, Spawn((Coin(number=1),)), world)
     subject.step(world)
     new = subject.execute(actor, Spawn((Coin(number=2),)), world)
@@ -311,7 +318,7 @@ def staged_survives(subject: GateSubject) -> None:
     subject.execute(actor, Update(old, (Coin(face="second"),)), world)
     subject.reopen(world)
     third = subject.execute(actor, Spawn((Coin(number=3),)), world, durable=True)
-    subject.root(CloseWorld(), world)
+    subject.as_admin(CloseWorld(), world)
     subject.open_world(world)
     require_equal({old: ""}, subject.faces(world), "faces before the tick")
     subject.step(world)
@@ -327,14 +334,15 @@ def staged_survives(subject: GateSubject) -> None:
         ("spawn", "applied", 0),
         *[(kind, "applied", 1) for kind in ("spawn", "update", "update", "spawn")],
     ]
-    require_equal(expected_rows, rows, "rows of what was executed")
+    require_equal(expected_rows, rows, "types, statuses and ticks of executed commands")
 
 
 @clause(
-    "G-215", "A world says how many commands wait and how many mutations are staged; a step says how many it applied."
+    "G-215",
+    "A world reports how many commands are queued and how many mutations are staged; a step, how many it applied.",
 )
 def counts(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
+    world, actor = subject.world(), subject.new_actor("player")
     subject.submit(actor, Spawn((Coin(),)), world)
     subject.submit_batch(actor, [Spawn((Coin(),))] * 2, world, tick=1)
     for _ in range(4):
@@ -350,7 +358,7 @@ def counts(subject: GateSubject) -> None:
 
 @clause("G-216", "The commit of a tick names the queued commands that it applied.")
 def named_in_the_commit(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
+    world, actor = subject.world(), subject.new_actor("player")
     first = [subject.submit(actor, Spawn((Coin(),)), world).command_id for _ in range(2)]
     second = subject.submit(actor, Spawn((Coin(),)), world, tick=1).command_id
     subject.step(world, 2)
@@ -363,29 +371,29 @@ def named_in_the_commit(subject: GateSubject) -> None:
         store.close()
 
 
-@clause("G-217", "Closing the gate with commands in its queue and a tick to come loses neither rows nor order.")
+@clause("G-217", "Closing the gate with queued commands loses neither their audit rows nor their order.")
 def queued_rows_survive(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
+    world, actor = subject.world(), subject.new_actor("player")
     tickets = [subject.submit(actor, Spawn((Coin(number=n),)), world) for n in range(3)]
     subject.reopen(world)
     for ticket in tickets:
         row = subject.row(ticket.command_id, world)
-        require_equal(("queued", None), (row.status, row.settled_at), "status of what still waits")
+        require_equal(("queued", None), (row.status, row.settled_at), "status of a command that is still queued")
     subject.step(world)
     require_equal([0, 1, 2], [number for _, number in sorted(subject.coins(world).items())], "coins in order")
 
 
 @clause(
-    "G-218", "What was executed is staged again also where a custom command waits in the queue, and can be built on."
+    "G-218", "Executed mutations are staged again also if a custom command is queued, and later commands can use them."
 )
 def staged_beside_a_queued_custom(subject: GateSubject) -> None:
-    world, actor = subject.world(), subject.someone("player")
+    world, actor = subject.world(), subject.new_actor("player")
     subject.step(world)
     subject.submit(actor, Custom("note", 1), world, tick=5)
     coin = subject.execute(actor, Spawn((Coin(number=1),)), world)
     subject.reopen(world)
     info = subject.info(world)
-    require_equal((1, 1), (info.queued, info.pending), "what waits and what is staged after a reopening")
+    require_equal((1, 1), (info.queued, info.pending), "number of queued commands and staged mutations after reopening")
     subject.execute(actor, Update(coin, (Coin(face="built on"),)), world)
     subject.step(world)
-    require_equal({coin: "built on"}, subject.faces(world), "the face of what was staged again")
+    require_equal({coin: "built on"}, subject.faces(world), "face of the coin that was staged again")

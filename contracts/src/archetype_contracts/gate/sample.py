@@ -1,4 +1,4 @@
-"""What the clauses put into worlds: components, processors that break or listen on demand, and handlers."""
+"""Components, processors and handlers that the clauses put into worlds."""
 
 from __future__ import annotations
 
@@ -9,77 +9,77 @@ from archetype_core.schema import Component, Letter, Mailbox
 
 
 class Coin(Component):
-    """What most entities of a gate's worlds are: a number to tell them apart, and something to change."""
+    """What most entities of a gate's worlds are: a number to report them apart, and something to change."""
 
     number: int = 0
     face: str = ""
 
 
 class Sash(Component):
-    """What an entity may gain and lose."""
+    """A component that clauses add and remove."""
 
     colour: str = ""
 
 
 class Doubling(Processor):
-    """Doubles the number of every coin, every tick."""
+    """Doubles the number of every coin at every tick."""
 
     components = (Coin,)
 
     def process(self, df: Any) -> Any:
-        """Two for one."""
+        """Double the numbers."""
         return df.with_column("coin__number", Coin.number + Coin.number)
 
 
-class Resting(Processor):
+class Idle(Processor):
     """Changes nothing."""
 
     components = (Coin,)
 
     def process(self, df: Any) -> Any:
-        """The same frame."""
+        """Return the frame unchanged."""
         return df
 
 
-class Outage(Exception):
-    """What a breaking processor or handler raises."""
+class SampleError(Exception):
+    """The error that a failing processor or handler raises."""
 
 
-class Breaking(Processor):
-    """Raises for as long as it is told to; a world needs a coin for it to run at all."""
+class Failing(Processor):
+    """Raises while ``is_failing``; it runs only in worlds with a coin."""
 
     components = (Coin,)
 
     def __init__(self) -> None:
-        self.is_broken = True
+        self.is_failing = True
 
     def process(self, df: Any) -> Any:
-        """Fail, or change nothing."""
-        if self.is_broken:
-            raise Outage("told to fail")
+        """Raise, or return the frame unchanged."""
+        if self.is_failing:
+            raise SampleError("this sample processor fails on purpose")
         return df
 
 
-class Listening(Processor):
-    """Keeps what is delivered, with the tick."""
+class MessageRecorder(Processor):
+    """Records delivered messages with their tick."""
 
     components = (Coin,)
 
     def __init__(self) -> None:
-        self.heard: list[tuple[int, Letter]] = []
+        self.received: list[tuple[int, Letter]] = []
 
     def process(self, df: Any, tick: int, messages: Mailbox) -> Any:
-        """Listen."""
-        self.heard += [(tick, letter) for letter in messages]
+        """Record the messages."""
+        self.received += [(tick, letter) for letter in messages]
         return df
 
 
-class Notebook:
-    """A handler of custom commands that keeps the data it was given, in the order it was called."""
+class RecordingHandler:
+    """A handler of custom commands that records its data in call order."""
 
     def __init__(self) -> None:
-        self.pages: list[Any] = []
+        self.received: list[Any] = []
 
     def __call__(self, scope: Any, data: Any) -> None:  # noqa: ARG002  # reason: what a handler is called with
-        """Write it down."""
-        self.pages.append(data)
+        """Record the data."""
+        self.received.append(data)

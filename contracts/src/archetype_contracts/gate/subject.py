@@ -1,4 +1,4 @@
-"""The gate under test: opened, driven from synchronous code, closed and opened again, and watched by actors of its own."""
+"""The gate under test: it is opened, called from synchronous code, closed, reopened, and read by separate actors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar
 
-from archetype_contracts.gate.limits import GateLimits, HandClock
+from archetype_contracts.assertion import require
+from archetype_contracts.gate.limits import GateLimits, ManualClock
+from archetype_contracts.gate.rendering import clipped, render_answer, render_command
 from archetype_contracts.gate.sample import Coin, Sash
-from archetype_contracts.gate.spelling import clipped, spell_answer, spell_command
 from archetype_contracts.store.transcript import Transcript
-from archetype_contracts.verdict import require
 from archetype_core.clock import Clock
 from archetype_core.command import (
     ADMIN,
@@ -45,15 +45,15 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 Tampering = Literal["edit", "remove", "reorder"]
-"""What somebody did to settled audit rows: changed one, took one out, or let two change places."""
+"""How audit rows are tampered with: one is edited, one is removed, or two are swapped."""
 Contents = dict[int, dict[str, tuple[Any, ...]]]
-"""Live entities by id: the values of their components, by class name."""
+"""The live entities by id; of each the values of its components by class name."""
 
-_WATCHER = "watcher-"
+_OBSERVER = "observer-"
 
 
 class GateHooks(Protocol):
-    """What an adopter defines."""
+    """The hooks that an adopter defines."""
 
     def open_gate(
         self, place: Path, *, limits: GateLimits, clock: Clock
@@ -64,8 +64,8 @@ class GateHooks(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Visit:
-    """An open context of the adopter's hook; one task enters and leaves it, as cancel scopes ask for."""
+class _OpenGate:
+    """An open context of the adopter's hook. One task enters and leaves it, because cancel scopes require that."""
 
     gate: CommandGate
     leave: asyncio.Event
@@ -73,17 +73,17 @@ class _Visit:
 
 
 class GateSubject:
-    """A gate in a place of its own, opened on first use. The clock stands still; limits are roomy until they are set."""
+    """A gate in its own place, opened on first use. Its clock is manual, and its limits are large unless a clause sets them."""
 
     def __init__(self, hooks: GateHooks, place: Path, examples: int | None = None) -> None:
         self.hooks, self.place, self.examples = hooks, place, examples
-        self.clock = HandClock()
+        self.clock = ManualClock()
         self.limits = GateLimits()
         self.transcript = Transcript()
         self.adapter = "?"
         self._runner = asyncio.Runner()
-        self._visit: _Visit | None = None
-        self._someone = 0
+        self._open_gate: _OpenGate | None = None
+        self._actors = 0
         self._others = 0
         self._names: dict[str, str] = {}
 
@@ -105,53 +105,53 @@ class GateSubject:
             if error is not None:
                 error.add_note(str(self.transcript))
 
-    # The gate's life
+    # Opening and closing
 
     def another(self) -> GateSubject:
-        """A subject in an empty place of its own."""
+        """A new subject in an empty place of its own."""
         self._others += 1
         return GateSubject(self.hooks, self.place.with_name(f"{self.place.name} {self._others}"), self.examples)
 
     def limit(self, commands: int | None = None, tokens: int | None = None, **costs: int) -> None:
-        """Set the quotas that the gate is opened with next."""
-        require(self._visit is None, "limits are set before the gate opens")
+        """Set the quotas before the gate opens."""
+        require(self._open_gate is None, "a clause must set limits before the gate opens")
         made = replace(self.limits, costs=costs)
         made = made if commands is None else replace(made, commands=commands)
         self.limits = made if tokens is None else replace(made, tokens=tokens)
 
     @property
     def storage(self) -> StorageConfig:
-        """Where worlds go."""
+        """The storage of the worlds."""
         return self.hooks.storage(self.place)
 
     @property
     def gate(self) -> CommandGate:
-        """The open gate."""
-        if self._visit is None:
+        """The gate; opens it if it is closed."""
+        if self._open_gate is None:
             self.place.mkdir(parents=True, exist_ok=True)
-            self._visit = self._runner.run(self._enter())
-        return self._visit.gate
+            self._open_gate = self._runner.run(self._enter())
+        return self._open_gate.gate
 
     def leave(self) -> None:
-        """Close the gate the way the adopter's hook does."""
-        if self._visit is not None:
-            visit, self._visit = self._visit, None
-            self.transcript.note("# leave the hook of the gate")
-            self._runner.run(_leave(visit))
+        """Close the gate by leaving the adopter's hook."""
+        if self._open_gate is not None:
+            opened, self._open_gate = self._open_gate, None
+            self.transcript.add("# leave the hook of the gate")
+            self._runner.run(_leave(opened))
 
     def reopen(self, *worlds: str) -> None:
-        """Close the gate, open it again, and open some worlds in it; in any case tell it where its worlds are."""
+        """Close the gate, open it again, list its storage, and open some worlds."""
         self.leave()
         self.worlds(self.storage)
         for world in worlds:
             self.open_world(world)
 
     def verify(self) -> list[str]:
-        """What the adopter finds wrong with the chain of audit rows, with the gate closed."""
+        """Close the gate and return the defects that the adopter finds in its audit chain."""
         self.leave()
         return list(self.hooks.verify(self.place))
 
-    async def _enter(self) -> _Visit:
+    async def _enter(self) -> _OpenGate:
         leave = asyncio.Event()
         opened: asyncio.Future[CommandGate] = asyncio.get_running_loop().create_future()
 
@@ -167,34 +167,37 @@ class GateSubject:
 
         task = asyncio.create_task(hold())
         gate = await opened
-        self.transcript.note(f"# open the gate, {self.limits.commands} commands, {self.limits.tokens} tokens")
-        require(isinstance(gate, CommandGate), f"{type(gate).__name__} lacks a verb of the CommandGate protocol")
+        self.transcript.add(f"# open the gate, {self.limits.commands} commands, {self.limits.tokens} tokens")
+        require(
+            isinstance(gate, CommandGate),
+            f"expected a CommandGate from the hook, got {type(gate).__name__}, which lacks a verb of the protocol",
+        )
         self.adapter = type(gate).__name__
-        return _Visit(gate, leave, task)
+        return _OpenGate(gate, leave, task)
 
-    # The verbs of the port, noted
+    # The verbs of the port, each recorded in the transcript
 
-    def run(self, work: Callable[[CommandGate], Awaitable[T]], spelled: str) -> T:
-        """Run any coroutine over the gate."""
+    def run(self, work: Callable[[CommandGate], Awaitable[T]], call: str) -> T:
+        """Run a coroutine with the gate."""
         gate = self.gate
 
-        async def visit() -> T:
+        async def work_on_gate() -> T:
             return await work(gate)
 
-        return self._noted(spelled, lambda: self._runner.run(visit()))
+        return self._recorded(call, lambda: self._runner.run(work_on_gate()))
 
     def execute(self, actor: ActorCtx, command: Command[R], world: str | None = None, *, durable: bool = False) -> R:
-        """``gate.execute``."""
+        """Call ``gate.execute``."""
         more = ", durable=True" if durable else ""
-        spelled = f"execute({actor.id}, {spell_command(command)}, {self._short(world)}{more})"
-        return self.run(lambda gate: gate.execute(actor, command, world, durable=durable), spelled)
+        call = f"execute({actor.id}, {render_command(command)}, {self._short(world)}{more})"
+        return self.run(lambda gate: gate.execute(actor, command, world, durable=durable), call)
 
     def submit(
         self, actor: ActorCtx, command: EntityCommand[Any], world: str, *, tick: int | None = None, priority: int = 0
     ) -> Ticket:
-        """``gate.submit``."""
-        spelled = f"submit({actor.id}, {spell_command(command)}, {self._short(world)}{_when(tick, priority)})"
-        return self.run(lambda gate: gate.submit(actor, command, world, tick=tick, priority=priority), spelled)
+        """Call ``gate.submit``."""
+        call = f"submit({actor.id}, {render_command(command)}, {self._short(world)}{_when(tick, priority)})"
+        return self.run(lambda gate: gate.submit(actor, command, world, tick=tick, priority=priority), call)
 
     def submit_batch(
         self,
@@ -205,98 +208,96 @@ class GateSubject:
         tick: int | None = None,
         priority: int = 0,
     ) -> tuple[Ticket, ...]:
-        """``gate.submit_batch``."""
-        batch = ", ".join(map(spell_command, commands))
-        spelled = f"submit_batch({actor.id}, [{batch}], {self._short(world)}{_when(tick, priority)})"
-        return self.run(lambda gate: gate.submit_batch(actor, commands, world, tick=tick, priority=priority), spelled)
+        """Call ``gate.submit_batch``."""
+        batch = ", ".join(map(render_command, commands))
+        call = f"submit_batch({actor.id}, [{batch}], {self._short(world)}{_when(tick, priority)})"
+        return self.run(lambda gate: gate.submit_batch(actor, commands, world, tick=tick, priority=priority), call)
 
     def submit_spawn(
         self, actor: ActorCtx, world: str, *components: Component, tick: int | None = None, priority: int = 0
     ) -> int:
-        """``gate.submit_spawn``."""
+        """Call ``gate.submit_spawn``."""
         bundle = ", ".join(map(repr, components))
-        spelled = f"submit_spawn({actor.id}, {self._short(world)}, {bundle}{_when(tick, priority)})"
-        return self.run(
-            lambda gate: gate.submit_spawn(actor, world, *components, tick=tick, priority=priority), spelled
-        )
+        call = f"submit_spawn({actor.id}, {self._short(world)}, {bundle}{_when(tick, priority)})"
+        return self.run(lambda gate: gate.submit_spawn(actor, world, *components, tick=tick, priority=priority), call)
 
     def peek(self, actor: ActorCtx, world: str) -> WorldInfo | None:
-        """``gate.peek``, on the loop like everything else."""
+        """Call ``gate.peek`` on the event loop."""
 
         async def look(gate: CommandGate) -> WorldInfo | None:
             return gate.peek(actor, world)
 
         return self.run(look, f"peek({actor.id}, {self._short(world)})")
 
-    # What scenarios are made of. Each is done by an actor that nobody else is, so that no quota of theirs is touched.
+    # Steps of scenarios. Each uses a new actor, so that no quota of another actor changes.
 
-    def someone(self, *roles: str) -> ActorCtx:
-        """An actor that was never seen before."""
-        self._someone += 1
-        return ActorCtx(f"{'-'.join(roles) or 'nobody'}-{self._someone}", roles)
+    def new_actor(self, *roles: str) -> ActorCtx:
+        """A new actor with these roles."""
+        self._actors += 1
+        return ActorCtx(f"{'-'.join(roles) or 'nobody'}-{self._actors}", roles)
 
-    def watcher(self) -> ActorCtx:
-        """An actor whose reads leave rows that ``history`` leaves out."""
-        self._someone += 1
-        return ActorCtx(f"{_WATCHER}{self._someone}", (VIEWER,))
+    def observer(self) -> ActorCtx:
+        """A new actor whose audit rows ``history`` leaves out."""
+        self._actors += 1
+        return ActorCtx(f"{_OBSERVER}{self._actors}", (VIEWER,))
 
     def world(self, name: str = "world", *, seed: int | None = 7) -> str:
-        """Create a world; its id."""
-        made = self.execute(self.someone(ADMIN), CreateWorld(name, self.storage, seed=seed))
+        """Create a world; return its id."""
+        made = self.execute(self.new_actor(ADMIN), CreateWorld(name, self.storage, seed=seed))
         self._names[made.world_id] = name
         return made.world_id
 
     def open_world(self, world: str) -> str:
-        """Open a world by name or id; its id."""
-        return self.execute(self.someone(ADMIN), OpenWorld(world, self.storage)).world_id
+        """Open a world by name or id; return its id."""
+        return self.execute(self.new_actor(ADMIN), OpenWorld(world, self.storage)).world_id
 
     def fork(self, world: str, name: str | None = None, *, pending: Literal["refuse", "copy"] = "refuse") -> str:
-        """Fork a world; the id of the fork."""
-        made = self.execute(self.someone(ADMIN), ForkWorld(name, pending=pending), world)
+        """Fork a world; return the fork's id."""
+        made = self.execute(self.new_actor(ADMIN), ForkWorld(name, pending=pending), world)
         self._names[made.world_id] = made.name
         return made.world_id
 
-    def root(self, command: Command[R], world: str | None = None) -> R:
-        """Execute a command as an administrator."""
-        return self.execute(self.someone(ADMIN), command, world)
+    def as_admin(self, command: Command[R], world: str | None = None) -> R:
+        """Execute a command as a new administrator."""
+        return self.execute(self.new_actor(ADMIN), command, world)
 
     def step(self, world: str, times: int = 1) -> StepResult:
-        """Make single ticks; the last one's result."""
+        """Make ticks with one command each; return the last result."""
         for _ in range(times - 1):
-            self.root(Step(), world)
-        return self.root(Step(), world)
+            self.as_admin(Step(), world)
+        return self.as_admin(Step(), world)
 
-    def walk(self, world: str, steps: int) -> None:
-        """Make several ticks by one command."""
-        self.root(Run(RunConfig(steps=steps)), world)
+    def run_ticks(self, world: str, steps: int) -> None:
+        """Make several ticks with one command."""
+        self.as_admin(Run(RunConfig(steps=steps)), world)
 
-    # What is read
+    # Reads
 
     def info(self, world: str) -> WorldInfo:
-        """A world as it stands."""
-        return self.execute(self.watcher(), GetWorldInfo(), world)
+        """The current info of a world."""
+        return self.execute(self.observer(), GetWorldInfo(), world)
 
     def worlds(self, storage: StorageConfig | None = None) -> dict[str, WorldInfo]:
-        """The worlds that are listed, by id."""
-        return {one.world_id: one for one in self.execute(self.watcher(), ListWorlds(storage))}
+        """The listed worlds by id."""
+        return {one.world_id: one for one in self.execute(self.observer(), ListWorlds(storage))}
 
     def history(self, world: str | None = None, **only: Any) -> list[AuditRow]:
-        """Audit rows of a world, or of the gate; oldest first, those of watchers left out."""
+        """The audit rows of a world or of the gate, oldest first, without those of observers."""
         asked = AuditFilter(**{"oldest_first": True, "limit": 1_000_000, **only})
-        rows = self.execute(self.watcher(), GetHistory(asked), world)
-        return [row for row in rows if not row.actor.startswith(_WATCHER)]
+        rows = self.execute(self.observer(), GetHistory(asked), world)
+        return [row for row in rows if not row.actor.startswith(_OBSERVER)]
 
     def row(self, command_id: str, world: str | None = None) -> AuditRow:
-        """The one row of a command."""
+        """The audit row of a command."""
         found = [row for row in self.history(world) if row.command_id == command_id]
-        require(len(found) == 1, f"{len(found)} audit rows for command {command_id}")
+        require(len(found) == 1, f"expected one audit row of command {command_id}, but there are {len(found)}")
         return found[0]
 
     def contents(self, world: str, at: int | None = None) -> Contents:
-        """Coins and sashes of a world at a tick, by default the last completed one."""
+        """The coins and sashes of a world at a tick, by default the last completed one."""
         found: Contents = {}
         for kind in (Coin, Sash):
-            frame: Any = self.execute(self.watcher(), QuerySnapshot((kind,), at), world)
+            frame: Any = self.execute(self.observer(), QuerySnapshot((kind,), at), world)
             names = [field.name for field in kind.component_type().fields]
             columns = frame.select("entity_id", *names).to_pydict()
             for entity, *values in zip(*(columns[name] for name in ("entity_id", *names)), strict=True):
@@ -314,13 +315,13 @@ class GateSubject:
     def _short(self, world: str | None) -> str:
         return "None" if world is None else self._names.get(world, repr(world))
 
-    def _noted(self, call: str, act: Callable[[], T]) -> T:
+    def _recorded(self, call: str, act: Callable[[], T]) -> T:
         try:
             answer = act()
         except Exception as failure:
-            self.transcript.note(f"{call}  # {type(failure).__name__}: {clipped(str(failure))}")
+            self.transcript.add(f"{call}  # {type(failure).__name__}: {clipped(str(failure))}")
             raise
-        self.transcript.note(f"{call}  # {spell_answer(answer)}")
+        self.transcript.add(f"{call}  # {render_answer(answer)}")
         return answer
 
 
@@ -329,6 +330,6 @@ def _when(tick: int | None, priority: int) -> str:
     return f"{at}, priority={priority}" if priority else at
 
 
-async def _leave(visit: _Visit) -> None:
-    visit.leave.set()
-    await visit.task
+async def _leave(opened: _OpenGate) -> None:
+    opened.leave.set()
+    await opened.task

@@ -1,4 +1,4 @@
-"""Clauses on columns: every kind keeps its bits on every path, and what nobody touched is not copied."""
+"""Clauses on columns: every type keeps its bits on every path, and unchanged columns are not copied."""
 
 from __future__ import annotations
 
@@ -6,120 +6,120 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
+from archetype_contracts.assertion import ClauseFailed, require_equal
 from archetype_contracts.exact import difference
-from archetype_contracts.kernel.book import clause
-from archetype_contracts.kernel.subject import KernelSubject, both, require_rows, row, staged, told
-from archetype_contracts.sample_columns import Exhibit, exhibits
-from archetype_contracts.verdict import Broken, require_equal
+from archetype_contracts.kernel.registry import clause
+from archetype_contracts.kernel.subject import KernelSubject, both, plain_rows, require_rows, row, staged
+from archetype_contracts.sample_columns import SampleColumn, every_sample
 from archetype_core.engine import Patch, Staged
 from archetype_core.schema import Column, Snapshot
 from archetype_core.store import Rows
 
 
-def _require_column(exhibit: Exhibit, part: Snapshot | None, ids: list[int], values: pa.Array) -> None:
+def _require_column(sample: SampleColumn, part: Snapshot | None, ids: list[int], values: pa.Array) -> None:
     if part is None:
-        raise Broken(f"{exhibit.kind}: rows are missing")
-    require_equal(ids, part.entity_ids.to_pylist(), f"{exhibit.kind}: entity ids")
-    found = difference(values, part.columns[exhibit.name].arrow, exhibit.kind)
+        raise ClauseFailed(f"rows of {sample.kind}\n  expected: {len(ids)} rows\n  actual:   None")
+    require_equal(ids, part.entity_ids.to_pylist(), f"{sample.kind}: entity ids")
+    found = difference(values, part.columns[sample.name].arrow, sample.kind)
     if found:
-        raise Broken(found)
+        raise ClauseFailed(found)
 
 
-@clause("K-201", "Rows that stay keep every bit while others leave, in every kind of column.")
+@clause("K-201", "Rows that stay, and tombstones, keep every bit in every type of column.")
 def survivors_keep_their_bits(subject: KernelSubject) -> None:
-    for exhibit in exhibits():
-        prior = exhibit.snapshot()
+    for sample in every_sample():
+        prior = sample.snapshot()
         size = prior.num_rows
         ids = list(range(1, size + 1))
         for leaving in ([1], [size], ids[::2], ids):
             result = subject.fold(prior, None, Staged(leaving=pa.array(leaving, pa.int64())))
             stay = [entity for entity in ids if entity not in leaving]
-            _require_column(exhibit, result.live, stay, _at(exhibit, stay))
-            _require_column(exhibit, result.tombstones, leaving, _at(exhibit, leaving))
+            _require_column(sample, result.live, stay, _at(sample, stay))
+            _require_column(sample, result.tombstones, leaving, _at(sample, leaving))
 
 
-@clause("K-202", "Entering rows keep every bit, in every kind of column.")
+@clause("K-202", "Entering rows keep every bit in every type of column.")
 def entering_rows_keep_their_bits(subject: KernelSubject) -> None:
-    for exhibit in exhibits():
-        size = len(exhibit.column)
+    for sample in every_sample():
+        size = len(sample.column)
         ids = list(range(1, size + 1))
-        new = exhibit.snapshot(first_id=size + 1)
-        everything = pa.concat_arrays([exhibit.column, exhibit.column])
-        result = subject.fold(exhibit.snapshot(), None, Staged(entering=new))
-        _require_column(exhibit, result.live, [*ids, *range(size + 1, 2 * size + 1)], everything)
-        result = subject.fold(exhibit.snapshot().slice(0, 0), None, Staged(entering=exhibit.snapshot()))
-        _require_column(exhibit, result.live, ids, exhibit.column)
+        new = sample.snapshot(first_id=size + 1)
+        everything = pa.concat_arrays([sample.column, sample.column])
+        result = subject.fold(sample.snapshot(), None, Staged(entering=new))
+        _require_column(sample, result.live, [*ids, *range(size + 1, 2 * size + 1)], everything)
+        result = subject.fold(sample.snapshot().slice(0, 0), None, Staged(entering=sample.snapshot()))
+        _require_column(sample, result.live, ids, sample.column)
 
 
-@clause("K-203", "Patched rows take every bit, nulls included, in every kind of column.")
+@clause("K-203", "Patched rows get every bit of the patch, including nulls, in every type of column.")
 def patches_keep_their_bits(subject: KernelSubject) -> None:
-    for exhibit in exhibits():
-        prior = exhibit.snapshot()
+    for sample in every_sample():
+        prior = sample.snapshot()
         size = prior.num_rows
         ids = list(range(1, size + 1))
-        backwards = exhibit.column.take(pa.array(range(size - 1, -1, -1)))
-        whole = Patch(prior.entity_ids, {exhibit.name: backwards})
-        _require_column(exhibit, subject.fold(prior, None, Staged(patches=[whole])).live, ids, backwards)
-        one = Patch(pa.array([1], pa.int64()), {exhibit.name: exhibit.column.slice(size - 1, 1)})
-        mixed = pa.concat_arrays([exhibit.column.slice(size - 1, 1), exhibit.column.slice(1)])
-        _require_column(exhibit, subject.fold(prior, None, Staged(patches=[one])).live, ids, mixed)
-        new = exhibit.snapshot(first_id=1)
+        backwards = sample.column.take(pa.array(range(size - 1, -1, -1)))
+        whole = Patch(prior.entity_ids, {sample.name: backwards})
+        _require_column(sample, subject.fold(prior, None, Staged(patches=[whole])).live, ids, backwards)
+        one = Patch(pa.array([1], pa.int64()), {sample.name: sample.column.slice(size - 1, 1)})
+        mixed = pa.concat_arrays([sample.column.slice(size - 1, 1), sample.column.slice(1)])
+        _require_column(sample, subject.fold(prior, None, Staged(patches=[one])).live, ids, mixed)
+        new = sample.snapshot(first_id=1)
         result = subject.fold(prior.slice(0, 0), None, Staged(entering=new, patches=[whole]))
-        _require_column(exhibit, result.live, ids, backwards)
+        _require_column(sample, result.live, ids, backwards)
 
 
-@clause("K-204", "A patched row falls back to the bits it had before processors, in every kind of column.")
+@clause("K-204", "A patched row gets the exact bits from before the processors, in every type of column.")
 def prior_keeps_its_bits(subject: KernelSubject) -> None:
-    for exhibit in exhibits():
-        prior = exhibit.snapshot()
+    for sample in every_sample():
+        prior = sample.snapshot()
         size = prior.num_rows
         ids = list(range(1, size + 1))
-        backwards = exhibit.column.take(pa.array(range(size - 1, -1, -1)))
-        processed = prior.with_columns({exhibit.name: Column(backwards)})
+        backwards = sample.column.take(pa.array(range(size - 1, -1, -1)))
+        processed = prior.with_columns({sample.name: Column(backwards)})
         untouched = Patch(pa.array(ids[1:], pa.int64()), {})
-        expected = pa.concat_arrays([backwards.slice(0, 1), exhibit.column.slice(1)])
-        _require_column(exhibit, subject.fold(prior, processed, Staged(patches=[untouched])).live, ids, expected)
+        expected = pa.concat_arrays([backwards.slice(0, 1), sample.column.slice(1)])
+        _require_column(sample, subject.fold(prior, processed, Staged(patches=[untouched])).live, ids, expected)
 
 
-@clause("K-205", "Inputs that are slices of larger arrays fold like whole ones, in every kind of column.")
+@clause("K-205", "Inputs that are slices of larger arrays fold like whole arrays, in every type of column.")
 def sliced_inputs(subject: KernelSubject) -> None:
-    for exhibit in exhibits():
-        size = len(exhibit.column)
-        doubled = pa.concat_arrays([exhibit.column, exhibit.column])
+    for sample in every_sample():
+        size = len(sample.column)
+        doubled = pa.concat_arrays([sample.column, sample.column])
         ids = pa.array(range(2 * size), pa.int64())
-        wide = Snapshot(exhibit.archetype, {"entity_id": Column(ids), exhibit.name: Column(doubled)}, 2 * size)
+        wide = Snapshot(sample.archetype, {"entity_id": Column(ids), sample.name: Column(doubled)}, 2 * size)
         prior, new = wide.slice(1, size - 1), wide.slice(size + 1, size - 1)
-        tail = Patch(ids.slice(1, 1), {exhibit.name: doubled.slice(size - 1, 1)})
+        tail = Patch(ids.slice(1, 1), {sample.name: doubled.slice(size - 1, 1)})
         leaving = ids.slice(size - 1, 1)
         result = subject.fold(prior, None, Staged(new, [tail], leaving))
         kept = [*range(1, size - 1), *range(size + 1, 2 * size)]
         expected = [doubled.slice(size - 1, 1), doubled.slice(2, size - 3), doubled.slice(size + 1)] if size > 2 else []
         live = pa.concat_arrays(expected) if expected else doubled.slice(size + 1)
-        _require_column(exhibit, result.live, kept, live)
+        _require_column(sample, result.live, kept, live)
         _require_column(
-            exhibit, result.tombstones, [size - 1] if size > 1 else [], doubled.slice(size - 1, min(1, size - 1))
+            sample, result.tombstones, [size - 1] if size > 1 else [], doubled.slice(size - 1, min(1, size - 1))
         )
 
 
-@clause("K-206", "With nothing staged nothing is copied.")
+@clause("K-206", "If nothing is staged, nothing is copied.")
 def nothing_is_copied(subject: KernelSubject) -> None:
     prior = both({entity: row(entity) for entity in range(1, 100)})
     processed = prior.with_columns({"spot__x": Column(pa.array([0.5] * 99))})
     _require_shared(subject.fold(prior, processed), processed, processed.columns)
 
 
-@clause("K-207", "A column that neither a processor nor a patch touched is not copied.")
+@clause("K-207", "A column that neither a processor nor a patch changed is not copied.")
 def untouched_columns_are_shared(subject: KernelSubject) -> None:
     prior = both({entity: row(entity) for entity in range(1, 100)})
     processed = prior.with_columns({"spot__x": Column(pa.array([0.5] * 99))})
     patches = staged(patches=[[(3, {"motto__rank": 1}), (4, {"motto__rank": 2})]])
     _require_shared(subject.fold(prior, processed, patches), processed, ["entity_id", "motto__text", "motto__data"])
     _require_shared(subject.fold(prior, prior, patches), prior, ["entity_id", "motto__text", "motto__data", "spot__x"])
-    strangers = staged(patches=[[(1000, {"motto__rank": 1})]], leaving=[2000])
-    _require_shared(subject.fold(prior, processed, strangers), processed, processed.columns)
+    unknown = staged(patches=[[(1000, {"motto__rank": 1})]], leaving=[2000])
+    _require_shared(subject.fold(prior, processed, unknown), processed, processed.columns)
 
 
-@clause("K-208", "Threads that fold at once with one kernel get the same answers as one after the other.")
+@clause("K-208", "Threads that use one kernel at the same time get the same results as one thread.")
 def threads(subject: KernelSubject) -> None:
     prior = both({entity: row(entity) for entity in range(2000)})
     tasks = [staged([(9000 + n, row(n))], [[(n, {"spot__x": float(n)})]], range(n, 2000, 97)) for n in range(1, 9)]
@@ -128,20 +128,22 @@ def threads(subject: KernelSubject) -> None:
         together = list(pool.map(lambda task: subject.fold(prior, None, task), tasks * 4))
     for index, result in enumerate(together):
         expected = alone[index % len(tasks)]
-        require_equal(told(expected.live), told(result.live), "active rows")
-        require_equal(told(expected.tombstones), told(result.tombstones), "tombstones")
+        require_equal(plain_rows(expected.live), plain_rows(result.live), "active rows")
+        require_equal(plain_rows(expected.tombstones), plain_rows(result.tombstones), "tombstones")
     require_rows(subject.fold(prior.slice(0, 1), None, staged(leaving=[0])), {}, {0: row(0)})
 
 
-def _at(exhibit: Exhibit, ids: list[int]) -> pa.Array:
-    return exhibit.column.take(pa.array([entity - 1 for entity in ids], pa.int64()))
+def _at(sample: SampleColumn, ids: list[int]) -> pa.Array:
+    return sample.column.take(pa.array([entity - 1 for entity in ids], pa.int64()))
 
 
 def _require_shared(result: Rows, source: Snapshot, names: object) -> None:
     for name in names if isinstance(names, list) else source.columns:
         before, after = (_addresses(part.columns[name].arrow) for part in (source, result.live))
         if before != after:
-            raise Broken(f"{name} was copied: buffers at {after}, given at {before}")
+            raise ClauseFailed(
+                f"buffers of {name}, which must not be copied\n  expected: {before}\n  actual:   {after}"
+            )
 
 
 def _addresses(array: pa.Array) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""The kernel contract as a class: one subclass with one hook holds a kernel to every clause."""
+"""The kernel contract: a subclass with one hook runs every clause on a kernel."""
 
 from __future__ import annotations
 
@@ -7,39 +7,43 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from archetype_contracts.assertion import require
 from archetype_contracts.contract import Contract
 
-# Each of these enters its clauses in the book.
-from archetype_contracts.kernel import column, fold, gate, program  # noqa: F401  # reason: importing them fills the book
-from archetype_contracts.kernel.book import BOOK
+# Importing each of these registers its clauses.
+from archetype_contracts.kernel import column, fold, migration, program  # noqa: F401  # reason: importing them registers their clauses
+from archetype_contracts.kernel.registry import REGISTRY
 from archetype_contracts.kernel.subject import KernelSubject
-from archetype_contracts.verdict import require
 from archetype_core.engine import Kernel
 
 
 class KernelContract(Contract):
-    """Every promise of the ``Kernel`` port, as tests of the kernel that a subclass makes.
+    """The promises of the ``Kernel`` port, as tests of the kernel that a subclass makes.
 
         class TestMyKernel(KernelContract):
             def make_kernel(self) -> Kernel:
                 return MyKernel()
 
-    ``known_failures`` maps clause ids to a reason; such a clause must fail. ``examples`` is how many mutations the
-    property tries, ``None`` for the number in the active Hypothesis profile.
+    ``known_failures`` maps clause ids to reasons; such a clause must fail. ``examples`` is the number of mutations that
+    K-301 tries; ``None`` takes it from the active Hypothesis profile.
     """
 
-    book = BOOK
+    registry = REGISTRY
     hook = "make_kernel"
+    evidence = "the clause's function in the traceback: it shows the inputs of `materialize`"
     examples: ClassVar[int | None] = None
 
     def make_kernel(self) -> Kernel:
         """Make a kernel."""
-        raise NotImplementedError(f"{type(self).__name__} defines no make_kernel")
+        raise NotImplementedError(f"{type(self).__name__} must define make_kernel")
 
     @contextmanager
-    def subject(self, place: Path) -> Iterator[KernelSubject]:  # noqa: ARG002  # reason: a kernel keeps nothing anywhere
-        """A kernel of its own for every clause."""
+    def subject(self, place: Path) -> Iterator[KernelSubject]:  # noqa: ARG002  # reason: a kernel stores nothing
+        """Make a new kernel for every clause."""
         kernel = self.make_kernel()
-        require(isinstance(kernel, Kernel), f"{type(kernel).__name__} lacks a verb of the Kernel protocol")
+        require(
+            isinstance(kernel, Kernel),
+            f"expected a Kernel from the hook, got {type(kernel).__name__}, which lacks a verb of the protocol",
+        )
         type(self).adapter = type(kernel).__name__
         yield KernelSubject(kernel, self.examples)

@@ -1,4 +1,4 @@
-"""Clauses on folding: which mutation wins, over what, and in which order rows come out."""
+"""Clauses on folding: which mutation wins, and the order of the resulting rows."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from archetype_contracts.kernel.book import clause
+from archetype_contracts.assertion import require_equal
+from archetype_contracts.kernel.registry import clause
 from archetype_contracts.kernel.subject import KernelSubject, PatchRows, both, require_rows, row, staged
 from archetype_contracts.sample import MARKED, snapshot
-from archetype_contracts.verdict import require_equal
 from archetype_core.engine import Patch, Staged
 from archetype_core.schema import Snapshot
 
@@ -24,19 +24,21 @@ def _processed(*entities: int) -> Snapshot:
     return both({entity: row(entity + 100) for entity in entities})
 
 
-@clause("K-101", "A tombstone carries the last visible values, not what processors made of them.")
+@clause("K-101", "A tombstone has the values from before the processors.")
 def tombstones_are_prior(subject: KernelSubject) -> None:
     result = subject.fold(_prior(1, 2), _processed(1, 2), staged(leaving=[1]))
     require_rows(result, {2: row(102)}, {1: row(1)})
 
 
-@clause("K-102", "A patch lies over the last visible row: the fields it does not name keep their values, unprocessed.")
+@clause(
+    "K-102", "A patched row keeps its values from before the processors in the fields that the patch does not name."
+)
 def patches_are_over_prior(subject: KernelSubject) -> None:
     result = subject.fold(_prior(1, 2, 3), _processed(1, 2, 3), staged(patches=[[(2, {X: -1.0})]]))
     require_rows(result, {1: row(101), 2: (*row(2)[:3], -1.0), 3: row(103)})
 
 
-@clause("K-103", "Patches apply in order: the later one has the last word, field by field.")
+@clause("K-103", "Patches apply in order: for each field the last patch wins.")
 def order_of_patches(subject: KernelSubject) -> None:
     patches: list[PatchRows] = [
         [(1, {TEXT: "a", X: 1.0}), (2, {TEXT: "b", X: 2.0})],
@@ -48,14 +50,14 @@ def order_of_patches(subject: KernelSubject) -> None:
     require_rows(result, {1: ("c", row(1)[1], 5, 1.0), 2: ("b", row(2)[1], 2, None)})
 
 
-@clause("K-104", "Of several rows for one entity in a patch the last one stands.")
+@clause("K-104", "If one patch has several rows for one entity, the last row wins.")
 def repeats_in_a_patch(subject: KernelSubject) -> None:
     rows: PatchRows = [(2, {X: 1.0}), (1, {X: 2.0}), (2, {X: 3.0}), (9, {X: 4.0}), (2, {X: None}), (1, {X: 5.0})]
     result = subject.fold(_prior(1, 2), _processed(1, 2), staged([(9, row(9))], patches=[rows]))
     require_rows(result, {1: (*row(1)[:3], 5.0), 2: (*row(2)[:3], None), 9: (*row(9)[:3], 4.0)})
 
 
-@clause("K-105", "Patches apply to entering rows as well.")
+@clause("K-105", "Patches also apply to entering rows.")
 def patches_on_entering_rows(subject: KernelSubject) -> None:
     patches: list[PatchRows] = [[(3, {TEXT: "a"}), (1, {TEXT: "b"})], [(3, {TEXT: None, X: -0.0})]]
     result = subject.fold(_prior(1), _processed(1), staged([(3, row(3)), (4, row(4)), (3, row(5))], patches=patches))
@@ -71,21 +73,21 @@ def leaving_wins(subject: KernelSubject) -> None:
     require_rows(result, {3: row(103), 5: row(5)}, {1: row(1), 2: row(2)})
 
 
-@clause("K-107", "An entering row for an entity that is there replaces its values in its old place.")
+@clause("K-107", "An entering row for an existing entity replaces its values and keeps its position.")
 def entering_what_is_there(subject: KernelSubject) -> None:
     mutations = staged([(7, row(7)), (2, row(50)), (2, row(60))], patches=[[(2, {RANK: 1})]])
     result = subject.fold(_prior(1, 2, 3), _processed(1, 2, 3), mutations)
     require_rows(result, {1: row(101), 2: (*row(60)[:2], 1, 60.0), 3: row(103), 7: row(7)})
 
 
-@clause("K-108", "An entity that is said to leave several times leaves once.")
+@clause("K-108", "An entity that leaves several times in one tick has one tombstone.")
 def repeated_leaving(subject: KernelSubject) -> None:
     result = subject.fold(_prior(1, 2), None, staged(leaving=[2, 2, 2]))
     require_rows(result, {1: row(1)}, {2: row(2)})
 
 
 @clause(
-    "K-109", "Survivors keep their order, new rows follow in theirs, and tombstones keep the order they had as rows."
+    "K-109", "Surviving rows keep their order, new rows follow in entry order, and tombstones keep their order as rows."
 )
 def order_of_rows(subject: KernelSubject) -> None:
     entities = (9, 2, 7, 1, 8, 3)
@@ -95,15 +97,15 @@ def order_of_rows(subject: KernelSubject) -> None:
     require_rows(result, live, {2: row(2), 1: row(1), 8: row(8)})
 
 
-@clause("K-110", "Mutations of entities that the table does not hold are passed over.")
-def strangers(subject: KernelSubject) -> None:
+@clause("K-110", "Mutations of entities that the table does not hold are ignored.")
+def unknown_entities(subject: KernelSubject) -> None:
     result = subject.fold(_prior(1), _processed(1), staged(patches=[[(8, {X: 0.0})]], leaving=[9]))
     require_rows(result, {1: row(101)})
     result = subject.fold(_prior(1), _processed(1), staged([(2, row(2))], [[(8, {X: 0.0})]], [9]))
     require_rows(result, {1: row(101), 2: row(2)})
 
 
-@clause("K-111", "An empty table takes every kind of mutation.")
+@clause("K-111", "An empty table accepts every kind of mutation.")
 def empty_prior(subject: KernelSubject) -> None:
     require_rows(subject.fold(both(), None, staged(leaving=[1])), {})
     require_rows(subject.fold(both(), None, staged(patches=[[(1, {X: 0.0})]])), {})
@@ -111,7 +113,7 @@ def empty_prior(subject: KernelSubject) -> None:
     require_rows(subject.fold(both(), None, mutations), {2: row(2), 1: (*row(1)[:3], 0.0)})
 
 
-@clause("K-112", "Mutations without rows are no mutations, in whatever shape they come.")
+@clause("K-112", "Mutations without rows change nothing, in every form.")
 def empty_mutations(subject: KernelSubject) -> None:
     none = pa.array([], pa.int64())
     empty_patch = Patch(none, {X: pa.array([], pa.float64())})
@@ -127,13 +129,13 @@ def empty_mutations(subject: KernelSubject) -> None:
         require_rows(subject.fold(_prior(1, 2), _processed(1, 2), shape), {1: row(101), 2: row(102)})
 
 
-@clause("K-113", "A patch that names no field makes its row stand unprocessed.")
+@clause("K-113", "A patch that names no field gives the row its values from before the processors.")
 def patch_without_fields(subject: KernelSubject) -> None:
     shape = Staged(None, [Patch(pa.array([2], pa.int64()), {})], None)
     require_rows(subject.fold(_prior(1, 2), _processed(1, 2), shape), {1: row(101), 2: row(2)})
 
 
-@clause("K-114", "When all leave, tombstones are all there is.")
+@clause("K-114", "If all rows leave, the result is their tombstones and rows that enter.")
 def all_leave(subject: KernelSubject) -> None:
     result = subject.fold(_prior(3, 1, 2), _processed(3, 1, 2), staged(leaving=[1, 2, 3]))
     require_rows(result, {}, {3: row(3), 1: row(1), 2: row(2)})
@@ -141,7 +143,7 @@ def all_leave(subject: KernelSubject) -> None:
     require_rows(result, {4: row(4)}, {3: row(3)})
 
 
-@clause("K-115", "A table of a tag without fields folds like any other.")
+@clause("K-115", "A table of a tag without fields folds like any other table.")
 def tags(subject: KernelSubject) -> None:
     prior = snapshot(MARKED, [5, 1, 3])
     mutations = staged([(9, ()), (2, ()), (9, ()), (4, ())], leaving=[1, 4], archetype=MARKED)
@@ -149,7 +151,7 @@ def tags(subject: KernelSubject) -> None:
     require_rows(subject.fold(snapshot(MARKED), None, staged([(1, ())], archetype=MARKED)), {1: ()})
 
 
-@clause("K-116", "Entity ids are 64 bits wide, whatever their order.")
+@clause("K-116", "Entity ids are 64 bits wide and may come in any order.")
 def wide_ids(subject: KernelSubject) -> None:
     top = 2**63 - 1
     near = [top, 1, 2**53, 2**53 + 1, 2**32, 2**31, 2**31 - 1, top - 1]
@@ -160,7 +162,7 @@ def wide_ids(subject: KernelSubject) -> None:
     require_rows(subject.fold(prior, None, mutations), {**kept, 2**53 + 2: row(50)}, {2**53: row(2), top - 1: row(7)})
 
 
-@clause("K-117", "Many rows fold like few.")
+@clause("K-117", "Twenty thousand rows fold like a few.")
 def many_rows(subject: KernelSubject) -> None:
     size = 20_000
     prior, processed = _prior(*range(size)), _processed(*range(size))
@@ -176,19 +178,27 @@ def many_rows(subject: KernelSubject) -> None:
     require_rows(result, {**live, **dict(entering)}, {entity: row(entity) for entity in leaving})
 
 
-@clause("K-118", "Folding changes nothing that it was given.")
-def inputs_stand(subject: KernelSubject) -> None:
+@clause("K-118", "Folding does not change its inputs.")
+def inputs_are_unchanged(subject: KernelSubject) -> None:
     prior, processed = _prior(1, 2, 3), _processed(1, 2, 3)
     mutations = staged([(4, row(4)), (2, row(50))], [[(1, {X: 0.0})], [(4, {X: 0.0})]], [3])
     leaving: Any = mutations.leaving
     parts = [prior, processed, mutations.entering or prior]
     before = [part.to_arrow().to_pylist() for part in parts]
-    held = len(mutations.patches), leaving.to_pylist()
+    staged_before = len(mutations.patches), leaving.to_pylist()
     first = subject.fold(prior, processed, mutations)
     second = subject.fold(prior, processed, mutations)
     expected = {1: (*row(1)[:3], 0.0), 2: row(50), 4: (*row(4)[:3], 0.0)}
     for result in (first, second):
         require_rows(result, expected, {3: row(3)})
     for part, rows in zip(parts, before, strict=True):
-        require_equal(rows, Snapshot(part.archetype, part.columns, part.num_rows).to_arrow().to_pylist(), "an input")
-    require_equal(held, (len(mutations.patches), leaving.to_pylist()), "staged mutations")
+        require_equal(
+            rows,
+            Snapshot(part.archetype, part.columns, part.num_rows).to_arrow().to_pylist(),
+            "rows of an input after folding",
+        )
+    require_equal(
+        staged_before,
+        (len(mutations.patches), leaving.to_pylist()),
+        "number of patches, and leaving ids, after folding",
+    )

@@ -1,4 +1,4 @@
-"""The clause that tries mutations at random: whatever is staged, the kernel agrees with a few lines of plain Python."""
+"""The clause that tries random mutations and compares the kernel with a few lines of plain Python."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archetype_contracts.kernel.book import clause
+from archetype_contracts.assertion import require_equal
+from archetype_contracts.kernel.registry import clause
 from archetype_contracts.kernel.subject import KernelSubject, Values, both, require_rows, staged
 from archetype_contracts.sample import BOTH
-from archetype_contracts.verdict import require_equal
 
 _IDS = st.integers(1, 8)
 _CELLS: dict[str, st.SearchStrategy[Any]] = {
@@ -39,7 +39,7 @@ def expected(
     patches: Sequence[_PatchRows],
     leaving: Sequence[int],
 ) -> tuple[dict[int, Values], dict[int, Values]]:
-    """Active rows and tombstones, as the port's words say it."""
+    """The active rows and tombstones that the port promises."""
     gone = {entity: values for entity, values in prior.items() if entity in leaving}
     entered = {entity: values for entity, values in dict(entering).items() if entity not in leaving}
     base = {entity: values for entity, values in prior.items() if entity not in leaving} | entered
@@ -56,7 +56,7 @@ def expected(
     return live, gone
 
 
-@clause("K-301", "Whatever is staged, the rows are those of a model in plain Python.")
+@clause("K-301", "For any staged mutations the rows agree with a model in plain Python.")
 def any_mutations(subject: KernelSubject) -> None:
     chosen = settings(deadline=None, suppress_health_check=list(HealthCheck))
     if subject.examples is not None:

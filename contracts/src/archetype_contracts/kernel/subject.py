@@ -1,4 +1,4 @@
-"""The kernel under test, and how clauses speak to it: rows as plain Python, one tuple of values per entity."""
+"""The kernel under test, and its rows as plain Python: one tuple of values per entity."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from archetype_contracts.assertion import ClauseFailed, require, require_equal
 from archetype_contracts.sample import BOTH, snapshot
-from archetype_contracts.store.model import exact
-from archetype_contracts.verdict import Broken, require, require_equal
+from archetype_contracts.store.model import bits_of
 from archetype_core.engine import Kernel, Patch, Staged
 from archetype_core.schema import Archetype, Snapshot
 from archetype_core.store import Rows
@@ -21,16 +21,16 @@ PatchRows = Sequence[tuple[int, Mapping[str, Any]]]
 
 @dataclass(slots=True)
 class KernelSubject:
-    """One kernel, called through ``materialize`` only."""
+    """One kernel, called only through ``materialize``."""
 
     kernel: Kernel
     examples: int | None = None
 
     def fold(self, prior: Snapshot, processed: Snapshot | None = None, staged: Staged | None = None) -> Rows:
-        """Materialize, and hold the answer to be rows of the same table."""
+        """Call ``materialize`` and require that the answer has the columns of the same table."""
         after = prior if processed is None else processed
         result = self.kernel.materialize(prior, after, Staged() if staged is None else staged)
-        require(isinstance(result, Rows), f"materialize returned a {type(result).__name__}, not Rows")
+        require(isinstance(result, Rows), f"expected Rows from materialize, got {type(result).__name__}")
         for part in (result.live, result.tombstones):
             if part is not None:
                 _require_form(prior.archetype, part)
@@ -43,7 +43,7 @@ def both(values: Mapping[int, Values] | None = None) -> Snapshot:
 
 
 def row(number: int) -> Values:
-    """Values that tell where they come from."""
+    """Values that contain their number."""
     return (f"text {number}", bytes([number % 256]), number % 1000, float(number))
 
 
@@ -53,14 +53,14 @@ def staged(
     leaving: Iterable[int] = (),
     archetype: Archetype = BOTH,
 ) -> Staged:
-    """Mutations from plain Python; entities may repeat, and all rows of one patch name the same columns."""
+    """Make mutations from plain Python. Entities may repeat; all rows of one patch name the same columns."""
     ids = list(leaving)
     made = [patch(rows, archetype) for rows in patches]
     return Staged(rows_of(list(entering), archetype), made, pa.array(ids, pa.int64()) if ids else None)
 
 
 def rows_of(entering: Sequence[tuple[int, Values]], archetype: Archetype = BOTH) -> Snapshot | None:
-    """A snapshot in which entities may repeat."""
+    """A snapshot in which an entity may repeat."""
     if not entering:
         return None
     once = snapshot(archetype, {index: values for index, (_, values) in enumerate(entering)}).to_arrow()
@@ -77,21 +77,21 @@ def patch(rows: PatchRows, archetype: Archetype = BOTH) -> Patch:
     return Patch(pa.array([entity for entity, _ in rows], pa.int64()), columns)
 
 
-def told(part: Snapshot | None) -> list[tuple[Any, ...]]:
-    """Rows in plain Python, id first, floats as bits."""
+def plain_rows(part: Snapshot | None) -> list[tuple[Any, ...]]:
+    """Rows as tuples, with the id first and floats as bits."""
     if part is None:
         return []
     columns = [part.columns[name].arrow.to_pylist() for name in part.archetype.schema.names]
-    return [tuple(map(exact, values)) for values in zip(*columns, strict=True)]
+    return [tuple(map(bits_of, values)) for values in zip(*columns, strict=True)]
 
 
 def require_rows(
     result: Rows, live: Mapping[int, Values], gone: Mapping[int, Values] | None = None, what: str = "rows"
 ) -> None:
-    """Hold active rows and tombstones, in order and bit by bit."""
+    """Compare active rows and tombstones with the expected ones, in order and bit by bit."""
     for part, expected, kind in ((result.live, live, "active"), (result.tombstones, gone or {}, "tombstone")):
-        wanted = [(entity, *map(exact, values)) for entity, values in expected.items()]
-        require_equal(wanted, told(part), f"{kind} {what}")
+        wanted = [(entity, *map(bits_of, values)) for entity, values in expected.items()]
+        require_equal(wanted, plain_rows(part), f"{kind} {what}")
 
 
 def _require_form(archetype: Archetype, part: Snapshot) -> None:
@@ -101,4 +101,6 @@ def _require_form(archetype: Archetype, part: Snapshot) -> None:
         array = part.columns[field.name].arrow
         require_equal(field.type, array.type, f"type of {field.name}")
         if len(array) != part.num_rows:
-            raise Broken(f"{field.name} has {len(array)} values, the answer {part.num_rows} rows")
+            raise ClauseFailed(
+                f"values of {field.name}\n  expected: {part.num_rows}, the rows of the answer\n  actual:   {len(array)}"
+            )

@@ -1,13 +1,13 @@
-"""Clauses on capabilities: a store does what it claims, and refuses what it does not."""
+"""Clauses on capabilities: a store does what it claims and refuses what it does not claim."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from archetype_contracts.assertion import ClauseFailed, require, require_equal, require_refusal
 from archetype_contracts.sample import MOTTO, SPOT, mottos, spots
 from archetype_contracts.script import Script
-from archetype_contracts.store.book import clause
 from archetype_contracts.store.observation import (
     read,
     require_head,
@@ -17,22 +17,22 @@ from archetype_contracts.store.observation import (
     require_worlds,
     scan_of,
 )
+from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
-from archetype_contracts.verdict import Broken, require, require_equal, require_refusal
 from archetype_core.errors import UnsupportedCapability
 from archetype_core.store import Capability
 
 
-@clause("S-901", "The store claims exactly what the contract class claims for it.")
+@clause("S-901", "The store claims exactly the capabilities that the contract class declares.")
 def claims(subject: StoreSubject) -> None:
     actual = subject.store.capabilities
-    require(isinstance(actual, frozenset), f"capabilities is a {type(actual).__name__}, not a frozenset")
+    require(isinstance(actual, frozenset), f"expected capabilities to be a frozenset, got {type(actual).__name__}")
     require_equal(sorted(subject.claims), sorted(actual), "capabilities that the store claims")
 
 
 @clause(
     "S-902",
-    "A store without time travel refuses to scan, to go back to, or to fork from any tick but the newest.",
+    "A store without time travel refuses to scan, read the head of, or fork from any tick but the newest.",
     lacks=Capability.TIME_TRAVEL,
 )
 def no_time_travel(subject: StoreSubject) -> None:
@@ -52,7 +52,7 @@ def no_time_travel(subject: StoreSubject) -> None:
 
 @clause(
     "S-903",
-    "A store without persistence opens a place that was closed empty, or refuses to open it.",
+    "A store without persistence opens a closed place as an empty store, or refuses to open it.",
     lacks=Capability.PERSISTENCE,
 )
 def no_persistence(subject: StoreSubject) -> None:
@@ -61,7 +61,7 @@ def no_persistence(subject: StoreSubject) -> None:
     try:
         store = subject.reopen()
     except UnsupportedCapability as exc:
-        require_equal(Capability.PERSISTENCE, exc.capability, "capability that reopening lacks")
+        require_equal(Capability.PERSISTENCE, exc.capability, "capability named by the error of reopening")
         return
     require_nothing(store)
     store.commit([script.draft(spots({1: 2.0}), tick=0)])
@@ -69,7 +69,7 @@ def no_persistence(subject: StoreSubject) -> None:
 
 @clause(
     "S-904",
-    "A store that is not shared refuses a second handle; one that does not persist either may open an unrelated one.",
+    "A store that is not shared refuses a second handle, or opens an unrelated store if it does not persist either.",
     lacks=Capability.SHARED,
 )
 def not_shared(subject: StoreSubject) -> None:
@@ -78,10 +78,13 @@ def not_shared(subject: StoreSubject) -> None:
     try:
         second = subject.open()
     except UnsupportedCapability as exc:
-        require_equal(Capability.SHARED, exc.capability, "capability that a second handle lacks")
+        require_equal(Capability.SHARED, exc.capability, "capability named by the error of a second handle")
     else:
         if subject.claimed(Capability.PERSISTENCE):
-            raise Broken("a second handle was opened on a place that outlives its handles, and SHARED is not claimed")
+            raise ClauseFailed(
+                "a second handle of a store that persists and does not claim SHARED\n"
+                "  expected: UnsupportedCapability\n  actual:   it was opened"
+            )
         require_nothing(second)
         second.commit([Script("b").tick(spots({1: 2.0}))])
     first.commit([script.tick(spots({1: 3.0}))])
@@ -89,7 +92,7 @@ def not_shared(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-905", "A store that offers no files refuses to name them.", lacks=Capability.FILES)
+@clause("S-905", "A store that offers no files refuses the verb files.", lacks=Capability.FILES)
 def no_files(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0}))])
@@ -97,7 +100,7 @@ def no_files(subject: StoreSubject) -> None:
     require_refusal(UnsupportedCapability, lambda: subject.store.files(scan), capability=Capability.FILES)
 
 
-@clause("S-906", "The files that a store names hold exactly the rows of the scan.", needs=[Capability.FILES])
+@clause("S-906", "The files that a store returns hold exactly the rows of the scan.", needs=[Capability.FILES])
 def files(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0, 2: None}), mottos({3: ("a", b"b", 3)}))])
@@ -114,4 +117,4 @@ def files(subject: StoreSubject) -> None:
             found = pa.concat_tables(tables).select(expected.column_names) if tables else expected.schema.empty_table()
             order = [("tick", "ascending"), ("entity_id", "ascending")]
             left, right = expected.sort_by(order).to_pylist(), found.sort_by(order).to_pylist()
-            require_equal(repr(left), repr(right), f"rows in the files of {archetype.name}")
+            require_equal(repr(left), repr(right), f"rows in the files of {archetype.name} at ticks {first} to 1")

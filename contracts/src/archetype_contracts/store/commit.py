@@ -1,13 +1,13 @@
-"""Clauses on commits: what they make visible, and that they are atomic."""
+"""Clauses on commits: what becomes visible, and that a commit is atomic."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from archetype_contracts.assertion import require_failure, require_refusal
 from archetype_contracts.sample import MARKED, MOTTO, SPOT, mottos, rows, spots
 from archetype_contracts.script import Script
-from archetype_contracts.store.book import clause
 from archetype_contracts.store.observation import (
     require_head,
     require_history,
@@ -16,14 +16,14 @@ from archetype_contracts.store.observation import (
     require_timeline,
     require_worlds,
 )
+from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
-from archetype_contracts.verdict import require_failure, require_refusal
 from archetype_core.errors import CommitError, WorldNotFound
 from archetype_core.store import Capability, Rows, TickCommit
 
 
-class Torn(Mapping[str, Rows]):
-    """A mapping of tables that breaks once the first has been read, like a process that dies between two writes."""
+class TornTables(Mapping[str, Rows]):
+    """Tables of which only the first can be read, as if the process died between two writes."""
 
     def __init__(self, tables: Mapping[str, Rows]) -> None:
         self._tables = dict(tables)
@@ -41,8 +41,8 @@ class Torn(Mapping[str, Rows]):
         return self._tables[name]
 
 
-class Unreadable(Rows):
-    """Rows that break when they are looked at, like a column whose evaluation fails."""
+class UnreadableRows(Rows):
+    """Rows that raise when they are read, like a column whose evaluation fails."""
 
     __slots__ = ()
 
@@ -53,11 +53,11 @@ class Unreadable(Rows):
 
 
 def torn(commit: TickCommit) -> TickCommit:
-    """The same tick, breaking after its first table."""
-    return replace(commit, written=Torn(commit.written))
+    """The same tick, but reading it breaks after its first table."""
+    return replace(commit, written=TornTables(commit.written))
 
 
-@clause("S-001", "An empty sequence of ticks is accepted and changes nothing, in an empty store too.")
+@clause("S-001", "An empty sequence of ticks is accepted and changes nothing, also in an empty store.")
 def empty_commit(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     store.commit([])
@@ -68,7 +68,7 @@ def empty_commit(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-002", "When commit returns, the tick is there with every table it wrote.")
+@clause("S-002", "When commit returns, the tick is visible with every table that it wrote.")
 def whole_tick(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0, 2: 2.0}), mottos({3: ("a", b"b", 3)}), rows(MARKED, [4]))])
@@ -79,7 +79,7 @@ def whole_tick(subject: StoreSubject) -> None:
     require_tick(subject.store, script, 1)
 
 
-@clause("S-003", "A tick that writes no table is a tick.")
+@clause("S-003", "A tick may write no table.")
 def tick_without_tables(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick()])
@@ -89,7 +89,7 @@ def tick_without_tables(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-004", "Several ticks in one commit are the same history as one commit each.")
+@clause("S-004", "Several ticks in one commit give the same history as one commit per tick.")
 def several_ticks(subject: StoreSubject) -> None:
     one, many = Script("one"), Script("many")
     for script in (one, many):
@@ -101,7 +101,9 @@ def several_ticks(subject: StoreSubject) -> None:
         require_history(subject, script)
 
 
-@clause("S-005", "A commit that breaks between two tables leaves nothing of its tick, and the tick can be tried again.")
+@clause(
+    "S-005", "A commit that breaks between two tables leaves nothing of its tick, and the tick can be committed again."
+)
 def torn_tick(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     store.commit([script.tick(spots({1: 1.0}), mottos({2: ("a", b"", 1)}))])
@@ -112,7 +114,7 @@ def torn_tick(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-006", "A commit of several ticks that breaks in a later one leaves nothing of the earlier ones.")
+@clause("S-006", "A commit of several ticks that breaks in a later tick leaves nothing of the earlier ones.")
 def torn_ticks(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     store.commit([script.tick(spots({1: 1.0}), mottos({2: ("a", b"", 1)}))])
@@ -124,7 +126,7 @@ def torn_ticks(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-007", "A first commit that breaks leaves no world behind.")
+@clause("S-007", "A first commit that breaks creates no world.")
 def torn_world(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     first = spots({1: 1.0}), mottos({2: ("a", b"", 1)})
@@ -136,7 +138,7 @@ def torn_world(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-008", "A commit that breaks while it opens a fork or a new run leaves no trace of the segment.")
+@clause("S-008", "A commit that breaks while it opens a fork or a new run leaves nothing of the new segment.")
 def torn_segment(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     store.commit([script.tick(spots({1: 1.0}), mottos({2: ("a", b"", 1)}))])
@@ -152,21 +154,21 @@ def torn_segment(subject: StoreSubject) -> None:
         require_history(subject, fork)
 
 
-@clause("S-009", "A commit whose ticks are not consecutive ticks of one segment is refused whole.")
+@clause("S-009", "A commit is refused as a whole unless its ticks are consecutive ticks of one segment.")
 def scattered_ticks(subject: StoreSubject) -> None:
     store, script, other = subject.store, Script(), Script("b")
     store.commit([script.tick(spots({1: 1.0}))])
     store.commit([other.tick(spots({1: 1.0}))])
     drafts = {tick: script.draft(spots({1: float(tick)}), tick=tick) for tick in (1, 2, 3)}
-    alien = other.draft(spots({1: 2.0}), tick=2)
+    foreign = other.draft(spots({1: 2.0}), tick=2)
     for ticks in ([1, 3], [1, 1], [1, 2, 2], [2, 1]):
         require_refusal(CommitError, store.commit, [drafts[tick] for tick in ticks])
-    require_refusal(CommitError, lambda: store.commit([drafts[1], alien]))
+    require_refusal(CommitError, lambda: store.commit([drafts[1], foreign]))
     for each in (script, other):
         require_history(subject, each)
 
 
-@clause("S-010", "A table written with no rows is known, and is empty.")
+@clause("S-010", "A table that was written without rows exists and is empty.")
 def table_without_rows(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({}), mottos({1: ("a", None, None)}))])
@@ -175,7 +177,7 @@ def table_without_rows(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-011", "What the caller does with its mappings after commit does not reach the store.")
+@clause("S-011", "A change to the caller's mappings after commit does not change the store.")
 def caller_keeps_its_mappings(subject: StoreSubject) -> None:
     script = Script()
     written = {SPOT.name: spots({1: 1.0})}
@@ -186,7 +188,7 @@ def caller_keeps_its_mappings(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-012", "A world may begin at any tick.")
+@clause("S-012", "A world may start at any tick.")
 def late_first_tick(subject: StoreSubject) -> None:
     script = Script(first_tick=7)
     subject.store.commit([script.tick(spots({1: 1.0}))])
@@ -195,13 +197,13 @@ def late_first_tick(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-014", "A commit that breaks while it looks at the rows of a table leaves nothing of any of its ticks.")
+@clause("S-014", "A commit that breaks while it reads the rows of a table leaves nothing of any of its ticks.")
 def unreadable_rows(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     store.commit([script.tick(spots({1: 1.0}))])
     good = script.draft(spots({1: 2.0}), tick=1)
     bad = script.draft(spots({1: 3.0}), mottos({2: ("a", b"", 1)}), tick=2)
-    bad = replace(bad, written={**bad.written, MARKED.name: Unreadable(rows(MARKED, [3]).live)})
+    bad = replace(bad, written={**bad.written, MARKED.name: UnreadableRows(rows(MARKED, [3]).live)})
     require_failure(store.commit, [good, bad])
     require_worlds(store, script)
     require_history(subject, script)
@@ -209,7 +211,9 @@ def unreadable_rows(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-013", "A tick that broke is not there after the place is opened again.", needs=[Capability.PERSISTENCE])
+@clause(
+    "S-013", "A tick whose commit broke does not exist after the place is opened again.", needs=[Capability.PERSISTENCE]
+)
 def torn_tick_after_reopening(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0}), mottos({2: ("a", b"", 1)}))])

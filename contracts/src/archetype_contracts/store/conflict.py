@@ -1,21 +1,21 @@
-"""Clauses on conflicts: a tick follows the head or is refused."""
+"""Clauses on conflicts: a commit follows the head or is refused."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from archetype_contracts.assertion import require_refusal
 from archetype_contracts.sample import spots
 from archetype_contracts.script import Script
-from archetype_contracts.store.book import clause
 from archetype_contracts.store.observation import require_history, require_nothing, require_worlds
+from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
-from archetype_contracts.verdict import require_refusal
 from archetype_core.errors import CommitError, TickConflict
 from archetype_core.store import Capability, Point, Store, TickCommit
 
 
-def refused(store: Store, commit: TickCommit, expected: int) -> None:
-    """Require a conflict that says which tick was due."""
+def require_conflict(store: Store, commit: TickCommit, expected: int) -> None:
+    """Require a ``TickConflict`` that names the expected tick."""
     require_refusal(
         TickConflict,
         lambda: store.commit([commit]),
@@ -25,11 +25,11 @@ def refused(store: Store, commit: TickCommit, expected: int) -> None:
     )
 
 
-@clause("S-101", "A tick that is already there is refused, with the tick that was due.")
+@clause("S-101", "A tick that exists already is refused, and the error names the expected tick.")
 def duplicate_tick(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     store.commit([script.tick(spots({1: float(tick)})) for tick in range(3)])
-    refused(store, script.draft(spots({1: 9.0}), tick=2), expected=3)
+    require_conflict(store, script.draft(spots({1: 9.0}), tick=2), expected=3)
     require_history(subject, script)
 
 
@@ -38,28 +38,28 @@ def stale_tick(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     store.commit([script.tick(spots({1: float(tick)})) for tick in range(3)])
     for tick in (1, 0):
-        refused(store, script.draft(spots({1: 9.0}), tick=tick), expected=3)
+        require_conflict(store, script.draft(spots({1: 9.0}), tick=tick), expected=3)
     require_history(subject, script)
 
 
-@clause("S-103", "A tick that leaves one out is refused.")
+@clause("S-103", "A tick that skips another is refused.")
 def skipped_tick(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     store.commit([script.tick(spots({1: 1.0}))])
-    refused(store, script.draft(spots({1: 9.0}), tick=2), expected=1)
+    require_conflict(store, script.draft(spots({1: 9.0}), tick=2), expected=1)
     require_history(subject, script)
 
 
-@clause("S-104", "A new world begins with the first tick of its segment.")
+@clause("S-104", "A new world starts with the first tick of its segment.")
 def world_without_its_first_tick(subject: StoreSubject) -> None:
     store, script = subject.store, Script(first_tick=3)
-    refused(store, script.draft(spots({1: 1.0}), tick=4), expected=3)
+    require_conflict(store, script.draft(spots({1: 1.0}), tick=4), expected=3)
     require_nothing(store)
     require_refusal(CommitError, lambda: store.commit([script.draft(spots({1: 1.0}), tick=2)]))
     require_nothing(store)
 
 
-@clause("S-105", "A commit of several ticks that begins anywhere but after the head is refused whole.")
+@clause("S-105", "A commit of several ticks is refused as a whole unless it starts right after the head.")
 def overlapping_ticks(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     store.commit([script.tick(spots({1: float(tick)})) for tick in range(2)])
@@ -68,27 +68,27 @@ def overlapping_ticks(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-106", "Of two handles the one that lost a tick is refused.", needs=[Capability.SHARED])
+@clause("S-106", "If two handles commit the same tick, the second is refused.", needs=[Capability.SHARED])
 def second_handle(subject: StoreSubject) -> None:
     first, second, script = subject.store, subject.open(), Script()
     first.commit([script.tick(spots({1: 1.0}))])
     lost = script.draft(spots({1: 9.0}))
     second.commit([script.tick(spots({1: 2.0}))])
-    refused(first, lost, expected=2)
+    require_conflict(first, lost, expected=2)
     for store in (first, second):
         require_history(subject, script, store)
     first.commit([script.tick(spots({1: 3.0}))])
     require_history(subject, script, second)
 
 
-@clause("S-107", "A new run begins at the head of its world, not behind it and not ahead of it.")
+@clause("S-107", "A new run starts at the head of its world, neither before nor after it.")
 def run_elsewhere(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     store.commit([script.tick(spots({1: float(tick)})) for tick in range(3)])
     run = script.new_run()
     for tick in (1, 3):
         segment = replace(run.segment, first_tick=tick + 1, parent=replace(_end(script), tick=tick))
-        refused(store, replace(run.draft(spots({1: 9.0}), tick=tick + 1), segment=segment), expected=3)
+        require_conflict(store, replace(run.draft(spots({1: 9.0}), tick=tick + 1), segment=segment), expected=3)
     require_worlds(store, script)
     require_history(subject, script)
 
@@ -106,13 +106,13 @@ def run_after_another(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-109", "A run that ended does not go on, and does not start again.")
+@clause("S-109", "A run that ended accepts no more ticks and cannot be started again.")
 def ended_run(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     store.commit([script.tick(spots({1: 1.0}))])
     run = script.new_run()
     store.commit([run.tick(spots({1: 2.0}))])
-    refused(store, script.draft(spots({1: 9.0}), tick=1), expected=2)
+    require_conflict(store, script.draft(spots({1: 9.0}), tick=1), expected=2)
     again = script.draft(spots({1: 9.0}), tick=2)
     reopened = replace(again, segment=replace(script.segment, first_tick=2, parent=_end(run)))
     for commit in (again, reopened):
@@ -121,7 +121,7 @@ def ended_run(subject: StoreSubject) -> None:
     require_history(subject, run)
 
 
-@clause("S-110", "A segment stays as it was opened: its name and seed do not change.")
+@clause("S-110", "The name and the seed of a segment never change.")
 def altered_segment(subject: StoreSubject) -> None:
     store, script = subject.store, Script(seed=1)
     store.commit([script.tick(spots({1: 1.0}))])
@@ -132,12 +132,12 @@ def altered_segment(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-111", "A fork begins right after the tick it grows from.")
+@clause("S-111", "A fork starts right after the tick that it forks from.")
 def fork_with_a_gap(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     store.commit([script.tick(spots({1: 1.0}))])
     fork = script.fork("fork")
-    refused(store, fork.draft(spots({1: 9.0}), tick=2), expected=1)
+    require_conflict(store, fork.draft(spots({1: 9.0}), tick=2), expected=1)
     for first in (0, 2):
         commit = replace(
             fork.draft(spots({1: 9.0}), tick=max(first, 1)), segment=replace(fork.segment, first_tick=first)
@@ -163,12 +163,12 @@ def fork_from_nowhere(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-113", "A new run begins right after the tick it grows from.")
+@clause("S-113", "A new run starts right after the tick that it follows.")
 def run_with_a_gap(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     store.commit([script.tick(spots({1: float(tick)})) for tick in range(2)])
     run = script.new_run()
-    refused(store, run.draft(spots({1: 9.0}), tick=3), expected=2)
+    require_conflict(store, run.draft(spots({1: 9.0}), tick=3), expected=2)
     early = replace(run.draft(spots({1: 9.0})), segment=replace(run.segment, first_tick=1))
     require_refusal(CommitError, lambda: store.commit([early]))
     require_worlds(store, script)

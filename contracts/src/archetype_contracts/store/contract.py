@@ -1,4 +1,4 @@
-"""The store contract as a class: one subclass with one hook holds an adapter to every clause."""
+"""The store contract: a subclass with one hook runs every clause on an adapter."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from archetype_contracts.contract import Contract
 
-# Each of these enters its clauses in the book.
-from archetype_contracts.store import (  # noqa: F401  # reason: importing them fills the book
+# Importing each of these registers its clauses.
+from archetype_contracts.store import (  # noqa: F401  # reason: importing them registers their clauses
     capability,
     commit,
     concurrency,
@@ -24,13 +24,13 @@ from archetype_contracts.store import (  # noqa: F401  # reason: importing them 
     table,
     value,
 )
-from archetype_contracts.store.book import BOOK
+from archetype_contracts.store.registry import REGISTRY
 from archetype_contracts.store.subject import StoreSubject
 from archetype_core.store import Capability, Store
 
 
 class StoreContract(Contract):
-    """Every promise of the ``Store`` port, as tests of the adapter that a subclass opens.
+    """The promises of the ``Store`` port, as tests of the adapter that a subclass opens.
 
         class TestMyStore(StoreContract):
             capabilities = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE})
@@ -41,26 +41,29 @@ class StoreContract(Contract):
                 yield store
                 store.close()
 
-    ``known_failures`` maps clause ids to a reason; such a clause must fail. ``examples`` is how many programs the state
-    machine tries, ``None`` for the number in the active Hypothesis profile.
+    ``known_failures`` maps clause ids to reasons; such a clause must fail. ``examples`` is the number of programs that
+    S-950 tries; ``None`` takes it from the active Hypothesis profile.
     """
 
-    book = BOOK
+    registry = REGISTRY
     hook = "open_store"
+    evidence = "the calls above, and the files of the store in {place}"
     examples: ClassVar[int | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if cls.open_store is not StoreContract.open_store and not hasattr(cls, "capabilities"):
-            raise TypeError(f"{cls.__name__} declares no capabilities; claim none with `capabilities = frozenset()`")
+            raise TypeError(
+                f"{cls.__name__} declares no capabilities: to claim none, write `capabilities = frozenset()`"
+            )
         super().__init_subclass__(**kwargs)
 
     def open_store(self, place: Path) -> AbstractAsyncContextManager[Store]:
-        """Open a store in a directory, which is empty the first time; an async context manager that closes it again."""
-        raise NotImplementedError(f"{type(self).__name__} defines no open_store")
+        """Open the store in a directory, which is empty the first time, and close it on leaving the context."""
+        raise NotImplementedError(f"{type(self).__name__} must define open_store")
 
     @contextmanager
     def subject(self, place: Path) -> Iterator[StoreSubject]:
-        """A place with one open handle."""
+        """Make a place with one open handle."""
         with StoreSubject(self.open_store, self.claims(), place / "place", self.examples) as subject:
             type(self).adapter = subject.adapter
             yield subject

@@ -1,12 +1,12 @@
-"""Clauses on lineage: forks, runs and worlds that share a store."""
+"""Clauses on lineage: worlds, forks and runs in one store."""
 
 from __future__ import annotations
 
 from functools import partial
 
+from archetype_contracts.assertion import require, require_equal, require_refusal
 from archetype_contracts.sample import FROZEN, MARKED, MOTTO, SPOT, mottos, rows, spots
 from archetype_contracts.script import Script
-from archetype_contracts.store.book import clause
 from archetype_contracts.store.observation import (
     read,
     require_head,
@@ -16,8 +16,8 @@ from archetype_contracts.store.observation import (
     require_worlds,
     scan_of,
 )
+from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
-from archetype_contracts.verdict import require, require_equal, require_refusal
 from archetype_core.errors import TickNotFound, WorldNotFound
 from archetype_core.store import Capability
 
@@ -31,7 +31,7 @@ def _parent(subject: StoreSubject, ticks: int = 3) -> Script:
     return script
 
 
-@clause("S-501", "Worlds are separate: neither rows, nor tables, nor ticks of one show in another.")
+@clause("S-501", "Worlds are separate: no world shows the rows, tables or ticks of another.")
 def worlds_are_separate(subject: StoreSubject) -> None:
     one, two = Script("one"), Script("two")
     subject.store.commit([one.tick(spots({1: 1.0}), rows(MARKED, [2]))])
@@ -42,7 +42,7 @@ def worlds_are_separate(subject: StoreSubject) -> None:
     require_worlds(subject.store, one, two)
 
 
-@clause("S-502", "Two worlds of one name are two worlds.")
+@clause("S-502", "Two worlds with the same name are separate worlds.")
 def same_name(subject: StoreSubject) -> None:
     one, two = Script("twin", world_id="0190-1"), Script("twin", world_id="0190-2")
     for index, script in enumerate((one, two)):
@@ -52,7 +52,7 @@ def same_name(subject: StoreSubject) -> None:
     require_worlds(subject.store, one, two)
 
 
-@clause("S-503", "A fork's timeline is its ancestors' up to the fork point, then its own.")
+@clause("S-503", "A fork's timeline is its ancestors' up to the fork point, followed by its own.")
 def fork_timeline(subject: StoreSubject) -> None:
     script = _parent(subject)
     fork = script.fork("fork", seed=7)
@@ -65,7 +65,7 @@ def fork_timeline(subject: StoreSubject) -> None:
 
 
 @clause(
-    "S-504", "A fork's first tick shows the tables that it did not write as its parent left them at the fork point."
+    "S-504", "The first tick of a fork shows tables that it did not write as its parent left them at the fork point."
 )
 def fork_carries(subject: StoreSubject) -> None:
     script = Script()
@@ -78,7 +78,7 @@ def fork_carries(subject: StoreSubject) -> None:
     require_tick(subject.store, fork, 4)
 
 
-@clause("S-505", "What the parent does after the fork point does not show in the fork.")
+@clause("S-505", "A fork does not show what its parent commits after the fork point.")
 def parent_goes_on(subject: StoreSubject) -> None:
     script = _parent(subject)
     fork = script.fork("fork")
@@ -90,12 +90,14 @@ def parent_goes_on(subject: StoreSubject) -> None:
     require_head(subject.store, fork)
     require_tick(subject.store, fork, fork.last)
     found = read(subject.store, scan_of(MARKED, fork.segment, fork.last))
-    require_equal(0, found.num_rows, "rows of a table that the parent made after the fork point")
+    require_equal(
+        0, found.num_rows, "number of rows, in the fork, of a table that the parent wrote after the fork point"
+    )
     subject.store.commit([fork.tick()])
     require_tick(subject.store, fork, fork.last)
 
 
-@clause("S-506", "What a fork does does not show in its parent.")
+@clause("S-506", "A parent does not show what its fork commits.")
 def fork_goes_on(subject: StoreSubject) -> None:
     script = _parent(subject)
     fork = script.fork("fork")
@@ -105,7 +107,7 @@ def fork_goes_on(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-507", "Forks of one parent do not show in each other.")
+@clause("S-507", "Forks of one parent do not show each other's ticks.")
 def siblings(subject: StoreSubject) -> None:
     script = _parent(subject)
     forks = [script.fork(f"fork {index}") for index in range(3)]
@@ -120,10 +122,13 @@ def siblings(subject: StoreSubject) -> None:
         for archetype in (SPOT, MARKED, FROZEN, MOTTO):
             found = read(subject.store, scan_of(archetype, fork.segment, fork.last))
             known = archetype.name in fork.archetypes()
-            require(known or found.num_rows == 0, f"{archetype.name} of a sibling shows in {fork}")
+            require(
+                known or found.num_rows == 0,
+                f"expected no rows of {archetype.name} in {fork}, but it shows {found.num_rows} of a sibling",
+            )
 
 
-@clause("S-508", "A fork of a fork carries its whole ancestry.")
+@clause("S-508", "A fork of a fork has the history of all its ancestors.")
 def fork_of_a_fork(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0}), mottos({2: ("a", b"", 1)}))])
@@ -136,7 +141,7 @@ def fork_of_a_fork(subject: StoreSubject) -> None:
         require_history(subject, each)
 
 
-@clause("S-509", "A fork in the past shares nothing after its point.", needs=_TRAVEL)
+@clause("S-509", "A fork of an older tick has the history up to that tick and nothing after it.", needs=_TRAVEL)
 def fork_in_the_past(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 0.0}), mottos({2: ("a", b"", 1)})), script.tick(spots({1: 1.0}))])
@@ -150,7 +155,7 @@ def fork_in_the_past(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-510", "A fork of a fork may grow from a tick that lies before the first fork.", needs=_TRAVEL)
+@clause("S-510", "A fork of a fork may start from a tick before the first fork.", needs=_TRAVEL)
 def fork_before_a_fork(subject: StoreSubject) -> None:
     script = _parent(subject, ticks=4)
     fork = script.fork("fork")
@@ -161,7 +166,7 @@ def fork_before_a_fork(subject: StoreSubject) -> None:
         require_history(subject, each)
 
 
-@clause("S-511", "A new run goes on from where the run before ended, tables and ids included.")
+@clause("S-511", "A new run continues where the last run ended, with its tables and ids.")
 def new_run(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0, 2: 2.0}), mottos({3: ("a", b"", 1)}), next_entity_id=10)])
@@ -174,7 +179,11 @@ def new_run(subject: StoreSubject) -> None:
         require_worlds(subject.store, run)
 
 
-@clause("S-512", "A fork's own segment holds its own ticks only; its ancestors' are read from theirs.", needs=_TRAVEL)
+@clause(
+    "S-512",
+    "The segment of a fork holds only the fork's own ticks; older ticks are read from the ancestors' segments.",
+    needs=_TRAVEL,
+)
 def segments_hold_their_own(subject: StoreSubject) -> None:
     script = _parent(subject)
     fork = script.fork("fork", at=1)
@@ -184,19 +193,19 @@ def segments_hold_their_own(subject: StoreSubject) -> None:
     require_tick(subject.store, fork, 1)
 
 
-@clause("S-513", "Forks of several worlds, grown in turns, keep apart.", needs=_TRAVEL)
+@clause("S-513", "Forks of several worlds that are committed alternately stay separate.", needs=_TRAVEL)
 def forest(subject: StoreSubject) -> None:
-    trees = [Script(f"tree {index}") for index in range(2)]
-    for index, tree in enumerate(trees):
-        subject.store.commit([tree.tick(spots({1: float(index)}))])
-    grown = list(trees)
+    roots = [Script(f"root {index}") for index in range(2)]
+    for index, root in enumerate(roots):
+        subject.store.commit([root.tick(spots({1: float(index)}))])
+    scripts = list(roots)
     for round_ in range(3):
-        for script in list(grown):
+        for script in list(scripts):
             fork = script.fork(f"{script.name}.{round_}", at=script.first)
-            subject.store.commit([fork.tick(spots({1: float(len(grown))}))])
-            grown.append(fork)
-    require_worlds(subject.store, *grown)
-    for script in grown:
+            subject.store.commit([fork.tick(spots({1: float(len(scripts))}))])
+            scripts.append(fork)
+    require_worlds(subject.store, *scripts)
+    for script in scripts:
         require_history(subject, script)
 
 

@@ -1,15 +1,15 @@
-"""Clauses on heads: what a world needs to go on."""
+"""Clauses on heads: what a world needs to continue."""
 
 from __future__ import annotations
 
 from functools import partial
 
+from archetype_contracts.assertion import require_equal, require_refusal
 from archetype_contracts.sample import MARKED, mottos, rows, spots
 from archetype_contracts.script import Script
-from archetype_contracts.store.book import clause
 from archetype_contracts.store.observation import require_head, require_worlds
+from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
-from archetype_contracts.verdict import require_equal, require_refusal
 from archetype_core.errors import TickNotFound
 from archetype_core.store import Capability
 
@@ -25,60 +25,66 @@ def _script() -> Script:
     return script
 
 
-@clause("S-601", "The head is the newest tick with its segment.")
+@clause("S-601", "The head is the newest tick, with its segment.")
 def newest_tick(subject: StoreSubject) -> None:
     script, again = _script(), Script()
-    for told in script.told:
+    for written in script.ticks:
         again.tick(
-            *told.commit.written.values(), applied=told.commit.applied, next_entity_id=told.commit.next_entity_id
+            *written.commit.written.values(),
+            applied=written.commit.applied,
+            next_entity_id=written.commit.next_entity_id,
         )
-        subject.store.commit([told.commit])
+        subject.store.commit([written.commit])
         head = subject.store.head(script.segment.world_id)
         require_equal((script.segment, again.last), (head.segment, head.tick), "segment and tick of the head")
         require_worlds(subject.store, again)
 
 
-@clause("S-602", "The head says which entity id comes next, as the tick said.")
+@clause("S-602", "The head has the next_entity_id that its tick was committed with.")
 def next_entity_id(subject: StoreSubject) -> None:
-    for told in _script().told:
-        subject.store.commit([told.commit])
-        head = subject.store.head(told.commit.segment.world_id)
-        require_equal(told.commit.next_entity_id, head.next_entity_id, f"next_entity_id at tick {head.tick}")
+    for written in _script().ticks:
+        subject.store.commit([written.commit])
+        head = subject.store.head(written.commit.segment.world_id)
+        require_equal(written.commit.next_entity_id, head.next_entity_id, f"next_entity_id at tick {head.tick}")
 
 
-@clause("S-603", "The head says which commands its tick applied, in their order, and no others.")
+@clause("S-603", "The head has the ids of the commands that its tick applied, in order, and no others.")
 def applied_commands(subject: StoreSubject) -> None:
-    for told in _script().told:
-        subject.store.commit([told.commit])
-        head = subject.store.head(told.commit.segment.world_id)
-        require_equal(told.commit.applied, tuple(head.applied), f"commands applied by tick {head.tick}")
+    for written in _script().ticks:
+        subject.store.commit([written.commit])
+        head = subject.store.head(written.commit.segment.world_id)
+        require_equal(written.commit.applied, tuple(head.applied), f"commands applied by tick {head.tick}")
     many = Script("b")
     subject.store.commit([many.tick(applied=tuple(f"command {index}" for index in range(2000)))])
     require_head(subject.store, many)
 
 
-@clause("S-604", "The head counts the active rows of every table that has any, idle tables too.")
+@clause(
+    "S-604", "The head counts the active rows of every table that has any, also of tables that its tick did not write."
+)
 def live_rows(subject: StoreSubject) -> None:
-    for told in _script().told:
-        subject.store.commit([told.commit])
-        live = {name: shown.live.num_rows for name, shown in told.shown.items() if shown.live.num_rows}
+    for written in _script().ticks:
+        subject.store.commit([written.commit])
+        live = {name: shown.live.num_rows for name, shown in written.shown.items() if shown.live.num_rows}
         require_equal(
-            live, dict(subject.store.head(told.commit.segment.world_id).live), f"live rows at {told.commit.tick}"
+            live,
+            dict(subject.store.head(written.commit.segment.world_id).live),
+            f"live rows per table at tick {written.commit.tick}",
         )
 
 
-@clause("S-605", "The state at an older tick is what the head was then.", needs=_TRAVEL)
+@clause("S-605", "The head at an older tick is what the head was at that time.", needs=_TRAVEL)
 def older_state(subject: StoreSubject) -> None:
     script = _script()
-    subject.store.commit([told.commit for told in script.told])
+    subject.store.commit([written.commit for written in script.ticks])
     for tick in range(4):
         require_head(subject.store, script, at=tick)
 
 
-@clause("S-606", "The state at a tick of an ancestor is the ancestor's.", needs=_TRAVEL)
+@clause("S-606", "The head at a tick of an ancestor is the ancestor's head at that tick.", needs=_TRAVEL)
 def ancestor_state(subject: StoreSubject) -> None:
     script = _script()
-    subject.store.commit([told.commit for told in script.told])
+    subject.store.commit([written.commit for written in script.ticks])
     fork = script.fork("fork", at=2)
     subject.store.commit([fork.tick(spots({1: 5.0}), applied=("own",)), fork.tick()])
     for tick in range(5):
@@ -86,7 +92,7 @@ def ancestor_state(subject: StoreSubject) -> None:
     require_head(subject.store, fork)
 
 
-@clause("S-607", "The state at a tick outside history is not found, and the error says what there is.")
+@clause("S-607", "The head at a tick outside the history is not found, and the error names the first and last tick.")
 def state_outside_history(subject: StoreSubject) -> None:
     script = Script(first_tick=5)
     subject.store.commit([script.tick(spots({1: 1.0})), script.tick()])

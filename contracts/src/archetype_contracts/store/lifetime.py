@@ -1,12 +1,12 @@
-"""Clauses on closing, reopening and dying."""
+"""Clauses on closing, reopening and abandoning a store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from archetype_contracts.assertion import require_refusal
 from archetype_contracts.sample import MARKED, SPOT, mottos, rows, spots
 from archetype_contracts.script import Script
-from archetype_contracts.store.book import clause
 from archetype_contracts.store.observation import (
     require_head,
     require_history,
@@ -14,15 +14,15 @@ from archetype_contracts.store.observation import (
     require_worlds,
     scan_of,
 )
+from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
-from archetype_contracts.verdict import require_refusal
 from archetype_core.errors import StoreClosed, TickConflict
 from archetype_core.store import Capability
 
-_LASTS = [Capability.PERSISTENCE]
+_PERSISTENT = [Capability.PERSISTENCE]
 
 
-@clause("S-701", "Closing twice is closing once.")
+@clause("S-701", "A store may be closed more than once.")
 def close_twice(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0}))])
@@ -51,7 +51,7 @@ def use_after_close(subject: StoreSubject) -> None:
         "files": lambda: store.files(scan),
     }
     for name, verb in verbs.items():
-        subject.transcript.note(f"# {name} after close")
+        subject.transcript.add(f"# {name} after close")
         require_refusal(StoreClosed, verb)
 
 
@@ -67,7 +67,7 @@ def close_one_of_two(subject: StoreSubject) -> None:
 
 
 def _forest(subject: StoreSubject) -> list[Script]:
-    """A world with idle tables and tombstones, its next run, a fork of it, and a stranger."""
+    """Commit a world with carried tables and tombstones, its next run, a fork of it, and an unrelated world."""
     script, other = Script(), Script("b", first_tick=3)
     store = subject.store
     store.commit([script.tick(spots({1: 1.0, 2: float("nan")}), rows(MARKED, [3]), applied=("one",))])
@@ -77,10 +77,10 @@ def _forest(subject: StoreSubject) -> list[Script]:
     if subject.claimed(Capability.TIME_TRAVEL):
         store.commit([fork.tick(rows(MARKED, [], gone=[3])), fork.tick()])
     store.commit([other.tick(spots({})), other.tick(mottos({9: ("x", b"y", 1)}))])
-    return [run, other, *([fork] if fork.told else [])]
+    return [run, other, *([fork] if fork.ticks else [])]
 
 
-@clause("S-704", "A place that was closed shows everything when it is opened again.", needs=_LASTS)
+@clause("S-704", "A place that was closed and opened again shows everything.", needs=_PERSISTENT)
 def reopening(subject: StoreSubject) -> None:
     scripts = _forest(subject)
     for _ in range(2):
@@ -91,7 +91,9 @@ def reopening(subject: StoreSubject) -> None:
 
 
 @clause(
-    "S-705", "A place that was abandoned without close shows every acknowledged tick when it is opened.", needs=_LASTS
+    "S-705",
+    "A place that was abandoned without close shows every acknowledged tick when it is opened again.",
+    needs=_PERSISTENT,
 )
 def abandoning(subject: StoreSubject) -> None:
     scripts = _forest(subject)
@@ -103,10 +105,10 @@ def abandoning(subject: StoreSubject) -> None:
 
 @clause(
     "S-706",
-    "A world goes on after reopening: its next tick is accepted, any other refused, idle tables stand.",
-    needs=_LASTS,
+    "After reopening, a world accepts its next tick and no other, and tables that it does not write are carried.",
+    needs=_PERSISTENT,
 )
-def going_on(subject: StoreSubject) -> None:
+def continuing(subject: StoreSubject) -> None:
     scripts = _forest(subject)
     for act in (subject.reopen, subject.abandon, subject.reopen):
         act()
@@ -117,7 +119,7 @@ def going_on(subject: StoreSubject) -> None:
             require_history(subject, script)
 
 
-@clause("S-707", "A run that ended stays ended after reopening, and a fork may still grow.", needs=_LASTS)
+@clause("S-707", "After reopening, a run that ended stays ended, and a fork of it can be committed.", needs=_PERSISTENT)
 def lineage_after_reopening(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0}), mottos({2: ("a", b"", 1)}))])
@@ -133,7 +135,7 @@ def lineage_after_reopening(subject: StoreSubject) -> None:
         require_head(subject.store, each)
 
 
-@clause("S-708", "A place that was opened and closed without a commit is empty, and stays usable.", needs=_LASTS)
+@clause("S-708", "A place that was opened and closed without a commit is empty and can be used.", needs=_PERSISTENT)
 def reopening_an_empty_place(subject: StoreSubject) -> None:
     for act in (subject.reopen, subject.abandon):
         act()

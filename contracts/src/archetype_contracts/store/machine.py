@@ -1,4 +1,4 @@
-"""Any program over a store agrees with plain Python: a state machine with crashes, rivals and forks among its rules."""
+"""A state machine that compares a store with the model, with conflicts, crashes, reopening and forks among its rules."""
 
 from __future__ import annotations
 
@@ -10,13 +10,24 @@ from typing import Any, TypeVar, cast
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from archetype_contracts.assertion import require_equal, require_failure, require_refusal
 from archetype_contracts.script import columns_of
 from archetype_contracts.store.commit import torn
-from archetype_contracts.store.model import TABLES, Despawn, Edit, Page, Spawn, Touch, Update, World, exact, segment_of
+from archetype_contracts.store.model import (
+    TABLES,
+    Despawn,
+    Edit,
+    Rewrite,
+    Spawn,
+    TickState,
+    Update,
+    World,
+    bits_of,
+    segment_of,
+)
 from archetype_contracts.store.observation import read, scan_of
 from archetype_contracts.store.subject import StoreSubject
-from archetype_contracts.store.transcript import Witness
-from archetype_contracts.verdict import require_equal, require_failure, require_refusal
+from archetype_contracts.store.transcript import RecordingStore
 from archetype_core.errors import CommitError, TickConflict, TickNotFound
 from archetype_core.store import Capability
 
@@ -38,7 +49,7 @@ def _edits_of(table: str) -> st.SearchStrategy[Edit]:
         spawn,
         st.builds(Update, st.just(table), _NTH, _VALUES[table]),
         st.builds(Despawn, st.just(table), _NTH),
-        st.builds(Touch, st.just(table)),
+        st.builds(Rewrite, st.just(table)),
     )
 
 
@@ -48,14 +59,14 @@ SPAWNS: st.SearchStrategy[list[Edit]] = st.lists(
 )
 NAMES = st.sampled_from(["spot", "motto", "marked"])
 BACK = st.integers(0, 6)
-"""Ticks back from the newest, cut to the history."""
+"""How many ticks before the newest; limited to the history."""
 
 
 @dataclass(slots=True, eq=False)
 class Handle:
-    """A place in the program for an open store; reopening puts another one there."""
+    """A variable of the program that holds an open store; reopening replaces the store."""
 
-    store: Witness
+    store: RecordingStore
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,7 +77,7 @@ def _claimed(capability: Capability) -> Callable[[F], F]:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Programs of commits, forks, conflicts, crashes and reads, on one place with up to three handles."""
+    """Programs of commits, forks, conflicts, crashes and reads over one place with up to three handles."""
 
     handles: Bundle[Handle] = Bundle("handles")
     worlds: Bundle[World] = Bundle("worlds")
@@ -89,7 +100,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize(target=worlds, handle=handles, edits=SPAWNS)
     def make_first_world(self, handle: Handle, edits: list[Edit]) -> World:
-        # Rules are switched off at random; without a world to begin with most programs would have none.
+        # Hypothesis switches rules off at random; without this world most programs would have none.
         return self._make_world(handle, edits, 0)
 
     @_claimed(Capability.SHARED)
@@ -123,20 +134,20 @@ class StoreMachine(RuleBasedStateMachine):
     def new_run(self, handle: Handle, world: World, edits: list[Edit]) -> None:
         self.runs += 1
         world.ended.append(world.segment)
-        world.fresh = world.renewed(self.runs)
+        world.next_segment = world.renewed(self.runs)
         self._commit(handle, world, [edits])
 
-    # What must not work
+    # Calls that must fail
 
     @rule(handle=handles, world=worlds, edits=EDITS, off=st.sampled_from([-1, 1, -2, 2]))
     def commit_another_tick(self, handle: Handle, world: World, edits: list[Edit], off: int) -> None:
         commit, _, _ = world.draft(edits)
-        wrong = replace(commit, tick=world.due + off)
+        wrong = replace(commit, tick=world.next_tick + off)
         error = TickConflict if wrong.tick >= world.segment.first_tick else CommitError
         require_refusal(error, lambda: handle.store.commit([wrong]))
 
     @rule(handle=handles, world=worlds, edits=EDITS)
-    def go_on_with_an_ended_run(self, handle: Handle, world: World, edits: list[Edit]) -> None:
+    def commit_to_an_ended_run(self, handle: Handle, world: World, edits: list[Edit]) -> None:
         for segment in world.ended[-2:]:
             stale = replace(world.draft(edits)[0], segment=segment)
             require_refusal(TickConflict, handle.store.commit, [stale])
@@ -162,8 +173,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(handle=handles, world=worlds, back=BACK, table=NAMES)
     def read_tick(self, handle: Handle, world: World, back: int, table: str) -> None:
-        page = self._past(world, back)
-        self._require_rows(handle, world, table, (page.tick, page.tick))
+        state = self._past(world, back)
+        self._require_rows(handle, world, table, (state.tick, state.tick))
 
     @_claimed(Capability.TIME_TRAVEL)
     @rule(
@@ -178,43 +189,45 @@ class StoreMachine(RuleBasedStateMachine):
         self, *, handle: Handle, world: World, first: int, last: int, table: str, ids: set[int] | None
     ) -> None:
         low, high = sorted((self._past(world, first).tick, self._past(world, last).tick))
-        low = max(low, world.page(high).segment.first_tick)
+        low = max(low, world.state_at(high).segment.first_tick)
         self._require_rows(handle, world, table, (low, high), ids)
 
     @rule(handle=handles, world=worlds, beyond=st.integers(0, 2), table=NAMES)
     def read_the_future(self, handle: Handle, world: World, beyond: int, table: str) -> None:
-        scan = scan_of(TABLES[table], world.segment, world.due + beyond)
+        scan = scan_of(TABLES[table], world.segment, world.next_tick + beyond)
         require_refusal(TickNotFound, lambda: read(handle.store, scan))
-        require_refusal(TickNotFound, lambda: handle.store.head(world.world_id, at=world.due + beyond))
+        require_refusal(TickNotFound, lambda: handle.store.head(world.world_id, at=world.next_tick + beyond))
 
     @rule(handle=handles, world=worlds, back=BACK)
     def read_head(self, handle: Handle, world: World, back: int) -> None:
-        page = self._past(world, back)
-        _require_head(page, handle.store.head(world.world_id, at=page.tick), f"{world} at tick {page.tick}")
-        _require_head(world.pages[-1], handle.store.head(world.world_id), f"head of {world}")
+        state = self._past(world, back)
+        _require_head(state, handle.store.head(world.world_id, at=state.tick), f"{world} at tick {state.tick}")
+        _require_head(world.states[-1], handle.store.head(world.world_id), f"head of {world}")
 
     @rule(handle=handles, world=worlds)
     def read_timeline(self, handle: Handle, world: World) -> None:
         timeline = handle.store.timeline(world.world_id)
         spans: list[tuple[Any, int, int]] = []
-        for page in world.pages:
-            if spans and spans[-1][0] == page.segment:
-                spans[-1] = (page.segment, spans[-1][1], page.tick)
+        for state in world.states:
+            if spans and spans[-1][0] == state.segment:
+                spans[-1] = (state.segment, spans[-1][1], state.tick)
             else:
-                spans.append((page.segment, page.tick, page.tick))
+                spans.append((state.segment, state.tick, state.tick))
         require_equal(spans, [(span.segment, span.first, span.last) for span in timeline.spans], f"spans of {world}")
         require_equal({TABLES[table].name for table in world.known}, set(timeline.tables), f"tables of {world}")
 
     @invariant()
     def every_handle_knows_every_world(self) -> None:
-        expected = sorted((world.world_id, world.name, world.segment.run_id, world.due - 1) for world in self.model)
+        expected = sorted(
+            (world.world_id, world.name, world.segment.run_id, world.next_tick - 1) for world in self.model
+        )
         for handle in self.open_handles:
             records = handle.store.worlds()
             actual = sorted((record.world_id, record.name, record.run_id, record.tick) for record in records)
             require_equal(expected, actual, "worlds")
 
     def teardown(self) -> None:
-        """Read everything, unless the program has failed already, and close."""
+        """Compare everything, unless the program failed already, and close."""
         error = sys.exception()
         try:
             if error is None:
@@ -225,7 +238,7 @@ class StoreMachine(RuleBasedStateMachine):
         finally:
             self.subject.__exit__(type(error) if error else None, error, None)
 
-    # Parts of rules
+    # Helpers of the rules
 
     def _name(self) -> str:
         self.names += 1
@@ -233,21 +246,21 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _make_world(self, handle: Handle, edits: list[Edit], first_tick: int) -> World:
         world = World(self._name())
-        world.fresh = segment_of(world.name, 1, first_tick)
+        world.next_segment = segment_of(world.name, 1, first_tick)
         self._commit(handle, world, [edits])
         self.model.append(world)
         return world
 
-    def _past(self, world: World, back: int) -> Page:
-        reach = back if self.subject.claimed(Capability.TIME_TRAVEL) else 0
-        return world.pages[max(len(world.pages) - 1 - reach, 0)]
+    def _past(self, world: World, back: int) -> TickState:
+        steps = back if self.subject.claimed(Capability.TIME_TRAVEL) else 0
+        return world.states[max(len(world.states) - 1 - steps, 0)]
 
-    def _drafts(self, world: World, each: Sequence[Sequence[Edit]]) -> list[tuple[Any, Page, frozenset[str]]]:
-        ahead = replace(world, pages=list(world.pages), known_at=list(world.known_at), known=set(world.known))
+    def _drafts(self, world: World, each: Sequence[Sequence[Edit]]) -> list[tuple[Any, TickState, frozenset[str]]]:
+        ahead = replace(world, states=list(world.states), known_at=list(world.known_at), known=set(world.known))
         drafts = []
         for edits in each:
             drafts.append(
-                ahead.draft(edits, applied=tuple(f"{world} {ahead.due} {index}" for index in range(len(edits))))
+                ahead.draft(edits, applied=tuple(f"{world} {ahead.next_tick} {index}" for index in range(len(edits))))
             )
             ahead.remember(*drafts[-1][1:])
         return drafts
@@ -255,10 +268,10 @@ class StoreMachine(RuleBasedStateMachine):
     def _commit(self, handle: Handle, world: World, each: Sequence[Sequence[Edit]]) -> None:
         drafts = self._drafts(world, each)
         handle.store.commit([commit for commit, _, _ in drafts])
-        for _, page, known in drafts:
-            world.remember(page, known)
+        for _, state, known in drafts:
+            world.remember(state, known)
 
-    def _replace(self, first: Witness) -> None:
+    def _replace(self, first: RecordingStore) -> None:
         self.open_handles[0].store = first
         for handle in self.open_handles[1:]:
             handle.store = self.subject.open()
@@ -267,36 +280,36 @@ class StoreMachine(RuleBasedStateMachine):
         self, handle: Handle, world: World, table: str, ticks: tuple[int, int], ids: set[int] | None = None
     ) -> None:
         first, last = ticks
-        segment = world.page(last).segment
+        segment = world.state_at(last).segment
         expected = [
-            (segment.world_id, segment.run_id, entity, tick, is_active, *map(exact, values))
+            (segment.world_id, segment.run_id, entity, tick, is_active, *map(bits_of, values))
             for tick in range(first, last + 1)
-            for entity, is_active, values in world.page(tick).tables.get(table, ())
+            for entity, is_active, values in world.state_at(tick).tables.get(table, ())
             if ids is None or entity in ids
         ]
         scan = scan_of(TABLES[table], segment, first, last, entity_ids=ids)
         found = read(handle.store, scan)
         columns = [found.column(name).to_pylist() for name in columns_of(TABLES[table])] if found.num_rows else []
-        actual = [tuple(map(exact, row)) for row in zip(*columns, strict=True)]
+        actual = [tuple(map(bits_of, row)) for row in zip(*columns, strict=True)]
         require_equal(expected, actual, f"{table} of {world} at ticks {first} to {last}")
 
     def _require_everything(self) -> None:
         for handle in self.open_handles:
             for world in self.model:
                 self.read_timeline_of(handle, world)
-                _require_head(world.pages[-1], handle.store.head(world.world_id), f"head of {world}")
+                _require_head(world.states[-1], handle.store.head(world.world_id), f"head of {world}")
                 travels = self.subject.claimed(Capability.TIME_TRAVEL)
-                for page in world.pages if travels else world.pages[-1:]:
+                for state in world.states if travels else world.states[-1:]:
                     for table in TABLES:
-                        self._require_rows(handle, world, table, (page.tick, page.tick))
+                        self._require_rows(handle, world, table, (state.tick, state.tick))
 
     def read_timeline_of(self, handle: Handle, world: World) -> None:
-        """Read a timeline outside a rule."""
+        """Compare a timeline outside a rule."""
         cast("Any", StoreMachine.read_timeline)(self, handle=handle, world=world)
 
 
-def _require_head(page: Page, head: Any, what: str) -> None:
-    live = {TABLES[table].name: len(page.live(table)) for table in page.tables if page.live(table)}
-    expected = (page.segment, page.tick, page.next_entity_id, page.applied, live)
+def _require_head(state: TickState, head: Any, what: str) -> None:
+    live = {TABLES[table].name: len(state.live(table)) for table in state.tables if state.live(table)}
+    expected = (state.segment, state.tick, state.next_entity_id, state.applied, live)
     actual = (head.segment, head.tick, head.next_entity_id, tuple(head.applied), dict(head.live))
     require_equal(expected, actual, what)

@@ -1,6 +1,6 @@
-"""What a store must show, in plain Python: the oracle of the state machine.
+"""A model of a store in plain Python, which the state machine compares with the store.
 
-Every tick holds every row of every table, copied. Nothing here looks back, so there is nothing to get wrong.
+Every tick holds a copy of every row of every table, so reading a tick never needs an earlier one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Row = tuple[int, bool, tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """A new entity."""
+    """Add an entity."""
 
     table: str
     values: tuple[Any, ...]
@@ -30,7 +30,7 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """New values for the nth live entity."""
+    """Give the nth live entity new values."""
 
     table: str
     nth: int
@@ -39,24 +39,24 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Despawn:
-    """The end of the nth live entity."""
+    """Remove the nth live entity."""
 
     table: str
     nth: int
 
 
 @dataclass(frozen=True, slots=True)
-class Touch:
-    """A write of the same rows again."""
+class Rewrite:
+    """Write a table again without a change."""
 
     table: str
 
 
-Edit = Spawn | Update | Despawn | Touch
+Edit = Spawn | Update | Despawn | Rewrite
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class TickState:
     """One tick: all rows of all tables."""
 
     segment: Segment
@@ -72,42 +72,44 @@ class Page:
 
 @dataclass(slots=True)
 class World:
-    """A world's pages, those of its ancestors copied."""
+    """A world: its ticks, and copies of its ancestors' ticks."""
 
     name: str
-    pages: list[Page] = field(default_factory=list)
+    states: list[TickState] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
-    """Tables that were ever written."""
+    """Every table that was written so far."""
     known_at: list[frozenset[str]] = field(default_factory=list)
     ended: list[Segment] = field(default_factory=list)
-    fresh: Segment | None = None
-    """The segment that the next tick opens."""
+    next_segment: Segment | None = None
+    """The segment of the next tick, if that tick opens one."""
 
     def __repr__(self) -> str:
         return self.name
 
     @property
     def segment(self) -> Segment:
-        return self.fresh or self.pages[-1].segment
+        return self.next_segment or self.states[-1].segment
 
     @property
     def world_id(self) -> str:
         return self.segment.world_id
 
     @property
-    def due(self) -> int:
-        """The tick that comes next."""
-        return self.pages[-1].tick + 1 if self.pages else self.segment.first_tick
+    def next_tick(self) -> int:
+        """The number of the next tick."""
+        return self.states[-1].tick + 1 if self.states else self.segment.first_tick
 
-    def page(self, tick: int) -> Page:
-        return self.pages[tick - self.pages[0].tick]
+    def state_at(self, tick: int) -> TickState:
+        return self.states[tick - self.states[0].tick]
 
-    def draft(self, edits: Sequence[Edit], applied: tuple[str, ...] = ()) -> tuple[TickCommit, Page, frozenset[str]]:
-        """The next tick as a commit and as a page, and the tables known after it; nothing is remembered yet."""
-        before = self.pages[-1] if self.pages else Page(self.segment, self.due - 1, {}, 1, ())
+    def draft(
+        self, edits: Sequence[Edit], applied: tuple[str, ...] = ()
+    ) -> tuple[TickCommit, TickState, frozenset[str]]:
+        """The next tick as a commit and as a state, and the tables known after it. The world does not change."""
+        before = self.states[-1] if self.states else TickState(self.segment, self.next_tick - 1, {}, 1, ())
         live = {table: before.live(table) for table in TABLES}
         gone: dict[str, dict[int, tuple[Any, ...]]] = {table: {} for table in TABLES}
-        touched: dict[str, None] = {}
+        rewritten: dict[str, None] = {}
         next_id = before.next_entity_id
         for edit in edits:
             table = edit.table
@@ -124,37 +126,41 @@ class World:
                     values = live[table].pop(entity)
                     if entity in before.live(table):
                         gone[table][entity] = values
-            touched[table] = None
-        written = {TABLES[table].name: rows(TABLES[table], live[table], gone[table]) for table in touched}
-        idle = [table for table in TABLES if table not in touched and live[table]]
+            rewritten[table] = None
+        written = {TABLES[table].name: rows(TABLES[table], live[table], gone[table]) for table in rewritten}
+        idle = [table for table in TABLES if table not in rewritten and live[table]]
         carried = {TABLES[table].name: snapshot(TABLES[table], live[table]) for table in idle}
         tables = {
             table: tuple(
                 [(entity, True, values) for entity, values in live[table].items()]
                 + [(entity, False, values) for entity, values in gone[table].items()]
             )
-            for table in [*touched, *idle]
+            for table in [*rewritten, *idle]
         }
-        commit = TickCommit(self.segment, self.due, written, next_id, carried, applied)
-        return commit, Page(self.segment, self.due, tables, next_id, applied), frozenset(self.known | set(touched))
+        commit = TickCommit(self.segment, self.next_tick, written, next_id, carried, applied)
+        return (
+            commit,
+            TickState(self.segment, self.next_tick, tables, next_id, applied),
+            frozenset(self.known | set(rewritten)),
+        )
 
-    def remember(self, page: Page, known: frozenset[str]) -> None:
-        """Take a committed tick into the history."""
-        self.pages.append(page)
+    def remember(self, state: TickState, known: frozenset[str]) -> None:
+        """Add a committed tick."""
+        self.states.append(state)
         self.known = set(known)
         self.known_at.append(known)
-        self.fresh = None
+        self.next_segment = None
 
     def fork(self, name: str, tick: int) -> World:
-        """A world that begins with copies of this one's pages up to a tick."""
-        count = tick - self.pages[0].tick + 1
-        child = World(name, self.pages[:count], set(self.known_at[count - 1]), self.known_at[:count])
-        child.fresh = segment_of(name, 1, tick + 1, _end(child.pages[-1]), seed=count)
+        """A new world with copies of this one's ticks up to a tick."""
+        count = tick - self.states[0].tick + 1
+        child = World(name, self.states[:count], set(self.known_at[count - 1]), self.known_at[:count])
+        child.next_segment = segment_of(name, 1, tick + 1, _end(child.states[-1]), seed=count)
         return child
 
     def renewed(self, run: int) -> Segment:
         """The segment of this world's next run."""
-        last = self.pages[-1]
+        last = self.states[-1]
         old = last.segment
         return Segment(
             old.world_id, identifier(f"{old.world_id} run {run}"), last.tick + 1, _end(last), old.name, old.seed
@@ -162,14 +168,14 @@ class World:
 
 
 def segment_of(name: str, run: int, first_tick: int, parent: Point | None = None, seed: int = 0) -> Segment:
-    """A segment with ids made from its world's name."""
+    """A segment whose ids follow from its world's name."""
     return Segment(identifier(name), identifier(f"{name} run {run}"), first_tick, parent, name, seed)
 
 
-def exact(value: Any) -> Any:
-    """A value that equals another only if it has the same bits."""
+def bits_of(value: Any) -> Any:
+    """The value, or the bytes of a float, so that equal means the same bits."""
     return struct.pack("<d", value) if isinstance(value, float) else value
 
 
-def _end(page: Page) -> Point:
-    return Point(page.segment.world_id, page.segment.run_id, page.tick)
+def _end(state: TickState) -> Point:
+    return Point(state.segment.world_id, state.segment.run_id, state.tick)

@@ -1,12 +1,12 @@
-"""The clause that runs the state machine: whatever the program, the store agrees with the model."""
+"""The clause that runs the state machine: for any program the store agrees with the model."""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from archetype_contracts.store.book import clause
 from archetype_contracts.store.machine import StoreMachine
+from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
 
 _STEPS = 30
@@ -16,7 +16,7 @@ _STEPS = 30
     "S-950", "Any program of commits, forks, runs, conflicts, crashes and reads agrees with a model in plain Python."
 )
 def any_program(subject: StoreSubject) -> None:
-    # Made here: settings on a machine's class would not reach the active profile, nor a subclass.
+    # Settings on the machine's class would replace the active profile and miss subclasses.
     chosen = settings(deadline=None, stateful_step_count=_STEPS, suppress_health_check=list(HealthCheck))
     if subject.examples is not None:
         chosen = settings(chosen, max_examples=subject.examples)
@@ -24,5 +24,4 @@ def any_program(subject: StoreSubject) -> None:
     def machine() -> StoreMachine:
         return StoreMachine(subject.another())
 
-    # anything that makes a machine will do; the annotation asks for a class
-    run_state_machine_as_test(machine, settings=chosen)  # type: ignore[arg-type]  # reason: it takes any callable
+    run_state_machine_as_test(machine, settings=chosen)  # type: ignore[arg-type]  # reason: any callable that returns a machine works

@@ -1,4 +1,4 @@
-"""Clauses on scans: which rows, which columns, in which order."""
+"""Clauses on scans: rows, columns and order."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import itertools
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archetype_contracts.assertion import require, require_equal, require_refusal
 from archetype_contracts.sample import BOTH, FROZEN, MARKED, MOTTO, SPOT, mottos, rows, spots
 from archetype_contracts.script import BASE_COLUMNS, Script, columns_of
-from archetype_contracts.store.book import clause
 from archetype_contracts.store.observation import read, require_scan, require_tick, scan_of
+from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
-from archetype_contracts.verdict import require, require_equal, require_refusal
 from archetype_core.errors import TickNotFound
 from archetype_core.store import Capability
 
 _TRAVEL = [Capability.TIME_TRAVEL]
 
 
-def _busy() -> Script:
-    """Six ticks of two tables: updates, a despawn, an idle table, an empty one, a return."""
+def _six_ticks() -> Script:
+    """Six ticks of two tables: updates, a despawn, a carried table, an empty table, a table with rows again."""
     script = Script()
     script.tick(spots({1: 1.0, 2: 2.0, 3: 3.0}), mottos({4: ("a", b"", 1)}))
     script.tick(spots({1: 1.5, 3: 3.5}, gone={2: 2.0}))
@@ -32,10 +32,10 @@ def _busy() -> Script:
 
 
 def _commit(subject: StoreSubject, script: Script) -> None:
-    subject.store.commit([told.commit for told in script.told])
+    subject.store.commit([written.commit for written in script.ticks])
 
 
-@clause("S-401", "A scan answers with the columns asked for: any of them, in any order.")
+@clause("S-401", "A scan returns the requested columns, any of them and in any order.")
 def projection(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(rows(BOTH, {1: ("a", b"b", 3, 1.0), 2: (None, None, None, None)}))])
@@ -45,17 +45,21 @@ def projection(subject: StoreSubject) -> None:
         require_scan(subject.store, script, BOTH, scan_of(BOTH, script.segment, 0, columns=columns))
 
 
-@clause("S-402", "A scan of no columns counts the rows.")
+@clause("S-402", "A scan without columns returns the number of rows.")
 def no_columns(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0, 2: 2.0}, gone={3: 3.0}), rows(MARKED, [4]))])
     for archetype, count in ((SPOT, 3), (MARKED, 1)):
         batches = list(subject.store.scan(scan_of(archetype, script.segment, 0, columns=())))
-        require_equal(count, sum(batch.num_rows for batch in batches), "rows of a scan without columns")
-        require(all(batch.num_columns == 0 for batch in batches), "a scan without columns has columns")
+        require_equal(count, sum(batch.num_rows for batch in batches), "number of rows of a scan without columns")
+        require(
+            all(batch.num_columns == 0 for batch in batches), "expected batches without columns, but some have columns"
+        )
 
 
-@clause("S-403", "Base columns are those of the tick and segment asked for, also where the table was idle.")
+@clause(
+    "S-403", "Base columns have the tick and segment that were scanned, also for a table that the tick did not write."
+)
 def base_columns(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0, 2: 2.0}))])
@@ -69,19 +73,19 @@ def base_columns(subject: StoreSubject) -> None:
         "tick": [2, 2],
         "is_active": [True, True],
     }
-    require_equal(expected, found.to_pydict(), "base columns of an idle table")
+    require_equal(expected, found.to_pydict(), "base columns of a table that the tick did not write")
 
 
-@clause("S-404", "A scan of several ticks answers tick by tick, in ascending order.", needs=_TRAVEL)
+@clause("S-404", "A scan of several ticks returns them in ascending order.", needs=_TRAVEL)
 def tick_range(subject: StoreSubject) -> None:
-    script = _busy()
+    script = _six_ticks()
     _commit(subject, script)
     for first, last in itertools.combinations_with_replacement(range(6), 2):
         for archetype in (SPOT, MOTTO):
             require_scan(subject.store, script, archetype, scan_of(archetype, script.segment, first, last))
 
 
-@clause("S-405", "Each tick shows what was there at that tick, not before and not after.", needs=_TRAVEL)
+@clause("S-405", "A scan of a tick returns the values of that tick, not of an earlier or later one.", needs=_TRAVEL)
 def as_of(subject: StoreSubject) -> None:
     script = Script()
     for tick in range(5):
@@ -91,7 +95,7 @@ def as_of(subject: StoreSubject) -> None:
         require_equal([float(tick)], found.column(0).to_pylist(), f"the value written at tick {tick}")
 
 
-@clause("S-406", "Rows within a tick come in the order in which they were committed.")
+@clause("S-406", "Rows of a tick are returned in the order in which they were committed.")
 def committed_order(subject: StoreSubject) -> None:
     script = Script()
     shuffled = {entity: float(entity) for entity in (5, 1, 9, 3, 2**40, 7, 2)}
@@ -104,7 +108,7 @@ def committed_order(subject: StoreSubject) -> None:
     require_equal([*shuffled], found.column(0).to_pylist(), "order of carried rows")
 
 
-@clause("S-407", "Tombstones are rows at the tick that wrote them: a store filters nothing of its own.")
+@clause("S-407", "A scan returns tombstones at the tick that wrote them: a store does not filter rows by itself.")
 def tombstones(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0, 2: 2.0}))])
@@ -114,10 +118,10 @@ def tombstones(subject: StoreSubject) -> None:
     require_equal([(1, True, 1.0), (2, False, 2.5)], rows_found, "rows of a tick with a tombstone")
     subject.store.commit([script.tick(spots({}, gone={1: 1.0}))])
     found = read(subject.store, scan_of(SPOT, script.segment, 2, columns=("entity_id", "is_active")))
-    require_equal([{"entity_id": 1, "is_active": False}], found.to_pylist(), "a tick of nothing but tombstones")
+    require_equal([{"entity_id": 1, "is_active": False}], found.to_pylist(), "rows of a tick with only tombstones")
 
 
-@clause("S-408", "Tombstones are not carried: they belong to the one tick that wrote them.")
+@clause("S-408", "Tombstones are not carried to later ticks.")
 def tombstones_are_not_carried(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0, 2: 2.0}), rows(MARKED, [3]))])
@@ -126,7 +130,9 @@ def tombstones_are_not_carried(subject: StoreSubject) -> None:
     found = read(subject.store, scan_of(SPOT, script.segment, 3, columns=("entity_id", "is_active")))
     require_equal([{"entity_id": 1, "is_active": True}], found.to_pylist(), "rows two ticks after a despawn")
     require_equal(
-        0, read(subject.store, scan_of(MARKED, script.segment, 3)).num_rows, "rows of a table all of which left"
+        0,
+        read(subject.store, scan_of(MARKED, script.segment, 3)).num_rows,
+        "number of rows of a table whose entities are all despawned",
     )
 
 
@@ -144,9 +150,9 @@ def carried_table(subject: StoreSubject) -> None:
             require_tick(subject.store, script, tick)
 
 
-@clause("S-410", "A scan for entity ids answers with those entities and no others.")
+@clause("S-410", "A scan for entity ids returns those entities and no others.")
 def entity_ids(subject: StoreSubject) -> None:
-    script = _busy()
+    script = _six_ticks()
     _commit(subject, script)
     for ids in ([], [6], [4, 5], [5, 4, 5], [1, 2, 3], [99], [6, 99, -1]):
         for archetype in (SPOT, MOTTO):
@@ -155,16 +161,23 @@ def entity_ids(subject: StoreSubject) -> None:
     require_scan(subject.store, script, SPOT, without)
 
 
-@clause("S-411", "A scan for entity ids covers every tick asked for, tombstones and idle ticks too.", needs=_TRAVEL)
+@clause(
+    "S-411",
+    "A scan for entity ids covers every scanned tick, with tombstones and with ticks that did not write the table.",
+    needs=_TRAVEL,
+)
 def entity_ids_over_ticks(subject: StoreSubject) -> None:
-    script = _busy()
+    script = _six_ticks()
     _commit(subject, script)
     for ids in ([2], [1, 3], [4], [5], [2, 6]):
         for archetype in (SPOT, MOTTO):
             require_scan(subject.store, script, archetype, scan_of(archetype, script.segment, 0, 5, entity_ids=ids))
 
 
-@clause("S-412", "A where expression is a hint: rows that match it are never left out, and none are invented.")
+@clause(
+    "S-412",
+    "A where expression is a hint: a scan returns every row that matches, and may return other rows of the table.",
+)
 def where_is_a_hint(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit(
@@ -185,13 +198,17 @@ def where_is_a_hint(subject: StoreSubject) -> None:
             ids = found.column("entity_id").to_pylist()
             least = everything.filter(hint).column("entity_id").to_pylist()
             require(
-                [entity for entity in ids if entity in least] == least, f"{hint} lost rows: {ids}, at least {least}"
+                [entity for entity in ids if entity in least] == least,
+                f"expected where={hint} to return at least entities {least}, but it returned {ids}",
             )
             every = everything.column("entity_id").to_pylist()
-            require([entity for entity in every if entity in ids] == ids, f"{hint} invented or reordered rows: {ids}")
+            require(
+                [entity for entity in every if entity in ids] == ids,
+                f"expected where={hint} to return rows of {every} in this order, but it returned {ids}",
+            )
 
 
-@clause("S-413", "A scan outside the ticks of its segment is refused, and names a tick that is not there.")
+@clause("S-413", "A scan outside the ticks of its segment is refused, and the error names a tick that does not exist.")
 def outside_history(subject: StoreSubject) -> None:
     script = Script(first_tick=3)
     subject.store.commit([script.tick(spots({1: 1.0})), script.tick(spots({1: 2.0}))])
@@ -199,20 +216,23 @@ def outside_history(subject: StoreSubject) -> None:
         scan = scan_of(SPOT, script.segment, first, last)
         error = require_refusal(TickNotFound, read, subject.store, scan, world=script.name, first=3, last=4)
         named = first <= error.tick <= last and not 3 <= error.tick <= 4
-        require(named, f"a scan of ticks {first} to {last} of 3 to 4 complained about tick {error.tick}")
+        require(
+            named,
+            f"expected TickNotFound.tick to be a missing tick of {first} to {last} (3 and 4 exist), but it is {error.tick}",
+        )
 
 
 @clause("S-414", "A scan of a segment that was never committed is refused.")
 def unknown_segment(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0}))])
-    for stranger in (Script("stranger"), script.fork("fork"), script.new_run()):
-        tick = stranger.segment.first_tick
-        scan = scan_of(SPOT, stranger.segment, tick)
+    for unknown in (Script("unknown"), script.fork("fork"), script.new_run()):
+        tick = unknown.segment.first_tick
+        scan = scan_of(SPOT, unknown.segment, tick)
         require_refusal(TickNotFound, read, subject.store, scan, tick=tick)
 
 
-@clause("S-415", "A table that the world never wrote is an empty stream.")
+@clause("S-415", "A scan of a table that the world never wrote is an empty stream.")
 def unknown_table(subject: StoreSubject) -> None:
     script, other = Script(), Script("b")
     subject.store.commit([script.tick(spots({1: 1.0}))])
@@ -220,10 +240,10 @@ def unknown_table(subject: StoreSubject) -> None:
     for archetype in (MOTTO, FROZEN):
         for columns in (("entity_id",), columns_of(archetype)):
             found = read(subject.store, scan_of(archetype, script.segment, 0, columns=columns))
-            require_equal(0, found.num_rows, f"rows of {archetype.name}, which the world never wrote")
+            require_equal(0, found.num_rows, f"number of rows of {archetype.name}, which the world never wrote")
 
 
-@clause("S-416", "Before its first write a table is an empty stream of its own columns.", needs=_TRAVEL)
+@clause("S-416", "A scan of a table before its first write is an empty stream with the table's columns.", needs=_TRAVEL)
 def before_the_first_write(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0})), script.tick(mottos({2: ("a", b"", 1)}))])
@@ -231,8 +251,8 @@ def before_the_first_write(subject: StoreSubject) -> None:
     require_scan(subject.store, script, MOTTO, scan_of(MOTTO, script.segment, 0, 1))
 
 
-@clause("S-417", "A scan that was opened before a commit shows what was there when it was opened.")
-def scan_stands_still(subject: StoreSubject) -> None:
+@clause("S-417", "A scan is not changed by commits that happen after it was opened.")
+def scan_is_stable(subject: StoreSubject) -> None:
     store, script = subject.store, Script()
     many = {entity: float(entity) for entity in range(1, 5000)}
     store.commit([script.tick(spots(many), mottos({5000: ("a", b"", 1)}))])
@@ -243,13 +263,19 @@ def scan_stands_still(subject: StoreSubject) -> None:
     found = {SPOT: pa.Table.from_batches([*begun, *readers[SPOT]]), MOTTO: readers[MOTTO].read_all()}
     for archetype, table in found.items():
         expected = script.expected(archetype, 0, 0)
-        require(expected.equals(table.cast(expected.schema)), f"{archetype.name} changed under a scan that was open")
+        require(
+            expected.equals(table.cast(expected.schema)),
+            f"expected the rows of {archetype.name} from before the later commits, but the open scan returned other rows",
+        )
 
 
-@clause("S-418", "One stream holds one schema, whatever the ticks hold.", needs=_TRAVEL)
+@clause("S-418", "All batches of one stream have one schema.", needs=_TRAVEL)
 def one_schema(subject: StoreSubject) -> None:
-    script = _busy()
+    script = _six_ticks()
     _commit(subject, script)
     reader = subject.store.scan(scan_of(SPOT, script.segment, 0, 5))
     for batch in reader:
-        require(batch.schema.equals(reader.schema), f"a batch has schema {batch.schema}, its stream {reader.schema}")
+        require(
+            batch.schema.equals(reader.schema),
+            f"expected every batch to have the stream's schema {reader.schema}, but one has {batch.schema}",
+        )

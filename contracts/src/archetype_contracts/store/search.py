@@ -1,4 +1,4 @@
-"""Clauses on search: what a tick shows is ranked whole, exactly unless told otherwise, and a store that does not rank says so."""
+"""Clauses on search: exact and approximate ranking of the rows of a tick, and stores that do not search."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from archetype_contracts.assertion import ClauseFailed, require, require_equal, require_refusal
 from archetype_contracts.sample import MOTTO, mottos, rows
 from archetype_contracts.script import Script
-from archetype_contracts.store.book import clause
+from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
-from archetype_contracts.verdict import Broken, require, require_equal, require_refusal
 from archetype_core.errors import TickNotFound, UnsupportedCapability
 from archetype_core.read import METRICS, SCORE
 from archetype_core.schema import Archetype, Component, Vector
@@ -20,9 +20,9 @@ from archetype_core.store import Capability, Search, SearchStore, Store
 
 
 class Memory(Component):
-    """A vector to be found by, or none."""
+    """A vector, or none."""
 
-    embedding: Vector(2) | None = None  # type: ignore[valid-type]  # reason: a vector's type is made by a call
+    embedding: Vector(2) | None = None  # type: ignore[valid-type]  # reason: `Vector(2)` is a call
 
 
 MEMORY = Archetype.of(Memory)
@@ -31,11 +31,11 @@ _WORDS = ("red", "fox", "wolf", "sea", "the", "a")
 
 def _searched(store: Store) -> SearchStore:
     if not isinstance(store, SearchStore):
-        raise Broken(f"{type(store).__name__} claims search and lacks the verb")
+        raise ClauseFailed(f"expected the verb search, because SEARCH is claimed, but {type(store).__name__} lacks it")
     return store
 
 
-@clause("S-907", "A store that does not claim search has no such verb, or refuses it.", lacks=Capability.SEARCH)
+@clause("S-907", "A store that does not claim search lacks the verb or refuses it.", lacks=Capability.SEARCH)
 def no_search(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(mottos({1: ("a word", b"", 1)}))])
@@ -47,7 +47,7 @@ def no_search(subject: StoreSubject) -> None:
 
 @clause(
     "S-910",
-    "A search that may miss some finds rows that are active at its tick, with the scores that an exact search gives them.",
+    "An approximate search returns active rows of its tick, with the same scores as an exact search.",
     needs=[Capability.SEARCH, Capability.TIME_TRAVEL],
 )
 def search_that_may_miss(subject: StoreSubject) -> None:
@@ -69,7 +69,7 @@ def search_that_may_miss(subject: StoreSubject) -> None:
         [mottos(dict.fromkeys(texts, ("a fox", b"", 1)))],
     ):
         store.commit([script.tick(*written)])
-        # Also of the past, and of what was asked before.
+        # Ask about older ticks and repeat earlier questions: an index must not mix them up.
         for tick in (script.last, *range(script.last)):
             for name, column, query, metric, ids in questions:
                 search = Search(name, script.segment, tick, column, query, 8, metric, ids, exact=False)
@@ -81,11 +81,11 @@ def _require_found(store: Store, search: Search, rows: int) -> None:
     found = _pairs(store, search)
     some = "all" if search.entity_ids is None else "some"
     about = f"at tick {search.tick} in {search.column} by {search.metric} among {some} entities"
-    require(len(found) <= search.k, f"{len(found)} rows were found {about}, not {search.k} at most")
-    require(bool(found) or not every, f"nothing was found {about}, where there is something")
-    strange = [one for one in found if one not in every]
-    require(not strange, f"found {about} and not by an exact search: {strange}")
-    require_equal([one for one in every if one in found], found, f"what was found, best first, {about}")
+    require(len(found) <= search.k, f"expected at most {search.k} rows {about}, but {len(found)} were found")
+    require(bool(found) or not every, f"expected some of {every[:5]} {about}, but nothing was found")
+    unexpected = [one for one in found if one not in every]
+    require(not unexpected, f"expected only results of an exact search {about}, but also found {unexpected}")
+    require_equal([one for one in every if one in found], found, f"results, best first, {about}")
 
 
 def _pairs(store: Store, search: Search) -> list[tuple[int, float]]:
@@ -95,12 +95,12 @@ def _pairs(store: Store, search: Search) -> list[tuple[int, float]]:
 
 def _require_best(store: Store, search: Search, expected: list[tuple[int, float]], about: str) -> None:
     found = _searched(store).search(search)
-    require_equal(["entity_id", SCORE], found.column_names, "columns of what was found")
-    require_equal([pa.int64(), pa.float64()], found.schema.types, "their types")
+    require_equal(["entity_id", SCORE], found.column_names, "columns of the result")
+    require_equal([pa.int64(), pa.float64()], found.schema.types, "types of the result")
     actual = list(zip(*(column.to_pylist() for column in found.columns), strict=True))
     require_equal([one for one, _ in expected], [one for one, _ in actual], f"entities, best first, {about}")
     for (entity_id, right), (_, score) in zip(expected, actual, strict=True):
-        require(abs(right - score) <= 1e-9, f"score of entity {entity_id} {about} is {score}, not {right}")
+        require(abs(right - score) <= 1e-9, f"expected score {right} of entity {entity_id} {about}, but it is {score}")
 
 
 _NEEDS = [Capability.SEARCH, Capability.TIME_TRAVEL]
@@ -108,7 +108,7 @@ _NEEDS = [Capability.SEARCH, Capability.TIME_TRAVEL]
 
 @clause(
     "S-908",
-    "A search ranks the active rows of exactly the tick it is about: those it wrote, those that stand, and no others.",
+    "A search ranks exactly the active rows of its tick, written at that tick or carried.",
     needs=_NEEDS,
 )
 def search_by_vector(subject: StoreSubject) -> None:
@@ -139,7 +139,7 @@ def search_by_vector(subject: StoreSubject) -> None:
 
 @clause(
     "S-909",
-    "A search for words finds the texts of a tick that have any of them, the rarer and the denser first.",
+    "A search for words finds the texts of a tick that have any of the words, rare words and short texts first.",
     needs=_NEEDS,
 )
 def search_by_words(subject: StoreSubject) -> None:
@@ -155,8 +155,8 @@ def search_by_words(subject: StoreSubject) -> None:
         return [int(one) for one in found.column("entity_id").to_pylist()]
 
     require_equal([2, 1], best("fox"), "entities found by a word")
-    require_equal([1, 2], best("red fox"), "entities found by a rare and a usual word")
-    require_equal([1], best("red fox", k=1), "the best of them")
-    require_equal([5], best("ÜBER"), "entities found whatever the case")
-    require_equal([], best("wolf"), "entities found by a word that nobody has")
+    require_equal([1, 2], best("red fox"), "entities found by a rare and a common word")
+    require_equal([1], best("red fox", k=1), "the best entity")
+    require_equal([5], best("ÜBER"), "entities found with another letter case")
+    require_equal([], best("wolf"), "entities found by a word that no text has")
     require_equal([], best("fox", tick=1), "entities found after the texts changed")

@@ -1,4 +1,4 @@
-"""The store under test: opens, closes, reopens and abandons handles of one place."""
+"""The store under test: it opens, closes, reopens and abandons handles of one place."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from archetype_contracts.store.transcript import Transcript, Witness
-from archetype_contracts.verdict import require
+from archetype_contracts.assertion import require
+from archetype_contracts.store.transcript import RecordingStore, Transcript
 from archetype_core.store import Capability, Store
 
 OpenStore = Callable[[Path], AbstractAsyncContextManager[Store]]
@@ -20,24 +20,24 @@ OpenStore = Callable[[Path], AbstractAsyncContextManager[Store]]
 
 @dataclass(slots=True, eq=False)
 class _Handle:
-    """An open context of the adopter's hook; one task enters and leaves it, as cancel scopes ask for."""
+    """An open context of the adopter's hook. One task enters and leaves it, because cancel scopes require that."""
 
-    store: Witness
+    store: RecordingStore
     leave: asyncio.Event
     task: asyncio.Task[None]
 
 
 class StoreSubject:
-    """Handles of one place, driven from synchronous code: the adopter needs no plugin for coroutines.
+    """Handles of one place, driven from synchronous code, so the adopter needs no pytest plugin for coroutines.
 
-    The first handle opens with the subject and is ``store``. All handles are closed at the end, abandoned ones too.
+    ``store`` is the first handle and opens with the subject. All handles are closed at the end, also abandoned ones.
     """
 
     def __init__(
         self, open_store: OpenStore, claims: frozenset[Capability], place: Path, examples: int | None = None
     ) -> None:
         self.claims, self.place, self.examples = claims, place, examples
-        self._home = place
+        self._first_place = place
         self.transcript = Transcript()
         self.adapter = "?"
         self._open_store = open_store
@@ -46,7 +46,7 @@ class StoreSubject:
         self._runner = asyncio.Runner()
         self._handles: list[_Handle] = []
         self._opened = 0
-        self.store: Witness
+        self.store: RecordingStore
 
     def __enter__(self) -> Self:
         self._runner.__enter__()
@@ -72,41 +72,43 @@ class StoreSubject:
         return capability in self.claims
 
     def another(self) -> StoreSubject:
-        """A subject in an empty place of its own."""
+        """A new subject in an empty place of its own."""
         self._others += 1
-        return StoreSubject(self._open_store, self.claims, self._home.with_name(f"{self._home.name} {self._others}"))
+        return StoreSubject(
+            self._open_store, self.claims, self._first_place.with_name(f"{self._first_place.name} {self._others}")
+        )
 
-    def open(self) -> Witness:
-        """Open one more handle of the place."""
+    def open(self) -> RecordingStore:
+        """Open another handle of the place."""
         self.place.mkdir(exist_ok=True)
         handle = self._runner.run(self._enter())
         self._handles.append(handle)
         return handle.store
 
-    def close(self, store: Witness) -> None:
-        """Close a handle the way the adopter's hook does."""
+    def close(self, store: RecordingStore) -> None:
+        """Close a handle by leaving the adopter's hook."""
         handle = next(handle for handle in self._handles if handle.store is store)
         self._handles.remove(handle)
-        self.transcript.note(f"# leave the hook of {store.name}")
+        self.transcript.add(f"# leave the hook of {store.name}")
         self._runner.run(_leave(handle))
 
-    def reopen(self) -> Witness:
-        """Close every handle, and open the place again."""
+    def reopen(self) -> RecordingStore:
+        """Close all handles, and open the place again."""
         while self._handles:
             self.close(self._handles[-1].store)
         self.store = self.open()
         return self.store
 
-    def abandon(self) -> Witness:
-        """Open what a killed process would have left behind, without closing anything first.
+    def abandon(self) -> RecordingStore:
+        """Open the place as a killed process leaves it: no handle is closed first.
 
-        A store that takes several handles gets one more beside those that were abandoned. For any other the place is
-        copied as it stands, and the copy is opened.
+        A store that claims ``SHARED`` gets another handle beside the abandoned ones. For any other store the place is
+        copied as it is, and the copy is opened.
         """
-        self.transcript.note("# abandon every handle without closing it")
+        self.transcript.add("# abandon every handle without closing it")
         if not self.claimed(Capability.SHARED):
             self._copies += 1
-            copy = self._home.with_name(f"{self._home.name} as left {self._copies}")
+            copy = self._first_place.with_name(f"{self._first_place.name} copy {self._copies}")
             shutil.copytree(self.place, copy)
             self.place = copy
         self.store = self.open()
@@ -130,10 +132,13 @@ class StoreSubject:
         store = await opened
         self._opened += 1
         name = "store" if self._opened == 1 else f"store{self._opened}"
-        self.transcript.note(f"{name} = open({self.place.name!r})")
-        require(isinstance(store, Store), f"{type(store).__name__} lacks a verb of the Store protocol")
+        self.transcript.add(f"{name} = open({self.place.name!r})")
+        require(
+            isinstance(store, Store),
+            f"expected a Store from the hook, got {type(store).__name__}, which lacks a verb of the protocol",
+        )
         self.adapter = type(store).__name__
-        return _Handle(Witness(store, name, self.transcript), leave, task)
+        return _Handle(RecordingStore(store, name, self.transcript), leave, task)
 
     def _leave_all(self, earlier: BaseException | None) -> None:
         failures = []
@@ -141,7 +146,7 @@ class StoreSubject:
             handle = self._handles.pop()
             try:
                 self._runner.run(_leave(handle))
-            except Exception as exc:  # noqa: BLE001  # reason: every handle is left before the first failure is told
+            except Exception as exc:  # noqa: BLE001  # reason: all handles are closed before the first failure is raised
                 failures.append(exc)
         if failures and earlier is None:
             raise failures[0]

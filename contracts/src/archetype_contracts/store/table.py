@@ -1,20 +1,20 @@
-"""Clauses on tables: how many, how wide, how long, and what their schemas keep."""
+"""Clauses on tables: their number, width and length, and their schemas."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
+from archetype_contracts.assertion import require, require_equal
 from archetype_contracts.sample import BOTH, FROZEN, MARKED, MOTTO, SPOT, mottos, rows, snapshot, spots, wide
 from archetype_contracts.script import Script
-from archetype_contracts.store.book import clause
 from archetype_contracts.store.observation import read, require_history, require_scan, require_tick, scan_of
+from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
-from archetype_contracts.verdict import require, require_equal
 from archetype_core.schema import Archetype, Column, Snapshot
 from archetype_core.store import Capability, Rows, TickCommit
 
 
-@clause("S-201", "A table's schema comes back whole, metadata included, and names the same archetype.")
+@clause("S-201", "A table's schema is returned unchanged, including its metadata, and gives the same archetype.")
 def schema_survives(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(spots({1: 1.0}), rows(BOTH, {2: ("a", b"b", 3, 1.0)}), rows(MARKED, [3]))])
@@ -27,14 +27,14 @@ def schema_survives(subject: StoreSubject) -> None:
             schema = tables[archetype.name]
             require(
                 schema.equals(archetype.schema, check_metadata=True),
-                f"schema of {archetype.name}\n  expected: {_spell(archetype.schema)}\n  actual:   {_spell(schema)}",
+                f"schema of {archetype.name}\n  expected: {_render(archetype.schema)}\n  actual:   {_render(schema)}",
             )
             require_equal(
                 archetype.name, Archetype.from_schema(schema).name, "name of the archetype made from the schema"
             )
 
 
-@clause("S-202", "Two tables of tags without fields are two tables.")
+@clause("S-202", "Two tables of tags without fields are separate tables.")
 def tags_without_fields(subject: StoreSubject) -> None:
     script = Script()
     subject.store.commit([script.tick(rows(MARKED, [1, 2]), rows(FROZEN, [3]))])
@@ -44,7 +44,7 @@ def tags_without_fields(subject: StoreSubject) -> None:
     require_history(subject, script)
 
 
-@clause("S-203", "A table of a thousand columns is a table.")
+@clause("S-203", "A table may have a thousand columns.")
 def wide_table(subject: StoreSubject) -> None:
     archetype, script = wide(1000), Script()
     for tick in range(2):
@@ -57,7 +57,7 @@ def wide_table(subject: StoreSubject) -> None:
     require_scan(subject.store, script, archetype, scan_of(archetype, script.segment, 1, columns=few))
 
 
-@clause("S-204", "A thousand small ticks are as right as one.")
+@clause("S-204", "A thousand small ticks are all stored correctly.")
 def thousand_ticks(subject: StoreSubject) -> None:
     script = Script()
     commits = [_small(script, tick) for tick in range(1000)]
@@ -73,7 +73,7 @@ def thousand_ticks(subject: StoreSubject) -> None:
             require_tick(subject.store, script, tick)
 
 
-@clause("S-205", "How the input is chunked or sliced does not show.")
+@clause("S-205", "The result does not depend on how the input is chunked or sliced.")
 def chunking(subject: StoreSubject) -> None:
     ids = list(range(1, 41))
     values = {entity: (f"text {entity}" * (entity % 3), bytes([entity]), entity) for entity in ids}
@@ -89,11 +89,13 @@ def chunking(subject: StoreSubject) -> None:
         gone = variant.slice(35, 5)
         subject.store.commit([script.tick(Rows(variant.slice(0, 35), gone))])
         answer = read(subject.store, scan_of(MOTTO, script.segment, 0))
-        require_equal(ids, answer.column("entity_id").to_pylist(), "entity ids of a chunked or sliced table")
+        require_equal(
+            ids, answer.column("entity_id").to_pylist(), "entity ids of a table whose input was chunked or sliced"
+        )
         require_tick(subject.store, script, 0)
 
 
-@clause("S-206", "A hundred tables in one tick are one tick.")
+@clause("S-206", "One tick may write a hundred tables.")
 def many_tables(subject: StoreSubject) -> None:
     script = Script()
     tables = [wide(width) for width in range(1, 101)]
@@ -102,7 +104,7 @@ def many_tables(subject: StoreSubject) -> None:
     require_tick(subject.store, script, 1)
 
 
-@clause("S-207", "World names and command ids are data: no character in them is special.")
+@clause("S-207", "World names and command ids are data: no character in them has a special meaning.")
 def odd_names(subject: StoreSubject) -> None:
     names = ["", "a/b", "..", "it's", 'a"b', "a\\b", "ünï-🌍", "%s {x} $y", "x" * 300, "nul", "a.b", "a\nb", "-- ;"]
     scripts = [Script(name, seed=2**63 - 1 - index) for index, name in enumerate(names)]
@@ -118,5 +120,5 @@ def _small(script: Script, tick: int) -> TickCommit:
     return script.tick(spots({1: float(tick), 2: None}), mottos({3: (str(tick), b"", tick)}))
 
 
-def _spell(schema: pa.Schema) -> str:
+def _render(schema: pa.Schema) -> str:
     return str(schema.to_string(show_field_metadata=True, show_schema_metadata=True)).replace("\n", ", ")

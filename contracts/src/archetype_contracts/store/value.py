@@ -1,4 +1,4 @@
-"""Clauses on values: what was written comes back to the last bit, from every table and every kind of column."""
+"""Clauses on values: every bit that is written is read back, for every type of column."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from collections.abc import Callable
 
 from archetype_contracts.clause import Clause
 from archetype_contracts.sample import spots
-from archetype_contracts.sample_columns import zoo
+from archetype_contracts.sample_columns import sample_columns
 from archetype_contracts.script import Script
-from archetype_contracts.store.book import clause
 from archetype_contracts.store.observation import require_history, require_tick
+from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
 from archetype_core.store import Capability, Rows
 
 _KINDS = {
-    "S-301": ("integer", "Integers of every width keep their extremes."),
+    "S-301": ("integer", "Integers of every width keep their smallest and largest values."),
     "S-302": ("float", "Floats keep every bit: NaN payloads, the sign of zero, infinities, subnormals."),
-    "S-303": ("text", "Text keeps every character, and empty text is not null."),
-    "S-304": ("bytes", "Bytes keep every byte, and no bytes are not null."),
-    "S-305": ("time", "Timestamps, naive and aware, durations and dates keep their unit and every part of it."),
+    "S-303": ("text", "Text keeps every character, and empty text differs from null."),
+    "S-304": ("bytes", "Bytes keep every byte, and empty bytes differ from null."),
+    "S-305": ("time", "Naive and aware timestamps, durations and dates keep their unit and full precision."),
     "S-306": ("exact", "Bools and decimals keep their value and scale."),
-    "S-307": ("nested", "Lists, structs and maps keep their shape, and empty ones are not null."),
-    "S-308": ("vector", "Fixed-size vectors keep every bit, null vectors too."),
+    "S-307": ("nested", "Lists, structs and maps keep their shape, and empty ones differ from null."),
+    "S-308": ("vector", "Fixed-size vectors keep every bit, and null vectors stay null."),
 }
 
 
 def _keeps(group: str) -> Callable[[StoreSubject], None]:
     def values_survive(subject: StoreSubject) -> None:
         script = Script()
-        tables = [Rows(exhibit.snapshot()) for exhibit in zoo()[group]]
+        tables = [Rows(sample.snapshot()) for sample in sample_columns()[group]]
         subject.store.commit([script.tick(*tables)])
         for tick in (0, 1):
-            # once as written, once carried by a tick that wrote something else
+            # Tick 0 wrote the tables; tick 1 wrote another one and carries them.
             for rows in tables:
                 require_tick(subject.store, script, tick, [rows.live.archetype])
             if tick == 0:
@@ -52,11 +52,11 @@ VALUE_CLAUSES: tuple[Clause[StoreSubject], ...] = tuple(
 )
 
 
-@clause("S-309", "A column of nothing but nulls, and a table of one row, keep their type.")
+@clause("S-309", "A column of nulls, in a table of one row, keeps its type.")
 def null_columns(subject: StoreSubject) -> None:
     script = Script()
-    every = [exhibit for group in zoo().values() for exhibit in group]
-    last = [exhibit.snapshot().slice(len(exhibit.column) - 1, 1) for exhibit in every]
+    every = [sample for group in sample_columns().values() for sample in group]
+    last = [sample.snapshot().slice(len(sample.column) - 1, 1) for sample in every]
     subject.store.commit([script.tick(*map(Rows, last))])
     require_tick(subject.store, script, 0)
 

@@ -1,4 +1,4 @@
-"""A store from elsewhere is held to the contract as its author would hold it: one class, one hook."""
+"""The toy store keeps the store contract: one class with one hook runs every clause."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from toy_archetype_store import ToyStore
 from archetype_contracts import Capability, StoreContract
 from archetype_core.store import Store
 
+# A type checker verifies here that ToyStore has every verb of the port.
 _: type[Store] = ToyStore
 
 

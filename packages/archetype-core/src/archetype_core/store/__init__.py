@@ -2,7 +2,7 @@
 
 from archetype_core.store.commit import Rows, TickCommit, check_successors
 from archetype_core.store.digest import digest, digest_table
-from archetype_core.store.memory import MemoryStore, _Places
+from archetype_core.store.memory import MemoryStore
 from archetype_core.store.port import Capability, SearchStore, Store
 from archetype_core.store.registry import has_embedded_store, open_store
 from archetype_core.store.request import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID, Scan, Search, project
@@ -28,7 +28,6 @@ __all__ = [
     "TickCommit",
     "Timeline",
     "WorldRecord",
-    "_Places",
     "check_successors",
     "digest",
     "digest_table",

@@ -1,4 +1,4 @@
-"""A toy store, written against the published ports alone."""
+"""An example of a third-party store, written against the public API of ``archetype_core`` alone."""
 
 from toy_archetype_store.store import ToyStore, open_toy
 

@@ -1,4 +1,4 @@
-"""How calls and answers are written in the program that a failure prints."""
+"""Short forms of calls and answers for the program that a failure prints."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Any
 
 from archetype_core.command import Command, RunResult, StepResult, Ticket, WorldInfo
 
-_SHOWN = 120
+_MAX_LENGTH = 120
 
 
-def spell_command(command: Command[Any]) -> str:
-    """A command by what it asks."""
+def render_command(command: Command[Any]) -> str:
+    """A command with its arguments."""
     asked = ", ".join(f"{name}={value!r}" for name, value in command.describe().items() if value is not None)
     return clipped(f"{type(command).__name__}({asked})")
 
 
-def spell_answer(answer: object) -> str:
-    """An answer by what matters of it."""
+def render_answer(answer: object) -> str:
+    """The main parts of an answer."""
     match answer:
         case WorldInfo():
             waits = f", {answer.queued} queued, {answer.pending} pending" if answer.queued or answer.pending else ""
@@ -31,12 +31,12 @@ def spell_answer(answer: object) -> str:
         case tuple() | list() if len(answer) > 3:
             return f"{len(answer)} of them"
         case tuple() | list():
-            return ", ".join(map(spell_answer, answer)) or "nothing"
+            return ", ".join(map(render_answer, answer)) or "nothing"
     if type(answer).__name__ == "DataFrame":
         return "a frame"
     return clipped(str(answer))
 
 
 def clipped(text: str) -> str:
-    """The text, or its beginning where it is long."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    """The text, shortened if it is long."""
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"

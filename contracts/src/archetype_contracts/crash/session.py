@@ -1,4 +1,4 @@
-"""A process under test: it steps the worlds of a program over a store and tells of every tick that was acknowledged."""
+"""The code of a process under test: it steps the worlds of a program over a store and reports every acknowledged tick."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from archetype_core import RunConfig, World
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore, StoreClosed, TickConflict, WorldNotFound
 from archetype_core.store import Capability, Head, Scan, Store, TickCommit, Timeline, WorldRecord
 
-Tell = Callable[..., None]
+Report = Callable[..., None]
 Opener = Callable[[Path], Store]
 
 ATTEMPTS = 3
-"""How often a tick is tried over one handle before the store is opened again."""
+"""How often a tick is tried with one handle before the store is opened again."""
 OPENINGS = 3
-"""How often a store is opened before the process gives up."""
+"""How often the store is opened before the process gives up."""
 
 EXPECTED = (CommitError, CorruptStore, StoreClosed)
-"""The errors with which a store may answer a disk that fails."""
+"""The errors that a store may raise when its disk fails."""
 
 
-class Watched:
-    """A store whose errors are looked at before the engine dresses them: what is not typed is told as raw."""
+class CheckedStore:
+    """Passes calls to a store and reports errors of other types, before the engine wraps them."""
 
-    def __init__(self, store: Store, tell: Tell) -> None:
-        self._store, self._tell = store, tell
+    def __init__(self, store: Store, report: Report) -> None:
+        self._store, self._report = store, report
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -44,7 +44,7 @@ class Watched:
         except ArchetypeError:
             raise
         except Exception as failure:
-            self._tell(raw=f"{verb.__name__} raised {_spell(failure)}")
+            self._report(raw=f"{verb.__name__} raised {_render(failure)}, expected an ArchetypeError")
             raise
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
@@ -52,7 +52,7 @@ class Watched:
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
         reader = self._call(self._store.scan, scan)
-        # Read here, so that an error while reading has the verb's name too.
+        # Read the stream here, so that its errors are checked too.
         table = self._call(reader.read_all)
         return pa.RecordBatchReader.from_batches(table.schema, table.to_batches())
 
@@ -76,8 +76,8 @@ class Watched:
         self._call(self._store.close)
 
 
-class Given:
-    """Gives out ids that were put there."""
+class FixedIds:
+    """An id source that returns the ids in ``next``."""
 
     def __init__(self) -> None:
         self.next: list[str] = []
@@ -86,17 +86,17 @@ class Given:
         return self.next.pop(0)
 
 
-class Stepper:
-    """One world that steps by its schedule."""
+class WorldStepper:
+    """Steps one world by its schedule."""
 
-    def __init__(self, world: World, schedule: Schedule, ids: Given) -> None:
+    def __init__(self, world: World, schedule: Schedule, ids: FixedIds) -> None:
         self.world, self.schedule, self.ids = world, schedule, ids
         self._staged = -1
 
     @classmethod
-    async def entered(cls, store: Store, seed: int, name: str) -> Stepper:
-        """The world as the store has it, or a new one."""
-        schedule, ids = schedule_of(seed, name), Given()
+    async def enter(cls, store: Store, seed: int, name: str) -> WorldStepper:
+        """Open the world if the store has it, else create it."""
+        schedule, ids = schedule_of(seed, name), FixedIds()
         known = {record.name for record in store.worlds()}
         if name in known:
             return cls(await World.open(store, name, processors=[Drift()], ids=ids), schedule, ids)
@@ -111,75 +111,75 @@ class Stepper:
         )
         return cls(world, schedule, ids)
 
-    async def forked(self, seed: int, name: str) -> Stepper:
-        """A fork from where the world stands."""
+    async def fork(self, seed: int, name: str) -> WorldStepper:
+        """Fork the world at its current tick."""
         schedule = schedule_of(seed, name)
         self.ids.next = [schedule.world_id, schedule.run_id]
-        return Stepper(await self.world.fork(name), schedule, self.ids)
+        return WorldStepper(await self.world.fork(name), schedule, self.ids)
 
     async def step(self) -> int:
-        """Run the next tick and return its number; what a failed step staged is not staged again."""
+        """Run the next tick and return its number. Mutations that a failed step kept are not staged again."""
         world = self.world
         tick = world.tick
-        turn = self.schedule.turn(tick)
+        plan = self.schedule.plan(tick)
         if self._staged != tick:
-            for components in turn.spawned:
+            for components in plan.spawned:
                 world.spawn(*components)
-            for entity_id, notice in turn.updated.items():
+            for entity_id, notice in plan.updated.items():
                 world.update(entity_id, notice)
-            for entity_id in turn.posted:
+            for entity_id in plan.posted:
                 world.add_components(entity_id, Posted())
-            for entity_id in turn.taken_down:
+            for entity_id in plan.taken_down:
                 world.remove_components(entity_id, Posted)
-            world.despawn(*turn.despawned)
+            world.despawn(*plan.despawned)
             self._staged = tick
-        await world.step(RunConfig(run_id=turn.run_id), applied=turn.applied)
+        await world.step(RunConfig(run_id=plan.run_id), applied=plan.applied)
         return tick
 
 
-class Play:
-    """The worlds of one store, stepped round by round until a tick."""
+class Session:
+    """Steps the worlds of one store, round by round, until a tick."""
 
-    def __init__(self, opener: Opener, place: Path, seed: int, until: int, tell: Tell, *, together: bool) -> None:
+    def __init__(self, opener: Opener, place: Path, seed: int, until: int, report: Report, *, together: bool) -> None:
         self._opener, self._place, self._seed, self._until = opener, place, seed, until
-        self._tell, self._together = tell, together
+        self._report, self._together = report, together
         self.rounds = -1
-        """How many rounds to play; negative for as many as there are."""
+        """The number of rounds to step; negative for no limit."""
 
     async def run(self) -> None:
-        """Play to the end; open the store again where its handle has become useless."""
+        """Step all worlds to the end; open the store again if its handle can no longer commit."""
         for _ in range(OPENINGS):
             try:
-                store = Watched(self._opener(self._place), self._tell)
+                store = CheckedStore(self._opener(self._place), self._report)
             except EXPECTED as failure:
-                self._tell(error=f"opening: {_spell(failure)}")
+                self._report(error=f"opening: {_render(failure)}")
                 continue
             try:
-                done = await self.over(store)
+                done = await self.step_worlds(store)
             except EXPECTED as failure:
-                self._tell(error=f"reading: {_spell(failure)}")
+                self._report(error=f"reading: {_render(failure)}")
                 done = False
             try:
                 store.close()
             except EXPECTED as failure:
-                self._tell(error=f"closing: {_spell(failure)}")
+                self._report(error=f"closing: {_render(failure)}")
             if done:
-                self._tell(end="done")
+                self._report(end="done")
                 return
-        self._tell(end="gave up")
+        self._report(end="gave up")
 
-    async def over(self, store: Store) -> bool:
-        """Step every world over one handle; false when one got stuck."""
+    async def step_worlds(self, store: Store) -> bool:
+        """Step every world with one handle; return false if a world cannot continue."""
         present = {record.name: record.tick for record in store.worlds()}
-        self._tell(found=present)
+        self._report(found=present)
         names = [*WORLDS, *([FORK] if FORK in present else [])]
-        worlds = {name: await Stepper.entered(store, self._seed, name) for name in names}
+        worlds = {name: await WorldStepper.enter(store, self._seed, name) for name in names}
         while self.rounds != 0:
             self.rounds -= 1
             source = worlds[FORKED]
             if FORK not in worlds and source.world.tick == FORK_TICK + 1:
-                # The source waits until its fork is on record, so a store without time travel can be forked from too.
-                worlds[FORK] = await source.forked(self._seed, FORK)
+                # The source waits until the fork is committed, so that a store without time travel can be tested.
+                worlds[FORK] = await source.fork(self._seed, FORK)
                 if not await self._step(store, worlds[FORK]):
                     return False
             due = [one for one in worlds.values() if one.world.tick < self._until]
@@ -194,8 +194,8 @@ class Play:
                     return False
         return True
 
-    async def _step(self, store: Store, one: Stepper) -> bool:
-        """Step a world, again if it is refused; a refusal leaves nothing behind."""
+    async def _step(self, store: Store, one: WorldStepper) -> bool:
+        """Step a world, and try again if the step fails. A failed step must leave nothing in the store."""
         name = one.schedule.name
         failed = False
         for _ in range(ATTEMPTS):
@@ -203,16 +203,18 @@ class Play:
             try:
                 await one.step()
             except EXPECTED as failure:
-                self._tell(error=f"{name} tick {tick}: {_spell(failure)}")
+                self._report(error=f"{name} tick {tick}: {_render(failure)}")
                 if isinstance(failure, TickConflict):
-                    why = "its commit had raised" if failed else "nobody else writes"
-                    self._tell(broken=f"{name}: tick {tick} was called a conflict though {why}: {_spell(failure)}")
+                    why = "an earlier commit of it raised" if failed else "no other process writes"
+                    self._report(
+                        broken=f"{name}: expected no conflict at tick {tick}, because {why}, got {_render(failure)}"
+                    )
                     return False
                 failed = True
                 if not self._nothing_left(store, one.schedule, tick):
                     return False
             else:
-                self._tell(ack=[name, tick, time.monotonic_ns()])
+                self._report(ack=[name, tick, time.monotonic_ns()])
                 return True
         return False
 
@@ -222,15 +224,17 @@ class Play:
         except WorldNotFound:
             return True
         except EXPECTED as failure:
-            self._tell(error=f"head: {_spell(failure)}")
+            self._report(error=f"head: {_render(failure)}")
             return False
         if head >= tick:
-            self._tell(broken=f"{schedule.name}: the commit of tick {tick} raised, and yet the head is tick {head}")
+            self._report(
+                broken=f"{schedule.name}: expected head {tick - 1}, because the commit of tick {tick} raised, but it is {head}"
+            )
             return False
         return True
 
 
-def _spell(failure: BaseException) -> str:
+def _render(failure: BaseException) -> str:
     return f"{type(failure).__name__}: {failure}"
 
 

@@ -1,22 +1,22 @@
-"""The migration gate: what a kernel must keep to stand in for another, told as worlds would live it."""
+"""Clauses that a kernel must keep before it may replace another, written as a world would call it."""
 
 from __future__ import annotations
 
-from archetype_contracts.kernel.book import clause
+from archetype_contracts.assertion import require_equal
+from archetype_contracts.kernel.registry import clause
 from archetype_contracts.kernel.subject import KernelSubject, both, require_rows, row, staged
 from archetype_contracts.sample import BOTH, SPOT, snapshot, spots
-from archetype_contracts.verdict import require_equal
 from archetype_core.schema import Snapshot
 from archetype_core.store import IS_ACTIVE
 
 
 def doubled(prior: Snapshot) -> Snapshot:
-    """What a processor makes of rows with one number."""
+    """The rows after a processor that doubles the number."""
     ids, values = (prior.columns[name].arrow.to_pylist() for name in prior.archetype.schema.names)
     return snapshot(SPOT, {entity: value * 2 for entity, value in zip(ids, values, strict=True)})
 
 
-@clause("K-001", "A spawned row lands as written at its tick; processors act on it from the next.")
+@clause("K-001", "A spawned row is stored as written at its tick; processors act on it from the next tick.")
 def first_spawn_is_raw(subject: KernelSubject) -> None:
     empty = snapshot(SPOT)
     entering = staged([(1, (1.5,)), (2, (2.5,))], archetype=SPOT)
@@ -26,7 +26,7 @@ def first_spawn_is_raw(subject: KernelSubject) -> None:
     require_rows(second, {1: (3.0,), 2: (5.0,)}, what="rows one tick later")
 
 
-@clause("K-002", "A row spawned in mid-run lands as written while older entities go on.")
+@clause("K-002", "A row that is spawned later is stored as written, and older rows are processed as usual.")
 def later_spawn_is_raw(subject: KernelSubject) -> None:
     prior = snapshot(SPOT, {1: 1.0})
     first = subject.fold(prior, doubled(prior), staged([(2, (10.0,))], archetype=SPOT))
@@ -44,14 +44,14 @@ def spawn_and_cancel(subject: KernelSubject) -> None:
     require_rows(result, {})
 
 
-@clause("K-004", "An entity that enters several times stands where it was first mentioned, with its last values.")
+@clause("K-004", "An entity that enters several times has the position of its first entry and the values of its last.")
 def first_place_last_values(subject: KernelSubject) -> None:
     entering = [(5, row(1)), (3, row(2)), (9, row(3)), (3, row(4)), (5, row(5)), (4, row(6)), (3, row(7))]
     result = subject.fold(both({1: row(0)}), None, staged(entering))
     require_rows(result, {1: row(0), 5: row(5), 3: row(7), 9: row(3), 4: row(6)})
 
 
-@clause("K-005", "A despawned entity ends with one tombstone at this tick, and is not among the active rows.")
+@clause("K-005", "A despawned entity has one tombstone at this tick and no active row.")
 def despawn(subject: KernelSubject) -> None:
     prior = both({entity: row(entity) for entity in (1, 2, 3)})
     result = subject.fold(prior, None, staged(leaving=[2]))
@@ -60,7 +60,7 @@ def despawn(subject: KernelSubject) -> None:
     require_rows(later, {1: row(1), 3: row(3)}, what="rows one tick later")
 
 
-@clause("K-006", "An update lays its values over the last visible row, and processors act on that from the next tick.")
+@clause("K-006", "An update is stored as written at its tick; processors act on it from the next tick.")
 def update(subject: KernelSubject) -> None:
     prior = snapshot(SPOT, {1: 1.0, 2: 2.0})
     changed = staged(patches=[[(2, {"spot__x": 7.0})]], archetype=SPOT)
@@ -69,7 +69,7 @@ def update(subject: KernelSubject) -> None:
     require_rows(subject.fold(first.live, doubled(first.live)), {1: (4.0,), 2: (14.0,)})
 
 
-@clause("K-007", "Every row comes out with what a store stamps: its table, its id, and whether it is active.")
+@clause("K-007", "Every row has the columns of its table, its id, and whether it is active.")
 def stamps(subject: KernelSubject) -> None:
     prior = both({entity: row(entity) for entity in (1, 2)})
     table = subject.fold(prior, None, staged([(3, row(3))], leaving=[1])).to_arrow()
@@ -78,7 +78,7 @@ def stamps(subject: KernelSubject) -> None:
     require_equal([(2, True), (3, True), (1, False)], found, "ids and activity")
 
 
-@clause("K-008", "A migration is a tombstone here and a row there, under one id.")
+@clause("K-008", "A migration writes a tombstone to the old table and a row with the same id to the new one.")
 def migration(subject: KernelSubject) -> None:
     old = snapshot(SPOT, {1: 1.0, 2: 2.0})
     left = subject.fold(old, doubled(old), staged(leaving=[2], archetype=SPOT))
@@ -87,7 +87,7 @@ def migration(subject: KernelSubject) -> None:
     require_rows(arrived, {7: row(7), 2: ("new", b"", 0, 2.0)})
 
 
-@clause("K-009", "With nothing staged the processed rows stand as they are.")
+@clause("K-009", "If nothing is staged, the processed rows are stored unchanged.")
 def nothing_staged(subject: KernelSubject) -> None:
     prior = spots({1: 1.0, 2: -0.0}).live
     require_rows(subject.fold(prior, doubled(prior)), {1: (2.0,), 2: (-0.0,)})

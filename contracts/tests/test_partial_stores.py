@@ -1,4 +1,4 @@
-"""Stores that claim less than the memory store keep the contract as well: what they do not claim they refuse."""
+"""Stores with fewer or more capabilities than the memory store keep the contract too."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ pytestmark = pytest.mark.thorough
 
 
 class NewestOnly(MemoryStore):
-    """Answers for the newest tick of a world and for no other."""
+    """Answers only for the newest tick of a world."""
 
-    capabilities = frozenset()  # type: ignore[assignment]  # reason: of no capability, the type is unknown
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset()
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         parent = ticks[0].segment.parent if ticks else None
@@ -47,8 +49,8 @@ class NewestOnly(MemoryStore):
         return found
 
 
-class WithEverything(MemoryStore):
-    """Writes the answer of a scan to a file and names it."""
+class EveryCapability(MemoryStore):
+    """Claims every capability: it writes the answer of a scan to files, and ranks searches."""
 
     def __init__(self, place: Path) -> None:
         super().__init__(str(place))
@@ -79,12 +81,12 @@ class TestNewestOnly(StoreContract):
         store.close()
 
 
-class TestWithEverything(StoreContract):
+class TestEveryCapability(StoreContract):
     capabilities = frozenset(Capability)
     examples = 20
 
     @asynccontextmanager
     async def open_store(self, place: Path) -> AsyncIterator[Store]:
-        store = WithEverything(place)
+        store = EveryCapability(place)
         yield store
         store.close()

@@ -1,4 +1,4 @@
-"""A process under the shim that makes bare system calls, started by ``test_shim``."""
+"""A process that makes system calls without libc under the shim; ``test_shim`` starts it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from archetype_contracts.crash.shim import Shim
 from archetype_contracts.crash.trace import events
 
 HERE = -100
-"""``AT_FDCWD``: names are relative to where the process is, or absolute."""
+"""``AT_FDCWD``: names are absolute or relative to the working directory."""
 
 NUMBERS = {
     "x86_64": {
@@ -32,21 +32,21 @@ URING_SETUP = 425
 
 
 class Bare:
-    """The kernel, called without libc; what it returns is negative for an error."""
+    """Calls the kernel without libc; a negative result is an error."""
 
     def __init__(self, library: str) -> None:
         self._call = ctypes.CDLL(library).bare
         self._call.restype = ctypes.c_long
 
-    def __call__(self, name: str | int, *given: int | bytes) -> int:
+    def __call__(self, name: str | int, *arguments: int | bytes) -> int:
         number = NUMBERS[name] if isinstance(name, str) else name
-        spelled = [ctypes.c_char_p(one) if isinstance(one, bytes) else ctypes.c_long(one) for one in given]
-        filled = [*spelled, *(ctypes.c_long(0) for _ in range(6 - len(spelled)))]
-        return int(self._call(ctypes.c_long(number), *filled))
+        converted = [ctypes.c_char_p(one) if isinstance(one, bytes) else ctypes.c_long(one) for one in arguments]
+        padded = [*converted, *(ctypes.c_long(0) for _ in range(6 - len(converted)))]
+        return int(self._call(ctypes.c_long(number), *padded))
 
 
 def every(bare: Bare) -> list[int]:
-    """One call of each kind, and the same rename by libc and by its ``syscall``."""
+    """Make one call of each kind, and a rename through libc and through its ``syscall``."""
     opened = bare("openat", HERE, b"a", os.O_CREAT | os.O_WRONLY, 0o644)
     results = [
         bare("write", opened, b"four", 4),
@@ -66,43 +66,43 @@ def every(bare: Bare) -> list[int]:
 
 
 def rename(bare: Bare) -> list[int]:
-    """One rename that is tried three times, each to a name of its own."""
+    """Try one rename three times, each time to another name."""
     return [bare("renameat", HERE, b"old", HERE, b"new%d" % number) for number in range(3)]
 
 
-def tear(bare: Bare) -> list[int]:
-    """A write of four bytes, and of the rest."""
+def short(bare: Bare) -> list[int]:
+    """Write four bytes, then the last two of them again."""
     opened = os.open("old", os.O_WRONLY)
     return [bare("write", opened, b"four", 4), bare("write", opened, b"ur", 2)]
 
 
 def blocked(bare: Bare) -> list[int]:
-    """A call while every signal is blocked that libc can block."""
+    """Make a call while libc blocks all signals."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     return [bare("renameat", HERE, b"old", HERE, b"new")]
 
 
 def hidden(bare: Bare) -> list[int]:
-    """What would change a file so that no log could tell what with."""
+    """Make the calls whose data the shim cannot log."""
     source, target = os.open("old", os.O_RDONLY), os.open("copy", os.O_CREAT | os.O_WRONLY)
     parameters = bytes(120)
     return [bare("copy_file_range", source, 0, target, 0, 3, 0), bare(URING_SETUP, 4, parameters)]
 
 
 def start(bare: Bare) -> list[int]:
-    """Another program, which changes files in its turn."""
+    """Start another program that changes a file."""
     return [subprocess.run(["/bin/sh", "-c", "echo changed > old"], check=False).returncode]
 
 
 def main(library: str, root: str, what: str, *fault: str) -> None:
-    """Arm the shim, do it, and say what came of it."""
-    deed: Callable[[Bare], list[int]] = globals()[what]
+    """Arm the shim, make the calls, and print the results and the log."""
+    calls: Callable[[Bare], list[int]] = globals()[what]
     kind, call, error = fault
     bare, shim, log = Bare(library), Shim(), Path(root + ".log")
     os.chdir(root)
     shim.arm(Path(root), Fault(Kind(kind), int(call), error=int(error)))
     shim.trace(log)
-    results = deed(bare)
+    results = calls(bare)
     shim.disarm()
     seen = [str(event).replace(root + "/", "") for event in events(log)]
     print(json.dumps({"results": results, "seen": seen, "count": shim.count}))
