@@ -23,7 +23,7 @@ class Service:
     @asynccontextmanager
     async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
         """Open the gate of a directory."""
-        quotas = Quotas(commands=limits.commands, credits=limits.tokens, costs=limits.costs)
+        quotas = Quotas(commands=limits.commands, credits=limits.credits, costs=limits.costs)
         container = ServiceContainer(quotas=quotas, clock=clock)
         try:
             yield container.gate

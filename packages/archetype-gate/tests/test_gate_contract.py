@@ -25,7 +25,7 @@ class TestCommandService(GateContract):
     @asynccontextmanager
     async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
         """Open the gate of a container."""
-        quotas = Quotas(commands=limits.commands, credits=limits.tokens, costs=limits.costs)
+        quotas = Quotas(commands=limits.commands, credits=limits.credits, costs=limits.costs)
         container = ServiceContainer(quotas=quotas, clock=clock, ledger=place)
         try:
             yield container.gate
