@@ -1,4 +1,4 @@
-"""What the gate costs: steps, spawns and bulk spawns through it, against the engine's own over the same kind of store."""
+"""The cost of the gate: steps, runs, spawns and rollouts through it, compared with the engine over the same kind of store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import _measure
 import _movement
 import numpy as np
 import pyarrow as pa
-from daft import DataFrame, col
+from daft import DataFrame
 
 from archetype_core import AsyncProcessor, RunConfig, StorageConfig, World, open_store
 from archetype_core.command import (
@@ -40,23 +40,23 @@ from archetype_gate import Quotas, ServiceContainer, verify
 ADMIN = ActorCtx("bench", {"admin"})
 
 
-async def made(gate: CommandGate, uri: str, name: str, rows: int) -> str:
-    """A world behind the gate, with moving entities."""
+async def create_world(gate: CommandGate, uri: str, name: str, rows: int) -> str:
+    """Create a world with moving entities behind the gate."""
     info = await gate.execute(ADMIN, CreateWorld(name, StorageConfig(uri), seed=1))
     await gate.execute(ADMIN, AddProcessor(_movement.Movement()), info.world_id)
-    await gate.execute(ADMIN, spawned(rows), info.world_id)
+    await gate.execute(ADMIN, bulk_spawn(rows), info.world_id)
     await gate.execute(ADMIN, Step(), info.world_id)
     return info.world_id
 
 
-def spawned(rows: int) -> SpawnTable:
+def bulk_spawn(rows: int) -> SpawnTable:
     """A bulk spawn of moving entities."""
     archetype = Archetype.of(_movement.Position, _movement.Velocity)
     return SpawnTable(pa.table(_movement.columns(rows)), archetype)
 
 
-async def own(store: str, rows: int) -> World:
-    """The same world without a gate."""
+async def engine_world(store: str, rows: int) -> World:
+    """Create the same world without a gate."""
     world = World(open_store(store), "own", seed=1, processors=[_movement.Movement()])
     world.spawn_table(pa.table(_movement.columns(rows)), _movement.Position, _movement.Velocity)
     await world.step()
@@ -64,11 +64,11 @@ async def own(store: str, rows: int) -> World:
 
 
 async def steps(gate: CommandGate, place: Path, uri: str, quick: bool) -> dict[str, float]:
-    """Single steps and runs at 1 000 entities, gated over the engine's own."""
+    """Measure steps and runs of 1 000 entities through the gate and in the engine."""
     found: dict[str, float] = {}
     name = uri.partition(":")[0]
-    gated = await made(gate, uri, f"steps-{name}", 1000)
-    engine = await own(f"{name}:{place / 'own' if name == 'journal' else ''}", 1000)
+    gated = await create_world(gate, uri, f"steps-{name}", 1000)
+    engine = await engine_world(f"{name}:{place / 'own' if name == 'journal' else ''}", 1000)
     count = 20 if quick else 1000
 
     async def step_gate() -> None:
@@ -92,12 +92,12 @@ async def steps(gate: CommandGate, place: Path, uri: str, quick: bool) -> dict[s
     times = await _measure.samples(2 if quick else 10, gate=run_gate, engine=run_engine)
     found[f"run_{name}_over_engine"] = statistics.median(times["gate"]) / statistics.median(times["engine"])
     info = await gate.execute(ADMIN, GetWorldInfo(), gated)
-    assert info.tick == engine.tick, "both made the same ticks"
+    assert info.tick == engine.tick, "gate and engine made the same number of ticks"
     return found
 
 
 async def spawns(gate: CommandGate, uri: str, quick: bool) -> dict[str, float]:
-    """Entities one by one and in bulk."""
+    """Measure single and bulk spawns."""
     found: dict[str, float] = {}
     world_id = (await gate.execute(ADMIN, CreateWorld("spawns", StorageConfig(uri), seed=1))).world_id
     count = 500 if quick else 20_000
@@ -108,18 +108,18 @@ async def spawns(gate: CommandGate, uri: str, quick: bool) -> dict[str, float]:
     await gate.execute(ADMIN, Step(), world_id)
     found["spawn_and_tick_per_s"] = count / (time.perf_counter() - began)
     rows = 10_000 if quick else 1_000_000
-    command = spawned(rows)
+    command = bulk_spawn(rows)
     taken: dict[str, list[float]] = {"gate": [], "engine": []}
     shared = open_store("memory:")
     for number in range(2 if quick else 12):
-        # A world of its own for each round, so that none carries the rows of the rounds before.
+        # A new world for each round, so that none has the rows of earlier rounds.
         engine = World(shared, "bulk", seed=1)
         info = await gate.execute(ADMIN, CreateWorld(f"bulk-{number}", StorageConfig("memory:"), seed=1))
-        through = info.world_id
+        gated = info.world_id
 
-        async def round_gate(through: str = through) -> None:
-            await gate.execute(ADMIN, command, through)
-            await gate.execute(ADMIN, Step(), through)
+        async def round_gate(gated: str = gated) -> None:
+            await gate.execute(ADMIN, command, gated)
+            await gate.execute(ADMIN, Step(), gated)
 
         async def round_engine(engine: World = engine) -> None:
             engine.spawn_table(command.table, _movement.Position, _movement.Velocity)
@@ -127,26 +127,26 @@ async def spawns(gate: CommandGate, uri: str, quick: bool) -> dict[str, float]:
 
         for name, times in (await _measure.samples(1, gate=round_gate, engine=round_engine)).items():
             taken[name].extend(times)
-        assert (await gate.execute(ADMIN, GetWorldInfo(), through)).entities == len(engine) == rows
-        await gate.execute(ADMIN, DestroyWorld(), through)
+        assert (await gate.execute(ADMIN, GetWorldInfo(), gated)).entities == len(engine) == rows
+        await gate.execute(ADMIN, DestroyWorld(), gated)
     found["bulk_and_tick_over_engine"] = statistics.median(taken["gate"]) / statistics.median(taken["engine"])
     return found
 
 
 class Heavy(AsyncProcessor):
-    """Works in numpy, which lets other threads run meanwhile."""
+    """Works in numpy, which releases the GIL."""
 
     components = (_movement.Position,)
 
     def process(self, df: DataFrame, rng: np.random.Generator) -> DataFrame:
-        """Sort a million random numbers."""
+        """Sort 400 000 random numbers."""
         noise = np.sort(rng.standard_normal(400_000))[0]
-        return df.with_column("position__x", col("position__x") + float(noise))
+        return df.with_column("position__x", _movement.Position.c.x + float(noise))
 
 
 async def rollouts(gate: CommandGate, uri: str, quick: bool) -> dict[str, float]:
-    """Sixteen episodes side by side and one after the other."""
-    world_id = await made(gate, uri, "rollouts", 100)
+    """Measure sixteen episodes in parallel and in sequence."""
+    world_id = await create_world(gate, uri, "rollouts", 100)
     await gate.execute(ADMIN, AddProcessor(Heavy()), world_id)
     seconds, contents = {}, {}
     for name, parallel in (("parallel", True), ("sequence", False)):
@@ -163,12 +163,12 @@ async def rollouts(gate: CommandGate, uri: str, quick: bool) -> dict[str, float]
             .sort_by([("episode", "ascending"), ("tick", "ascending"), ("entity_id", "ascending")])
             .combine_chunks()
         )
-    assert contents["parallel"].equals(contents["sequence"]), "side by side gives what one after the other does"
+    assert contents["parallel"].equals(contents["sequence"]), "parallel and sequential episodes have the same rows"
     return {"rollout_sequence_over_parallel": seconds["sequence"] / seconds["parallel"]}
 
 
 async def figures(quick: bool, directory: Path | None) -> dict[str, float]:
-    """All figures by name."""
+    """Measure everything; returns figures by name."""
     found: dict[str, float] = {}
     with _journal.place(directory) as place:
         uri = f"journal:{place / 'gated'}"
@@ -180,7 +180,7 @@ async def figures(quick: bool, directory: Path | None) -> dict[str, float]:
             found.update(await spawns(gate, uri, quick))
             found.update(await rollouts(gate, uri, quick))
             rows = await gate.execute(ADMIN, GetHistory())
-            assert rows, "every command left a row"
+            assert rows, "every command has an audit row"
             await gate.execute(
                 ADMIN,
                 Query((_movement.Position,)),

@@ -159,7 +159,7 @@ class ResetsQuotasOnOpening(ReferenceGate):
     def __init__(self, place: Path, limits: GateLimits, clock: Clock) -> None:
         super().__init__(place, limits, clock)
         self.ledger.commands.clear()
-        self.ledger.tokens.clear()
+        self.ledger.credits.clear()
 
 
 @breaks("G-106", machine=False)

@@ -167,16 +167,20 @@ class ReferenceGate:
             self.enter(actor, command, world_id, "rejected", reason=str(refusal))
 
     def charge(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], live: LiveWorld | None) -> None:
+<<<<<<< HEAD
         tokens = sum(self.limits.costs.get(one.kind, 1) * one.weight for one in commands)
+=======
+        price = sum(self.limits.costs.get(one.kind, 1) * one.weight for one in commands)
+>>>>>>> refs/heads/gate
         day = self.day_of(actor)
-        used_tokens = self.ledger.tokens.get(day, 0)
+        used_credits = self.ledger.credits.get(day, 0)
         counted = self.counter_of(actor, live) if live is not None else None
         used = self.ledger.commands.get(counted, 0) if counted else 0
         if counted and used + len(commands) > self.limits.commands:
             raise QuotaExceeded(actor.id, "commands", self.limits.commands, used, len(commands))
-        if used_tokens + tokens > self.limits.tokens:
-            raise QuotaExceeded(actor.id, "tokens", self.limits.tokens, used_tokens, tokens)
-        self.ledger.tokens[day] = used_tokens + tokens
+        if used_credits + price > self.limits.credits:
+            raise QuotaExceeded(actor.id, "credits", self.limits.credits, used_credits, price)
+        self.ledger.credits[day] = used_credits + price
         if counted:
             self.ledger.commands[counted] = used + len(commands)
 

@@ -52,7 +52,7 @@ class Ledger:
     chain: list[tuple[int, str]] = field(default_factory=list)
     worlds: dict[str, KnownWorld] = field(default_factory=dict)
     commands: dict[tuple[str, str, int], int] = field(default_factory=dict)
-    tokens: dict[tuple[str, str], int] = field(default_factory=dict)
+    credits: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def enter(self, row: Mapping[str, Any]) -> AuditRow:
         """Add a row with the next number."""

@@ -1,8 +1,9 @@
-"""What the gate's tests share: actors, components, a processor, and gates that are shut down."""
+"""Actors, components, processors and helpers that the gate's tests share."""
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,42 +28,43 @@ from archetype_core.command import (
     Step,
     WorldInfo,
 )
-from archetype_gate import Quotas, ServiceContainer
+from archetype_gate import Ledger, Quotas, ServiceContainer, SqliteLedger
+from archetype_gate.database import connect
 
 ADMIN = ActorCtx("ada", {"admin"})
 PLAYER = ActorCtx("pat", {"player"})
 VIEWER = ActorCtx("vic", {"viewer"})
-PATIENCE_S = 60
+TIMEOUT_S = 60
 
 
 class Position(Component):
-    """Where an entity is."""
+    """A coordinate."""
 
     x: float = 0.0
 
 
 class Velocity(Component):
-    """How far it moves in a tick."""
+    """The distance moved in a tick."""
 
     dx: float = 0.0
 
 
 class Done(Component):
-    """A mark that ends episodes."""
+    """Ends episodes."""
 
 
 class Move(AsyncProcessor):
-    """Adds the one to the other."""
+    """Adds the velocity to the position."""
 
     components = (Position, Velocity)
 
     def process(self, df: DataFrame) -> DataFrame:
-        """The moved frame."""
-        return df.with_column("position__x", Position.x + Velocity.dx)
+        """Return the moved rows."""
+        return df.with_column("position__x", Position.c.x + Velocity.c.dx)
 
 
 class Fails(AsyncProcessor):
-    """Raises as long as it is told to."""
+    """Raises while ``is_failing``."""
 
     components = (Position,)
 
@@ -70,14 +72,14 @@ class Fails(AsyncProcessor):
         self.is_failing = True
 
     def process(self, df: DataFrame) -> DataFrame:
-        """The same frame, or an error."""
+        """Return the rows unchanged, or raise."""
         if self.is_failing:
-            raise RuntimeError("no tick today")
+            raise RuntimeError("the processor fails")
         return df
 
 
 class SetClock:
-    """A clock that stands until it is set."""
+    """A clock that moves only when set."""
 
     def __init__(self) -> None:
         self.moment = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -89,9 +91,37 @@ class SetClock:
         self.moment += timedelta(days=1)
 
 
+class LimitedDisk:
+    """Opens ledgers whose file cannot grow while the disk is full."""
+
+    def __init__(self) -> None:
+        self._connections: list[sqlite3.Connection] = []
+
+    def connect(self, path: str) -> sqlite3.Connection:
+        """Connect to a ledger, for ``SqliteLedger(connect=…)``."""
+        connection = connect(path)
+        self._connections.append(connection)
+        return connection
+
+    def open_ledger(self, path: Path | None) -> Ledger:
+        """Open a ledger on this disk, for ``ServiceContainer(open_ledger=…)``."""
+        return SqliteLedger(path, connect=self.connect)
+
+    def fill(self) -> None:
+        """Let no file grow any more."""
+        for connection in self._connections:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    def free(self) -> None:
+        """Let files grow again."""
+        for connection in self._connections:
+            connection.execute("PRAGMA max_page_count = 1000000")
+
+
 @asynccontextmanager
-async def gate(**given: Any) -> AsyncIterator[CommandGate]:
-    """A gate whose admin is not counted, shut down at the end."""
+async def open_gate(**given: Any) -> AsyncIterator[CommandGate]:
+    """Open a gate that exempts the admin from quotas, and shut it down."""
     given.setdefault("quotas", Quotas(exempt=frozenset({ADMIN.id})))
     container = ServiceContainer(**given)
     try:
@@ -100,58 +130,59 @@ async def gate(**given: Any) -> AsyncIterator[CommandGate]:
         await container.shutdown()
 
 
-def at(path: Path) -> StorageConfig:
-    """A storage on disk."""
+def journal_at(path: Path) -> StorageConfig:
+    """A journal in a directory."""
     return StorageConfig(f"journal:{path / 'data'}")
 
 
-async def made(there: CommandGate, storage: StorageConfig, name: str = "w", *processors: AsyncProcessor) -> str:
-    """The id of a new world."""
-    info = await there.execute(ADMIN, CreateWorld(name, storage, seed=1))
+async def create_world(gate: CommandGate, storage: StorageConfig, name: str = "w", *processors: AsyncProcessor) -> str:
+    """Create a world and return its id."""
+    info = await gate.execute(ADMIN, CreateWorld(name, storage, seed=1))
     for processor in processors:
-        await there.execute(ADMIN, AddProcessor(processor), info.world_id)
+        await gate.execute(ADMIN, AddProcessor(processor), info.world_id)
     return info.world_id
 
 
-async def opened(there: CommandGate, storage: StorageConfig, name: str = "w") -> WorldInfo:
-    """A world that was there before."""
-    return await there.execute(ADMIN, OpenWorld(name, storage))
+async def open_world(gate: CommandGate, storage: StorageConfig, name: str = "w") -> WorldInfo:
+    """Open a stored world."""
+    return await gate.execute(ADMIN, OpenWorld(name, storage))
 
 
-async def step(there: CommandGate, world_id: str) -> int:
-    """Make a tick and say which."""
-    return (await there.execute(ADMIN, Step(), world_id)).tick
+async def step(gate: CommandGate, world_id: str) -> int:
+    """Make a tick and return its number."""
+    return (await gate.execute(ADMIN, Step(), world_id)).tick
 
 
-async def run(there: CommandGate, world_id: str, steps: int) -> None:
-    """Make some ticks."""
-    await there.execute(ADMIN, Run(RunConfig(steps=steps)), world_id)
+async def run_steps(gate: CommandGate, world_id: str, steps: int) -> None:
+    """Make several ticks."""
+    await gate.execute(ADMIN, Run(RunConfig(steps=steps)), world_id)
 
 
-async def xs(there: CommandGate, world_id: str) -> dict[tuple[int, int], float]:
-    """The whole history of x by entity and tick."""
-    frame = await there.execute(ADMIN, Query((Position,)), world_id)
+async def x_history(gate: CommandGate, world_id: str) -> dict[tuple[int, int], float]:
+    """Return every stored x by entity and tick."""
+    frame = await gate.execute(ADMIN, Query((Position,)), world_id)
     rows = (await asyncio.to_thread(frame.to_arrow)).to_pylist()
     return {(row["entity_id"], row["tick"]): row["position__x"] for row in rows}
 
 
-async def position(there: CommandGate, world_id: str, entity_id: int) -> float:
-    """Where a live entity is."""
-    (found,) = await there.execute(ADMIN, GetComponents(entity_id, (Position,)), world_id)
+async def position_of(gate: CommandGate, world_id: str, entity_id: int) -> float:
+    """Return the x of a live entity."""
+    (found,) = await gate.execute(ADMIN, GetComponents(entity_id, (Position,)), world_id)
+    assert isinstance(found, Position)
     return found.x
 
 
-async def rows(there: CommandGate, world_id: str | None = None, **which: Any) -> list[AuditRow]:
-    """Audit rows, oldest first, without those of the reading itself."""
-    found = await there.execute(ADMIN, GetHistory(AuditFilter(limit=10_000, oldest_first=True, **which)), world_id)
+async def audit_rows(gate: CommandGate, world_id: str | None = None, **which: Any) -> list[AuditRow]:
+    """Return audit rows, oldest first, without those of reads."""
+    found = await gate.execute(ADMIN, GetHistory(AuditFilter(limit=10_000, oldest_first=True, **which)), world_id)
     return [row for row in found if row.type not in ("get_audit_history", "query_world")]
 
 
-def drive(scenario: Callable[[], Awaitable[None]]) -> None:
-    """Run a scenario to its end, or fail for having waited too long."""
+def run_scenario(scenario: Callable[[], Awaitable[None]]) -> None:
+    """Run a scenario; fail if it takes more than a minute."""
 
-    async def patient() -> None:
-        async with asyncio.timeout(PATIENCE_S):
+    async def with_timeout() -> None:
+        async with asyncio.timeout(TIMEOUT_S):
             await scenario()
 
-    asyncio.run(patient())
+    asyncio.run(with_timeout())

@@ -1,4 +1,4 @@
-"""The command service keeps the gate contract, over a journal."""
+"""The gate contract for the command service over a journal."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from archetype_core.clock import Clock
 from archetype_core.command import CommandGate
 from archetype_core.config import StorageConfig
 from archetype_gate import CommandService, Quotas, ServiceContainer, verify
-from archetype_gate.storage import ledger_place
 
 _: type[CommandGate] = CommandService
 
 
 class TestCommandService(GateContract):
-    """Worlds in a journal, the ledger beside it."""
+    """Worlds in a journal, with the ledger beside it."""
 
     examples = 30
 
     @asynccontextmanager
     async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
-        """The gate of a container."""
-        quotas = Quotas(commands=limits.commands, tokens=limits.tokens, costs=limits.costs)
+        """Open the gate of a container."""
+        quotas = Quotas(commands=limits.commands, credits=limits.credits, costs=limits.costs)
         container = ServiceContainer(quotas=quotas, clock=clock, ledger=place)
         try:
             yield container.gate
@@ -38,14 +37,12 @@ class TestCommandService(GateContract):
         return StorageConfig(f"journal:{place / 'store'}")
 
     def verify(self, place: Path) -> Sequence[str]:
-        """Walk the chain of the ledger."""
+        """Check the hash chain of the ledger."""
         return [str(damage) for damage in verify(self.storage(place), ledger=place)]
 
     def tamper(self, place: Path, how: Tampering) -> None:
-        """Write into the ledger's database."""
-        ledger = ledger_place(self.storage(place), place)
-        assert ledger is not None
-        with closing(sqlite3.connect(ledger)) as connection, connection:
+        """Change audit rows in the ledger's file."""
+        with closing(sqlite3.connect(place / "store" / "ledger.sqlite")) as connection, connection:
             (count,) = connection.execute("SELECT count(*) FROM audit").fetchone()
             one, two = count // 2, count // 2 + 1
             if how == "edit":

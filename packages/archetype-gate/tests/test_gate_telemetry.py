@@ -1,8 +1,8 @@
-"""Spans and metrics of the gate, and the hooks that trace a world."""
+"""Spans and metrics of the gate, and the hooks of otel_hooks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from stage import ADMIN, PLAYER, VIEWER, Move, Position, Velocity, drive, gate, made, step
+from stage import ADMIN, PLAYER, VIEWER, Move, Position, Velocity, create_world, open_gate, run_scenario, step
 
 from archetype_core import StorageConfig
 from archetype_core.command import AddHook, Despawn, DestroyWorld, Spawn, Step
@@ -22,48 +22,51 @@ from archetype_gate import otel_hooks
 MEMORY = StorageConfig("memory:")
 
 
-@pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """What is traced, by a provider of this test's own."""
+@pytest.fixture(scope="module")
+def exporter() -> InMemorySpanExporter:
+    """Collects the spans of the process. OpenTelemetry accepts one tracer provider per process, so it stays configured."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
-    yield exporter
-    provider.shutdown()
+    trace.set_tracer_provider(provider)
+    return exporter
 
 
 @pytest.fixture
-def measures(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
-    """What is counted, by a provider of this test's own."""
+def spans(exporter: InMemorySpanExporter) -> InMemorySpanExporter:
+    """The spans of one test."""
+    exporter.clear()
+    return exporter
+
+
+@pytest.fixture(scope="module")
+def measures() -> InMemoryMetricReader:
+    """Collects the metrics of the process, likewise."""
     reader = InMemoryMetricReader()
-    provider = MeterProvider([reader])
-    monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER", provider)
-    assert metrics.get_meter_provider() is provider
-    yield reader
-    provider.shutdown()
+    metrics.set_meter_provider(MeterProvider([reader]))
+    return reader
 
 
 def attributes(span: ReadableSpan) -> Mapping[str, Any]:
-    """What a span says."""
+    """The attributes of a span."""
     return span.attributes or {}
 
 
 def test_every_call_has_a_span_above_its_steps(spans: InMemorySpanExporter) -> None:
-    """A gated call is a span with operation, world, actor, verdict and duration, and the step's spans are below it."""
+    """A gated call is a span with operation, world, actor, verdict and duration; a step's span is its child."""
 
     async def scenario() -> None:
-        async with gate() as there:
-            world_id = await made(there, MEMORY, "w", Move())
-            await there.execute(PLAYER, Spawn((Position(), Velocity())), world_id)
-            await there.execute(ADMIN, Step(), world_id)
+        async with open_gate() as gate:
+            world_id = await create_world(gate, MEMORY, "w", Move())
+            await gate.execute(PLAYER, Spawn((Position(), Velocity())), world_id)
+            await gate.execute(ADMIN, Step(), world_id)
             with pytest.raises(PermissionDenied):
-                await there.execute(VIEWER, Step(), world_id)
+                await gate.execute(VIEWER, Step(), world_id)
 
-    drive(scenario)
+    run_scenario(scenario)
     calls = [span for span in spans.get_finished_spans() if span.name == "archetype.command"]
-    told = [(attributes(span)["archetype.operation"], attributes(span)["archetype.verdict"]) for span in calls]
-    assert told == [
+    verdicts = [(attributes(span)["archetype.operation"], attributes(span)["archetype.verdict"]) for span in calls]
+    assert verdicts == [
         ("create_world", "applied"),
         ("add_processor", "applied"),
         ("spawn", "queued"),
@@ -79,51 +82,52 @@ def test_every_call_has_a_span_above_its_steps(spans: InMemorySpanExporter) -> N
 
 
 def test_verdicts_queue_and_quota_are_counted(measures: InMemoryMetricReader) -> None:
-    """Verdicts by operation, the depth of queues, and tokens by actor are metrics."""
+    """Verdicts by operation, queue depth by world and used credits by actor are metrics."""
 
     async def scenario() -> None:
-        async with gate() as there:
-            world_id = await made(there, MEMORY)
+        async with open_gate() as gate:
+            world_id = await create_world(gate, MEMORY)
             for tick in (0, 0, 9):
-                await there.submit_spawn(PLAYER, world_id, Position(), tick=tick)
-            await step(there, world_id)
+                await gate.submit_spawn(PLAYER, world_id, Position(), tick=tick)
+            await step(gate, world_id)
 
     found: dict[tuple[Any, ...], Any] = {}
 
     async def watched() -> None:
         await scenario()
         data = measures.get_metrics_data()
+        assert data is not None
         for resource in data.resource_metrics:
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
                     for point in metric.data.data_points:
-                        labels = tuple(value for _, value in sorted(point.attributes.items()) if value != "ada")
+                        labels = tuple(value for _, value in sorted((point.attributes or {}).items()) if value != "ada")
                         found[metric.name, *labels] = getattr(point, "value", None)
 
-    drive(watched)
+    run_scenario(watched)
     assert found["archetype.gate.verdicts", "spawn", "queued"] == 3
     assert found["archetype.gate.verdicts", "step", "applied"] == 1
-    assert found["archetype.gate.tokens", "pat"] == 3
+    assert found["archetype.gate.credits", "pat"] == 3
     depths = [value for key, value in found.items() if key[0] == "archetype.gate.queue.depth"]
-    # The one that still waits left with its world.
+    # Shutting down empties the queue of the world, which had one command left.
     assert depths == [0]
 
 
 def test_hooks_trace_ticks_and_entities(spans: InMemorySpanExporter) -> None:
-    """The hooks of otel_hooks make a span of every tick, with an event for entities that came or went."""
+    """Each tick is a span, with an event for spawned and despawned entities."""
 
     async def scenario() -> None:
-        async with gate() as there:
-            world_id = await made(there, MEMORY)
+        async with open_gate() as gate:
+            world_id = await create_world(gate, MEMORY)
             for event, handler in otel_hooks():
-                await there.execute(ADMIN, AddHook(event, handler), world_id)
-            entity = await there.execute(ADMIN, Spawn((Position(),)), world_id)
-            await step(there, world_id)
-            await there.execute(ADMIN, Despawn((entity,)), world_id)
-            await step(there, world_id)
-            await there.execute(ADMIN, DestroyWorld(), world_id)
+                await gate.execute(ADMIN, AddHook(event, handler), world_id)
+            entity = await gate.execute(ADMIN, Spawn((Position(),)), world_id)
+            await step(gate, world_id)
+            await gate.execute(ADMIN, Despawn((entity,)), world_id)
+            await step(gate, world_id)
+            await gate.execute(ADMIN, DestroyWorld(), world_id)
 
-    drive(scenario)
+    run_scenario(scenario)
     ticks = [span for span in spans.get_finished_spans() if span.name == "archetype.tick"]
     assert [attributes(span)["archetype.tick"] for span in ticks] == [0, 1]
     assert [[event.name for event in span.events] for span in ticks] == [["archetype.OnSpawn"], ["archetype.OnDespawn"]]

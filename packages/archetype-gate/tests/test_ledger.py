@@ -1,67 +1,77 @@
-"""The SQLite ledger: what is noted is kept, in order, and nobody changes it unseen."""
+"""The SQLite ledger keeps what is recorded, in order, and detects changes to it."""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stage import LimitedDisk
 
-from archetype_core.command import AuditFilter
+from archetype_core.command import AuditFilter, Status
 from archetype_core.errors import CorruptStore, LedgerError, WorldExists
 from archetype_core.store import Segment
 from archetype_gate import Ledger, SqliteLedger
-from archetype_gate.ledger import Accepted, Note, Settled, WorldEntry
+from archetype_gate.ledger import AcceptedCommand, AuditEntry, Settlement, WorldEntry
 from archetype_gate.quota import Usage
-from archetype_gate.timestamp import micros
+from archetype_gate.timestamp import to_micros
 
 _: type[Ledger] = SqliteLedger
 
-NOON = micros(datetime(2026, 1, 1, 12, tzinfo=UTC))
+NOON = to_micros(datetime(2026, 1, 1, 12, tzinfo=UTC))
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
     """An empty ledger."""
-    there = SqliteLedger(tmp_path / "ledger.sqlite")
-    yield there
-    there.close()
+    opened = SqliteLedger(tmp_path / "ledger.sqlite")
+    yield opened
+    opened.close()
 
 
-def note(name: str, world: str = "w", **given: object) -> Note:
-    """A command on record."""
-    made = Note(name, world, "ada", ("admin",), "spawn", "{}", "queued" if "accepted" in given else "applied", NOON)
-    return replace(made, **given)
+def entry_for(command_id: str, world: str = "w", **given: Any) -> AuditEntry:
+    """An audit row for a command."""
+    status: Status = "queued" if "accepted" in given else "applied"
+    return replace(AuditEntry(command_id, world, "ada", ("admin",), "spawn", "{}", status, NOON), **given)
 
 
-def accepted(name: str, world: str = "w", **given: object) -> Accepted:
+def accepted_command(command_id: str, world: str = "w", **given: Any) -> AcceptedCommand:
     """A command that waits."""
-    return replace(Accepted(name, world, "Spawn", lambda: b"{}", range(1, 2)), **given)
+    return replace(AcceptedCommand(command_id, world, "Spawn", lambda: b"{}", range(1, 2)), **given)
 
 
-def entry(name: str, world: str | None = None, **given: object) -> WorldEntry:
+def world_entry(name: str, world: str | None = None) -> WorldEntry:
     """A world."""
-    return replace(WorldEntry(Segment(world or name, "run", 0, None, name, 1)), **given)
+    return WorldEntry(Segment(world or name, "run", 0, None, name, 1))
 
 
-def test_what_is_noted_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
-    """Rows, commands and usage survive the handle that wrote them (G4, G5)."""
+def test_records_survive_reopening(tmp_path: Path) -> None:
+    """Audit rows, waiting commands and usage are read by the next handle (G4, G5)."""
     first = SqliteLedger(tmp_path / "ledger.sqlite")
     usage = Usage("ada", date(2026, 1, 1), 7, "w", 3, 2)
-    first.note([note("a", accepted=accepted("a", due=4, priority=-1), usage=usage), note("b", status="applied")])
+    first.record(
+        [
+            entry_for("a", accepted=accepted_command("a", due=4, priority=-1), usage=usage),
+            entry_for("b", status="applied"),
+        ]
+    )
     first.close()
     second = SqliteLedger(tmp_path / "ledger.sqlite")
-    (waiting,) = second.accepted("w")
+    (waiting,) = second.waiting_commands("w")
     assert (waiting.command_id, waiting.due, waiting.priority, waiting.payload()) == ("a", 4, -1, b"{}")
     assert [row.status for row in second.history(AuditFilter(oldest_first=True))] == ["queued", "applied"]
-    assert set(second.used(date(2026, 1, 1))) == {
+    assert set(second.usage_since(date(2026, 1, 1))) == {
         Usage("ada", date(2026, 1, 1), 7, None, 0, 0),
         Usage("ada", date(2026, 1, 1), 0, "w", 3, 2),
     }
@@ -69,46 +79,32 @@ def test_what_is_noted_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
     second.close()
 
 
-def test_notes_are_written_without_being_asked_for(ledger: SqliteLedger, tmp_path: Path) -> None:
-    """What is noted reaches the file by itself (G5)."""
-    ledger.note([note("a")])
-    other = sqlite3.connect(tmp_path / "ledger.sqlite")
-    seen = threading.Event()
-
-    def watch() -> None:
-        while not seen.wait(0.01):
-            if other_count():
-                seen.set()
-
-    def other_count() -> int:
-        with sqlite3.connect(tmp_path / "ledger.sqlite") as mine:
-            (count,) = mine.execute("SELECT count(*) FROM audit").fetchone()
-        mine.close()
-        return int(count)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    assert seen.wait(30)
-    watcher.join()
-    other.close()
+def test_records_are_written_without_sync(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """A recorded entry reaches the file by itself (G5)."""
+    ledger.record([entry_for("a")])
+    deadline = time.monotonic() + 30
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as other:
+        while other.execute("SELECT count(*) FROM audit").fetchone() == (0,):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
-@given(st.permutations(["note", "settle", "sync"]))
+@given(st.permutations(["record", "settle", "sync"]))
 @settings(max_examples=6)
-def test_one_row_for_each_command_whenever_it_is_written(order: list[str]) -> None:
-    """A command that is settled before or after it was written has one row, with what became of it (G4)."""
+def test_each_command_has_one_row(order: list[str]) -> None:
+    """A command that is settled before or after its entry is written has one row with its final status (G4)."""
     ledger = SqliteLedger(None)
-    ledger.note([note("a", accepted=accepted("a"))])
+    ledger.record([entry_for("a", accepted=accepted_command("a"))])
     for verb in order:
         if verb == "settle":
-            ledger.settle([Settled("a", "w", "applied", NOON + 5, 9)])
+            ledger.settle([Settlement("a", "w", "applied", NOON + 5, 9)])
         elif verb == "sync":
             ledger.sync()
         else:
-            ledger.note([note("b")])
+            ledger.record([entry_for("b")])
     (row,) = [one for one in ledger.history(AuditFilter()) if one.command_id == "a"]
     assert (row.status, row.tick, row.duration_s) == ("applied", 9, 5e-6)
-    assert ledger.accepted("w") == []
+    assert ledger.waiting_commands("w") == []
     assert ledger.verify() == []
     ledger.close()
 
@@ -130,9 +126,11 @@ def test_one_row_for_each_command_whenever_it_is_written(order: list[str]) -> No
         ("UPDATE chain SET count = 7", "the end of the audit"),
     ],
 )
-def test_an_edited_removed_or_moved_row_is_found(ledger: SqliteLedger, tmp_path: Path, damage: str, where: str) -> None:
-    """Whatever is done to the rows of the audit, verifying names the place (G4)."""
-    ledger.note([note(f"c{number}") for number in range(6)])
+def test_verify_finds_an_edited_removed_or_moved_row(
+    ledger: SqliteLedger, tmp_path: Path, damage: str, where: str
+) -> None:
+    """Verify names the place of any change to the audit rows or their count (G4)."""
+    ledger.record([entry_for(f"c{number}") for number in range(6)])
     ledger.sync()
     assert ledger.verify() == []
     with sqlite3.connect(tmp_path / "ledger.sqlite") as other:
@@ -145,24 +143,27 @@ def test_an_edited_removed_or_moved_row_is_found(ledger: SqliteLedger, tmp_path:
 
 @given(st.integers(0, 5), st.sampled_from(["command_id", "actor", "roles", "type", "payload", "status", "reason"]))
 @settings(max_examples=40)
-def test_any_edit_of_any_column_is_found(row: int, column: str) -> None:
-    """No column of any audit row can be changed unseen (G4)."""
-    ledger = SqliteLedger(None)
-    ledger.note([note(f"c{number}") for number in range(6)])
-    ledger.sync()
-    edit = f"UPDATE audit SET {column} = {column} || 'x' WHERE seq = ?"  # noqa: S608  # reason: names of our own columns
-    ledger._connection.execute(edit, (row + 1,))
-    assert [one.place for one in ledger.verify()] == [f"audit event {row + 1}"]
-    ledger.close()
+def test_verify_finds_an_edit_of_any_column(row: int, column: str) -> None:
+    """Verify finds an edit of any text column of any audit row (G4)."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "ledger.sqlite"
+        ledger = SqliteLedger(path)
+        ledger.record([entry_for(f"c{number}") for number in range(6)])
+        ledger.sync()
+        edit = f"UPDATE audit SET {column} = {column} || 'x' WHERE seq = ?"  # noqa: S608  # reason: names of our own columns
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute(edit, (row + 1,))
+        assert [one.place for one in ledger.verify()] == [f"audit event {row + 1}"]
+        ledger.close()
 
 
 def test_two_handles_write_one_chain(tmp_path: Path) -> None:
-    """Two processes that share a ledger write one unbroken chain (G4)."""
+    """Two handles of one file write one unbroken hash chain (G4)."""
     handles = [SqliteLedger(tmp_path / "ledger.sqlite") for _ in range(2)]
 
     def write(handle: SqliteLedger, name: str) -> None:
         for number in range(50):
-            handle.note([note(f"{name}{number}")])
+            handle.record([entry_for(f"{name}{number}")])
             handle.sync()
 
     threads = [threading.Thread(target=write, args=(handle, str(n))) for n, handle in enumerate(handles)]
@@ -176,10 +177,10 @@ def test_two_handles_write_one_chain(tmp_path: Path) -> None:
         handle.close()
 
 
-def test_opening_at_once_is_nobodys_error(tmp_path: Path) -> None:
-    """However many open one ledger at the same moment, from before it is there on, all can (G4)."""
+def test_a_ledger_can_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    """Threads that create, open and close one ledger at the same time all succeed (G4)."""
 
-    def come_and_go(place: Path) -> None:
+    def open_and_close(place: Path) -> None:
         start.wait()
         for _ in range(10):
             SqliteLedger(place).close()
@@ -187,74 +188,75 @@ def test_opening_at_once_is_nobodys_error(tmp_path: Path) -> None:
     for place in (tmp_path / f"place {number}" / "ledger.sqlite" for number in range(60)):
         start = threading.Barrier(4)
         with ThreadPoolExecutor(4) as pool:
-            for one in [pool.submit(come_and_go, place) for _ in range(4)]:
+            for one in [pool.submit(open_and_close, place) for _ in range(4)]:
                 one.result()
 
 
 def test_names_are_unique_among_worlds_that_are_not_destroyed(ledger: SqliteLedger) -> None:
-    """A name is taken until its world is destroyed, an id for ever (G8)."""
-    ledger.enter(entry("a"))
+    """A name is free again when its world is destroyed; an id never is (G8)."""
+    ledger.add_world(world_entry("a"))
     with pytest.raises(WorldExists):
-        ledger.enter(entry("a", "other"))
+        ledger.add_world(world_entry("a", "other"))
     with pytest.raises(WorldExists):
-        ledger.enter(entry("b", "a"))
-    ledger.destroyed("a")
-    ledger.enter(entry("a", "second"))
+        ledger.add_world(world_entry("b", "a"))
+    ledger.mark_destroyed("a")
+    ledger.add_world(world_entry("a", "second"))
     with pytest.raises(WorldExists):
-        ledger.reopened("a")
-    found = ledger.world("a")
+        ledger.mark_reopened("a")
+    found = ledger.find_world("a")
     assert found is not None
     assert (found.segment.world_id, found.is_open) == ("a", False)
 
 
-def test_ids_are_given_to_one_alone(ledger: SqliteLedger) -> None:
-    """Blocks of ids do not overlap, and are given back only by who took the last of them (G5)."""
-    ledger.enter(entry("a"))
-    assert ledger.reserve("a", 1, 100) == 1
-    assert ledger.reserve("a", 1, 100) == 101
-    assert ledger.reserve("a", 500, 10) == 500
-    ledger.release("a", 20, 101)
-    assert [one.ids_to for one in ledger.worlds()] == [510]
-    ledger.release("a", 505, 510)
-    assert [one.ids_to for one in ledger.worlds()] == [505]
+def test_reserved_blocks_of_ids_do_not_overlap(ledger: SqliteLedger) -> None:
+    """Blocks of ids do not overlap, and only the last block can be given back (G5)."""
+    ledger.add_world(world_entry("a"))
+    assert ledger.reserve_ids("a", 1, 100) == 1
+    assert ledger.reserve_ids("a", 1, 100) == 101
+    assert ledger.reserve_ids("a", 500, 10) == 500
+    ledger.release_ids("a", 20, 101)
+    assert [one.reserved_to for one in ledger.worlds()] == [510]
+    ledger.release_ids("a", 505, 510)
+    assert [one.reserved_to for one in ledger.worlds()] == [505]
     with pytest.raises(LedgerError):
-        ledger.reserve("unknown", 1, 1)
+        ledger.reserve_ids("unknown", 1, 1)
 
 
-def test_a_full_disk_refuses_and_forgets_nothing(ledger: SqliteLedger) -> None:
-    """When nothing can be written, what was noted waits, nothing more is accepted, and it is written once it can be (G5)."""
-    ledger.sync()
-    (pages,) = ledger._connection.execute("PRAGMA page_count").fetchone()
-    ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
-    ledger.note([note(f"c{number}", payload='"' + "x" * 4000 + '"') for number in range(100)])
+def test_a_full_disk_loses_no_record(tmp_path: Path) -> None:
+    """While the disk is full, sync and check_writable raise and records wait; they are written once there is room (G5)."""
+    disk = LimitedDisk()
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite", connect=disk.connect)
+    disk.fill()
+    ledger.record([entry_for(f"c{number}", payload='"' + "x" * 4000 + '"') for number in range(100)])
     with pytest.raises(LedgerError, match="full"):
         ledger.sync()
     with pytest.raises(LedgerError, match="accepted"):
-        ledger.check()
-    ledger._connection.execute("PRAGMA max_page_count = 1000000")
+        ledger.check_writable()
+    disk.free()
     ledger.sync()
-    ledger.check()
+    ledger.check_writable()
     assert len(ledger.history(AuditFilter(limit=1000))) == 100
     assert ledger.verify() == []
+    ledger.close()
 
 
-def test_withdrawn_commands_were_never_there(ledger: SqliteLedger) -> None:
-    """A command that could not be accepted leaves nothing to apply (G5)."""
-    ledger.note([note("a", accepted=accepted("a"))])
+def test_a_withdrawn_command_does_not_wait(ledger: SqliteLedger) -> None:
+    """A withdrawn command is neither recorded nor waiting, and can be withdrawn once (G5)."""
+    ledger.record([entry_for("a", accepted=accepted_command("a"))])
     assert ledger.withdraw(["a"])
     assert not ledger.withdraw(["a"])
-    assert ledger.accepted("w") == []
+    assert ledger.waiting_commands("w") == []
 
 
 def test_history_is_filtered_and_paged(ledger: SqliteLedger) -> None:
-    """Rows are found by world, actor, type, status and time, and read page by page (G4)."""
-    ledger.note(
+    """History filters by world, actor, type, status and time, and pages in both directions (G4)."""
+    ledger.record(
         [
-            note(f"c{n}", world=f"w{n % 2}", actor=f"a{n % 3}", type=f"t{n % 5}", at_us=NOON + n * 1_000_000)
+            entry_for(f"c{n}", world=f"w{n % 2}", actor=f"a{n % 3}", type=f"t{n % 5}", at_us=NOON + n * 1_000_000)
             for n in range(30)
         ]
     )
-    ledger.settle([Settled("c4", "w0", "failed", NOON, None, "because")])
+    ledger.settle([Settlement("c4", "w0", "failed", NOON, None, "because")])
     assert {row.command_id for row in ledger.history(AuditFilter(world_id="w1", actor="a1"))} == {
         "c1",
         "c7",
@@ -275,7 +277,7 @@ def test_history_is_filtered_and_paged(ledger: SqliteLedger) -> None:
 
 
 def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
-    """A ledger of a later release is refused by name, and not touched."""
+    """Opening a ledger of a newer release raises and names its version."""
     SqliteLedger(tmp_path / "ledger.sqlite").close()
     with sqlite3.connect(tmp_path / "ledger.sqlite") as other:
         other.execute("PRAGMA user_version = 99")
@@ -285,34 +287,40 @@ def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_database_is_refused(tmp_path: Path) -> None:
-    """A database of something else is not made into a ledger."""
+    """Opening the database of another program raises."""
     with sqlite3.connect(tmp_path / "ledger.sqlite") as other:
         other.execute("CREATE TABLE mine (x)")
     other.close()
-    with pytest.raises(LedgerError, match="something else"):
+    with pytest.raises(LedgerError, match="another program"):
         SqliteLedger(tmp_path / "ledger.sqlite")
 
 
 def test_garbage_is_corrupt(tmp_path: Path) -> None:
-    """A file that is no database is damage, not a crash of SQLite."""
-    (tmp_path / "ledger.sqlite").write_bytes(b"not a database at all, but long enough to be taken for one" * 100)
+    """Opening a file that is no database raises CorruptStore."""
+    (tmp_path / "ledger.sqlite").write_bytes(b"not a database, but longer than the header of one " * 100)
     with pytest.raises(CorruptStore):
         SqliteLedger(tmp_path / "ledger.sqlite")
 
 
-def test_closing_twice_is_closing_once(ledger: SqliteLedger) -> None:
-    """Close is idempotent, and use after it is refused."""
+def test_close_is_idempotent(ledger: SqliteLedger) -> None:
+    """A second close does nothing; check_writable raises after it."""
     ledger.close()
     ledger.close()
     with pytest.raises(LedgerError, match="closed"):
-        ledger.check()
+        ledger.check_writable()
 
 
 @pytest.mark.parametrize("column", ["actor", "payload", "reason", "type", "world_id"])
-def test_text_that_cannot_be_stored_takes_nothing_along(ledger: SqliteLedger, column: str) -> None:
-    """A row with half a surrogate pair is written with that spelled out, and so is everything noted with it (G4)."""
-    ledger.note([note("a", accepted=accepted("a")), note("b", **{column: "caf\udce9"}), note("c", roles=("\ud800",))])
-    ledger.settle([Settled("a", "w", "failed", NOON, None, "\ud800")])
+def test_text_that_is_not_utf8_is_escaped(ledger: SqliteLedger, column: str) -> None:
+    """A lone surrogate in an audit row is written as an escape, and the other rows as they are (G4)."""
+    ledger.record(
+        [
+            entry_for("a", accepted=accepted_command("a")),
+            entry_for("b", **{column: "caf\udce9"}),
+            entry_for("c", roles=("\ud800",)),
+        ]
+    )
+    ledger.settle([Settlement("a", "w", "failed", NOON, None, "\ud800")])
     assert len(ledger.history(AuditFilter())) == 3
     assert "udce9" in str(ledger.history(AuditFilter()))
     assert ledger.verify() == []
@@ -320,11 +328,11 @@ def test_text_that_cannot_be_stored_takes_nothing_along(ledger: SqliteLedger, co
         ledger.history(AuditFilter(actor="\ud800"))
 
 
-def test_a_waiting_command_that_was_taken_out_is_found(ledger: SqliteLedger, tmp_path: Path) -> None:
-    """A command that is on record as queued, and is not there to be applied, is damage (G4, G5)."""
-    ledger.note([note("a", accepted=accepted("a")), note("b", accepted=accepted("b"))])
+def test_verify_finds_a_missing_queued_command(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """Verify reports a command whose row says queued and whose stored command is missing (G4, G5)."""
+    ledger.record([entry_for("a", accepted=accepted_command("a")), entry_for("b", accepted=accepted_command("b"))])
     ledger.sync()
-    ledger.settle([Settled("b", "w", "applied", NOON, 1)])
+    ledger.settle([Settlement("b", "w", "applied", NOON, 1)])
     assert ledger.verify() == []
     with sqlite3.connect(tmp_path / "ledger.sqlite") as other:
         other.execute("DELETE FROM commands WHERE command_id = 'a'")

@@ -35,7 +35,7 @@ class GateContract(Contract):
         class TestMyGate(GateContract):
             @asynccontextmanager
             async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
-                gate = MyGate(place, limits.commands, limits.tokens, limits.costs, clock)
+                gate = MyGate(place, limits.commands, limits.credits, limits.costs, clock)
                 yield gate
                 await gate.close()
 

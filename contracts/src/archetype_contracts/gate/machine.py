@@ -50,7 +50,7 @@ from archetype_core.config import RunConfig
 from archetype_core.errors import ArchetypeError, PendingMutations, ProcessorError, WorldNotFound
 from archetype_core.schema import Message
 
-LIMITS = GateLimits(commands=6, tokens=40, costs={"message": 2, "custom": 3, "get_world_info": 0, "step": 2})
+LIMITS = GateLimits(commands=6, credits=40, costs={"message": 2, "custom": 3, "get_world_info": 0, "step": 2})
 ACTORS = {
     actor.id: actor
     for actor in (

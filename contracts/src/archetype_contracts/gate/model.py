@@ -154,7 +154,7 @@ class GateModel:
     limits: GateLimits
     rows: list[Row] = field(default_factory=list)
     commands: dict[tuple[str, str, int], int] = field(default_factory=dict)
-    tokens: dict[tuple[str, date], int] = field(default_factory=dict)
+    credits: dict[tuple[str, date], int] = field(default_factory=dict)
     submitted: int = 0
 
     def refusal(
@@ -165,16 +165,16 @@ class GateModel:
             return PermissionDenied
         if world is not None and not world.is_live:
             return WorldNotFound
-        tokens = sum(self.limits.costs.get(one.kind, 1) * one.weight for one in commands)
+        price = sum(self.limits.costs.get(one.kind, 1) * one.weight for one in commands)
         day = (actor.id, today)
-        if self.tokens.get(day, 0) + tokens > self.limits.tokens:
+        if self.credits.get(day, 0) + price > self.limits.credits:
             return QuotaExceeded
         if world is not None:
             counter = (actor.id, world.world_id, world.tick)
             if self.commands.get(counter, 0) + len(commands) > self.limits.commands:
                 return QuotaExceeded
             self.commands[counter] = self.commands.get(counter, 0) + len(commands)
-        self.tokens[day] = self.tokens.get(day, 0) + tokens
+        self.credits[day] = self.credits.get(day, 0) + price
         return None
 
     def record(self, actor: ActorCtx, kind: str, status: str, tick: int | None = None) -> Row:

@@ -103,7 +103,7 @@ def executed_then_queued(subject: GateSubject) -> None:
     "A command to a world that does not exist is refused on submission, leaves an audit row, and costs nothing.",
 )
 def unknown_world(subject: GateSubject) -> None:
-    subject.limit(commands=10, tokens=3)
+    subject.limit(commands=10, credits=3)
     gone, world = subject.world("gone"), subject.world("world")
     subject.as_admin(DestroyWorld(), gone)
     actor = subject.new_actor("player")

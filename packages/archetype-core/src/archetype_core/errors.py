@@ -287,7 +287,7 @@ class QuotaExceeded(ArchetypeError, RuntimeError):
 
     def __init__(self, actor: str, quota: str, limit: int, used: int, asked: int) -> None:
         self.actor, self.quota, self.limit, self.used, self.asked = actor, quota, limit, used, asked
-        when = {"commands": "after the world's next tick", "tokens": "on the next UTC day"}.get(quota, "later")
+        when = {"commands": "after the world's next tick", "credits": "on the next UTC day"}.get(quota, "later")
         super().__init__(
             f"{actor} has used {used} of {limit} {quota} and asked for {asked} more: nothing was done; try again {when}"
         )

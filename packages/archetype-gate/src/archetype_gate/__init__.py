@@ -1,13 +1,13 @@
-"""The command gate: policy, quotas, queue, audit and ledger, and the services behind it."""
+"""The command gate: policy, quotas, queue, audit log and ledger, and the services behind it."""
 
 from archetype_gate.container import ServiceContainer
 from archetype_gate.inspection import verify
 from archetype_gate.ledger import Damage, Ledger
-from archetype_gate.observer import otel_hooks
 from archetype_gate.policy import Policy
 from archetype_gate.quota import Quotas
 from archetype_gate.service import CommandService
 from archetype_gate.sqlite import SqliteLedger
+from archetype_gate.tick_tracer import otel_hooks
 
 __all__ = [
     "CommandService",

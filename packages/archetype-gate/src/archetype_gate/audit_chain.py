@@ -1,4 +1,4 @@
-"""The chain of audit events: each carries a hash of itself and of the one before, so none changes or goes unseen."""
+"""The hash chain of the audit log: each row's hash covers the row and the hash before it, so that changes are found."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 from archetype_gate.ledger import Damage
 
 START = bytes(32)
-"""What the first event follows."""
+"""The hash before the first row."""
 
 
 class ChainedRow(NamedTuple):
-    """One thing that happened to a command: it was asked, or it was settled. The columns of the audit table, in order."""
+    """A row of the audit table without its hash, columns in order: a command was recorded (``is_new``) or settled."""
 
     seq: int
     command_id: str
@@ -31,24 +31,24 @@ class ChainedRow(NamedTuple):
     duration_us: int
 
 
-def link(before: bytes, event: ChainedRow) -> bytes:
-    """The hash of an event that follows another."""
-    return hashlib.sha256(before + json.dumps(event, ensure_ascii=True, separators=(",", ":")).encode()).digest()
+def chain_hash(previous: bytes, row: ChainedRow) -> bytes:
+    """Return the hash of a row that follows a row with the hash ``previous``."""
+    return hashlib.sha256(previous + json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode()).digest()
 
 
-def damages(rows: Iterable[tuple[ChainedRow, bytes]], count: int, last: bytes) -> Iterator[Damage]:
-    """What is wrong with a chain that is said to have so many events and to end in a hash."""
-    before, expected = START, 1
-    for event, stored in rows:
-        if event.seq != expected:
-            # What follows a gap is judged by itself.
-            yield Damage(f"audit event {expected}", f"{event.seq - expected} events are missing before {event.seq}")
-            expected = event.seq
-        elif link(before, event) != stored:
-            yield Damage(f"audit event {event.seq}", "it is not what was written, or not where it was written")
-        before = stored
+def find_damage(rows: Iterable[tuple[ChainedRow, bytes]], count: int, last: bytes) -> Iterator[Damage]:
+    """Compare rows and their hashes with each other, and with the number of rows and the last hash as stored apart."""
+    previous, expected = START, 1
+    for row, stored in rows:
+        if row.seq != expected:
+            # The row after a gap cannot be checked: the hash that it follows is missing.
+            yield Damage(f"audit event {expected}", f"{row.seq - expected} rows are missing before row {row.seq}")
+            expected = row.seq
+        elif chain_hash(previous, row) != stored:
+            yield Damage(f"audit event {row.seq}", "the row was edited or moved after it was written")
+        previous = stored
         expected += 1
     if expected - 1 != count:
-        yield Damage("the end of the audit", f"{count} events were written, {expected - 1} are there")
-    elif before != last:
-        yield Damage("the end of the audit", "the last event is not the one that was written last")
+        yield Damage("the end of the audit", f"{count} rows were written, {expected - 1} are present")
+    elif previous != last:
+        yield Damage("the end of the audit", "the last row is not the row that was written last")

@@ -1,26 +1,31 @@
-"""The parts of a gate, put together."""
+"""Builds a gate from its parts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from archetype_core.clock import Clock, IdSource, SystemClock, SystemIds
 from archetype_core.command import CommandGate
-from archetype_gate.dispatch import Dispatch
+from archetype_gate.dispatcher import CommandDispatcher
+from archetype_gate.ledger import Ledger
 from archetype_gate.policy import Policy
+from archetype_gate.query import QueryService
 from archetype_gate.quota import Meter, Quotas
-from archetype_gate.reading import QueryService
 from archetype_gate.service import CommandService
 from archetype_gate.simulation import SimulationService
+from archetype_gate.sqlite import SqliteLedger
 from archetype_gate.storage import Backend, StorageService
-from archetype_gate.timestamp import micros
-from archetype_gate.worlds import WorldService
+from archetype_gate.timestamp import to_micros
+from archetype_gate.world_service import WorldService
 
 
 class ServiceContainer:
-    """One gate and everything behind it. Making one does nothing yet: files, threads and connections come with first use.
+    """A gate with its services. Constructing it does no I/O; two containers share nothing but named memory stores.
 
-    ``ledger`` is the directory for ledgers of storages that have no local path. Containers share nothing.
+    ``policy`` and ``quotas`` default to the four roles and to 500 commands and 200 000 credits. ``ledger`` is the
+    directory for ledgers of storages without a local path, and ``open_ledger`` opens the ledger at a path (``None``: in
+    memory). ``TypeError`` for a policy or quotas of another type.
     """
 
     def __init__(
@@ -31,26 +36,27 @@ class ServiceContainer:
         ledger: str | Path | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
+        open_ledger: Callable[[Path | None], Ledger] = SqliteLedger,
     ) -> None:
-        for given, kind in ((policy, Policy), (quotas, Quotas)):
+        for name, given, kind in (("policy", policy, Policy), ("quotas", quotas, Quotas)):
             if given is not None and not isinstance(given, kind):
-                raise TypeError(f"expected a {kind.__name__}, not {given!r}")
+                raise TypeError(f"{name} must be a {kind.__name__}, not {given!r}")
         clock = clock or SystemClock()
         ids = ids or SystemIds()
 
         def now_us() -> int:
-            return micros(clock.now())
+            return to_micros(clock.now())
 
-        def opened(backend: Backend) -> None:
-            service.opened(backend)
+        def on_open(backend: Backend) -> None:
+            service.add_backend(backend)
 
-        storage = StorageService(None if ledger is None else Path(ledger), opened)
+        storage = StorageService(None if ledger is None else Path(ledger), on_open, open_ledger)
         worlds = WorldService(storage, ids, now_us)
-        dispatch = Dispatch(worlds, SimulationService(worlds, ids), QueryService(worlds))
+        dispatcher = CommandDispatcher(worlds, SimulationService(worlds, ids), QueryService(worlds))
         service = CommandService(
             worlds,
             storage,
-            dispatch,
+            dispatcher,
             policy=policy or Policy(),
             meter=Meter(quotas or Quotas()),
             clock=clock,
@@ -59,5 +65,8 @@ class ServiceContainer:
         self.gate: CommandGate = service
 
     async def shutdown(self) -> None:
-        """Close every live world, last one first, then ledgers and stores; idempotent."""
+        """Close every live world, the newest first, then ledgers and stores; idempotent.
+
+        ``ReentrantStep`` from inside a call. Failures are raised as one ``ExceptionGroup`` after everything is closed.
+        """
         await self.gate.close()

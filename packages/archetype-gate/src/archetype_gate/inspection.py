@@ -1,4 +1,4 @@
-"""Looking at a ledger from outside."""
+"""Checks a ledger without opening a gate."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from archetype_core.config import StorageConfig
 from archetype_core.errors import LedgerError
 from archetype_gate.ledger import Damage
 from archetype_gate.sqlite import SqliteLedger
-from archetype_gate.storage import ledger_place
+from archetype_gate.storage import ledger_path
 
 
 def verify(storage: str | StorageConfig, *, ledger: str | Path | None = None) -> list[Damage]:
-    """What is wrong with the audit of a storage: rows that were edited, removed or put elsewhere; empty if nothing is."""
+    """Check a storage's audit log and list the rows that were edited, removed or moved; empty if there are none.
+
+    Reads every row. ``ledger`` is the directory that the gate was given. ``LedgerError`` if there is no ledger,
+    ``ValueError`` for a storage in memory.
+    """
     config = storage if isinstance(storage, StorageConfig) else StorageConfig(uri=storage)
-    place = ledger_place(config, None if ledger is None else Path(ledger))
-    if place is None:
-        raise ValueError(f"{config.uri} is in memory: nothing of it outlives its process")
-    if not place.exists():
-        raise LedgerError(f"there is no ledger at {place}")
-    opened = SqliteLedger(place)
+    path = ledger_path(config, None if ledger is None else Path(ledger))
+    if path is None:
+        raise ValueError(f"{config.uri} is in memory: its ledger ends with its process and cannot be verified")
+    if not path.exists():
+        raise LedgerError(f"there is no ledger at {path}: check the storage, and pass ledger=… if the gate had one")
+    opened = SqliteLedger(path)
     try:
         return opened.verify()
     finally:

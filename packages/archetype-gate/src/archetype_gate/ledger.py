@@ -1,6 +1,7 @@
-"""What a gate must not forget, as a port: worlds, accepted commands, audit rows, what was used of quotas, ids given out.
+"""The ledger port: what a gate keeps on disk beside one store.
 
-Verbs block and may be called from any thread, like those of a store.
+A ledger has the worlds, the commands that wait for a tick, the audit log, the usage of quotas and the reserved entity
+ids. Its methods block and may be called from any thread, like those of a store.
 """
 
 from __future__ import annotations
@@ -16,27 +17,26 @@ from archetype_gate.quota import Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """A command that waits for a tick: everything that is needed to apply it in another process."""
+class AcceptedCommand:
+    """A command that waits for a tick, with all that another process needs to apply it."""
 
     command_id: str
     world_id: str
-    form: str
-    """The name of its class."""
+    class_name: str
     payload: Callable[[], bytes]
-    """Its data, written down when it is needed: most commands are applied before they are written."""
+    """Encodes the command. Called when the ledger writes it: most commands are applied before that."""
     entity_ids: range
-    """The ids that it spawns."""
+    """The ids of the entities that it spawns."""
     due: int = 0
-    """The first tick that may take it."""
+    """The first tick that may apply it."""
     priority: int = 0
     is_direct: bool = False
-    """Whether it was staged at once, rather than queued: such commands come before those of the queue."""
+    """Whether it was staged at once. Direct commands are applied before queued ones."""
 
 
 @dataclass(slots=True)
-class Note:
-    """One command for the record, as far as is known when it is noted."""
+class AuditEntry:
+    """An audit row that is not written yet, with what to store beside it."""
 
     command_id: str
     world_id: str
@@ -44,20 +44,20 @@ class Note:
     roles: tuple[str, ...]
     type: str
     payload: str | Callable[[], str]
-    """JSON for the audit row, or what gives it when the row is written."""
+    """JSON, or a function that encodes it when the row is written."""
     status: Status
     at_us: int
     tick: int | None = None
     reason: str = ""
     duration_us: int = 0
-    accepted: Accepted | None = None
-    """Kept until it is settled."""
+    accepted: AcceptedCommand | None = None
+    """The command to store until it is settled."""
     usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What became of an accepted command."""
+class Settlement:
+    """The final status of an accepted command."""
 
     command_id: str
     world_id: str
@@ -69,21 +69,21 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class WorldEntry:
-    """A world as a ledger knows it: enough to bring one back that never ran a tick."""
+    """A world as the ledger stores it: enough to open one that never made a tick."""
 
     segment: Segment
     kernel: str = "python"
-    ids_to: int = 1
-    """Ids below this may have been given out."""
+    reserved_to: int = 1
+    """Entity ids below this one are reserved."""
     settled_tick: int = -1
-    """Up to this tick it is known which commands were applied."""
+    """The commands of this tick and of all before it are settled."""
     is_open: bool = True
-    """False once it was destroyed; its name is free again."""
+    """False once the world is destroyed; then its name is free again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Something in a ledger that is not as it was written."""
+    """One place in a ledger that was changed after it was written."""
 
     place: str
     reason: str
@@ -93,85 +93,88 @@ class Damage:
 
 
 class Ledger(Protocol):
-    """Durable memory of a gate, beside one store.
+    """The durable memory of a gate, beside one store.
 
-    ``note`` and ``settle`` return at once and are on disk within ``interval_s``; ``sync`` waits for everything that was
-    noted before. When writing fails, ``sync`` and ``check`` raise ``LedgerError`` until it works again, and nothing that
-    was noted is lost meanwhile.
+    ``record``, ``settle`` and ``settle_tick`` only collect; a background thread writes what they collected within
+    100 ms, and ``sync`` waits for it. If a write fails, ``sync`` and ``check_writable`` raise ``LedgerError`` until a
+    write succeeds, and everything collected is kept.
     """
 
-    def check(self) -> None:
-        """``LedgerError`` while nothing can be written: then no further command is to be accepted."""
+    def check_writable(self) -> None:
+        """Raise ``LedgerError`` if the last write failed or the ledger is closed."""
         ...
 
-    def note(self, notes: Sequence[Note]) -> None:
-        """Put commands on record."""
+    def record(self, entries: Sequence[AuditEntry]) -> None:
+        """Collect audit rows, with the accepted commands and the usage that belong to them."""
         ...
 
     def withdraw(self, command_ids: Iterable[str]) -> bool:
-        """Forget commands that were noted and not written yet; says whether all of them were."""
+        """Drop entries that are not written yet; returns whether all of them were dropped."""
         ...
 
-    def settle(self, settled: Iterable[Settled]) -> None:
-        """Put on record what became of accepted commands."""
+    def settle(self, settlements: Iterable[Settlement]) -> None:
+        """Collect the final statuses of accepted commands; a settled command no longer waits."""
         ...
 
-    def ticked(self, world_id: str, tick: int) -> None:
-        """All that a world's ticks up to this one applied has been settled."""
+    def settle_tick(self, world_id: str, tick: int) -> None:
+        """Note that the commands of a world's ticks up to this one are settled."""
         ...
 
     def sync(self) -> None:
-        """Wait until all of that is on disk."""
+        """Write everything collected; returns when it is on disk. ``LedgerError`` if it cannot be written."""
         ...
 
-    def enter(self, entry: WorldEntry) -> None:
-        """Take up a world, durably; ``WorldExists`` if its id or, among those not destroyed, its name is taken."""
+    def add_world(self, entry: WorldEntry) -> None:
+        """Store a world durably; ``WorldExists`` if its id is taken, or its name by a world that is not destroyed."""
         ...
 
-    def destroyed(self, world_id: str) -> None:
-        """Free a world's name and forget the commands that wait for it, durably."""
+    def mark_destroyed(self, world_id: str) -> None:
+        """Free a world's name and delete the commands that wait for it, durably."""
         ...
 
-    def reopened(self, world_id: str) -> None:
-        """Take a destroyed world up again, durably; ``WorldExists`` if its name was taken since."""
+    def mark_reopened(self, world_id: str) -> None:
+        """Undo ``mark_destroyed`` for the name, durably; ``WorldExists`` if another world has it now."""
         ...
 
-    def world(self, world: str) -> WorldEntry | None:
-        """The world of that id, or else the one of that name that is not destroyed."""
+    def find_world(self, id_or_name: str) -> WorldEntry | None:
+        """Return the world with that id, else the world with that name that is not destroyed, else ``None``."""
         ...
 
     def worlds(self) -> list[WorldEntry]:
-        """Every world, destroyed ones too."""
+        """Return all worlds, destroyed ones too."""
         ...
 
-    def reserve(self, world_id: str, first: int, count: int) -> int:
-        """Take so many ids that nobody else gets, durably, and return the first: that one, or a later where others were."""
+    def reserve_ids(self, world_id: str, first: int, count: int) -> int:
+        """Reserve a block of entity ids durably and return its first id.
+
+        That is ``first``, or a later id if ids from ``first`` on are reserved already.
+        """
         ...
 
-    def release(self, world_id: str, ids_to: int, reserved: int) -> None:
-        """Make it durable that ids from this one on were not given out after all, unless others reserved more since."""
+    def release_ids(self, world_id: str, first_unused: int, reserved_to: int) -> None:
+        """Give back the unused end of the last reserved block, durably; nothing happens if it is not the last."""
         ...
 
-    def accepted(self, world_id: str) -> list[Accepted]:
-        """The commands that wait for a world, in the order they were accepted."""
+    def waiting_commands(self, world_id: str) -> list[AcceptedCommand]:
+        """Return the commands that wait for a world, in the order they were accepted."""
         ...
 
-    def known(self, command_ids: Iterable[str]) -> set[str]:
-        """Those of some commands that are on record."""
+    def recorded_ids(self, command_ids: Iterable[str]) -> set[str]:
+        """Return those of the command ids that have an audit row."""
         ...
 
-    def used(self, since: date) -> Sequence[Usage]:
-        """What was used of token quotas from that day on, and of command quotas in every world's latest tick."""
+    def usage_since(self, since: date) -> Sequence[Usage]:
+        """Return the credits used since a day, and the commands used in each world's latest tick."""
         ...
 
     def history(self, which: AuditFilter) -> tuple[AuditRow, ...]:
-        """Audit rows, one for each command."""
+        """Return audit rows, one per command."""
         ...
 
     def verify(self) -> list[Damage]:
-        """Walk the whole chain of audit rows and say what was edited, removed or put elsewhere; empty if all is well."""
+        """Check the hash chain of all audit rows and list what was edited, removed or moved; reads all of them."""
         ...
 
     def close(self) -> None:
-        """Write what waits and let go; idempotent."""
+        """Write everything collected and close; idempotent."""
         ...

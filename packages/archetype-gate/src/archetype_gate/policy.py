@@ -1,4 +1,4 @@
-"""Which roles may send which commands, as data."""
+"""Which roles may send which kinds of command, as data."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from types import MappingProxyType
 from archetype_core.command import ADMIN, OPERATOR, PLAYER, VIEWER, ActorCtx
 
 ANY = "*"
-"""Every command, also those that come later."""
+"""Stands for every kind of command that a gate executes, also those that a later release adds."""
 
-READS = frozenset(
+VIEWER_KINDS = frozenset(
     {
         "query_world",
         "get_world_info",
@@ -23,8 +23,8 @@ READS = frozenset(
         "get_audit_history",
     }
 )
-PLAYS = READS | {"spawn", "despawn", "update", "message", "custom"}
-OPERATES = PLAYS | {
+PLAYER_KINDS = VIEWER_KINDS | {"spawn", "despawn", "update", "message", "custom"}
+OPERATOR_KINDS = PLAYER_KINDS | {
     "add_component",
     "remove_component",
     "add_processor",
@@ -43,15 +43,20 @@ OPERATES = PLAYS | {
     "destroy_world",
     "close_world",
 }
+ALL_KINDS = OPERATOR_KINDS | {"create_world"}
+"""Every kind of command that a gate executes."""
 
 DEFAULT_ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
-    {VIEWER: READS, PLAYER: PLAYS, OPERATOR: OPERATES, ADMIN: frozenset({ANY})}
+    {VIEWER: VIEWER_KINDS, PLAYER: PLAYER_KINDS, OPERATOR: OPERATOR_KINDS, ADMIN: frozenset({ANY})}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The kinds of command that each role allows. Whatever is not named is denied; ``"*"`` is every command there is."""
+    """The kinds of command that each role allows; ``"*"`` is every kind that a gate knows.
+
+    Everything else is denied, unknown roles and kinds too. ``TypeError`` if the kinds of a role are not a set.
+    """
 
     roles: Mapping[str, AbstractSet[str]] = field(default_factory=lambda: DEFAULT_ROLES)
 
@@ -59,16 +64,12 @@ class Policy:
         for role, kinds in self.roles.items():
             given: object = kinds
             if not isinstance(given, AbstractSet):
-                raise TypeError(f"the commands of role {role!r} are a set of names, not {given!r}")
+                raise TypeError(f"the kinds of role {role!r} must be a set of names, not {given!r}")
 
     def allows(self, actor: ActorCtx, kind: str) -> bool:
-        """Whether any role of an actor allows a command of that kind."""
+        """Whether a role of the actor allows a command of that kind."""
         for role in actor.roles:
             granted = self.roles.get(role)
-            if granted is not None and (kind in granted or (ANY in granted and kind in KINDS)):
+            if granted is not None and (kind in granted or (ANY in granted and kind in ALL_KINDS)):
                 return True
         return False
-
-
-KINDS = OPERATES | {"create_world"}
-"""Every kind of command that a gate knows how to carry out."""

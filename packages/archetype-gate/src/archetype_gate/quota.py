@@ -1,4 +1,4 @@
-"""How much an actor may do: commands for each tick of a world, and tokens for each UTC day."""
+"""How much an actor may do: commands for each tick of a world, and credits for each UTC day."""
 
 from __future__ import annotations
 
@@ -15,59 +15,63 @@ from archetype_core.errors import QuotaExceeded
 DEFAULT_COSTS: Mapping[str, int] = MappingProxyType(
     {"run_episode": 10, "run_rollout": 10, "fork_world": 10, "create_world": 10, "open_world": 10}
 )
-"""Tokens that a command costs, times its weight; 1 for every kind that is not here."""
+"""Credits that a command costs for each unit of its weight, by kind; every other kind costs 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """What each actor may do: ``commands`` for every tick of a world, ``tokens`` for every UTC day.
+    """The limits of each actor: ``commands`` per world and tick, ``credits`` per UTC day (a daily token budget).
 
-    A command costs its kind's ``costs`` times its weight (entities spawned, ticks run). Actors in ``exempt`` are not
-    counted.
+    A command costs the ``costs`` of its kind times its weight, such as the number of entities or ticks. Actors whose id
+    is in ``exempt`` have no limits. ``ValueError`` for a limit or cost that is not an int of 0 or more.
     """
 
     commands: int = 500
-    tokens: int = 200_000
+    credits: int = 200_000
     costs: Mapping[str, int] = field(default_factory=lambda: DEFAULT_COSTS)
     exempt: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        for name in ("commands", "tokens"):
+        for name in ("commands", "credits"):
             if not is_count(getattr(self, name)):
-                raise ValueError(f"{name} is a number, 0 or more, not {getattr(self, name)!r}")
-        if odd := [kind for kind, cost in self.costs.items() if not is_count(cost)]:
-            raise ValueError(f"the cost of {odd[0]} is a number of tokens, 0 or more, not {self.costs[odd[0]]!r}")
+                raise ValueError(f"{name} must be an int of 0 or more, not {getattr(self, name)!r}")
+        for kind, cost in self.costs.items():
+            if not is_count(cost):
+                raise ValueError(f"the cost of {kind} must be an int of 0 or more, not {cost!r}")
 
     def price(self, command: Command[object]) -> int:
-        """The tokens that a command costs."""
+        """Return the credits that a command costs."""
         return self.costs.get(command.kind, 1) * command.weight
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one admitted request uses up; ``tick`` counts commands apart for each tick of a world."""
+    """What one admitted request uses: credits of a day, and commands of one tick of a world."""
 
     actor: str
     day: date
-    tokens: int
+    credits: int
     world_id: str | None
     tick: int
     commands: int
 
 
 class Meter:
-    """Counts what actors use, against their quotas; thread-safe. Tells nobody: what it admits is put on record elsewhere."""
+    """Counts what actors use and enforces their quotas; thread-safe. It stores nothing: the ledger does."""
 
     def __init__(self, quotas: Quotas) -> None:
         self.quotas = quotas
         self._lock = threading.Lock()
-        self._tokens: dict[str, tuple[date, int]] = {}
+        self._credits: dict[str, tuple[date, int]] = {}
         self._commands: dict[tuple[str, str], tuple[int, int]] = {}
 
-    def admit(
+    def charge(
         self, actor: ActorCtx, commands: Iterable[Command[object]], day: date, world_id: str | None, tick: int
     ) -> Usage | None:
-        """Count some commands, all or none: ``QuotaExceeded`` if they do not fit. ``None`` for who is not counted."""
+        """Charge an actor for commands, all or none: ``QuotaExceeded`` if they exceed a quota.
+
+        Returns what was charged; ``None`` for an exempt actor.
+        """
         if actor.id in self.quotas.exempt:
             return None
         asked = list(commands)
@@ -75,34 +79,34 @@ class Meter:
             actor.id, day, sum(map(self.quotas.price, asked)), world_id, tick, len(asked) if world_id is not None else 0
         )
         with self._lock:
-            tokens, done = self._used(usage)
-            if usage.commands + done > self.quotas.commands:
-                raise QuotaExceeded(actor.id, "commands", self.quotas.commands, done, usage.commands)
-            if usage.tokens + tokens > self.quotas.tokens:
-                raise QuotaExceeded(actor.id, "tokens", self.quotas.tokens, tokens, usage.tokens)
+            used_credits, used_commands = self._used(usage)
+            if usage.commands + used_commands > self.quotas.commands:
+                raise QuotaExceeded(actor.id, "commands", self.quotas.commands, used_commands, usage.commands)
+            if usage.credits + used_credits > self.quotas.credits:
+                raise QuotaExceeded(actor.id, "credits", self.quotas.credits, used_credits, usage.credits)
             self._add(usage, 1)
         return usage
 
     def refund(self, usage: Usage) -> None:
-        """Take back what was counted for something that was then refused."""
+        """Give back what was charged for commands that were refused later."""
         with self._lock:
             self._add(usage, -1)
 
-    def recall(self, usages: Iterable[Usage]) -> None:
-        """Count what was used before, from a ledger."""
+    def restore(self, usages: Iterable[Usage]) -> None:
+        """Add usage that a ledger stored earlier."""
         with self._lock:
             for usage in usages:
                 self._add(usage, 1)
 
     def _used(self, usage: Usage) -> tuple[int, int]:
-        day, tokens = self._tokens.get(usage.actor, (usage.day, 0))
+        day, used_credits = self._credits.get(usage.actor, (usage.day, 0))
         tick, commands = self._commands.get((usage.actor, usage.world_id or ""), (usage.tick, 0))
-        return (tokens if day == usage.day else 0), (commands if tick == usage.tick else 0)
+        return (used_credits if day == usage.day else 0), (commands if tick == usage.tick else 0)
 
     def _add(self, usage: Usage, sign: int) -> None:
-        tokens, commands = self._used(usage)
-        # What is recalled may be of an earlier day than what was counted since.
-        if usage.tokens and usage.day >= self._tokens.get(usage.actor, (usage.day, 0))[0]:
-            self._tokens[usage.actor] = (usage.day, tokens + sign * usage.tokens)
+        used_credits, commands = self._used(usage)
+        # Restored usage may be of an earlier day than what was charged since.
+        if usage.credits and usage.day >= self._credits.get(usage.actor, (usage.day, 0))[0]:
+            self._credits[usage.actor] = (usage.day, used_credits + sign * usage.credits)
         if usage.world_id is not None:
             self._commands[usage.actor, usage.world_id] = (usage.tick, commands + sign * usage.commands)

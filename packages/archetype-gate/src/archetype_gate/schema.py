@@ -1,4 +1,4 @@
-"""The tables of a SQLite ledger, and the way from older ones to today's."""
+"""The tables of a SQLite ledger, and the migrations from older versions."""
 
 from __future__ import annotations
 
@@ -72,25 +72,25 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION}")
 
 
-_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create,)
-"""What brings version n to n + 1, in order."""
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create,)
+"""The migration from version n to n + 1, at index n."""
 
 
-def migrate(connection: sqlite3.Connection, place: str) -> None:
-    """Bring a database to today's version, in one transaction; ``LedgerError`` for a newer one, or no ledger at all."""
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Create or upgrade the tables in one transaction; ``LedgerError`` for a newer version or another program's database."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if tables and application != APPLICATION:
-            raise LedgerError(f"{place} is a database of something else, not a ledger")
+            raise LedgerError(f"{path} is a database of another program, not a ledger: choose another directory")
         if version > VERSION:
             raise LedgerError(
-                f"{place} has version {version}, this code knows up to {VERSION}: install a newer release"
+                f"{path} has version {version}, this release reads up to version {VERSION}: install a newer release"
             )
-        for step in _STEPS[version:]:
-            step(connection)
+        for migration in _MIGRATIONS[version:]:
+            migration(connection)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     except BaseException:

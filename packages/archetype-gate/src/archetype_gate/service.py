@@ -1,4 +1,4 @@
-"""The gate itself: who may, how much, done or queued, and on record either way."""
+"""The gate: authorizes and charges every command, executes or queues it, and records it."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from archetype_core.errors import (
     WorldNotFound,
 )
 from archetype_core.schema import Component
-from archetype_gate import telemetry, wire
-from archetype_gate.dispatch import Dispatch
-from archetype_gate.ledger import Accepted, Ledger, Note
-from archetype_gate.live import LiveWorld, checked_due, told
-from archetype_gate.policy import READS, Policy
+from archetype_gate import command_codec, telemetry
+from archetype_gate.dispatcher import CommandDispatcher
+from archetype_gate.ledger import AcceptedCommand, AuditEntry, Ledger
+from archetype_gate.live_world import LiveWorld, due_tick, failure_reason
+from archetype_gate.payload_summary import summarize
+from archetype_gate.policy import VIEWER_KINDS, Policy
 from archetype_gate.quota import Meter, Usage
 from archetype_gate.sqlite import SqliteLedger
 from archetype_gate.storage import Backend, StorageService
-from archetype_gate.summary import summary
-from archetype_gate.timestamp import micros
-from archetype_gate.worlds import WorldService
+from archetype_gate.timestamp import to_micros
+from archetype_gate.world_service import WorldService
 
 R = TypeVar("R")
 
 
 @dataclass(slots=True)
 class _Call:
-    """One request on its way through the gate."""
+    """One call of the gate, while it is handled."""
 
     actor: ActorCtx
     world_id: str | None
@@ -64,13 +64,17 @@ class _Call:
 
 
 class CommandService:
-    """Authorizes, charges, carries out or queues, and puts on record. Holds the only way to a world there is."""
+    """The ``CommandGate`` over a ledger: authorizes, charges, executes or queues, and records every command.
+
+    Methods may be called from any thread and event loop. Every command leaves one audit row, also if it is
+    rejected or fails, except after ``GateClosed``, ``LedgerError`` or a wrong actor. A rejected command costs nothing.
+    """
 
     def __init__(
         self,
         worlds: WorldService,
         storage: StorageService,
-        dispatch: Dispatch,
+        dispatcher: CommandDispatcher,
         *,
         policy: Policy,
         meter: Meter,
@@ -79,114 +83,132 @@ class CommandService:
     ) -> None:
         self._worlds = worlds
         self._storage = storage
-        self._dispatch = dispatch
+        self._dispatcher = dispatcher
         self._policy = policy
         self._meter = meter
         self._clock = clock
         self._ids = ids
         self._lock = threading.Lock()
-        self._homeless: list[Note] = []
-        """Rows from before there was any ledger."""
+        self._unwritten: list[AuditEntry] = []
+        """Entries from before any ledger was open; the first ledger gets them."""
         self._is_open = True
-        self._under_way = _CallsUnderWay()
+        self._in_flight = _InFlightCalls()
 
-    def opened(self, backend: Backend) -> None:
-        """Take up a backend: what actors used before counts, and rows that had no ledger have one now."""
+    def add_backend(self, backend: Backend) -> None:
+        """Restore the usage that a new backend's ledger has, and give it the entries from before any ledger was open."""
         today = self._clock.now().date()
         if backend.ledger not in [one.ledger for one in self._storage.backends]:
-            self._meter.recall(backend.ledger.used(today - timedelta(days=1)))
+            self._meter.restore(backend.ledger.usage_since(today - timedelta(days=1)))
         with self._lock:
-            homeless, self._homeless = self._homeless, []
-        backend.ledger.note(homeless)
+            entries, self._unwritten = self._unwritten, []
+        backend.ledger.record(entries)
 
-    # The door.
+    # Commands that are executed now.
 
     async def execute(
         self, actor: ActorCtx, command: Command[R], world_id: str | None = None, *, durable: bool = False
     ) -> R:
-        with telemetry.command_span(command.kind, world_id, actor) as span, self._under_way.call():
+        """Execute a command now and return its result; mutations are staged for the world's next tick.
+
+        What is staged is on disk with its tick or within 100 ms; with ``durable`` before this returns. Mutations take
+        no thread and no I/O, except to reserve the next block of entity ids.
+
+        Raises ``PermissionDenied``, ``QuotaExceeded``, ``WorldNotFound``, ``GateClosed``, ``TypeError`` for a wrong
+        actor or address, ``LedgerError`` while the ledger cannot be written (reads still work), and whatever the
+        command itself raises.
+        """
+        with telemetry.command_span(command.kind, world_id, actor) as span, self._in_flight.call():
             status: Status = "rejected"
             call = self._begin(actor, world_id)
             try:
                 self._admit(call, [command])
                 status = "failed"
                 if isinstance(command, EntityCommand):
-                    answer = self._stage(call, command)
+                    result = self._stage(call, command)
                     status = "queued"
                 else:
-                    answer = await self._carry_out(call, command)
+                    result = await self._execute(call, command)
                     status = "applied"
                 if durable:
-                    await self._durable(call)
+                    await self._sync(call)
             finally:
-                telemetry.verdict(span, command.kind, status, time.perf_counter() - call.began)
-            return cast("R", answer)
+                telemetry.record_verdict(span, command.kind, status, time.perf_counter() - call.began)
+            return cast("R", result)
 
     def _begin(self, actor: object, world_id: str | None) -> _Call:
         if not self._is_open:
             raise GateClosed
         if not isinstance(actor, ActorCtx):
-            raise TypeError(f"a command is sent by an ActorCtx, not by {actor!r}")
+            raise TypeError(f"actor must be an ActorCtx, not {actor!r}")
         live = self._worlds.find(world_id)
         tick = live.world.tick if live is not None else None
-        return _Call(actor, world_id, live, time.perf_counter(), micros(self._clock.now()), tick)
+        return _Call(actor, world_id, live, time.perf_counter(), to_micros(self._clock.now()), tick)
 
     def _admit(self, call: _Call, commands: Sequence[Command[Any]]) -> None:
-        """Let commands pass, all or none; refusals are on record and cost nothing."""
+        """Authorize and charge commands, all or none; records a refusal and raises it."""
         try:
             for command in commands:
                 if not self._policy.allows(call.actor, command.kind):
                     raise PermissionDenied(call.actor.id, call.actor.roles, command.kind or type(command).__name__)
             for command in commands:
-                self._dispatch.check(command, call.world_id, call.live)
-            reads = isinstance(commands[0], DestroyWorld | CloseWorld) or commands[0].kind in READS
-            if call.live is not None and not reads:
-                call.live.backend.ledger.check()
+                self._dispatcher.check(command, call.world_id, call.live)
+            needs_no_write = isinstance(commands[0], DestroyWorld | CloseWorld) or commands[0].kind in VIEWER_KINDS
+            if call.live is not None and not needs_no_write:
+                call.live.backend.ledger.check_writable()
             day = self._clock.now().date()
-            call.usage = self._meter.admit(call.actor, commands, day, call.world_id, call.tick or 0)
+            call.usage = self._meter.charge(call.actor, commands, day, call.world_id, call.tick or 0)
         except (PermissionDenied, QuotaExceeded, WorldNotFound, NotDeferrable, TypeError) as refusal:
-            self._note(call, [self._noted(call, one, "rejected", told(refusal)) for one in commands])
+            self._record(call, [self._entry(call, one, "rejected", failure_reason(refusal)) for one in commands])
             raise
         if call.usage is not None:
-            telemetry.used(call.usage)
+            telemetry.count_usage(call.usage)
 
     def _stage(self, call: _Call, command: EntityCommand[Any]) -> Any:
-        """Stage a mutation for the next tick. Never waits, so that hooks and processors may ask for it too."""
+        """Stage a mutation for the next tick; never awaits, because hooks and processors call it inside a tick."""
         live = call.live
         assert live is not None
 
-        def record(accepted: Accepted) -> None:
-            live.backend.ledger.note([self._noted(call, command, "queued", "", accepted)])
+        def record(accepted: AcceptedCommand) -> None:
+            live.backend.ledger.record([self._entry(call, command, "queued", "", accepted)])
 
         try:
-            return live.stage(wire.settled(command), self._ids.new(), record)
+            return live.stage(command_codec.with_own_table(command), self._ids.new(), record)
         except Exception as failure:
-            self._note(call, [self._noted(call, command, "failed", told(failure))])
+            self._record(call, [self._entry(call, command, "failed", failure_reason(failure))])
             raise
 
-    async def _carry_out(self, call: _Call, command: Command[Any]) -> Any:
+    async def _execute(self, call: _Call, command: Command[Any]) -> Any:
         try:
-            answer = await self._dispatch.carry_out(command, call.world_id, call.live, self.history)
+            result = await self._dispatcher.execute(command, call.world_id, call.live, self.history)
         except BaseException as failure:
-            self._note(call, [self._noted(call, command, "failed", told(failure))])
+            self._record(call, [self._entry(call, command, "failed", failure_reason(failure))])
             raise
-        if isinstance(answer, WorldInfo) and call.world_id is None:
-            # What made or opened a world belongs to its history.
-            call.world_id, call.tick = answer.world_id, answer.tick
-        self._note(call, [self._noted(call, command, "applied", "")])
-        return answer
+        if isinstance(result, WorldInfo) and call.world_id is None:
+            # The command that created or opened a world belongs to that world's audit rows.
+            call.world_id, call.tick = result.world_id, result.tick
+        self._record(call, [self._entry(call, command, "applied", "")])
+        return result
 
-    # The queue.
+    # Commands that wait in a world's queue.
 
     async def submit(
         self, actor: ActorCtx, command: EntityCommand[Any], world_id: str, *, tick: int | None = None, priority: int = 0
     ) -> Ticket:
+        """Queue a command for the first tick that is not before ``tick``, by default the next; on disk when this returns.
+
+        Due commands apply by tick, then ascending priority, then submission. A command that cannot be applied at its
+        tick is recorded as ``failed`` and stops neither the tick nor the others. Costs one group commit of the ledger.
+
+        Raises what ``execute`` raises; also ``NotDeferrable`` for a command that cannot be stored, ``ValueRejected`` for
+        data that cannot be encoded, and ``ValueError`` for a bad tick or priority.
+        """
         (ticket,) = await self.submit_batch(actor, [command], world_id, tick=tick, priority=priority)
         return ticket
 
     async def submit_spawn(
         self, actor: ActorCtx, world_id: str, *components: Component, tick: int | None = None, priority: int = 0
     ) -> int:
+        """Queue the spawn of one entity and return its id, which is reserved now; costs and raises as ``submit``."""
         ticket = await self.submit(actor, Spawn(components), world_id, tick=tick, priority=priority)
         return ticket.entity_ids.start
 
@@ -199,17 +221,18 @@ class CommandService:
         tick: int | None = None,
         priority: int = 0,
     ) -> tuple[Ticket, ...]:
+        """Queue several commands, all or none, in one group commit; raises as ``submit``. No commands: no row, no check."""
         if not commands:
             return ()
         kind = commands[0].kind if len(commands) == 1 else "batch"
-        with telemetry.command_span(kind, world_id, actor) as span, self._under_way.call():
+        with telemetry.command_span(kind, world_id, actor) as span, self._in_flight.call():
             status: Status = "rejected"
             call = self._begin(actor, world_id)
             try:
                 tickets = await self._submit(call, commands, tick, priority)
                 status = "queued"
             finally:
-                telemetry.verdict(span, kind, status, time.perf_counter() - call.began)
+                telemetry.record_verdict(span, kind, status, time.perf_counter() - call.began)
             return tickets
 
     async def _submit(
@@ -218,47 +241,47 @@ class CommandService:
         for command in commands:
             if not command.is_deferrable:
                 refusal = NotDeferrable(command.kind)
-                self._note(call, [self._noted(call, one, "rejected", told(refusal)) for one in commands])
+                self._record(call, [self._entry(call, one, "rejected", failure_reason(refusal)) for one in commands])
                 raise refusal
         self._admit(call, commands)
         live = call.live
         assert live is not None
         try:
-            due = checked_due(tick, priority, live.world.tick)
-            commands = [wire.settled(one) for one in commands]
+            due = due_tick(tick, priority, live.world.tick)
+            commands = [command_codec.with_own_table(one) for one in commands]
             accepted = self._accept(live, commands, due, priority)
         except Exception as failure:
-            self._refuse(call, commands, failure)
+            self._reject(call, commands, failure)
             raise
         ledger = live.backend.ledger
         ids = [one.command_id for one in accepted]
 
-        def settle() -> None:
-            ledger.note(
-                [self._noted(call, command, "queued", "", one) for command, one in zip(commands, accepted, strict=True)]
+        def write() -> None:
+            ledger.record(
+                [self._entry(call, command, "queued", "", one) for command, one in zip(commands, accepted, strict=True)]
             )
             try:
                 ledger.sync()
             except BaseException:
                 if ledger.withdraw(ids):
                     raise
-            # In the thread, since whoever asked may have given up by now, and it is accepted all the same.
+            # In this thread, because the caller may be cancelled by now and the commands are accepted all the same.
             for one, command in zip(accepted, commands, strict=True):
                 live.enqueue(one, command)
 
         try:
-            await in_thread(settle)
+            await in_thread(write)
         except Exception as failure:
-            self._refuse(call, commands, failure)
+            self._reject(call, commands, failure)
             raise
         return tuple(Ticket(one.command_id, one.entity_ids) for one in accepted)
 
-    def _refuse(self, call: _Call, commands: Sequence[Command[Any]], failure: Exception) -> None:
-        """Put on record that commands were admitted and then refused, and take back what they cost."""
+    def _reject(self, call: _Call, commands: Sequence[Command[Any]], failure: Exception) -> None:
+        """Record that charged commands were refused after all, and refund them."""
         if call.usage is not None:
             self._meter.refund(call.usage)
             call.usage = None
-        self._note(call, [self._noted(call, one, "rejected", told(failure)) for one in commands])
+        self._record(call, [self._entry(call, one, "rejected", failure_reason(failure)) for one in commands])
 
     def _accept(
         self,
@@ -266,26 +289,26 @@ class CommandService:
         commands: Sequence[EntityCommand[Any]],
         due: int,
         priority: int,
-    ) -> list[Accepted]:
-        """Commands as they are kept until a tick takes them; refuses values that cannot be."""
-        payloads = [wire.deferred(one) for one in commands]
+    ) -> list[AcceptedCommand]:
+        """Encode commands and assign their entity ids; ``ValueRejected`` if one cannot be encoded."""
+        payloads = [command_codec.checked_encoding(one) for one in commands]
         return [
-            Accepted(self._ids.new(), live.world_id, type(one).__name__, payload, ids, due, priority)
-            for one, payload, ids in zip(commands, payloads, live.reserve(commands), strict=True)
+            AcceptedCommand(self._ids.new(), live.world_id, type(one).__name__, payload, ids, due, priority)
+            for one, payload, ids in zip(commands, payloads, live.assign_ids(commands), strict=True)
         ]
 
-    # The record.
+    # The audit log.
 
-    def _noted(
-        self, call: _Call, command: Command[Any], status: Status, reason: str, accepted: Accepted | None = None
-    ) -> Note:
+    def _entry(
+        self, call: _Call, command: Command[Any], status: Status, reason: str, accepted: AcceptedCommand | None = None
+    ) -> AuditEntry:
         def payload() -> str:
             if accepted is not None and not isinstance(command, SpawnTable):
-                return summary(accepted.payload().decode())
-            return _described(command)
+                return summarize(accepted.payload().decode())
+            return _payload_text(command)
 
         usage, call.usage = call.usage, None
-        return Note(
+        return AuditEntry(
             command_id=accepted.command_id if accepted is not None else self._ids.new(),
             world_id=call.world_id or "",
             actor=call.actor.id,
@@ -301,79 +324,89 @@ class CommandService:
             usage=usage,
         )
 
-    def _note(self, call: _Call, notes: list[Note]) -> None:
+    def _record(self, call: _Call, entries: list[AuditEntry]) -> None:
         ledger = self._ledger(call.world_id)
         if ledger is not None:
-            ledger.note(notes)
+            ledger.record(entries)
             return
         with self._lock:
-            self._homeless.extend(notes)
+            self._unwritten.extend(entries)
 
     def _ledger(self, world_id: str | None) -> Ledger | None:
-        """Where the rows of a world go; those of no world, or an unknown one, go to the first ledger there is."""
-        home = self._worlds.home(world_id)
-        if home is None:
-            home = next(iter(self._storage.backends), None)
-        return home.ledger if home is not None else None
+        """Return the ledger of a world; the first open ledger for no world or an unknown one."""
+        backend = self._worlds.backend_of(world_id)
+        if backend is None:
+            backend = next(iter(self._storage.backends), None)
+        return backend.ledger if backend is not None else None
 
     async def history(self, command: GetHistory, world_id: str | None) -> tuple[AuditRow, ...]:
-        """Audit rows of a world, or of the first ledger there is."""
+        """Return audit rows of a world, or of the first open ledger for ``None``. Not gated: ``GetHistory`` is the command."""
         which = command.filter if world_id is None else replace(command.filter, world_id=world_id)
         ledger = self._ledger(which.world_id)
 
         def read() -> tuple[AuditRow, ...]:
             if ledger is not None:
                 return ledger.history(which)
-            alone = SqliteLedger(None)
+            in_memory = SqliteLedger(None)
             try:
-                alone.note(list(self._homeless))
-                return alone.history(which)
+                in_memory.record(list(self._unwritten))
+                return in_memory.history(which)
             finally:
-                alone.close()
+                in_memory.close()
 
         return await in_thread(read)
 
-    async def _durable(self, call: _Call) -> None:
+    async def _sync(self, call: _Call) -> None:
         ledger = self._ledger(call.world_id)
         if ledger is not None:
             await in_thread(ledger.sync)
 
     def peek(self, actor: ActorCtx, world_id: str) -> WorldInfo | None:
+        """Describe a live world from memory, for display: no I/O, no quota, no audit row.
+
+        ``None`` if the world is not live or the actor may not read it.
+        """
         live = self._worlds.find(world_id)
         if live is None or not self._policy.allows(actor, "get_world_info"):
             return None
         return live.info()
 
     async def flush(self) -> None:
+        """Wait until everything recorded so far is on disk; ``LedgerError`` if a ledger cannot be written."""
         for backend in self._storage.backends:
             await in_thread(backend.ledger.sync)
 
     def check_outside(self) -> None:
-        """Refuse to close from inside a call, which would have to wait for itself."""
-        if self._under_way.is_inside:
-            busy = next((one.world for one in self._worlds.live), None)
-            remedy = "close the gate from outside, when the call is over"
+        """Raise ``ReentrantStep`` if the caller is inside a call of this gate: closing would wait for that call."""
+        if self._in_flight.is_inside:
+            busy = next((one.world for one in self._worlds.live_worlds), None)
+            remedy = "close the gate outside of hooks and processors, when the call has returned"
             raise ReentrantStep(busy.name if busy else "?", busy.tick if busy else 0, remedy)
 
     async def close(self) -> None:
+        """Close every live world, the newest first, wait for calls in flight, then close ledgers and stores; idempotent.
+
+        New calls raise ``GateClosed``. Queues and histories stay on disk. ``ReentrantStep`` from inside a call, and then
+        nothing is closed. Failures are raised as one ``ExceptionGroup`` after everything is closed.
+        """
         self.check_outside()
         self._is_open = False
         failures = await self._worlds.close_all()
-        await in_thread(self._under_way.wait)
+        await in_thread(self._in_flight.wait)
         try:
             await self._storage.close()
         except ExceptionGroup as group:
             failures.extend(group.exceptions)
         if failures:
-            raise ExceptionGroup("closing the gate failed in places; everything else is closed", failures)
+            raise ExceptionGroup("parts of the gate failed to close; everything else is closed", failures)
 
 
-# The calls that the current context is part of.
+# The calls that the current context is inside of.
 _inside: contextvars.ContextVar[frozenset[object]] = contextvars.ContextVar("archetype_gate_calls", default=frozenset())
 
 
-class _CallsUnderWay:
-    """The calls that have not answered yet, so that a gate keeps its ledgers open for them."""
+class _InFlightCalls:
+    """The calls that have not returned. A gate keeps its ledgers open for them."""
 
     def __init__(self) -> None:
         self._open: set[object] = set()
@@ -382,12 +415,12 @@ class _CallsUnderWay:
 
     @property
     def is_inside(self) -> bool:
-        """Whether the caller is part of a call that is under way."""
+        """Whether the caller is inside one of these calls."""
         return not self._open.isdisjoint(_inside.get())
 
-    def call(self) -> _UnderWay:
-        """Count a call for as long as the block lasts."""
-        return _UnderWay(self)
+    def call(self) -> _InFlightCall:
+        """Return a context manager that counts a call for the block."""
+        return _InFlightCall(self)
 
     def begin(self, token: object) -> None:
         with self._changed:
@@ -400,18 +433,18 @@ class _CallsUnderWay:
                 self._changed.notify_all()
 
     def wait(self) -> None:
-        """Wait until no call is under way."""
+        """Block until every call has returned."""
         with self._changed:
             self._is_awaited = True
             self._changed.wait_for(lambda: not self._open)
 
 
-class _UnderWay:
-    """One call; a class and not a generator, since every command passes here."""
+class _InFlightCall:
+    """Counts one call; a class because a generator costs more, and every command passes here."""
 
     __slots__ = ("_calls", "_reset")
 
-    def __init__(self, calls: _CallsUnderWay) -> None:
+    def __init__(self, calls: _InFlightCalls) -> None:
         self._calls = calls
 
     def __enter__(self) -> None:
@@ -423,9 +456,9 @@ class _UnderWay:
         self._calls.end(self)
 
 
-def _described(command: Command[Any]) -> str:
+def _payload_text(command: Command[Any]) -> str:
     try:
-        return summary(wire.text(command.describe()))
-    # A refused command may be anything at all; its row is written all the same.
-    except Exception as failure:  # noqa: BLE001  # reason: told in the row
-        return wire.text({"unreadable": told(failure)})
+        return summarize(command_codec.to_json(command.describe()))
+    # The row of a refused command is written whatever the command contains.
+    except Exception as failure:  # noqa: BLE001  # reason: reported in the row
+        return command_codec.to_json({"unreadable": failure_reason(failure)})

@@ -1,4 +1,4 @@
-"""Ticks of live worlds: steps, runs, episodes, and rollouts of many episodes at a time."""
+"""Advances live worlds: steps, runs, episodes and rollouts."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from archetype_core.command import (
 from archetype_core.config import RunConfig
 from archetype_core.engine import Outcome, WorldView
 from archetype_core.errors import PendingMutations
-from archetype_gate.live import LiveWorld, told
-from archetype_gate.worlds import WorldService
+from archetype_gate.live_world import LiveWorld, failure_reason
+from archetype_gate.world_service import WorldService
 
 
 class SimulationService:
-    """Runs worlds. Before every tick it lets the queue bring what is due, after every tick it settles what was applied."""
+    """Makes ticks. Before each tick it stages the queued commands that are due; after it, it settles those applied."""
 
     def __init__(self, worlds: WorldService, ids: IdSource) -> None:
         self._worlds = worlds
         self._ids = ids
 
     async def step(self, live: LiveWorld, command: Step) -> StepResult:
-        """Make one tick."""
+        """Make one tick and return what it applied; raises what the tick raises, and then nothing of it is visible."""
         (outcome,) = await _advance(live, 1, command.config, command.inputs)
         return StepResult(live.world_id, outcome.segment.run_id, outcome.tick, len(outcome.applied), outcome.duration_s)
 
     async def run(self, live: LiveWorld, command: Run) -> RunResult:
-        """Make several ticks under one run id."""
+        """Make several ticks under one run id; if one fails, it raises and the ticks before it stay committed."""
         began, first, applied, done = time.perf_counter(), live.world.tick, 0, 0
         steps, run_id = command.config.steps, live.world.run_id
         while done < steps:
@@ -58,7 +58,10 @@ class SimulationService:
         return RunResult(live.world_id, run_id, first, first + done - 1, applied, time.perf_counter() - began)
 
     async def episode(self, live: LiveWorld, command: RunEpisode) -> EpisodeResult:
-        """Run a world until its episode ends."""
+        """Make ticks until ``max_steps``, the termination predicate or a terminal component ends the episode.
+
+        A failing tick or predicate raises. The conditions are checked after every tick.
+        """
         return await self._episode(live, command.config, 0, command.progress)
 
     async def _episode(
@@ -66,76 +69,81 @@ class SimulationService:
     ) -> EpisodeResult:
         began, first, done = time.perf_counter(), live.world.tick, 0
         reason: EndReason = "max_steps"
-        # Without a condition nobody has to look after every single tick.
+        # Without conditions there is nothing to check between ticks.
         stride = config.max_steps if config.termination is None and config.terminal_component is None else 1
         while done < config.max_steps:
             outcomes = await _advance(live, min(stride, config.max_steps - done), config.run_config, {})
             done += len(outcomes)
             if progress is not None:
                 progress(done, config.max_steps)
-            if (ended := await _ended(live, config)) is not None:
-                reason = ended
+            if (met := await _end_reason(live, config)) is not None:
+                reason = met
                 break
         return _result(live, number, first, reason=reason, duration_s=time.perf_counter() - began)
 
     async def rollout(self, base: LiveWorld, command: RunRollout) -> RolloutResult:
-        """Fork a world into episodes and run them. One that fails says so in its result, and the others go on."""
+        """Run one episode on each of several forks of a world, in parallel if asked.
+
+        A failing episode has its error in its result and the others continue. ``PendingMutations`` if the world has
+        staged mutations; a fork that cannot be created raises and cancels the other episodes.
+        """
         config, began, rollout_id = command.config, time.perf_counter(), self._ids.new()
         if base.pending:
             raise PendingMutations(base.world.name, base.pending)
         origin = base.world.tick - 1 if base.world.tick > 0 else None
         seeds = _seeds(base, config.num_episodes) if config.seeds is None else list(config.seeds)
-        at_once = (os.cpu_count() or 1) if config.parallel is True else int(config.parallel) or 1
-        room, done = asyncio.Semaphore(at_once), 0
+        parallel = (os.cpu_count() or 1) if config.parallel is True else int(config.parallel) or 1
+        slots, done = asyncio.Semaphore(parallel), 0
 
         async def play(number: int) -> EpisodeResult:
             nonlocal done
-            async with room:
+            async with slots:
                 name = f"{base.world.name}-{config.name_prefix}{number}-{rollout_id[-12:]}"
                 fork = ForkWorld(name, at_tick=origin, resources=config.resources, rng=seeds[number])
-                result = await self._played(base, fork, config.episode_config, number, config.destroy_forks_on_complete)
+                result = await self._play_fork(
+                    base, fork, config.episode_config, number, config.destroy_forks_on_complete
+                )
             done += 1
             if command.progress is not None:
                 command.progress(done, config.num_episodes)
             return result
 
-        episodes = await _all(play, config.num_episodes)
+        episodes = await _play_all(play, config.num_episodes)
         return RolloutResult(rollout_id, base.world_id, episodes, time.perf_counter() - began)
 
-    async def _played(
-        self, base: LiveWorld, fork: ForkWorld, config: EpisodeConfig, number: int, is_passing: bool
+    async def _play_fork(
+        self, base: LiveWorld, fork: ForkWorld, config: EpisodeConfig, number: int, destroys_fork: bool
     ) -> EpisodeResult:
         began = time.perf_counter()
         live = await self._worlds.fork(base, fork, is_name_free=True)
         first = live.world.tick
         try:
             return await self._episode(live, config, number)
-        # An episode runs other people's processors; what they raise is its result.
-        except Exception as failure:  # noqa: BLE001  # reason: told in the result
-            return _result(
-                live, number, first, reason="failed", duration_s=time.perf_counter() - began, error=told(failure)
-            )
+        # Processors may raise anything; it must not stop the other episodes.
+        except Exception as failure:  # noqa: BLE001  # reason: reported in the result
+            duration_s, error = time.perf_counter() - began, failure_reason(failure)
+            return _result(live, number, first, reason="failed", duration_s=duration_s, error=error)
         finally:
-            if is_passing:
+            if destroys_fork:
                 await self._worlds.destroy(live.world_id)
 
 
-async def _all(play: Callable[[int], Any], count: int) -> tuple[EpisodeResult, ...]:
+async def _play_all(play: Callable[[int], Any], count: int) -> tuple[EpisodeResult, ...]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(play(number)) for number in range(count)]
     except ExceptionGroup as failures:
-        # What an episode raises is its result; this is a fork that could not be made, and the others were given up for it.
+        # Episodes do not raise, so this is a fork that could not be created.
         raise failures.exceptions[0] from None
     return tuple(task.result() for task in tasks)
 
 
 async def _advance(live: LiveWorld, limit: int, config: RunConfig, inputs: Mapping[str, Any]) -> list[Outcome]:
-    given = {**config.inputs, **inputs}
-    return await live.world.advance(limit, config, inputs=given, before=live.drain, after=live.ticked)
+    merged = {**config.inputs, **inputs}
+    return await live.world.advance(limit, config, inputs=merged, before=live.stage_due, after=live.settle_applied)
 
 
-async def _ended(live: LiveWorld, config: EpisodeConfig) -> EndReason | None:
+async def _end_reason(live: LiveWorld, config: EpisodeConfig) -> EndReason | None:
     kind = config.terminal_component
     if kind is not None and any(kind in archetype for archetype in live.world.tables()):
         return "terminal_component"
@@ -167,7 +175,7 @@ def _result(
 
 
 def _seeds(base: LiveWorld, count: int) -> list[int]:
-    """A seed for each episode, all different, the same whenever the rollout is repeated from the same tick."""
+    """Return distinct seeds, the same for every rollout of the same world from the same tick."""
     import numpy as np
 
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((base.world.seed, base.world.tick))))

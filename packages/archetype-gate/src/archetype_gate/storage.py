@@ -1,4 +1,4 @@
-"""Backends: a store and the ledger beside it, built once for all worlds that share them, and closed once."""
+"""Backends: a store with the ledger beside it, opened once for all worlds that share it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEDGER = "ledger.sqlite"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Backend:
-    """Where some worlds live."""
+    """An open store and its ledger."""
 
     config: StorageConfig
     store: Store
@@ -34,46 +34,60 @@ class Backend:
 
 
 class StorageService:
-    """The backends of one gate. Worlds with the same storage and cache share one, built once under concurrency."""
+    """The backends of one gate. Worlds with the same storage and cache share one backend.
+
+    ``ledgers`` is the directory for ledgers of storages without a local path; ``on_open`` is called with each new
+    backend before anybody gets it.
+    """
 
     _in_memory: ClassVar[dict[str, Ledger]] = {}
-    """Ledgers beside named memory stores, which outlive their gates as those stores do."""
+    """Ledgers of named memory stores, by name. They outlive their gates, as those stores do."""
 
-    def __init__(self, ledgers: Path | None, opened: Callable[[Backend], None]) -> None:
+    def __init__(
+        self,
+        ledgers: Path | None,
+        on_open: Callable[[Backend], None],
+        open_ledger: Callable[[Path | None], Ledger] = SqliteLedger,
+    ) -> None:
         self._ledgers = ledgers
-        self._opened = opened
+        self._on_open = on_open
+        self._open_ledger = open_ledger
         self._lock = threading.Lock()
         self._building: dict[tuple[object, CacheConfig | None], Future[Backend]] = {}
-        self._by_place: dict[Path, Ledger] = {}
+        self._by_path: dict[Path, Ledger] = {}
         self._is_open = True
 
     @property
     def backends(self) -> list[Backend]:
-        """Those that are there, first opened first."""
+        """The open backends, in the order they were opened."""
         with self._lock:
             built = [one for one in self._building.values() if one.done()]
         return [one.result() for one in built if one.exception() is None]
 
     async def backend(self, config: StorageConfig, cache: CacheConfig | None = None) -> Backend:
-        """The backend of a storage. Whoever asks first builds it, the others wait; a failure is everybody's, and not kept."""
+        """Return the backend of a storage, opening it if needed; without ``cache``, any open backend of that storage.
+
+        The first caller opens it and the others wait. If that fails all of them raise, and the next call tries again.
+        ``GateClosed`` once closed.
+        """
         key = _key(config, cache)
         with self._lock:
             if not self._is_open:
                 raise GateClosed
             future = self._building.get(key)
             if future is None and cache is None:
-                # Whoever does not say how its journal keeps ticks takes the one that is there.
+                # A caller without cache settings shares a backend that is open already.
                 future = next((one for other, one in self._building.items() if other[0] == key[0]), None)
             if mine := future is None:
                 future = self._building[key] = Future()
         assert future is not None
         building = future
         if not mine:
-            # Shielded: who stops waiting must not take it from the others.
+            # Shielded, so that a caller who is cancelled does not cancel it for the others.
             return await asyncio.shield(asyncio.wrap_future(building))
 
         def build() -> Backend:
-            # To its end, also when whoever asked first gives up: the others wait for it.
+            # In a thread, so that it finishes even if the first caller is cancelled: the others wait for it.
             try:
                 backend = self._build(config, cache)
             except BaseException as failure:
@@ -81,68 +95,68 @@ class StorageService:
                     self._building.pop(key, None)
                 building.set_exception(failure)
                 raise
-            self._opened(backend)
+            self._on_open(backend)
             building.set_result(backend)
             return backend
 
         return await in_thread(build)
 
     def _build(self, config: StorageConfig, cache: CacheConfig | None) -> Backend:
-        # Before the store, which would leave a directory behind.
-        place = self._place(config)
+        # Before the store is opened: if this raises, no directory is left behind.
+        path = ledger_path(config, self._ledgers)
         store = open_store(config, cache)
         try:
-            return Backend(config, store, self._ledger(config, place))
+            return Backend(config, store, self._ledger(config, path))
         except BaseException:
             store.close()
             raise
 
-    def _ledger(self, config: StorageConfig, place: Path | None) -> Ledger:
+    def _ledger(self, config: StorageConfig, path: Path | None) -> Ledger:
         with self._lock:
-            if place is not None:
-                if place not in self._by_place:
-                    self._by_place[place] = SqliteLedger(place)
-                return self._by_place[place]
+            if path is not None:
+                if path not in self._by_path:
+                    self._by_path[path] = self._open_ledger(path)
+                return self._by_path[path]
             name = config.address.partition(":")[2]
             if not name:
-                return SqliteLedger(None)
+                return self._open_ledger(None)
             if name not in self._in_memory:
-                self._in_memory[name] = SqliteLedger(None)
+                self._in_memory[name] = self._open_ledger(None)
             return self._in_memory[name]
 
-    def _place(self, config: StorageConfig) -> Path | None:
-        return ledger_place(config, self._ledgers)
-
     async def close(self) -> None:
-        """Close every store and ledger, last opened first, each once; what fails is raised when all were tried."""
+        """Close all ledgers and then all stores, last opened first; idempotent.
+
+        Failures are raised as one ``ExceptionGroup`` after all were tried.
+        """
         with self._lock:
             self._is_open = False
         backends = self.backends
         failures: list[Exception] = []
 
         def close() -> None:
-            for verb in (
+            for close_one in (
                 *(one.ledger.close for one in reversed(backends) if one.ledger not in self._in_memory.values()),
                 *(one.store.close for one in reversed(backends)),
             ):
-                # Whatever one of them raises, the others are closed.
+                # One failure must not leave the others open.
                 try:
-                    verb()
+                    close_one()
                 except Exception as failure:  # noqa: BLE001  # reason: raised together below
                     failures.append(failure)
 
         await in_thread(close)
         with self._lock:
             self._building.clear()
-            self._by_place.clear()
+            self._by_path.clear()
         if failures:
             raise ExceptionGroup("closing the storage failed", failures)
 
 
-def ledger_place(config: StorageConfig, directory: Path | None = None) -> Path | None:
-    """The file of the ledger beside a storage; ``None`` for one in memory.
+def ledger_path(config: StorageConfig, directory: Path | None = None) -> Path | None:
+    """Return the file of a storage's ledger; ``None`` for a storage in memory.
 
-    ``directory`` is where ledgers of storages without a local path are kept.
+    ``directory`` is for ledgers of storages without a local path; ``ValueError`` if one is needed and missing.
     """
     found = _SCHEME.match(config.address)
     scheme = config.backend or (found.group()[:-1].lower() if found else "")
@@ -151,7 +165,9 @@ def ledger_place(config: StorageConfig, directory: Path | None = None) -> Path |
     rest = config.address[found.end() :] if found else config.address
     if rest.startswith("//"):
         if directory is None:
-            raise ValueError(f"{config.address} is not a local directory: say with ledger=… where its ledger is kept")
+            raise ValueError(
+                f"{config.address} is not a local directory: pass ledger=… with a directory for its ledger"
+            )
         return directory.absolute() / hashlib.sha256(config.address.encode()).hexdigest()[:16] / LEDGER
     return Path(rest).absolute() / LEDGER
 

@@ -1,7 +1,7 @@
 """The gate's spans and metrics: ``archetype.command`` around every call, above the spans of the steps that it makes.
 
-Metrics: ``archetype.gate.verdicts`` by command type and verdict, ``archetype.gate.queue.depth`` by world,
-``archetype.gate.tokens`` and ``archetype.gate.commands`` as used of quotas, ``archetype.gate.duration``.
+Metrics: ``archetype.gate.verdicts`` and ``archetype.gate.duration`` by command kind and verdict,
+``archetype.gate.queue.depth`` by world, ``archetype.gate.credits`` and ``archetype.gate.commands`` by actor.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ log = logging.getLogger("archetype.gate")
 
 
 def command_span(kind: str, world_id: str | None, actor: ActorCtx) -> AbstractContextManager[Span]:
-    """The span of one gated call."""
+    """Open the span of one gated call."""
     return telemetry.span(
         "archetype.command",
         lambda: {"archetype.operation": kind, "archetype.world": world_id or "", "archetype.actor": actor.id},
     )
 
 
-def verdict(span: Span, kind: str, status: str, duration_s: float) -> None:
-    """Say on a call's span, and count, what became of it."""
+def record_verdict(span: Span, kind: str, status: str, duration_s: float) -> None:
+    """Set a call's verdict and duration on its span, and count them."""
     if span.is_recording():
         span.set_attribute("archetype.verdict", status)
         span.set_attribute("archetype.duration_ms", duration_s * 1e3)
@@ -40,15 +40,15 @@ def verdict(span: Span, kind: str, status: str, duration_s: float) -> None:
         telemetry.histogram("archetype.gate.duration", "s").record(duration_s, labels)
 
 
-def used(usage: Usage) -> None:
-    """Count what a call used of its actor's quota."""
+def count_usage(usage: Usage) -> None:
+    """Count the credits and commands that a call was charged."""
     if telemetry.is_measured():
-        telemetry.counter("archetype.gate.tokens").add(usage.tokens, {"archetype.actor": usage.actor})
+        telemetry.counter("archetype.gate.credits").add(usage.credits, {"archetype.actor": usage.actor})
         telemetry.counter("archetype.gate.commands").add(usage.commands, {"archetype.actor": usage.actor})
 
 
-def queue_depth(change: int, world_id: str) -> None:
-    """Count commands that came to a queue or left it."""
+def change_queue_depth(change: int, world_id: str) -> None:
+    """Count commands that entered a world's queue, or left it if ``change`` is negative."""
     if change and telemetry.is_measured():
         _depth(metrics.get_meter_provider()).add(change, {"archetype.world": world_id})
 

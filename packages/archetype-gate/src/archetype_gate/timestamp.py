@@ -1,4 +1,4 @@
-"""Moments as whole microseconds since 1970 in UTC, which is how they are kept."""
+"""Times as the ledger stores them: whole microseconds since 1970, UTC."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def micros(moment: datetime) -> int:
-    """A moment as it is kept."""
+def to_micros(moment: datetime) -> int:
+    """Convert an aware datetime to microseconds, rounded down."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def moment(micros: int) -> datetime:
-    """What was kept, as a moment."""
+def from_micros(micros: int) -> datetime:
+    """Convert microseconds to a datetime in UTC."""
     return _EPOCH + timedelta(microseconds=micros)

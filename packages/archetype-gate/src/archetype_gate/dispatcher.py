@@ -1,4 +1,4 @@
-"""Which service carries out which command."""
+"""Finds the service that executes a command."""
 
 from __future__ import annotations
 
@@ -46,29 +46,29 @@ from archetype_core.command import (
 )
 from archetype_core.engine import HookHandle
 from archetype_core.errors import WorldNotFound
-from archetype_gate.live import LiveWorld
-from archetype_gate.reading import QueryService, described
+from archetype_gate.live_world import LiveWorld
+from archetype_gate.query import QueryService, processor_info
 from archetype_gate.simulation import SimulationService
-from archetype_gate.worlds import WorldService
+from archetype_gate.world_service import WorldService
 
 History = Callable[[GetHistory, str | None], Awaitable[tuple[AuditRow, ...]]]
 
-_OF_ANY_WORLD = frozenset({GetHistory, DestroyWorld, CloseWorld, QueryEpisodes})
-"""Commands that make sense also for worlds that are not in memory."""
+_LIVE_OR_NOT = frozenset({GetHistory, DestroyWorld, CloseWorld, QueryEpisodes})
+"""Commands that also work for worlds that are not live."""
 
 
-class Dispatch:
-    """Takes an admitted command to the service that knows how."""
+class CommandDispatcher:
+    """Executes admitted commands through the services, except mutations of entities: the command service stages those."""
 
     def __init__(self, worlds: WorldService, simulation: SimulationService, queries: QueryService) -> None:
         self._worlds = worlds
         self._queries = queries
-        self._worldless: Mapping[type, Callable[[Any], Awaitable[Any]]] = {
+        self._without_world: Mapping[type, Callable[[Any], Awaitable[Any]]] = {
             CreateWorld: worlds.create,
             OpenWorld: worlds.open,
-            ListWorlds: lambda command: worlds.listed(command.storage),
+            ListWorlds: lambda command: worlds.list_worlds(command.storage),
         }
-        self._of_world: Mapping[type, Callable[[LiveWorld, Any], Any]] = {
+        self._with_world: Mapping[type, Callable[[LiveWorld, Any], Any]] = {
             Step: simulation.step,
             Run: simulation.run,
             RunEpisode: simulation.episode,
@@ -94,28 +94,32 @@ class Dispatch:
         }
 
     def check(self, command: Command[Any], world_id: object, live: LiveWorld | None) -> None:
-        """Refuse what nobody knows how to do, a command to a world that is not there, and one to nobody's world."""
+        """Check that a command is known and addressed correctly.
+
+        ``TypeError`` for an unknown command, or a world id that is missing, superfluous or not a string;
+        ``WorldNotFound`` if the command needs a live world and ``live`` is ``None``.
+        """
         kind = type(command)
-        if kind in self._worldless:
+        if kind in self._without_world:
             if world_id is not None:
-                raise TypeError(f"{command.kind} is asked of the gate itself, not of world {world_id}")
+                raise TypeError(f"{command.kind} takes no world id, got {world_id!r}: leave it out")
             return
-        if kind not in self._of_world and kind not in _OF_ANY_WORLD and not isinstance(command, EntityCommand):
-            raise TypeError(f"{command!r} is no command that this gate carries out")
+        if kind not in self._with_world and kind not in _LIVE_OR_NOT and not isinstance(command, EntityCommand):
+            raise TypeError(f"this gate cannot execute {command!r}")
         if world_id is None:
             if not isinstance(command, GetHistory):
-                raise TypeError(f"{command.kind} is asked of a world: say which")
+                raise TypeError(f"{command.kind} needs a world id: pass world_id")
         elif not isinstance(world_id, str):
-            raise TypeError(f"a world's id is text, not {world_id!r}")
-        elif live is None and kind not in _OF_ANY_WORLD:
+            raise TypeError(f"a world id must be a string, not {world_id!r}")
+        elif live is None and kind not in _LIVE_OR_NOT:
             self._worlds.get(world_id)
 
-    async def carry_out(
+    async def execute(
         self, command: Command[Any], world_id: str | None, live: LiveWorld | None, history: History
     ) -> Any:
-        """Do it; mutations of entities are staged elsewhere."""
-        if (worldless := self._worldless.get(type(command))) is not None:
-            return await worldless(command)
+        """Execute a command that passed ``check`` and return its result."""
+        if (handler := self._without_world.get(type(command))) is not None:
+            return await handler(command)
         match command:
             case GetHistory():
                 return await history(command, world_id)
@@ -124,12 +128,12 @@ class Dispatch:
             case CloseWorld():
                 return await self._worlds.close(world_id or "")
             case QueryEpisodes():
-                home = self._worlds.home(world_id)
-                if home is None:
+                backend = self._worlds.backend_of(world_id)
+                if backend is None:
                     raise WorldNotFound(world_id or "")
-                return await self._queries.episodes(home, command)
-        answer = self._of_world[type(command)](live or self._worlds.get(world_id or ""), command)
-        return await answer if inspect.isawaitable(answer) else answer
+                return await self._queries.episodes(backend, command)
+        result = self._with_world[type(command)](live or self._worlds.get(world_id or ""), command)
+        return await result if inspect.isawaitable(result) else result
 
     async def _fork(self, live: LiveWorld, command: ForkWorld) -> WorldInfo:
         return (await self._worlds.fork(live, command)).info()
@@ -137,7 +141,7 @@ class Dispatch:
 
 def _add_processor(live: LiveWorld, command: AddProcessor) -> ProcessorInfo:
     live.world.add_processor(command.processor)
-    return described(command.processor)
+    return processor_info(command.processor)
 
 
 def _add_hook(live: LiveWorld, command: AddHook) -> HookHandle:
@@ -152,5 +156,5 @@ def _add_resource(live: LiveWorld, command: AddResource) -> ResourceInfo:
 def _add_handler(live: LiveWorld, command: AddHandler) -> None:
     handler: object = command.handler
     if not command.name or not callable(handler):
-        raise TypeError(f"a handler is a name and a function, not {command.name!r} and {handler!r}")
+        raise TypeError(f"a handler needs a name and a function, not {command.name!r} and {handler!r}")
     live.handlers[command.name] = command.handler

@@ -1,4 +1,4 @@
-"""Hooks that trace a world's ticks and entities through OpenTelemetry; nothing of any vendor, and nothing without an SDK."""
+"""Hooks that trace a world's ticks and entities through the OpenTelemetry API; without an SDK they trace nothing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from archetype_core import (
 from archetype_core.engine import EntityEvent, Event, Handler
 
 
-class _Observer:
-    """Holds the open span of every world's tick."""
+class _TickTracer:
+    """Holds the open span of each world's tick."""
 
     def __init__(self) -> None:
         self._spans: dict[str, Span] = {}
 
-    def begin(self, event: PreTick) -> None:
+    def tick_began(self, event: PreTick) -> None:
         span = trace.get_tracer("archetype_gate").start_span(
             "archetype.tick",
             attributes={
@@ -32,12 +32,12 @@ class _Observer:
                 "archetype.tick": event.tick,
             },
         )
-        # A tick that failed is never told to have ended.
+        # No hook runs after a failed tick, so its span is still open here.
         if (failed := self._spans.pop(event.world.world_id, None)) is not None:
             failed.end()
         self._spans[event.world.world_id] = span
 
-    def entities(self, event: EntityEvent) -> None:
+    def entities_changed(self, event: EntityEvent) -> None:
         span = self._spans.get(event.world.world_id)
         if span is not None and span.is_recording():
             span.add_event(
@@ -49,26 +49,29 @@ class _Observer:
                 },
             )
 
-    def end(self, event: PostTick) -> None:
+    def tick_ended(self, event: PostTick) -> None:
         span = self._spans.pop(event.world.world_id, None)
         if span is not None:
             span.set_attribute("archetype.rows", sum(rows.num_rows for rows in event.results.values()))
             span.end()
 
-    def gone(self, event: OnDestroy) -> None:
+    def world_destroyed(self, event: OnDestroy) -> None:
         if (span := self._spans.pop(event.world.world_id, None)) is not None:
             span.end()
 
 
 def otel_hooks() -> list[tuple[type[Event], Handler]]:
-    """Hooks for ``runtime.world(…, hooks=otel_hooks())``: a span per tick, with an event for entities that came or went."""
-    observer = _Observer()
+    """Return hooks for ``runtime.world(…, hooks=otel_hooks())``.
+
+    Each tick becomes a span, with an event for the entities of a table that were spawned, despawned or moved.
+    """
+    tracer = _TickTracer()
     return [
-        (PreTick, observer.begin),
-        (OnSpawn, observer.entities),
-        (OnDespawn, observer.entities),
-        (OnComponentAdded, observer.entities),
-        (OnComponentRemoved, observer.entities),
-        (PostTick, observer.end),
-        (OnDestroy, observer.gone),
+        (PreTick, tracer.tick_began),
+        (OnSpawn, tracer.entities_changed),
+        (OnDespawn, tracer.entities_changed),
+        (OnComponentAdded, tracer.entities_changed),
+        (OnComponentRemoved, tracer.entities_changed),
+        (PostTick, tracer.tick_ended),
+        (OnDestroy, tracer.world_destroyed),
     ]

@@ -1,4 +1,4 @@
-"""Entity commands as bytes, so that they survive the process that accepted them."""
+"""Encodes entity commands as bytes, so that another process can apply them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from archetype_core.errors import PayloadError, SignatureError, ValueRejected
 from archetype_core.schema import Archetype, Component, fields_of, owned, resolve
 
 _ROWS = "__rows"
+"""A column of nulls that keeps the row count of a table without columns."""
 
 
 def encode(command: EntityCommand[Any]) -> bytes:
-    """A command's data; ``ValueRejected`` for what cannot be written down."""
+    """Encode a command: a bulk spawn as Arrow IPC, others as JSON; ``ValueRejected`` for data that JSON cannot hold."""
     if isinstance(command, SpawnTable):
-        # A table of tags has no column that could tell how many rows it has.
         columns = {name: command.table.column(name) for name in command.table.column_names}
         table = pa.table({**columns, _ROWS: pa.nulls(command.table.num_rows)})
         table = table.replace_schema_metadata(command.archetype.schema.metadata)
@@ -44,42 +44,42 @@ def encode(command: EntityCommand[Any]) -> bytes:
             writer.write_table(table)
         return bytes(sink.getvalue())
     try:
-        return text(command.describe()).encode()
+        return to_json(command.describe()).encode()
     except UnicodeEncodeError as failure:
-        raise ValueRejected("command", "*", f"text that cannot be stored: {failure}") from failure
+        raise ValueRejected("command", "*", f"text that is not valid UTF-8: {failure}") from failure
 
 
-def recorded(command: EntityCommand[Any]) -> Callable[[], bytes]:
-    """What gives the data of a command that is staged now, encoded once and only when the ledger writes it.
+def lazy_encoding(command: EntityCommand[Any]) -> Callable[[], bytes]:
+    """Return a function that encodes a command when it is first called, with the components as they are now.
 
-    Components are captured as they are at this moment; other data is encoded at once, and refused if it is not JSON.
+    Commands without components are encoded now; ``ValueRejected`` if their data is not JSON.
     """
     match command:
         case Spawn(components):
-            made = _captured(components)
-            return _Later(lambda: {"components": made()})
+            payloads = _copy_components(components)
+            return _LazyJson(lambda: {"components": payloads()})
         case SpawnMany(bundles):
-            kept = [_captured(bundle) for bundle in bundles]
-            return _Later(lambda: {"bundles": [held() for held in kept]})
+            copies = [_copy_components(bundle) for bundle in bundles]
+            return _LazyJson(lambda: {"bundles": [copy() for copy in copies]})
         case Update(entity_id, components):
-            held = _captured(components, given_only=True)
-            return _Later(lambda: {"entity_id": entity_id, "components": held()})
+            updates = _copy_components(components, named_only=True)
+            return _LazyJson(lambda: {"entity_id": entity_id, "components": updates()})
         case AddComponents(entity_id, components):
-            added = _captured(components)
-            return _Later(lambda: {"entity_id": entity_id, "components": added()})
-    return deferred(command)
+            added = _copy_components(components)
+            return _LazyJson(lambda: {"entity_id": entity_id, "components": added()})
+    return checked_encoding(command)
 
 
-def deferred(command: EntityCommand[Any]) -> Callable[[], bytes]:
-    """What gives a command's data; refuses now what cannot be written down later."""
+def checked_encoding(command: EntityCommand[Any]) -> Callable[[], bytes]:
+    """Return a function that encodes a command; ``ValueRejected`` now if it cannot be encoded."""
     if isinstance(command, SpawnTable):
         return lambda: encode(command)
     payload = encode(command)
     return lambda: payload
 
 
-class _Later:
-    """A description as JSON, encoded when it is first called for."""
+class _LazyJson:
+    """Encodes a description as JSON on the first call, and returns the same bytes afterwards."""
 
     __slots__ = ("_data", "_describe")
 
@@ -89,46 +89,51 @@ class _Later:
 
     def __call__(self) -> bytes:
         if self._data is None:
-            self._data = text(self._describe()).encode()
+            self._data = to_json(self._describe()).encode()
         return self._data
 
 
-_PLAIN = frozenset({bool, int, float, str, bytes, NoneType, datetime, date, timedelta, Decimal, UUID})
-"""Types whose values nobody can change."""
+_IMMUTABLE = frozenset({bool, int, float, str, bytes, NoneType, datetime, date, timedelta, Decimal, UUID})
+"""Types whose values need no copy."""
 
 
-def _captured(components: Iterable[Component], *, given_only: bool = False) -> Callable[[], list[dict[str, Any]]]:
-    """The payloads of components as they are now."""
-    kept: list[tuple[type[Component], dict[str, Any], frozenset[str] | None]] = []
+def _copy_components(
+    components: Iterable[Component], *, named_only: bool = False
+) -> Callable[[], list[dict[str, Any]]]:
+    """Copy components now and return a function that makes their payloads; ``named_only`` keeps the fields that were set."""
+    copies: list[tuple[type[Component], dict[str, Any], frozenset[str] | None]] = []
     given: Iterable[object] = components
     for one in given:
         if not isinstance(one, Component):
-            hint = " (the class: call it)" if isinstance(one, type) else ""
-            raise SignatureError(f"an entity is made of component instances, not {one!r}{hint}")
-        held = dict(one.__dict__)
-        for name, value in held.items():
-            if type(value) not in _PLAIN:
-                held[name] = deepcopy(value)
-        kept.append((type(one), held, frozenset(one.model_fields_set) if given_only else None))
+            hint = " (a class: call it)" if isinstance(one, type) else ""
+            raise SignatureError(f"an entity takes component instances, not {one!r}{hint}")
+        values = dict(one.__dict__)
+        for name, value in values.items():
+            if type(value) not in _IMMUTABLE:
+                values[name] = deepcopy(value)
+        copies.append((type(one), values, frozenset(one.model_fields_set) if named_only else None))
 
     def payloads() -> list[dict[str, Any]]:
         return [
             {
                 "type": cls.__name__,
                 **{
-                    field.name: field.codec.to_json(held[field.name])
+                    field.name: field.codec.to_json(values[field.name])
                     for field in fields_of(cls.component_type())
-                    if given is None or field.name in given
+                    if named is None or field.name in named
                 },
             }
-            for cls, held, given in kept
+            for cls, values, named in copies
         ]
 
     return payloads
 
 
-def settled(command: EntityCommand[Any]) -> EntityCommand[Any]:
-    """A command with data of its own, that nobody goes on changing while it waits."""
+def with_own_table(command: EntityCommand[Any]) -> EntityCommand[Any]:
+    """Return a bulk spawn with its table cast and copied, so that the caller cannot change it; other commands as they are.
+
+    ``SchemaMismatch`` if the columns do not fit the archetype.
+    """
     if not isinstance(command, SpawnTable):
         return command
     table = conformed(command.table, command.archetype)
@@ -141,22 +146,22 @@ def settled(command: EntityCommand[Any]) -> EntityCommand[Any]:
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def text(described: Mapping[str, Any]) -> str:
-    """A description as JSON; ``ValueRejected`` where it is none."""
+def to_json(described: Mapping[str, Any]) -> str:
+    """Encode a command's description as JSON; ``ValueRejected`` for values that JSON cannot hold."""
     try:
         return _ENCODER.encode(described)
     except (TypeError, ValueError, RecursionError) as failure:
         raise ValueRejected("command", "*", f"not JSON: {failure}") from failure
 
 
-def decode(form: str, payload: bytes) -> EntityCommand[Any]:
-    """The command that was encoded; ``PayloadError`` where its components are not defined (any more)."""
+def decode(class_name: str, payload: bytes) -> EntityCommand[Any]:
+    """Decode a command, given the name of its class; ``PayloadError`` if a component is not defined in this process."""
     try:
-        return _DECODERS[form](payload)
+        return _DECODERS[class_name](payload)
     except (KeyError, ValueError, TypeError, pa.ArrowException) as failure:
         if isinstance(failure, PayloadError):
             raise
-        raise PayloadError(f"a stored {form} command cannot be read: {failure}") from failure
+        raise PayloadError(f"a stored {class_name} command cannot be read: {failure}") from failure
 
 
 def _components(given: list[dict[str, Any]]) -> tuple[Component, ...]:
@@ -185,4 +190,4 @@ _DECODERS: dict[str, Callable[[bytes], EntityCommand[Any]]] = {
     "Send": _json(lambda data: Send(data["recipient"], data["body"], data["sender"], data["kind"])),
     "Custom": _json(lambda data: Custom(data["name"], data["data"])),
 }
-"""By the name of the command's class."""
+"""By the name of the command's class, as stored."""

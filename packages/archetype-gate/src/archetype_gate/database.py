@@ -1,0 +1,91 @@
+"""One SQLite connection shared by threads: transactions, reads, and the translation of SQLite's errors into ours."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from archetype_core.errors import CorruptStore, LedgerError
+from archetype_gate import schema
+from archetype_journal import use_wal
+
+_BUSY_TIMEOUT_S = 30.0
+"""How long to wait while another process holds the write lock."""
+
+Connect = Callable[[str], sqlite3.Connection]
+"""Opens a ledger's SQLite connection, given the path of its file or ``":memory:"``."""
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Open the file of a ledger and create or upgrade its tables.
+
+    ``LedgerError`` if it cannot be opened, is of a newer release or of another program; ``CorruptStore`` if it is damaged.
+    """
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S)
+        try:
+            use_wal(connection, _BUSY_TIMEOUT_S)
+            connection.execute("PRAGMA synchronous = FULL")
+            schema.migrate(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.OperationalError as failure:
+        raise LedgerError(f"{path} cannot be opened: {failure}") from failure
+    except sqlite3.DatabaseError as failure:
+        raise CorruptStore(path, str(failure)) from failure
+    return connection
+
+
+class Database:
+    """The open file of a ledger. One thread uses the connection at a time; the others wait."""
+
+    def __init__(self, path: str, connect: Connect = connect) -> None:
+        self.path = path
+        self.lock = threading.RLock()
+        self._connection = connect(path)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Take the write lock for the block and commit at its end; roll back if it raises."""
+        with self.lock, self._translated_errors():
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Hold the connection for several reads."""
+        with self.lock, self._translated_errors():
+            yield self._connection
+
+    def read(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        """Return all rows of one query."""
+        with self.reading() as connection:
+            return connection.execute(query, values).fetchall()
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self.lock:
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (UnicodeEncodeError, OverflowError) as failure:
+            raise ValueError(f"a value cannot be stored: {failure}") from failure
+        except sqlite3.DatabaseError as failure:
+            if isinstance(failure, sqlite3.OperationalError | sqlite3.ProgrammingError):
+                raise LedgerError(f"{self.path}: {failure}") from failure
+            raise CorruptStore(self.path, str(failure)) from failure

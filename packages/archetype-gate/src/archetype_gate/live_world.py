@@ -1,0 +1,321 @@
+"""A world in memory behind a gate: the engine's world, its queue, its staged commands and its reserved entity ids."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from archetype_core import World
+from archetype_core.argument import is_count
+from archetype_core.command import (
+    AddComponents,
+    Custom,
+    Despawn,
+    EntityCommand,
+    RemoveComponents,
+    Send,
+    Spawn,
+    SpawnMany,
+    SpawnTable,
+    Update,
+    WorldInfo,
+)
+from archetype_core.engine import Bundle, Outcome
+from archetype_core.errors import NoHandler
+from archetype_core.schema import Component
+from archetype_core.telemetry import error_text
+from archetype_gate import command_codec
+from archetype_gate.ledger import AcceptedCommand, Settlement
+from archetype_gate.storage import Backend
+from archetype_gate.telemetry import change_queue_depth, log
+from archetype_gate.timestamp import from_micros
+
+_FIRST_BLOCK = 1024
+_MAX_BLOCK = 1 << 20
+_NO_IDS = range(0)
+
+Handler = Callable[[Any, Any], None]
+
+
+class LiveWorld:
+    """Stages commands in one world and settles them when its ticks commit. Thread-safe; ticks run in worker threads."""
+
+    def __init__(
+        self, world: World, backend: Backend, reserved_to: int, now_us: Callable[[], int], parent: str | None
+    ) -> None:
+        self.world = world
+        self.backend = backend
+        self.parent = parent
+        self.handlers: dict[str, Handler] = {}
+        self.stepped_us: int | None = None
+        self.staged: dict[str, AcceptedCommand] = {}
+        """Commands staged for the next tick, in the order they were staged."""
+        self._now_us = now_us
+        self._reserved_to = reserved_to
+        self._block = _FIRST_BLOCK
+        self._lock = threading.Lock()
+        self._queue: list[tuple[int, int, int, AcceptedCommand, EntityCommand[Any]]] = []
+        self._seq = itertools.count()
+
+    @property
+    def world_id(self) -> str:
+        return self.world.world_id
+
+    @property
+    def queued(self) -> int:
+        """How many submitted commands wait for their tick."""
+        with self._lock:
+            return sum(not accepted.is_direct for *_, accepted, _ in self._queue)
+
+    @property
+    def pending(self) -> int:
+        """How many mutations and direct commands the next tick will apply."""
+        return max(self.world.pending, len(self.staged)) + len(self.unstaged_direct)
+
+    @property
+    def unstaged_direct(self) -> list[tuple[AcceptedCommand, EntityCommand[Any]]]:
+        """Direct commands from before a restart that the next tick stages, because a handler may be needed first."""
+        with self._lock:
+            return [(accepted, command) for *_, accepted, command in sorted(self._queue) if accepted.is_direct]
+
+    # Ids.
+
+    def ensure_ids(self, count: int) -> None:
+        """Make sure that the next entity ids are reserved for this process; reserves a block on disk if they are not."""
+        with self.world.lock:
+            first = self.world.next_entity_id
+            if first + count <= self._reserved_to:
+                return
+            block = count + self._block
+            # If another process reserved ids meanwhile, the rest of the last block is skipped.
+            reserved = self.backend.ledger.reserve_ids(self.world_id, first, block)
+            self.world.claim(reserved)
+            self._reserved_to = reserved + block
+            self._block = min(_MAX_BLOCK, self._block * 2)
+
+    def assign_ids(self, commands: Iterable[EntityCommand[Any]]) -> list[range]:
+        """Return for each command the ids of the entities that it will spawn; an empty range if it spawns none."""
+        counts = [spawn_count(one) for one in commands]
+        with self.world.lock:
+            self.ensure_ids(sum(counts))
+            return [self.world.reserve(count) if count else _NO_IDS for count in counts]
+
+    def release_ids(self) -> None:
+        """Give back the reserved ids that were not used, when the world is closed."""
+        with self.world.lock:
+            self.backend.ledger.release_ids(self.world_id, self.world.next_entity_id, self._reserved_to)
+
+    # Commands.
+
+    def stage(self, command: EntityCommand[Any], command_id: str, record: Callable[[AcceptedCommand], None]) -> Any:
+        """Stage a command for the next tick, and call ``record`` before that tick can apply it; returns its result.
+
+        A refused command raises, stages nothing, uses no entity id, and is not recorded here.
+        """
+        payload = command_codec.lazy_encoding(command)
+        with self.world.lock:
+            self.ensure_ids(spawn_count(command))
+            with self.world.commanded(command_id, undo=isinstance(command, Custom)):
+                result = self._stage(command, None)
+                ids = range(result, result + 1) if isinstance(command, Spawn) else _NO_IDS
+                if isinstance(command, SpawnMany | SpawnTable):
+                    ids = result
+                accepted = AcceptedCommand(
+                    command_id, self.world_id, type(command).__name__, payload, ids, is_direct=True
+                )
+                self.staged[command_id] = accepted
+                record(accepted)
+        return result
+
+    def stage_accepted(self, accepted: AcceptedCommand, command: EntityCommand[Any], tick: int) -> None:
+        """Stage an accepted command with the ids assigned to it; if that fails, settle it as failed and log why."""
+        try:
+            with self.world.commanded(accepted.command_id, undo=isinstance(command, Custom)):
+                self._stage(command, accepted.entity_ids or None)
+                # Inside the block, so that no tick applies the command before it can be settled.
+                self.staged[accepted.command_id] = accepted
+        # One failing command must not stop the tick or the other commands.
+        except Exception as failure:  # noqa: BLE001  # reason: recorded as the command's status
+            log.warning("command %s of world %s failed: %s", accepted.command_id, self.world_id, failure)
+            reason = failure_reason(failure)
+            self._settle([Settlement(accepted.command_id, self.world_id, "failed", self._now_us(), tick, reason)])
+
+    def _stage(self, command: EntityCommand[Any], ids: range | None) -> Any:
+        world = self.world
+        match command:
+            case Spawn(components):
+                return world.spawn(*components, entity_id=None if ids is None else ids.start)
+            case SpawnMany(bundles):
+                return world.spawn_many(bundles, entity_ids=ids)
+            case SpawnTable(table, archetype):
+                return world.spawn_table(table, *archetype.components, entity_ids=ids, copy=False)
+            case Despawn(entity_ids):
+                return world.despawn(*entity_ids)
+            case Update(entity_id, components):
+                return world.update(entity_id, *components)
+            case AddComponents(entity_id, components):
+                return world.add_components(entity_id, *components)
+            case RemoveComponents(entity_id, kinds):
+                return world.remove_components(entity_id, *kinds)
+            case Send(recipient, body, sender, kind):
+                return world.send(recipient, body, sender=sender, kind=kind)
+            case Custom(name, data):
+                handler = self.handlers.get(name)
+                if handler is None:
+                    raise NoHandler(name, self.handlers)
+                scope = Scope(self)
+                try:
+                    return handler(scope, data)
+                finally:
+                    scope.end()
+            case _:
+                raise TypeError(f"a world cannot apply {command!r}")
+
+    def enqueue(self, accepted: AcceptedCommand, command: EntityCommand[Any]) -> None:
+        """Queue a command for its tick."""
+        # Direct commands come before all queued ones.
+        order = (-1, 0) if accepted.is_direct else (accepted.due, accepted.priority)
+        with self._lock:
+            heapq.heappush(self._queue, (*order, next(self._seq), accepted, command))
+        change_queue_depth(1, self.world_id)
+
+    def stage_due(self, tick: int) -> None:
+        """Stage the queued commands that are due at a tick, in order."""
+        while True:
+            with self._lock:
+                if not self._queue or self._queue[0][0] > tick:
+                    return
+                *_, accepted, command = heapq.heappop(self._queue)
+            change_queue_depth(-1, self.world_id)
+            self.stage_accepted(accepted, command, tick)
+
+    def settle_applied(self, outcome: Outcome) -> None:
+        """Settle the commands that a committed tick applied."""
+        now = self.stepped_us = self._now_us()
+        if outcome.applied:
+            for one in outcome.applied:
+                self.staged.pop(one, None)
+            self._settle([Settlement(one, self.world_id, "applied", now, outcome.tick) for one in outcome.applied])
+        self.backend.ledger.settle_tick(self.world_id, outcome.tick)
+
+    def _settle(self, settlements: list[Settlement]) -> None:
+        self.backend.ledger.settle(settlements)
+
+    def clear_queue(self) -> None:
+        """Empty the queue in memory, when the world is closed; the ledger keeps the commands."""
+        with self._lock:
+            change_queue_depth(-len(self._queue), self.world_id)
+            self._queue.clear()
+
+    def info(self) -> WorldInfo:
+        """Describe the world as of now, from memory."""
+        world = self.world
+        tables = {
+            " + ".join(kind.name for kind in archetype.components): rows.num_rows
+            for archetype, rows in world.tables().items()
+        }
+        return WorldInfo(
+            world_id=world.world_id,
+            name=world.name,
+            run_id=world.run_id,
+            seed=world.seed,
+            tick=world.tick,
+            storage=self.backend.config.uri,
+            is_live=True,
+            entities=len(world),
+            archetypes=tables,
+            parent=self.parent,
+            queued=self.queued,
+            pending=self.pending,
+            stepped_at=None if self.stepped_us is None else from_micros(self.stepped_us),
+        )
+
+
+class Scope:
+    """What the handler of a custom command gets: stages mutations as part of that command, until the handler returns.
+
+    Afterwards every method raises ``RuntimeError``.
+    """
+
+    def __init__(self, live: LiveWorld) -> None:
+        self._live: LiveWorld | None = live
+
+    def end(self) -> None:
+        """Refuse further use, because the handler returned."""
+        self._live = None
+
+    def _open(self) -> LiveWorld:
+        if self._live is None:
+            raise RuntimeError("a handler's scope ends with its command: send commands through the gate instead")
+        return self._live
+
+    @property
+    def tick(self) -> int:
+        """The tick that will apply the staged mutations."""
+        return self._open().world.tick
+
+    def spawn(self, *components: Component) -> int:
+        """Stage an entity and return its id."""
+        live = self._open()
+        live.ensure_ids(1)
+        return live.world.spawn(*components)
+
+    def spawn_many(self, bundles: Iterable[Bundle]) -> range:
+        """Stage one entity for each bundle of components and return their ids."""
+        live, bundles = self._open(), list(bundles)
+        live.ensure_ids(len(bundles))
+        return live.world.spawn_many(bundles)
+
+    def despawn(self, *entity_ids: int) -> None:
+        """Stage the despawn of entities."""
+        self._open().world.despawn(*entity_ids)
+
+    def update(self, entity_id: int, *components: Component) -> None:
+        """Stage new values for components that an entity has."""
+        self._open().world.update(entity_id, *components)
+
+    def add_components(self, entity_id: int, *components: Component) -> None:
+        """Stage the addition of components to an entity."""
+        self._open().world.add_components(entity_id, *components)
+
+    def remove_components(self, entity_id: int, *components: type[Component]) -> None:
+        """Stage the removal of components from an entity."""
+        self._open().world.remove_components(entity_id, *components)
+
+    def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
+        """Stage a message."""
+        self._open().world.send(recipient, body, sender=sender, kind=kind)
+
+    def get(self, entity_id: int) -> Any:
+        """Return a live entity as of the last completed tick."""
+        return self._open().world.get(entity_id)
+
+
+def spawn_count(command: EntityCommand[Any]) -> int:
+    """Return how many entities a command spawns; 0 for a custom command, whose handler decides that."""
+    match command:
+        case Spawn():
+            return 1
+        case SpawnMany(bundles):
+            return len(bundles)
+        case SpawnTable(table):
+            return int(table.num_rows)
+        case _:
+            return 0
+
+
+def failure_reason(failure: BaseException) -> str:
+    """Return the type and text of an exception, for an audit row or a result."""
+    return f"{type(failure).__name__}: {error_text(failure)}"
+
+
+def due_tick(tick: int | None, priority: object, next_tick: int) -> int:
+    """Return the first tick that may apply a queued command; ``ValueError`` for a bad tick or priority."""
+    if tick is not None and (not is_count(tick) or tick >= 2**63):
+        raise ValueError(f"tick must be an int from 0 to 2**63 - 1, not {tick!r}")
+    if isinstance(priority, bool) or not isinstance(priority, int) or not -(2**63) <= priority < 2**63:
+        raise ValueError(f"priority must be an int64, not {priority!r}")
+    return next_tick if tick is None else tick

@@ -1,0 +1,125 @@
+"""Reads what a SQLite ledger wrote: audit rows, waiting commands and usage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from typing import Any
+
+from archetype_core.command import AuditFilter, AuditRow
+from archetype_gate.audit_chain import ChainedRow, find_damage
+from archetype_gate.database import Database
+from archetype_gate.ledger import AcceptedCommand, Damage
+from archetype_gate.quota import Usage
+from archetype_gate.timestamp import from_micros, to_micros
+
+
+def waiting_commands(database: Database, world_id: str) -> list[AcceptedCommand]:
+    """Return the commands that wait for a world, in the order they were accepted."""
+    rows = database.read(
+        "SELECT command_id, form, payload, first_id, id_count, due, priority, is_direct FROM commands "
+        "WHERE world_id = ? ORDER BY seq",
+        (world_id,),
+    )
+    return [
+        AcceptedCommand(
+            command_id,
+            world_id,
+            class_name,
+            _constant(payload),
+            range(first, first + count),
+            due,
+            priority,
+            bool(is_direct),
+        )
+        for command_id, class_name, payload, first, count, due, priority, is_direct in rows
+    ]
+
+
+def recorded_ids(database: Database, command_ids: Iterable[str]) -> set[str]:
+    """Return those of the command ids that have an audit row."""
+    return {
+        one
+        for one in command_ids
+        if database.read("SELECT 1 FROM audit WHERE command_id = ? AND is_new LIMIT 1", (one,))
+    }
+
+
+def usage_since(database: Database, since: date) -> list[Usage]:
+    """Return the credits used since a day, and the commands used in each world's latest tick."""
+    used_credits = database.read("SELECT actor, day, used FROM tokens WHERE day >= ?", (since.isoformat(),))
+    ticks = database.read("SELECT actor, world_id, tick, used FROM ticks")
+    return [
+        *(Usage(actor, date.fromisoformat(day), used, None, 0, 0) for actor, day, used in used_credits),
+        *(Usage(actor, since, 0, world_id, tick, used) for actor, world_id, tick, used in ticks),
+    ]
+
+
+def audit_rows(database: Database, which: AuditFilter) -> tuple[AuditRow, ...]:
+    """Return the audit rows that pass a filter, each with the final status of its command if it is settled."""
+    conditions: list[str] = ["a.is_new"]
+    values: list[object] = []
+    wanted: list[tuple[str, object]] = [
+        ("a.world_id = ?", which.world_id),
+        ("a.actor = ?", which.actor),
+        ("a.type = ?", which.type),
+        ("coalesce(s.status, a.status) = ?", which.status),
+        ("a.at_us >= ?", which.since and to_micros(which.since)),
+        ("a.at_us < ?", which.until and to_micros(which.until)),
+        ("a.seq > ?" if which.oldest_first else "a.seq < ?", which.after),
+    ]
+    for condition, value in wanted:
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    order = "ASC" if which.oldest_first else "DESC"
+    rows = database.read(
+        "SELECT a.seq, a.command_id, a.world_id, a.actor, a.roles, a.type, a.payload, a.status, a.reason, a.tick, a.at_us, "
+        "a.duration_us, s.status, s.reason, s.tick, s.at_us FROM audit a "
+        "LEFT JOIN audit s ON s.command_id = a.command_id AND NOT s.is_new "
+        f"WHERE {' AND '.join(conditions)} ORDER BY a.seq {order} LIMIT ?",
+        (*values, which.limit),
+    )
+    return tuple(map(_audit_row, rows))
+
+
+def damages(database: Database) -> list[Damage]:
+    """Check the hash chain, and that every queued command without a final status is still stored; reads all rows."""
+    with database.reading() as connection:
+        count, last = connection.execute("SELECT count, hash FROM chain").fetchone()
+        rows = connection.execute("SELECT * FROM audit ORDER BY seq")
+        found = list(find_damage(((ChainedRow(*row[:-1]), row[-1]) for row in rows), count, last))
+        missing = connection.execute(
+            "SELECT command_id FROM audit a WHERE is_new AND status = 'queued' "
+            "AND NOT EXISTS (SELECT 1 FROM audit s WHERE s.command_id = a.command_id AND NOT s.is_new) "
+            "AND NOT EXISTS (SELECT 1 FROM commands c WHERE c.command_id = a.command_id)"
+        )
+        found += [Damage(f"command {one}", "it is queued, but the stored command is missing") for (one,) in missing]
+        return found
+
+
+def _constant(payload: bytes) -> Callable[[], bytes]:
+    return lambda: payload
+
+
+def _audit_row(row: Sequence[Any]) -> AuditRow:
+    seq, command_id, world_id, actor, roles, kind, payload, status, reason, tick, at_us, duration_us, *settled = row
+    end_us = at_us + duration_us
+    if settled[0] is not None:
+        status, reason, tick, end_us = settled
+    return AuditRow(
+        seq=seq,
+        command_id=command_id,
+        world_id=world_id,
+        actor=actor,
+        roles=tuple(json.loads(roles)),
+        type=kind,
+        payload=payload,
+        status=status,
+        reason=reason,
+        tick=tick,
+        submitted_at=from_micros(at_us),
+        settled_at=None if status == "queued" else from_micros(end_us),
+        duration_s=(end_us - at_us) / 1e6,
+    )

@@ -1,0 +1,74 @@
+"""Settles and restores a world's accepted commands when the world is opened, by what its committed ticks applied."""
+
+from __future__ import annotations
+
+from archetype_core.command import Custom
+from archetype_gate import command_codec
+from archetype_gate.ledger import AuditEntry, Settlement, WorldEntry
+from archetype_gate.live_world import LiveWorld
+
+
+class CommandRecovery:
+    """Recovers the commands of one world. The commits decide what was applied; the ledger has all that was accepted."""
+
+    def __init__(self, live: LiveWorld, entry: WorldEntry | None, now_us: int) -> None:
+        self._live = live
+        self._entry = entry
+        self._now_us = now_us
+
+    def run(self) -> None:
+        """Settle the commands that a tick applied, and stage or queue the others again in their old order.
+
+        ``PayloadError`` if a component of a waiting command is not defined in this process; no command is lost then.
+        """
+        live, now = self._live, self._now_us
+        ledger, world = live.backend.ledger, live.world
+        waiting = {one.command_id: one for one in ledger.waiting_commands(live.world_id)}
+        applied = self.applied_commands()
+        unknown = [one for one in applied if one not in waiting]
+        recorded = ledger.recorded_ids(unknown) if unknown else set()
+        ledger.record([self._lost_entry(one, applied[one]) for one in unknown if one not in recorded])
+        settled = [one for one in waiting if one in applied]
+        ledger.settle([Settlement(one, live.world_id, "applied", now, applied[one]) for one in settled])
+        ledger.settle_tick(live.world_id, world.tick - 1)
+        rest = [one for one in waiting.values() if one.command_id not in applied]
+        world.claim(self._entry.reserved_to if self._entry else 1, [one.entity_ids for one in rest])
+        # All are decoded before the first is staged, so that an undefined component leaves the world unchanged.
+        commands = [command_codec.decode(one.class_name, one.payload()) for one in rest]
+        can_stage = True
+        for accepted, command in zip(rest, commands, strict=True):
+            # The handler of a custom command is not added yet. That command and the direct ones after it keep their
+            # order by waiting for the next tick.
+            can_stage = can_stage and not (accepted.is_direct and isinstance(command, Custom))
+            if accepted.is_direct and can_stage:
+                live.stage_accepted(accepted, command, world.tick)
+            else:
+                live.enqueue(accepted, command)
+
+    def applied_commands(self) -> dict[str, int]:
+        """Return the ids of the commands that ticks after the last settled one applied, with their ticks."""
+        live, entry = self._live, self._entry
+        applied: dict[str, int] = {}
+        if entry is None:
+            return applied
+        timeline = live.world.timeline()
+        spans = timeline.own(live.world_id).spans if timeline else ()
+        for span in spans:
+            for tick in range(max(span.first, entry.settled_tick + 1), span.last + 1):
+                applied.update(dict.fromkeys(live.backend.store.head(live.world_id, at=tick).applied, tick))
+        return applied
+
+    def _lost_entry(self, command_id: str, tick: int) -> AuditEntry:
+        """The row of a command whose own row was lost in a crash."""
+        return AuditEntry(
+            command_id=command_id,
+            world_id=self._live.world_id,
+            actor="unknown",
+            roles=(),
+            type="unknown",
+            payload="{}",
+            status="applied",
+            at_us=self._now_us,
+            tick=tick,
+            reason="a crash lost this command's row; its tick recorded that it was applied",
+        )

@@ -1,0 +1,331 @@
+"""Creates, opens, forks, closes and destroys the worlds of a gate."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+
+from archetype_core import World
+from archetype_core.clock import IdSource
+from archetype_core.command import CreateWorld, ForkWorld, OpenWorld, WorldInfo
+from archetype_core.config import StorageConfig
+from archetype_core.engine import FairLock, in_thread
+from archetype_core.errors import GateClosed, PendingMutations, WorldNotFound
+from archetype_core.store import WorldRecord
+from archetype_gate import command_codec, world_lookup
+from archetype_gate.ledger import AcceptedCommand, AuditEntry, Settlement, WorldEntry
+from archetype_gate.live_world import LiveWorld
+from archetype_gate.recovery import CommandRecovery
+from archetype_gate.storage import Backend, StorageService
+
+
+class WorldService:
+    """The live worlds of a gate. Worlds are created, opened and forked one at a time.
+
+    A method raises ``GateClosed`` once the gate is closed, and ``LedgerError`` if the ledger cannot be written.
+    """
+
+    def __init__(self, storage: StorageService, ids: IdSource, now_us: Callable[[], int]) -> None:
+        self._storage = storage
+        self._ids = ids
+        self._now_us = now_us
+        self._change_lock = FairLock()
+        self._lock = threading.Lock()
+        self._live: dict[str, LiveWorld] = {}
+        self._backends: dict[str, Backend] = {}
+        self._closing: dict[str, Future[None]] = {}
+        self._is_open = True
+
+    @property
+    def live_worlds(self) -> tuple[LiveWorld, ...]:
+        """The worlds in memory that are not being closed, oldest first."""
+        with self._lock:
+            return tuple(one for world_id, one in self._live.items() if world_id not in self._closing)
+
+    def get(self, world_id: str) -> LiveWorld:
+        """Return a live world; ``WorldNotFound`` lists the live ones."""
+        live = self.find(world_id)
+        if live is None:
+            raise WorldNotFound(world_id, sorted(f"{one.world.name} ({one.world_id})" for one in self.live_worlds))
+        return live
+
+    def find(self, world_id: str | None) -> LiveWorld | None:
+        """Return a live world; ``None`` if it is not live or is being closed."""
+        if world_id is None or world_id in self._closing:
+            return None
+        return self._live.get(world_id)
+
+    def backend_of(self, world_id: str | None) -> Backend | None:
+        """Return the backend of a world that is or was live in this gate, else ``None``."""
+        return self._backends.get(world_id) if world_id is not None else None
+
+    # Creating and opening.
+
+    async def create(self, command: CreateWorld) -> WorldInfo:
+        """Create a world; if one has the ``world_id`` of the command, open that instead.
+
+        Costs one synced transaction of the ledger. ``WorldExists`` if another world has the name; a refused creation
+        leaves nothing behind.
+        """
+        backend = await self._storage.backend(command.storage, command.cache)
+        async with self._change_lock:
+            self._check_open()
+            if (live := self.find(command.world_id)) is not None:
+                return live.info()
+            exists = command.world_id is not None and await in_thread(
+                lambda: world_lookup.world_exists(backend, command.world_id)
+            )
+            if not exists:
+                return (await self._create(backend, command)).info()
+        return await self.open(OpenWorld(command.world_id or "", command.storage, command.cache, command.kernel))
+
+    async def _create(self, backend: Backend, command: CreateWorld) -> LiveWorld:
+        def create() -> World:
+            # In a thread, because the first world of a process imports the engine.
+            world = World(
+                backend.store,
+                command.name,
+                seed=command.seed,
+                world_id=command.world_id or self._ids.new(),
+                kernel=command.kernel,
+            )
+            world_lookup.check_name(backend, world.name)
+            backend.ledger.add_world(_world_entry(world, command.kernel))
+            return world
+
+        return self._add(LiveWorld(await in_thread(create), backend, 1, self._now_us, None))
+
+    async def open(self, command: OpenWorld) -> WorldInfo:
+        """Open a world by id or name, with its queued and staged commands; a world that is live is returned as it is.
+
+        Costs a read of its last tick and of the ticks since the last settled one. ``WorldNotFound``,
+        ``AmbiguousWorld``, or ``CorruptStore`` if the store lost ticks that the ledger settled.
+        """
+        backend = await self._storage.backend(command.storage, command.cache)
+        while True:
+            async with self._change_lock:
+                self._check_open()
+                world_id, entry, record = await in_thread(lambda: world_lookup.find_stored(backend, command.world))
+                if (live := self.find(world_id)) is not None:
+                    return live.info()
+                closed = self._closing.get(world_id)
+                if closed is None:
+                    return (await self._open(backend, entry, record, command.kernel)).info()
+            # Without the lock: closing waits for the world's tick, and that tick may need the lock.
+            await asyncio.shield(asyncio.wrap_future(closed))
+
+    async def _open(
+        self, backend: Backend, entry: WorldEntry | None, record: WorldRecord | None, kernel: str
+    ) -> LiveWorld:
+        if entry is not None:
+            world_lookup.check_no_ticks_lost(backend, entry, record)
+        if record is not None:
+            world = await World.open(backend.store, record.world_id, kernel=entry.kernel if entry else kernel)
+        else:
+            assert entry is not None
+            world = await self._rebuild(backend, entry)
+
+        def recover() -> LiveWorld:
+            if entry is None:
+                # The world was run without a gate, so there are no commands to settle.
+                backend.ledger.add_world(_world_entry(world, kernel, settled_tick=world.tick - 1))
+            elif not entry.is_open:
+                backend.ledger.mark_reopened(world.world_id)
+            parent = entry.segment.parent if entry else None
+            live = LiveWorld(
+                world, backend, entry.reserved_to if entry else 1, self._now_us, parent.world_id if parent else None
+            )
+            CommandRecovery(live, entry, self._now_us()).run()
+            return live
+
+        try:
+            live = await in_thread(recover)
+        except BaseException:
+            await world.close()
+            raise
+        return self._add(live)
+
+    async def _rebuild(self, backend: Backend, entry: WorldEntry) -> World:
+        """Rebuild a world that never made a tick from its ledger entry."""
+        segment = entry.segment
+        if segment.parent is None:
+            return World(
+                backend.store,
+                segment.name,
+                seed=segment.seed,
+                world_id=segment.world_id,
+                run_id=segment.run_id,
+                kernel=entry.kernel,
+            )
+        return await World.open(backend.store, segment.parent.world_id, branch=segment, kernel=entry.kernel)
+
+    # Branches.
+
+    async def fork(self, source: LiveWorld, command: ForkWorld, *, is_name_free: bool = False) -> LiveWorld:
+        """Create a world that continues from another, sharing its history; ``pending="copy"`` copies its staged commands.
+
+        Costs one synced transaction and no rows, except into another storage. ``PendingMutations`` by default if the
+        source has staged commands; ``WorldExists`` if the name is taken, unless ``is_name_free`` says it is not.
+        """
+        backend = source.backend
+        if command.storage is not None:
+            backend = await self._storage.backend(command.storage)
+        async with self._change_lock:
+            self._check_open()
+            if command.pending == "refuse" and source.pending:
+                raise PendingMutations(source.world.name, source.pending)
+            if command.name is not None and not is_name_free:
+                await in_thread(lambda: world_lookup.check_name(backend, command.name))
+            world = await source.world.fork(
+                command.name,
+                at_tick=command.at_tick,
+                resources=command.resources,
+                rng=command.rng,
+                pending=command.pending,
+                store=backend.store if backend is not source.backend else None,
+                world_id=self._ids.new(),
+            )
+            try:
+                live = await in_thread(lambda: self._add_fork(source, world, backend, command))
+            except BaseException:
+                await world.close()
+                raise
+            return self._add(live)
+
+    def _add_fork(self, source: LiveWorld, world: World, backend: Backend, command: ForkWorld) -> LiveWorld:
+        parent = source.backend.ledger.find_world(source.world_id)
+        entry = _world_entry(world, parent.kernel if parent else "python", settled_tick=world.tick - 1)
+        entry = dataclasses.replace(entry, reserved_to=world.next_entity_id)
+        backend.ledger.add_world(entry)
+        live = LiveWorld(world, backend, entry.reserved_to, self._now_us, source.world_id)
+        live.handlers = dict(source.handlers)
+        if source.pending and command.pending == "copy":
+            self._copy_staged(source, live)
+        return live
+
+    def _copy_staged(self, source: LiveWorld, live: LiveWorld) -> None:
+        """Record the staged commands that the fork copied as commands of the fork."""
+
+        def copy(one: AcceptedCommand) -> AcceptedCommand:
+            return dataclasses.replace(one, command_id=self._ids.new(), world_id=live.world_id, is_direct=True)
+
+        copies = [copy(one) for one in tuple(source.staged.values())]
+        unstaged = [(copy(one), command) for one, command in source.unstaged_direct]
+        now = self._now_us()
+        live.backend.ledger.record(
+            [
+                AuditEntry(
+                    one.command_id,
+                    live.world_id,
+                    "fork",
+                    (),
+                    "copied",
+                    command_codec.to_json({"form": one.class_name, "source": source.world_id}),
+                    "queued",
+                    now,
+                    accepted=one,
+                )
+                for one in (*copies, *(one for one, _ in unstaged))
+            ]
+        )
+        for one, command in unstaged:
+            live.enqueue(one, command)
+        for one in copies:
+            with live.world.commanded(one.command_id):
+                live.staged[one.command_id] = one
+
+    # Closing and destroying.
+
+    async def close(self, world_id: str) -> bool:
+        """Close a live world after its current tick, with everything on disk; returns whether there was one.
+
+        A run in progress raises ``WorldClosed``. ``ReentrantStep`` from inside the world's own tick.
+        """
+        return await self._remove(world_id, lambda live: live.world.close(), self._after_close)
+
+    async def destroy(self, world_id: str) -> bool:
+        """Close a live world, fail its waiting commands and free its name; returns whether there was one.
+
+        Its rows and audit rows stay. ``ReentrantStep`` from inside the world's own tick.
+        """
+        return await self._remove(world_id, lambda live: live.world.destroy(), self._after_destroy)
+
+    async def _remove(
+        self, world_id: str, end: Callable[[LiveWorld], Awaitable[None]], finish: Callable[[LiveWorld], None]
+    ) -> bool:
+        with self._lock:
+            live = self._live.get(world_id)
+            if live is None or world_id in self._closing:
+                return False
+            closed = self._closing[world_id] = Future()
+        try:
+            # Raises from inside the world's own tick, and then the world stays live.
+            await end(live)
+            live.clear_queue()
+            try:
+                await in_thread(lambda: finish(live))
+            finally:
+                with self._lock:
+                    del self._live[world_id]
+        finally:
+            with self._lock:
+                del self._closing[world_id]
+            closed.set_result(None)
+        return True
+
+    @staticmethod
+    def _after_close(live: LiveWorld) -> None:
+        live.backend.ledger.sync()
+        live.release_ids()
+
+    def _after_destroy(self, live: LiveWorld) -> None:
+        ledger, now, world_id = live.backend.ledger, self._now_us(), live.world_id
+        reason = "the world was destroyed"
+        waiting = ledger.waiting_commands(world_id)
+        ledger.settle([Settlement(one.command_id, world_id, "failed", now, None, reason) for one in waiting])
+        ledger.mark_destroyed(world_id)
+        live.release_ids()
+
+    async def close_all(self) -> list[Exception]:
+        """Close every live world, the newest first, and return the failures; no world can be created or opened afterwards."""
+        async with self._change_lock:
+            self._is_open = False
+        failures: list[Exception] = []
+        for live in reversed(self.live_worlds):
+            # One failure must not leave the other worlds open.
+            try:
+                await self.close(live.world_id)
+            except Exception as failure:  # noqa: BLE001  # reason: raised together by the gate
+                failures.append(failure)
+        # Worlds that another caller is closing still write to their ledgers.
+        with self._lock:
+            closing = list(self._closing.values())
+        for closed in closing:
+            await asyncio.shield(asyncio.wrap_future(closed))
+        return failures
+
+    def _add(self, live: LiveWorld) -> LiveWorld:
+        with self._lock:
+            self._live[live.world_id] = live
+            self._backends[live.world_id] = live.backend
+        return live
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise GateClosed
+
+    # Listing.
+
+    async def list_worlds(self, storage: StorageConfig | None) -> tuple[WorldInfo, ...]:
+        """Describe all worlds of a storage that are not destroyed; the live worlds of this gate for ``None``."""
+        if storage is None:
+            return tuple(one.info() for one in self.live_worlds)
+        backend = await self._storage.backend(storage)
+        return tuple(await in_thread(lambda: list(world_lookup.world_infos(backend, self.find))))
+
+
+def _world_entry(world: World, kernel: str, *, settled_tick: int = -1) -> WorldEntry:
+    return WorldEntry(world.segment, kernel, settled_tick=settled_tick)

@@ -1,0 +1,103 @@
+"""The worlds of a SQLite ledger, and the entity ids that are reserved for each."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from archetype_core.errors import LedgerError, WorldExists
+from archetype_core.store import Point, Segment
+from archetype_gate.database import Database
+from archetype_gate.ledger import WorldEntry
+
+_COLUMNS = (
+    "world_id, name, run_id, seed, first_tick, parent_world, parent_run, parent_tick, "
+    "kernel, ids_to, settled_tick, is_open"
+)
+
+
+class WorldTable:
+    """Reads and writes the table ``worlds``. Every change is on disk when its method returns."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, entry: WorldEntry) -> None:
+        """Insert a world; ``WorldExists`` if its id is taken, or its name by a world that is not destroyed."""
+        segment, parent = entry.segment, entry.segment.parent
+        row = (
+            segment.world_id,
+            segment.name,
+            segment.run_id,
+            segment.seed,
+            segment.first_tick,
+            parent.world_id if parent else None,
+            parent.run_id if parent else None,
+            parent.tick if parent else None,
+            entry.kernel,
+            entry.reserved_to,
+            entry.settled_tick,
+            int(entry.is_open),
+        )
+        with self._database.transaction() as connection:
+            _check_not_taken(connection, segment.world_id, segment.name)
+            connection.execute(f"INSERT INTO worlds ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def mark_destroyed(self, world_id: str) -> None:
+        """Free a world's name and delete its waiting commands."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE worlds SET is_open = 0 WHERE world_id = ?", (world_id,))
+            connection.execute("DELETE FROM commands WHERE world_id = ?", (world_id,))
+
+    def mark_reopened(self, world_id: str) -> None:
+        """Give a destroyed world its name back; ``WorldExists`` if another world has it."""
+        with self._database.transaction() as connection:
+            found = connection.execute("SELECT name, is_open FROM worlds WHERE world_id = ?", (world_id,)).fetchone()
+            if found is not None and not found[1]:
+                _check_not_taken(connection, "", found[0])
+                connection.execute("UPDATE worlds SET is_open = 1 WHERE world_id = ?", (world_id,))
+
+    def find(self, id_or_name: str) -> WorldEntry | None:
+        """Return the world with that id, else the open world with that name."""
+        for condition in ("world_id = ?", "name = ? AND is_open"):
+            rows = self._database.read(f"SELECT {_COLUMNS} FROM worlds WHERE {condition}", (id_or_name,))
+            if rows:
+                return _entry(rows[0])
+        return None
+
+    def all(self) -> list[WorldEntry]:
+        """Return every world, by id."""
+        return [_entry(row) for row in self._database.read(f"SELECT {_COLUMNS} FROM worlds ORDER BY world_id")]
+
+    def reserve_ids(self, world_id: str, first: int, count: int) -> int:
+        """Reserve a block of entity ids and return its first; ``LedgerError`` for an unknown world."""
+        with self._database.transaction() as connection:
+            found = connection.execute("SELECT ids_to FROM worlds WHERE world_id = ?", (world_id,)).fetchone()
+            if found is None:
+                raise LedgerError(f"{self._database.path} has no world {world_id}")
+            first = max(first, found[0])
+            connection.execute("UPDATE worlds SET ids_to = ? WHERE world_id = ?", (first + count, world_id))
+        return int(first)
+
+    def release_ids(self, world_id: str, first_unused: int, reserved_to: int) -> None:
+        """Give back ids from ``first_unused`` on, if nobody reserved any after ``reserved_to``."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE worlds SET ids_to = ? WHERE world_id = ? AND ids_to = ?", (first_unused, world_id, reserved_to)
+            )
+
+
+def _check_not_taken(connection: sqlite3.Connection, world_id: str, name: str) -> None:
+    taken = connection.execute(
+        "SELECT name, world_id FROM worlds WHERE world_id = ? OR (name = ? AND is_open)", (world_id, name)
+    ).fetchone()
+    if taken is not None:
+        raise WorldExists(*taken)
+
+
+def _entry(row: Sequence[Any]) -> WorldEntry:
+    world_id, name, run_id, seed, first_tick, *parent, kernel, reserved_to, settled_tick, is_open = row
+    origin = None if parent[0] is None else Point(*parent)
+    segment = Segment(world_id, run_id, first_tick, origin, name, seed)
+    return WorldEntry(segment, kernel, reserved_to, settled_tick, bool(is_open))
