@@ -168,7 +168,8 @@ def test_resume_can_be_refused(tmp_path: Path) -> None:
         world = runtime.world("demo", seed=7)
         await world.step()
         await world.shutdown()
-        for how in ({}, {"world_id": world.world_id}):
+        ways: list[dict[str, Any]] = [{}, {"world_id": world.world_id}]
+        for how in ways:
             with pytest.raises(WorldExists):
                 await runtime.world("demo", resume=False, **how).activate()
             await runtime.world("demo").shutdown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runtime_scene import AwaitsCall, Calls, Movement, Position, Velocity, with_runtime, xs
@@ -24,9 +25,9 @@ from archetype import (
 from archetype_core import MemoryStore
 
 
-async def moving(runtime: ArchetypeRuntime, name: str, **options: object) -> RuntimeWorld:
+async def moving(runtime: ArchetypeRuntime, name: str, **options: Any) -> RuntimeWorld:
     """A world with one entity that moves, after one tick."""
-    world = runtime.world(name, processors=[Movement()], **options)  # type: ignore[arg-type]  # reason: passed on
+    world = runtime.world(name, processors=[Movement()], **options)
     await world.spawn(Position(), Velocity(dx=1))
     await world.step()
     return world
@@ -131,7 +132,7 @@ def test_forks_diverge() -> None:
         fork = await source.fork()
         await fork.update(1, Velocity(dx=-1.0))
         await asyncio.gather(source.run(3), fork.run(3))
-        assert (await source.get(1, Position))[Position] == Position(x=3.0)
+        assert await source.get(1, Position) == Position(x=3.0)
         diff = (await source.diff(source, fork)).to_pydict()
         assert diff["column"] == ["position__x", "velocity__dx"]
         assert (await source.diff((source, 0), (fork, 0))).count_rows() == 0
@@ -170,7 +171,7 @@ def test_runtime_shutdown_is_last_in_first_out(tmp_path: Path) -> None:
             await runtime.__aenter__()
         assert "shut down" in repr(runtime)
         assert "shut down" in repr(worlds[0])
-        names = {world._activation.live.world_id: world.name for world in worlds if world._activation.live}
+        names = {world.world_id: world.name for world in worlds}
 
         async with ArchetypeRuntime(storage) as later:
             # Something has to be up for its ledger to be read.

@@ -59,7 +59,7 @@ def test_async_hook_calls_its_world() -> None:
         async def hook(event: PreTick) -> None:
             await world.spawn(Position(x=100.0 + event.tick))
             seen.append(xs(await world.query(Position, entity_ids=1)))
-            assert (await event.world.get(1, Position))[Position] == Position(x=float(event.tick - 1))
+            assert await event.world.get(1, Position) == Position(x=float(event.tick - 1))
             for forbidden in (world.step, event.world.run, world.run_episode, world.shutdown, world.destroy):
                 try:
                     await forbidden()
@@ -160,7 +160,7 @@ def test_sync_hook_calls_its_world() -> None:
         inside = ("step", "run", "run_episode", "shutdown", "destroy")
         assert told == [*(f"{name}: ReentrantStep" for name in inside), "fork: LoopBusy", "run_rollout: LoopBusy"]
         assert world.info().entities == 5
-        assert world.get(1, Velocity)[Velocity] == Velocity(dx=2.0)
+        assert world.get(1, Velocity) == Velocity(dx=2.0)
 
 
 def test_sync_processor_calls_its_world() -> None:

@@ -13,7 +13,7 @@ import pytest
 from runtime_scene import AwaitsCall, Calls, Movement, Position, Velocity, in_thread
 
 from archetype import ArchetypeRuntime, PostTick, RuntimeClosed, WorldClosed, run_sync
-from archetype.portal import Portal, Wait
+from archetype.sync_runner import SyncRunner
 
 
 def test_with_runtime_without_await() -> None:
@@ -66,7 +66,7 @@ def test_threads_take_turns() -> None:
 
 def test_call_while_another_thread_runs() -> None:
     """A call from another thread is served while a run goes on, and ends on its own when the run ends first."""
-    portal, begun, go_on = Portal(), threading.Event(), threading.Event()
+    runner, begun, go_on = SyncRunner(), threading.Event(), threading.Event()
 
     async def long() -> str:
         begun.set()
@@ -81,21 +81,21 @@ def test_call_while_another_thread_runs() -> None:
         await asyncio.to_thread(leader.result)
         return "longer"
 
-    leader = in_thread(lambda: portal.call(long()))
+    leader = in_thread(lambda: runner.call(long()))
     begun.wait()
-    assert portal.call(short()) == "short"
+    assert runner.call(short()) == "short"
     # The leader leaves as soon as it has what it came for; this thread goes on leading.
-    assert portal.call(longer()) == "longer"
+    assert runner.call(longer()) == "longer"
     assert leader.result() == "long"
-    portal.close()
-    portal.close()
+    runner.close()
+    runner.close()
     with pytest.raises(RuntimeClosed):
-        portal.call(short())
+        runner.call(short())
 
 
 def test_errors_arrive_where_the_call_was_made() -> None:
     """An error of a call reaches its caller, from whichever thread it was led."""
-    portal = Portal()
+    runner = SyncRunner()
     begun, go_on = threading.Event(), threading.Event()
 
     async def lead() -> None:
@@ -106,27 +106,28 @@ def test_errors_arrive_where_the_call_was_made() -> None:
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        portal.call(fail())
-    leader = in_thread(lambda: portal.call(lead()))
+        runner.call(fail())
+    leader = in_thread(lambda: runner.call(lead()))
     begun.wait()
     with pytest.raises(KeyError):
-        portal.call(fail())
+        runner.call(fail())
     go_on.set()
     leader.result()
 
     async def cell() -> None:
         with pytest.raises(KeyError):
-            portal.call(fail())
+            runner.call(fail())
 
     asyncio.run(cell())
 
     async def inside() -> None:
-        for wait in (Wait.NOTHING, Wait.THREAD):
-            with pytest.raises(KeyError):
-                portal.call(fail(), wait)
+        with pytest.raises(KeyError):
+            runner.call(fail(), "nothing")
+        with pytest.raises(KeyError):
+            runner.call(fail(), "threads")
 
-    portal.call(inside())
-    portal.close()
+    runner.call(inside())
+    runner.close()
 
 
 def test_shutdown_from_another_thread_ends_a_run() -> None:

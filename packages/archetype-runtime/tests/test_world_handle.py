@@ -54,7 +54,7 @@ def test_queue_keeps_its_order() -> None:
         assert (len(mine.entity_ids), len(last.entity_ids)) == (0, 1)
         assert (await world.info()).queued == 5
         await world.step()
-        assert (await world.get(first, Position))[Position] == Position(x=3.0)
+        assert await world.get(first, Position) == Position(x=3.0)
         with pytest.raises(EntityNotFound):
             await world.get(later)
         await world.step()
