@@ -176,10 +176,7 @@ class AsyncRuntime:
 
     @waits_for("threads")
     async def worlds(self, storage: Storage | None = None) -> tuple[WorldInfo, ...]:
-        """List the worlds of a storage, by default the runtime's; without any storage, those that are up.
-
-        Reads the storage and creates nothing.
-        """
+        """List the worlds of a storage, by default the runtime's; without any storage, those that are up."""
         self._state.check_open()
         return await self._state.execute(self._actor, ListWorlds(storage_config(storage) or self._storage))
 

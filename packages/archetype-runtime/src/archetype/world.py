@@ -81,7 +81,7 @@ class RuntimeWorld(WorldReads):
     async def spawn_many(self, bundles: Iterable[Bundle]) -> range:
         """Stage an entity per bundle of components, all or none, and return their ids in order.
 
-        One command, which costs as much quota as that many spawns.
+        One command, with the price of that many spawns.
         """
         made = tuple((one,) if isinstance(one, Component) else tuple(one) for one in bundles)
         return await self._do(SpawnMany(made))
@@ -91,8 +91,8 @@ class RuntimeWorld(WorldReads):
     async def spawn_table(self, data: Any, *components: type[Component]) -> range:
         """Stage an entity per row of an Arrow table, DataFrame or mapping of columns, and return their ids in order.
 
-        Columns are named by field, ``x``, or with the prefix of the component, ``position__x``. The fastest way to make
-        many entities. ``SchemaMismatch`` if the columns are not those of the components.
+        Columns are named by field, ``x``, or with the component's prefix, ``position__x``; others are ``SchemaMismatch``.
+        The fastest way to make many entities.
 
         >>> ids = await world.spawn_table({"x": [0.0, 1.0]}, Position)
         """
@@ -203,7 +203,8 @@ class RuntimeWorld(WorldReads):
     ) -> HookHandle:
         """Call a handler on every event of a type; its ``event.world`` is a handle for this one's actor.
 
-        A hook that fails is logged, unless ``fail_fast=True``; with ``mode="spawn"`` the tick does not wait for it.
+        A hook that fails is logged and the tick goes on; with ``fail_fast=True`` it is ``HookError``. ``mode="spawn"`` runs the
+        handler in the background.
         ``WorldNotActive`` before the first use: give the hooks to ``runtime.world(…, hooks=[…])``.
 
         >>> handle = await world.add_hook(PostTick, lambda event: print(event.tick))
@@ -281,9 +282,10 @@ class RuntimeWorld(WorldReads):
     ) -> RuntimeWorld:
         """Create a world that branches off from the last tick, or from ``at_tick``, and return its handle.
 
-        History is shared, not copied, so the cost does not depend on it; a fork to another ``storage`` copies the live rows.
-        Processors are shared, hooks copied. ``rng="same"`` draws the numbers that this world draws, ``"fresh"`` others.
-        Staged mutations are ``PendingMutations`` unless ``pending="copy"``; a name in use is ``WorldExists``.
+        History is shared, so forking costs the same however long it is; only a fork to another ``storage`` copies live rows.
+        Processors are shared; ``resources`` says whether resources are shared, copied, or replaced by type. With
+        ``rng="same"`` the fork draws the random numbers that this world draws, with ``"fresh"`` others. Staged mutations
+        are ``PendingMutations``, unless ``pending="copy"``; a name in use is ``WorldExists``.
 
         >>> branch = await world.fork("branch", resources={Wind: Wind(2.0)})
         """
@@ -298,7 +300,7 @@ class RuntimeWorld(WorldReads):
 
     @waits_for("tick")
     async def destroy(self) -> None:
-        """Drop the live world and its queue and free its name; history and audit log stay. All its handles are then closed."""
+        """Drop the live world and its queue, close all its handles and free its name. History and audit log stay."""
         await self.activate()
         await self._world.end(self._actor, DestroyWorld())
 

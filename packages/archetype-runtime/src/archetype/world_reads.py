@@ -119,7 +119,6 @@ class WorldReads(Handle):
         By default every committed tick of this world and of the ancestors it was forked from, active rows only.
         ``lineage=False`` leaves the ancestors out, ``include_inactive=True`` adds tombstones. The frame is lazy: rows are
         read when it is collected, and columns, ``ticks``, ``entity_ids`` and ``where`` are pushed down to the store.
-        A named tick outside the history is ``TickNotFound``; a range is clipped.
 
         >>> frame = await world.query(Position, ticks=range(10))
         """
@@ -140,7 +139,8 @@ class WorldReads(Handle):
     ) -> DataFrame:
         """Compare two moments: each a tick of this world, another world as it stands, or ``(world, tick)``.
 
-        The frame has a row for each value that differs, compared bit by bit. Reads both moments whole.
+        The frame has the entities and values that were added, removed or changed. Reads both moments whole; ``TickNotFound``
+        if a tick is outside the history.
         """
         return await self._do(Diff(await _moment(before), await _moment(after)))
 
@@ -168,9 +168,9 @@ class WorldReads(Handle):
 
     @waits_for("threads")
     async def digest(self, at: int | None = None) -> str:
-        """Return the canonical digest of a committed tick, by default the last: equal contents give equal digests in any store.
+        """Return the canonical digest of a committed tick, by default the last; in any store, equal contents have equal digests.
 
-        Reads the tick whole. ``TickNotFound`` if there is no such tick.
+        Reads the tick whole. ``TickNotFound`` if it is outside the history.
         """
         return await self._do(Digest(at))
 
