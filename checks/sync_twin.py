@@ -203,9 +203,10 @@ def generated(twin: Twin) -> str:
 
 
 def formatted(source: str, path: Path) -> str:
-    """Source with its imports sorted and its lines broken as everywhere in the house."""
+    """Source with its imports sorted and its lines broken as in the rest of the project."""
     for command in (("check", "--quiet", "--select", "I", "--fix"), ("format", "--quiet")):
-        arguments = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(path), "-"]
+        settings = ["--config", str(ROOT / "pyproject.toml"), "--stdin-filename", str(path), "-"]
+        arguments = [sys.executable, "-m", "ruff", *command, *settings]
         source = subprocess.run(arguments, input=source, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     return source
 
@@ -220,7 +221,7 @@ def main(arguments: list[str]) -> int:
             path.write_text(wanted)
         elif present != wanted:
             differences += 1
-            name = str(path.relative_to(ROOT))
+            name = f"archetype/{path.name}"
             compared = difflib.unified_diff(present.splitlines(), wanted.splitlines(), name, "generated", lineterm="")
             print("\n".join(compared))
     if differences:
