@@ -1,4 +1,4 @@
-"""Components, processors and helpers of several tests."""
+"""Components, processors and helpers that several tests share."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Wander(Processor):
 
 
 class Calls(Processor):
-    """Calls a function once a tick, in the thread that processors run in."""
+    """Calls a function once a tick, in a worker thread."""
 
     components = (Position,)
 
@@ -81,13 +81,13 @@ def with_runtime(main: Callable[[ArchetypeRuntime], Coroutine[Any, Any, T]], **o
 
 
 def xs(frame: DataFrame) -> list[float]:
-    """The values of x by tick and entity."""
+    """Return the values of x, sorted by tick and entity."""
     column: list[float] = frame.sort(["tick", "entity_id"]).to_pydict()["position__x"]
     return column
 
 
 def in_thread(call: Callable[[], T]) -> Future[T]:
-    """What a call in another thread will return."""
+    """Start a call in another thread and return its future."""
     pool = ThreadPoolExecutor(1)
     future = pool.submit(call)
     pool.shutdown(wait=False)

@@ -1,4 +1,4 @@
-"""How worlds and their progress show themselves."""
+"""The display of worlds and of their progress."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_repr_tells_of_the_world() -> None:
-    """A handle shows tick, entities per archetype, branch and last tick, and asks nothing that is on record."""
+def test_repr_shows_the_world() -> None:
+    """A handle shows tick, entities per archetype, branch and last tick, and leaves no audit row."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo", processors=[Movement()])
@@ -63,7 +63,7 @@ def test_sync_repr() -> None:
 
 
 def test_repr_shows_no_more_than_the_actor_may_see() -> None:
-    """Who may not read a world is not told of it by its handle either (SC5)."""
+    """A handle shows nothing of a world that its actor may not read (SC5)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo")
