@@ -34,14 +34,16 @@ class Movement(Processor):
     priority = 10
 
     def process(self, df: DataFrame) -> DataFrame:
-        return df.with_columns({"position__x": Position.x + Velocity.dx, "position__y": Position.y + Velocity.dy})
+        return df.with_columns(
+            {"position__x": Position.c.x + Velocity.c.dx, "position__y": Position.c.y + Velocity.c.dy}
+        )
 
 
 class Wander(Processor):
     components = (Position,)
 
     def process(self, df: DataFrame, rng: np.random.Generator) -> DataFrame:
-        return df.with_columns({"position__x": Position.x + float(rng.normal())})
+        return df.with_columns({"position__x": Position.c.x + float(rng.normal())})
 
 
 class Calls(Processor):

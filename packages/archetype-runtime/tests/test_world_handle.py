@@ -138,7 +138,9 @@ def test_get_returns_what_was_asked_for() -> None:
         eid = await world.spawn(Position(x=1.0), Velocity(dx=2.0))
         await world.step()
         entity = assert_type(await world.get(eid), Entity)
-        assert (entity.entity_id, set(entity)) == (eid, {Position, Velocity})
+        assert entity.entity_id == eid
+        kinds: set[type[Component]] = {Position, Velocity}
+        assert set(entity) == kinds
         assert assert_type(entity[Position], Position).x == 1.0
         assert assert_type(await world.get(eid, Position), Position) == entity[Position]
         both = assert_type(await world.get(eid, Velocity, Position), tuple[Velocity, Position])

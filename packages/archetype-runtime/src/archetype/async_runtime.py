@@ -20,7 +20,7 @@ from archetype.world import RuntimeWorld, handle_of, handle_of_event
 from archetype_core.clock import SystemIds
 from archetype_core.command import ADMIN, ActorCtx, AuditFilter, CloseWorld, ListWorlds, RunResult, Status, WorldInfo
 from archetype_core.config import CacheConfig, RunConfig
-from archetype_core.engine import Event, Handler, Processor
+from archetype_core.engine import Hook, Processor
 from archetype_core.errors import PermissionDenied, ReentrantStep
 from archetype_gate import Policy, Quotas, ServiceContainer
 
@@ -97,7 +97,7 @@ class AsyncRuntime:
         cache: CacheConfig | None = None,
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
-        hooks: Iterable[tuple[type[Event], Handler]] = (),
+        hooks: Iterable[Hook] = (),
         handlers: Mapping[str, CustomHandler] | None = None,
         seed: int | None = None,
         world_id: str | None = None,
@@ -135,7 +135,7 @@ class AsyncRuntime:
         cache: CacheConfig | None = None,
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
-        hooks: Iterable[tuple[type[Event], Handler]] = (),
+        hooks: Iterable[Hook] = (),
         handlers: Mapping[str, CustomHandler] | None = None,
         kernel: str = "python",
     ) -> RuntimeWorld:

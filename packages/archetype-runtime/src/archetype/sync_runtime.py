@@ -17,7 +17,7 @@ from archetype.sync_world import SyncRuntimeWorld
 from archetype.world import RuntimeWorld
 from archetype_core.command import ActorCtx, RunResult, Status, WorldInfo
 from archetype_core.config import CacheConfig, RunConfig
-from archetype_core.engine import Event, Handler, Processor
+from archetype_core.engine import Hook, Processor
 from archetype_gate import Policy, Quotas
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class SyncArchetypeRuntime(SyncScope):
         cache: CacheConfig | None = None,
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
-        hooks: Iterable[tuple[type[Event], Handler]] = (),
+        hooks: Iterable[Hook] = (),
         handlers: Mapping[str, CustomHandler] | None = None,
         seed: int | None = None,
         world_id: str | None = None,
@@ -104,7 +104,7 @@ class SyncArchetypeRuntime(SyncScope):
         cache: CacheConfig | None = None,
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
-        hooks: Iterable[tuple[type[Event], Handler]] = (),
+        hooks: Iterable[Hook] = (),
         handlers: Mapping[str, CustomHandler] | None = None,
         kernel: str = "python",
     ) -> SyncRuntimeWorld:
