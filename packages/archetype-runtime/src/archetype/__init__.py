@@ -46,6 +46,7 @@ from archetype_core.config import CacheConfig, RunConfig, StorageConfig
 from archetype_core.engine import (
     AsyncProcessor,
     Event,
+    Hook,
     HookHandle,
     OnComponentAdded,
     OnComponentRemoved,
@@ -127,6 +128,7 @@ __all__ = [
     "EpisodeResult",
     "Event",
     "GateClosed",
+    "Hook",
     "HookError",
     "HookHandle",
     "HookInfo",
