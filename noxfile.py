@@ -134,6 +134,7 @@ def lint(session: nox.Session) -> None:
         ("-m", "ruff", "check", *session.posargs, "."),
         ("checks/house.py",),
         ("checks/pins.py", "check"),
+        ("checks/sync_twin.py", "--check"),
     )
 
 

@@ -1,4 +1,4 @@
-"""How long the core takes to import, in fresh interpreters, against its dependencies alone."""
+"""Import time of core in a fresh interpreter, alone and as a multiple of the import time of its dependencies."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import _measure
 PROGRAM = "import time; began = time.perf_counter(); {}; print(time.perf_counter() - began)"
 WORKS = {
     "core": "import archetype_core",
-    # As they are used: pydantic imports most of itself when the first model is defined.
+    # With one model: pydantic imports most of its modules when the first model is defined.
     "dependencies": "import pyarrow.compute, pydantic, opentelemetry.trace, opentelemetry.metrics, asyncio;"
     " pydantic.create_model('Model', x=(int, 0))",
 }
 
 
 def figures(quick: bool) -> dict[str, float]:
-    """All figures by name."""
+    """Return the medians of several imports by name."""
     taken: dict[str, list[float]] = {name: [] for name in WORKS}
     for _ in range(2 if quick else 11):
         for name, statement in WORKS.items():

@@ -1,4 +1,4 @@
-"""Components, processors and helpers of several tests."""
+"""Components, processors and helpers that several tests share."""
 
 from __future__ import annotations
 
@@ -34,18 +34,20 @@ class Movement(Processor):
     priority = 10
 
     def process(self, df: DataFrame) -> DataFrame:
-        return df.with_columns({"position__x": Position.x + Velocity.dx, "position__y": Position.y + Velocity.dy})
+        return df.with_columns(
+            {"position__x": Position.c.x + Velocity.c.dx, "position__y": Position.c.y + Velocity.c.dy}
+        )
 
 
 class Wander(Processor):
     components = (Position,)
 
     def process(self, df: DataFrame, rng: np.random.Generator) -> DataFrame:
-        return df.with_columns({"position__x": Position.x + float(rng.normal())})
+        return df.with_columns({"position__x": Position.c.x + float(rng.normal())})
 
 
 class Calls(Processor):
-    """Calls a function once a tick, in the thread that processors run in."""
+    """Calls a function once a tick, in a worker thread."""
 
     components = (Position,)
 
@@ -81,13 +83,13 @@ def with_runtime(main: Callable[[ArchetypeRuntime], Coroutine[Any, Any, T]], **o
 
 
 def xs(frame: DataFrame) -> list[float]:
-    """The values of x by tick and entity."""
+    """Return the values of x, sorted by tick and entity."""
     column: list[float] = frame.sort(["tick", "entity_id"]).to_pydict()["position__x"]
     return column
 
 
 def in_thread(call: Callable[[], T]) -> Future[T]:
-    """What a call in another thread will return."""
+    """Start a call in another thread and return its future."""
     pool = ThreadPoolExecutor(1)
     future = pool.submit(call)
     pool.shutdown(wait=False)

@@ -1,4 +1,4 @@
-"""How a declared world comes to life."""
+"""Declared worlds and their activation."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Tally:
 
 
 async def kinds(runtime: ArchetypeRuntime, **filters: Any) -> list[str]:
-    """The types of all commands on record, oldest first."""
+    """Return the types of all commands in the audit log, oldest first."""
     frame = await runtime.history(1000, oldest_first=True, **filters)
     found: list[str] = frame.to_pydict()["type"]
     return found
 
 
 def test_hundred_first_uses_activate_once() -> None:
-    """A hundred concurrent first uses, of several handles, make one world and see the same one (RT8, C2)."""
+    """A hundred concurrent first uses of two handles activate one world, once (RT8, C2)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         handles = [runtime.world("demo", processors=[Movement()], resources=[Tally()]), runtime.world("demo")]
@@ -73,8 +73,8 @@ def test_activation_runs_each_part_through_the_gate() -> None:
     with_runtime(main)
 
 
-def test_failure_is_everybodys_and_leaves_nothing() -> None:
-    """Whoever waits for an activation that fails gets its error; no world stays, and the next use tries again (C2, C3)."""
+def test_failed_activation_reaches_all_who_wait_and_leaves_no_world() -> None:
+    """All who wait for an activation get its error; no world is left, and the next use tries again (C2, C3)."""
 
     class Late(Processor):
         components = (Position,)
@@ -100,8 +100,8 @@ def test_failure_is_everybodys_and_leaves_nothing() -> None:
     with_runtime(main)
 
 
-def test_cancelled_caller_does_not_take_the_others_world() -> None:
-    """A first use that is cancelled leaves the activation to those who still wait for it (C2)."""
+def test_cancelled_caller_does_not_cancel_the_activation() -> None:
+    """When one of several first uses is cancelled, the others still get their world (C2)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo")
@@ -114,8 +114,8 @@ def test_cancelled_caller_does_not_take_the_others_world() -> None:
     with_runtime(main)
 
 
-def test_half_active_world_is_not_seen() -> None:
-    """Before its first use a handle has a name and says so; its id, and hooks from outside, are refused (C3, RT7)."""
+def test_handle_before_the_first_use() -> None:
+    """Before the first use a handle has a name; its id and `add_hook` are WorldNotActive (C3, RT7)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo")
@@ -130,8 +130,8 @@ def test_half_active_world_is_not_seen() -> None:
     with_runtime(main)
 
 
-def test_world_is_gone_on_with(tmp_path: Path) -> None:
-    """A world that the storage has goes on where it was, by name or by id, with its entities and ids (R5)."""
+def test_existing_world_is_resumed(tmp_path: Path) -> None:
+    """A world that the storage has is resumed, by name or by id, with its entities and ids (R5)."""
     storage = f"journal:{tmp_path}/data"
 
     async def first(runtime: ArchetypeRuntime) -> str:
@@ -161,14 +161,15 @@ def test_world_is_gone_on_with(tmp_path: Path) -> None:
 
 
 def test_resume_can_be_refused(tmp_path: Path) -> None:
-    """`resume=False` is WorldExists for a name or an id that the storage has; another seed is refused too."""
+    """`resume=False` is WorldExists for an existing name or id; another seed is refused too."""
     storage = StorageConfig(uri=f"journal:{tmp_path}/data")
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo", seed=7)
         await world.step()
         await world.shutdown()
-        for how in ({}, {"world_id": world.world_id}):
+        ways: list[dict[str, Any]] = [{}, {"world_id": world.world_id}]
+        for how in ways:
             with pytest.raises(WorldExists):
                 await runtime.world("demo", resume=False, **how).activate()
             await runtime.world("demo").shutdown()
@@ -180,7 +181,7 @@ def test_resume_can_be_refused(tmp_path: Path) -> None:
 
 
 def test_world_id_is_the_key() -> None:
-    """A declared world_id is the id of the world that is made, and finds it again (G8)."""
+    """A declared world_id is the id of the new world, and finds it again (G8)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         assert await runtime.world("demo", world_id="w-1").activate() == "w-1"
@@ -192,7 +193,7 @@ def test_world_id_is_the_key() -> None:
 
 
 def test_open_needs_a_world() -> None:
-    """Opening a world that is not there is WorldNotFound, and makes none."""
+    """Opening a world that does not exist is WorldNotFound, and creates none."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         with pytest.raises(WorldNotFound):
@@ -203,7 +204,7 @@ def test_open_needs_a_world() -> None:
 
 
 def test_declaring_twice() -> None:
-    """The same name again is another handle of the same world; configuring it again says what to do instead."""
+    """Declaring a name again gives another handle of the same world; configuring it again is refused."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo", processors=[Movement()])
@@ -213,7 +214,7 @@ def test_declaring_twice() -> None:
             with pytest.raises(ValueError, match="declared already"):
                 runtime.world("demo", **configuration)
         assert runtime.world("demo", storage="memory:other").name == "demo"
-        # The same world under its id: a handle is welcome, another set of processors is not.
+        # The same world under its id gives another handle.
         assert await runtime.open(world.world_id).activate() == world.world_id
         await runtime.open(world.world_id).info()
 
@@ -221,7 +222,7 @@ def test_declaring_twice() -> None:
 
 
 def test_live_world_is_not_configured_anew() -> None:
-    """A declaration that turns out to name a live world, and would add to it, is refused; the world stays as it is."""
+    """A declaration that names a live world by its id and has processors is refused; the world does not change."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo")
@@ -234,7 +235,7 @@ def test_live_world_is_not_configured_anew() -> None:
 
 
 def test_default_actor_is_an_admin_without_quota() -> None:
-    """A runtime's own actor is a new admin that no quota counts; one of `as_actor` is counted (RT3, RT4)."""
+    """A runtime's own actor is a new admin without quota; an actor of `as_actor` has one (RT3, RT4)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         assert runtime.actor.roles == {ADMIN}
@@ -252,8 +253,8 @@ def test_default_actor_is_an_admin_without_quota() -> None:
     assert ArchetypeRuntime().actor.id != ArchetypeRuntime().actor.id
 
 
-def test_quotas_of_the_caller_hold_for_everybody() -> None:
-    """Given quotas bind the runtime's own actor too."""
+def test_given_quotas_bind_every_actor() -> None:
+    """Quotas that are given to a runtime bind its own actor too."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo")
@@ -265,8 +266,8 @@ def test_quotas_of_the_caller_hold_for_everybody() -> None:
     with_runtime(main, quotas=Quotas(commands=2))
 
 
-def test_quota_does_not_keep_half_a_world() -> None:
-    """An activation that runs out of quota is taken back whole, and so is its world at the end of the runtime (C3)."""
+def test_activation_without_quota_is_undone() -> None:
+    """An activation that runs out of quota is undone, although its actor has no quota left for that (C3)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         with pytest.raises(QuotaExceeded):
@@ -277,7 +278,7 @@ def test_quota_does_not_keep_half_a_world() -> None:
 
 
 def test_siblings_share_the_activation_and_not_the_actor() -> None:
-    """`as_actor` gives another handle of the same world; a viewer's first use brings it up as the declaring actor (RT3)."""
+    """A viewer's handle activates the world as the runtime's actor, and is refused what viewers may not do (RT3)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo", processors=[Movement()])
@@ -292,7 +293,7 @@ def test_siblings_share_the_activation_and_not_the_actor() -> None:
 
 
 def test_activation_of_an_actor_who_may_not() -> None:
-    """A runtime whose own actor may not create worlds says so, and leaves none."""
+    """A runtime whose actor may not create worlds raises PermissionDenied and creates none."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         with pytest.raises(PermissionDenied):
@@ -303,7 +304,7 @@ def test_activation_of_an_actor_who_may_not() -> None:
 
 
 def test_shutdown_before_the_first_use() -> None:
-    """A world that nobody used is shut down without ever being made; the handle is closed (C1, L2)."""
+    """A world that was never used is shut down without being created; its handle is closed (C1, L2)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo")
@@ -319,7 +320,7 @@ def test_shutdown_before_the_first_use() -> None:
 
 
 def test_shutdown_waits_for_the_first_activation() -> None:
-    """A shutdown that races with the first activation ends it; who waited gets WorldClosed, and no world is left (C4)."""
+    """A shutdown during the first activation ends the world; those who wait get WorldClosed (C4)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo", hooks=[(OnSpawn, print)])
@@ -335,7 +336,7 @@ def test_shutdown_waits_for_the_first_activation() -> None:
 
 @pytest.mark.parametrize("storage", [3, ["journal:x"]])
 def test_configuration_is_checked_where_it_is_given(storage: Any) -> None:
-    """What is no address and what is no cache is refused at the call (RT12)."""
+    """Wrong types of storage and cache are refused at the call (RT12)."""
     with pytest.raises(TypeError, match="storage is"):
         ArchetypeRuntime(storage)
     with pytest.raises(TypeError, match="cache is"):
@@ -345,8 +346,8 @@ def test_configuration_is_checked_where_it_is_given(storage: Any) -> None:
         runtime.world("demo", storage=storage)
 
 
-def test_addresses_paths_and_configurations_are_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A string, a path and a StorageConfig say the same; nothing said is a directory beside the script (RT12)."""
+def test_default_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a storage, worlds are stored in `./archetype-data`; an address lists them (RT12)."""
     monkeypatch.chdir(tmp_path)
 
     async def main(runtime: ArchetypeRuntime) -> None:

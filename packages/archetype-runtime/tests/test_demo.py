@@ -31,7 +31,7 @@ SMALL = ("demo", "--agents", "60", "--days", "8")
 
 @pytest.mark.thorough
 def test_demo_twice(tmp_path: Path) -> None:
-    """The demo runs without a terminal or a configuration, and again beside what it left; its last hint works."""
+    """The demo runs without a terminal, twice in the same directory, and the program that it suggests runs."""
     first, again = (archetype(tmp_path, *SMALL) for _ in range(2))
     assert (first.returncode, first.stderr) == (0, "")
     assert (again.returncode, again.stderr) == (0, "")
@@ -52,7 +52,7 @@ def test_demo_twice(tmp_path: Path) -> None:
 
 @pytest.mark.thorough
 def test_demo_in_a_narrow_terminal_without_unicode(tmp_path: Path) -> None:
-    """A terminal of 24 columns that knows ASCII alone gets a plot and tables all the same."""
+    """A terminal of 24 columns with ASCII alone gets a plot and tables."""
     done = archetype(tmp_path, *SMALL, COLUMNS="24", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert (done.returncode, done.stderr) == (0, "")
     assert "a as it was" in done.stdout
@@ -62,7 +62,7 @@ def test_demo_in_a_narrow_terminal_without_unicode(tmp_path: Path) -> None:
 
 @pytest.mark.thorough
 def test_demo_says_what_is_wrong(tmp_path: Path) -> None:
-    """What cannot be done is one readable line on standard error, and an exit code."""
+    """An error is one readable line on standard error, and an exit code."""
     (tmp_path / "file").touch()
     refused = archetype(tmp_path, "demo", "--storage", "file/inside")
     assert refused.returncode == 1
@@ -75,18 +75,18 @@ def test_demo_says_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_help(tmp_path: Path) -> None:
-    """Help names the command, its options and their defaults, and what is done about usage reports."""
-    told = archetype(tmp_path, "--help")
-    assert told.returncode == 0
-    assert "demo" in told.stdout
-    assert "DO_NOT_TRACK" in told.stdout
+    """Help names the command, its options and their defaults, and how to get usage reports."""
+    shown = archetype(tmp_path, "--help")
+    assert shown.returncode == 0
+    assert "demo" in shown.stdout
+    assert "DO_NOT_TRACK" in shown.stdout
     assert "(default: archetype-demo)" in archetype(tmp_path, "demo", "--help").stdout
     assert archetype(tmp_path, "--version").stdout.startswith("archetype ")
 
 
 @pytest.mark.parametrize(("given", "kept"), [(None, "true"), ("false", "false")])
-def test_daft_is_told_not_to_report(given: str | None, kept: str) -> None:
-    """The command's own module turns Daft's reports off before Daft is imported, unless the user has said otherwise."""
+def test_usage_reports_are_off_by_default(given: str | None, kept: str) -> None:
+    """Importing the command turns Daft's reports off before Daft is imported, unless the user has set the variable."""
     code = "import sys, archetype.__main__, os; assert 'daft' not in sys.modules; print(os.environ['DO_NOT_TRACK'])"
     environment = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"}
     if given is not None:
@@ -96,7 +96,7 @@ def test_daft_is_told_not_to_report(given: str | None, kept: str) -> None:
 
 
 def test_curves_fit_where_they_are_drawn() -> None:
-    """A plot has the width and height asked for, its highest value on the axis, and a mark for each series."""
+    """A plot has the width and height asked for, the highest value on its axis, and a mark for each series."""
     series = {"up": [0.0, 1.0, 2.0, 40.0], "flat": [3.0, 3.0]}
     for is_plain in (True, False):
         lines = [line.plain for line in plot.curves(series, width=30, height=5, is_plain=is_plain)]
@@ -112,5 +112,5 @@ def test_curves_fit_where_they_are_drawn() -> None:
 
 @pytest.mark.parametrize("series", [{}, {"none": []}, {"zero": [0.0]}])
 def test_curves_of_nothing(series: dict[str, list[float]]) -> None:
-    """Nothing, and nothing but zero, can be drawn too."""
+    """No series, an empty series and a series of zeros can be drawn."""
     assert len(plot.curves(series, width=10, height=2)) == 3

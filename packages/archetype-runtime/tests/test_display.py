@@ -1,16 +1,17 @@
-"""How worlds and their progress show themselves."""
+"""The display of worlds and of their progress."""
 
 from __future__ import annotations
 
 import io
 import sys
-from typing import Any
 
 import pytest
 from runtime_scene import Movement, Position, Velocity, with_runtime
 
-from archetype import VIEWER, ActorCtx, ArchetypeRuntime, Policy
-from archetype.progress import Bars
+from archetype import VIEWER, ActorCtx, ArchetypeRuntime, Policy, ProgressBars
+
+# What a terminal is sent when a display begins and ends.
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
 class Terminal(io.StringIO):
@@ -20,8 +21,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_repr_tells_of_the_world() -> None:
-    """A handle shows tick, entities per archetype, branch and last tick, and asks nothing that is on record."""
+def test_repr_shows_the_world() -> None:
+    """A handle shows tick, entities per archetype, branch and last tick, and leaves no audit row."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo", processors=[Movement()])
@@ -62,72 +63,88 @@ def test_sync_repr() -> None:
 
 
 def test_repr_shows_no_more_than_the_actor_may_see() -> None:
-    """Who may not read a world is not told of it by its handle either (SC5)."""
+    """A handle shows nothing of a world that its actor may not read (SC5)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo")
         await world.spawn(Position())
         blind = world.as_actor(ActorCtx("blind", {"nothing"}))
-        assert repr(blind) == "RuntimeWorld('demo', not to be seen)"
+        assert repr(blind) == "RuntimeWorld('demo', hidden by policy)"
         assert "entit" in repr(world.as_actor(ActorCtx("viewer", {VIEWER})))
 
     with_runtime(main, policy=Policy())
 
 
-def progress(monkeypatch: pytest.MonkeyPatch, error: Any, output: Any, **options: Any) -> str:
-    """What a run and a rollout of a world write to standard error."""
-    monkeypatch.setattr(sys, "stderr", error)
-    monkeypatch.setattr(sys, "stdout", output)
-    monkeypatch.setattr(Bars.__init__, "__kwdefaults__", {"is_wanted": True, "delay_s": 0.0})
+def ran(progress: bool | ProgressBars) -> None:
+    """Run worlds for some ticks, one alone and then both at once."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("[red]demo", processors=[Movement()])
         await world.spawn(Position(), Velocity(dx=1))
         await world.run(20)
+        await world.fork("other")
         await runtime.run_all(20)
         print("printed")
 
-    with_runtime(main, **options)
-    return str(error.getvalue())
+    with_runtime(main, progress=progress)
 
 
-def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal a run draws a bar on standard error, under the world's name as it is, and output stays output."""
+def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a terminal a run draws a bar, under the world's name as it is, and what the program prints is not in its way."""
     monkeypatch.setenv("TERM", "xterm")
-    output = io.StringIO()
-    shown = progress(monkeypatch, Terminal(), output)
-    assert "[red]demo" in shown
-    assert "20/20" in shown
-    assert output.getvalue() == "printed\n"
+    stream = Terminal()
+    ran(ProgressBars(delay_s=0.0, stream=stream))
+    assert "[red]demo" in stream.getvalue()
+    assert "20/20" in stream.getvalue()
+    assert capsys.readouterr() == ("printed\n", "")
+
+
+def test_bar_on_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it is given a stream, a bar is drawn on standard error."""
+    monkeypatch.setenv("TERM", "xterm")
+    error = Terminal()
+    monkeypatch.setattr(sys, "stderr", error)
+    ran(ProgressBars(delay_s=0.0))
+    assert "20/20" in error.getvalue()
 
 
 def test_no_bar_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a terminal, or with `progress=False`, nothing is drawn."""
-    assert progress(monkeypatch, io.StringIO(), io.StringIO()) == ""
-    assert progress(monkeypatch, Terminal(), io.StringIO(), progress=False) == ""
+    file, error = io.StringIO(), Terminal()
+    ran(ProgressBars(delay_s=0.0, stream=file))
+    assert file.getvalue() == ""
+    monkeypatch.setattr(sys, "stderr", error)
+    ran(progress=False)
+    ran(ProgressBars(is_wanted=False, delay_s=0.0))
+    assert error.getvalue() == ""
 
 
 def test_bars_stand_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Things that run at once share one display, which is gone with the last of them; one step draws none."""
+    """Bars of runs at the same time are one display, which ends with the last of them; one step draws none."""
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    bars = Bars(delay_s=0.0)
-    with bars.bar("a", 10) as one, bars.bar("b", 10) as other, bars.bar("single", 1) as none:
+    stream = Terminal()
+    bars = ProgressBars(delay_s=0.0, stream=stream)
+    with bars.bar("a", 10) as one, bars.bar("single", 1) as none:
         assert none is None
         assert one is not None
-        assert other is not None
         one(5, 10)
-        other(10, 10)
-        assert bars._shown is not None
-        assert len(bars._shown.tasks) == 2
-    assert bars._shown is None
+        with bars.bar("b", 10) as other:
+            assert other is not None
+            other(10, 10)
+        assert SHOW_CURSOR not in stream.getvalue()
+    shown = stream.getvalue()
+    assert shown.count(HIDE_CURSOR) == shown.count(SHOW_CURSOR) == 1
+    with bars.bar("again", 10) as again:
+        assert again is not None
+        again(1, 10)
+    assert stream.getvalue().count(HIDE_CURSOR) == 2
 
 
-def test_short_work_shows_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is over before anybody could read a bar draws none."""
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    bars = Bars(delay_s=float("inf"))
-    with bars.bar("a", 10) as tell:
-        assert tell is not None
-        tell(5, 10)
-        assert bars._shown is None
+def test_short_work_shows_no_bar() -> None:
+    """A run that ends before the delay draws none."""
+    stream = Terminal()
+    bars = ProgressBars(delay_s=float("inf"), stream=stream)
+    with bars.bar("a", 10) as report:
+        assert report is not None
+        report(5, 10)
+    assert stream.getvalue() == ""

@@ -1,9 +1,10 @@
-"""Whose life ends when: a world's, a fork's, a runtime's."""
+"""How worlds, forks and runtimes end."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runtime_scene import AwaitsCall, Calls, Movement, Position, Velocity, with_runtime, xs
@@ -24,16 +25,16 @@ from archetype import (
 from archetype_core import MemoryStore
 
 
-async def moving(runtime: ArchetypeRuntime, name: str, **options: object) -> RuntimeWorld:
-    """A world with one entity that moves, after one tick."""
-    world = runtime.world(name, processors=[Movement()], **options)  # type: ignore[arg-type]  # reason: passed on
+async def moving(runtime: ArchetypeRuntime, name: str, **options: Any) -> RuntimeWorld:
+    """Return a world with one moving entity, after one tick."""
+    world = runtime.world(name, processors=[Movement()], **options)
     await world.spawn(Position(), Velocity(dx=1))
     await world.step()
     return world
 
 
 def test_world_shutdown_is_its_own() -> None:
-    """One world's shutdown leaves its siblings, their storage and the runtime alone, and can be repeated (L1, L2)."""
+    """Shutting a world down does not affect other worlds of its storage, and is idempotent (L1, L2)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         one, other = await moving(runtime, "one"), await moving(runtime, "other")
@@ -48,8 +49,8 @@ def test_world_shutdown_is_its_own() -> None:
     with_runtime(main, storage="memory:")
 
 
-def test_world_goes_on_after_its_shutdown(tmp_path: Path) -> None:
-    """Declared again after its shutdown, a world goes on where it was (L2, R5)."""
+def test_world_resumes_after_its_shutdown(tmp_path: Path) -> None:
+    """Declared again after its shutdown, a world resumes at its last tick (L2, R5)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = await moving(runtime, "demo")
@@ -58,19 +59,19 @@ def test_world_goes_on_after_its_shutdown(tmp_path: Path) -> None:
         await again.step()
         assert again.world_id == world.world_id
         assert xs(await again.query(Position)) == [0.0, 1.0]
-        # The handle of before stays closed.
+        # The earlier handle stays closed.
         with pytest.raises(WorldClosed):
             await world.info()
 
     with_runtime(main, storage=f"journal:{tmp_path}/data")
 
 
-def test_destroyed_world_is_gone_and_its_rows_are_not() -> None:
-    """After `destroy` every handle of the world is invalid; the name is free, and audit rows stay (RT13, G8)."""
-    told: list[float] = []
+def test_destroy_keeps_history() -> None:
+    """After `destroy` all handles of the world are closed and its name is free; audit rows stay (RT13, G8)."""
+    ticks: list[float] = []
 
     def goodbye(event: OnDestroy) -> None:
-        told.append(event.tick)
+        ticks.append(event.tick)
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = await moving(runtime, "demo", hooks=[(OnDestroy, goodbye)])
@@ -80,7 +81,7 @@ def test_destroyed_world_is_gone_and_its_rows_are_not() -> None:
         for handle in (world, sibling):
             with pytest.raises(WorldClosed):
                 await handle.spawn(Position())
-        assert told == [1]
+        assert ticks == [1]
         rows = (await runtime.history(1000)).where("type = 'spawn'").to_pydict()
         assert rows["world_id"] == [world.world_id]
         fresh = runtime.world("demo")
@@ -90,7 +91,7 @@ def test_destroyed_world_is_gone_and_its_rows_are_not() -> None:
 
 
 def test_refused_shutdown_leaves_the_handle_valid() -> None:
-    """An actor who may not close a world is told so, and the world stays up for everybody (SC5)."""
+    """An actor who may not close a world gets PermissionDenied, and the world stays up (SC5)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = await moving(runtime, "demo")
@@ -107,7 +108,7 @@ def test_refused_shutdown_leaves_the_handle_valid() -> None:
 
 @pytest.mark.parametrize("is_fork_first", [True, False])
 def test_fork_and_source_end_in_either_order(is_fork_first: bool) -> None:
-    """A fork is a world of its own: either may end first, and the other goes on (L4, RT13)."""
+    """Source and fork may end in either order, and the other one still steps (L4, RT13)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         source = await moving(runtime, "source")
@@ -124,14 +125,14 @@ def test_fork_and_source_end_in_either_order(is_fork_first: bool) -> None:
 
 
 def test_forks_diverge() -> None:
-    """What happens in a fork is not seen in its source, and the diff of the two says what it was (R3)."""
+    """Changes in a fork do not appear in its source, and the diff of both shows them (R3)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         source = await moving(runtime, "source")
         fork = await source.fork()
         await fork.update(1, Velocity(dx=-1.0))
         await asyncio.gather(source.run(3), fork.run(3))
-        assert (await source.get(1, Position))[Position] == Position(x=3.0)
+        assert await source.get(1, Position) == Position(x=3.0)
         diff = (await source.diff(source, fork)).to_pydict()
         assert diff["column"] == ["position__x", "velocity__dx"]
         assert (await source.diff((source, 0), (fork, 0))).count_rows() == 0
@@ -149,7 +150,7 @@ def test_forks_diverge() -> None:
 
 
 def test_runtime_shutdown_is_last_in_first_out(tmp_path: Path) -> None:
-    """A runtime takes its worlds down in the reverse order of their coming up, forks included, once (RT5)."""
+    """A runtime closes its worlds in the reverse order of their activation, forks included, once (RT5)."""
     storage = f"journal:{tmp_path}/data"
 
     async def main() -> list[str]:
@@ -170,10 +171,10 @@ def test_runtime_shutdown_is_last_in_first_out(tmp_path: Path) -> None:
             await runtime.__aenter__()
         assert "shut down" in repr(runtime)
         assert "shut down" in repr(worlds[0])
-        names = {world._activation.live.world_id: world.name for world in worlds if world._activation.live}
+        names = {world.world_id: world.name for world in worlds}
 
         async with ArchetypeRuntime(storage) as later:
-            # Something has to be up for its ledger to be read.
+            # The audit log of a storage can be read when one of its worlds is up.
             await later.open("a").activate()
             rows = (await later.history(type="close_world", oldest_first=True)).to_pydict()
         return [names[one] for one in rows["world_id"]]
@@ -182,8 +183,8 @@ def test_runtime_shutdown_is_last_in_first_out(tmp_path: Path) -> None:
 
 
 def test_shutdown_errors_come_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Everything is tried before the errors of a shutdown are raised, as one group; the next try is for what is left (RT5)."""
-    # What pip leaves behind of a package that brings a store.
+    """A shutdown closes everything before it raises errors as one group; a second one succeeds (RT5)."""
+    # The metadata that an installed package with a store has.
     installed = tmp_path / "stubborn-1.0.dist-info"
     installed.mkdir()
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: stubborn\nVersion: 1.0\n")
@@ -204,7 +205,7 @@ def test_shutdown_errors_come_together(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 class Stubborn(MemoryStore):
-    """A store that does not want to close."""
+    """A store whose `close` fails."""
 
     def __init__(self, uri: str) -> None:
         super().__init__()
@@ -214,7 +215,7 @@ class Stubborn(MemoryStore):
 
 
 def test_shutdown_ends_a_run_at_a_tick() -> None:
-    """A run whose world is shut down ends with WorldClosed after a whole tick, which is on record (C4)."""
+    """A run whose world is shut down ends with WorldClosed after a whole tick, which is stored (C4)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         loop, stepped = asyncio.get_running_loop(), asyncio.Event()
@@ -235,7 +236,7 @@ def test_shutdown_ends_a_run_at_a_tick() -> None:
 
 
 def test_runtime_shutdown_ends_runs_and_forks() -> None:
-    """A runtime that is shut down during a run and during forks leaves neither a world nor a task (C4)."""
+    """A runtime that is shut down during a run and forks leaves no usable world and no task (C4)."""
 
     async def main() -> None:
         runtime = ArchetypeRuntime("memory:")
@@ -265,7 +266,7 @@ def test_runtime_shutdown_ends_runs_and_forks() -> None:
 
 
 def test_shutdown_races_with_forks() -> None:
-    """A fork that races with its source's shutdown either is whole or is WorldClosed (C4)."""
+    """A fork at the time of its source's shutdown either works or is WorldClosed (C4)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         for number in range(5):
@@ -283,8 +284,8 @@ def test_shutdown_races_with_forks() -> None:
     with_runtime(main)
 
 
-def test_fork_waits_for_the_first_activation() -> None:
-    """A fork as the first use brings its source up first (C4)."""
+def test_fork_activates_its_source() -> None:
+    """A fork as the first use activates its source (C4)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         source = runtime.world("source", processors=[Movement()])
@@ -296,7 +297,7 @@ def test_fork_waits_for_the_first_activation() -> None:
 
 
 def test_runtimes_share_nothing(tmp_path: Path) -> None:
-    """Runtimes of one process have gates, worlds and ends of their own (RT9, L5)."""
+    """Runtimes of one process share no worlds, and each is shut down alone (RT9, L5)."""
 
     async def main() -> None:
         async with ArchetypeRuntime("memory:") as one:
@@ -313,7 +314,7 @@ def test_runtimes_share_nothing(tmp_path: Path) -> None:
 
 
 def test_run_all() -> None:
-    """`run_all` runs every world of the runtime, declared ones and forks too; failures come together at the end."""
+    """`run_all` runs every world of the runtime, declared ones and forks too, and raises errors as one group."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         one = await moving(runtime, "one")
@@ -337,7 +338,7 @@ def test_run_all() -> None:
 
 
 def test_history_is_the_gates() -> None:
-    """`history` reads the gate's audit rows, filtered and limited, as a frame; empty ones have their columns too (RT10)."""
+    """`history` reads the gate's audit log, filtered and limited; an empty frame has the same columns (RT10)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = await moving(runtime, "demo")
@@ -355,17 +356,17 @@ def test_history_is_the_gates() -> None:
     with_runtime(main)
 
 
-def test_hooks_of_a_fork_are_told_of_the_fork() -> None:
-    """A hook that a fork inherited hears of the fork's ticks with a handle of the fork (R3)."""
-    told: list[tuple[str, str]] = []
+def test_hooks_of_a_fork_get_a_handle_of_the_fork() -> None:
+    """A hook that a fork inherited is called with a handle of the fork (R3)."""
+    called: list[tuple[str, str]] = []
 
     async def note(event: PostTick) -> None:
-        told.append((event.world.name, (await event.world.info()).world_id))
+        called.append((event.world.name, (await event.world.info()).world_id))
 
     async def main(runtime: ArchetypeRuntime) -> None:
         source = await moving(runtime, "source", hooks=[(PostTick, note)])
         fork = await source.fork("fork")
         await fork.step()
-        assert told == [("source", source.world_id), ("fork", fork.world_id)]
+        assert called == [("source", source.world_id), ("fork", fork.world_id)]
 
     with_runtime(main)

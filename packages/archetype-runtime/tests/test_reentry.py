@@ -1,4 +1,4 @@
-"""Hooks and processors that call the world they belong to."""
+"""Hooks and processors that call their own world."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from archetype_core import World
 
 
 def test_events_bring_handles_and_no_world() -> None:
-    """The world of an event is a handle for whom registered the hook; the engine's own is out of reach (RT2)."""
+    """The world of an event is a handle for the actor who registered the hook, never the engine's world (RT2)."""
     events: list[Any] = []
 
     async def main(runtime: ArchetypeRuntime) -> None:
@@ -49,7 +49,7 @@ def test_events_bring_handles_and_no_world() -> None:
 
 
 def test_async_hook_calls_its_world() -> None:
-    """A hook's mutations apply at the next tick, its reads see the last, and a step is ReentrantStep (T15)."""
+    """A hook's mutations apply at the next tick, its reads see the last one, and a step is ReentrantStep (T15)."""
     seen: list[list[float]] = []
     refused: list[str] = []
 
@@ -59,7 +59,7 @@ def test_async_hook_calls_its_world() -> None:
         async def hook(event: PreTick) -> None:
             await world.spawn(Position(x=100.0 + event.tick))
             seen.append(xs(await world.query(Position, entity_ids=1)))
-            assert (await event.world.get(1, Position))[Position] == Position(x=float(event.tick - 1))
+            assert await event.world.get(1, Position) == Position(x=float(event.tick - 1))
             for forbidden in (world.step, event.world.run, world.run_episode, world.shutdown, world.destroy):
                 try:
                     await forbidden()
@@ -81,7 +81,7 @@ def test_async_hook_calls_its_world() -> None:
 
 
 def test_spawned_hook_outlives_its_tick() -> None:
-    """A hook in the background goes on calling its world after its tick, mutations and reads alike (T15)."""
+    """A hook in the background may mutate and read its world after its tick has ended (T15)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo")
@@ -104,7 +104,7 @@ def test_spawned_hook_outlives_its_tick() -> None:
 
 
 def test_async_processor_calls_its_world() -> None:
-    """A processor that awaits its own handle stages for the next tick, and cannot step (T15)."""
+    """A processor that awaits its own handle stages for the next tick, and a step is ReentrantStep (T15)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         async def call() -> None:
@@ -116,7 +116,7 @@ def test_async_processor_calls_its_world() -> None:
         world = runtime.world("demo", processors=[AwaitsCall(call)])
         await world.spawn(Position())
         await world.run(3)
-        # It ran in two of the three ticks, and what it staged in the last one waits.
+        # It ran in two of the three ticks; what it staged in the last one is pending.
         info = await world.info()
         assert (info.entities, info.pending) == (2, 1)
 
@@ -124,8 +124,8 @@ def test_async_processor_calls_its_world() -> None:
 
 
 def hooked(world: SyncRuntimeWorld, event: Any) -> list[str]:
-    """What a sync hook or processor may do with a world, and what it is told of the rest."""
-    told = []
+    """Do what a sync hook may do with its world, and return how the rest is refused."""
+    refused = []
     world.spawn(Position(x=float(event.tick)))
     world.update(1, Velocity(dx=2.0))
     world.send(1, {"tick": event.tick})
@@ -139,17 +139,17 @@ def hooked(world: SyncRuntimeWorld, event: Any) -> list[str]:
         try:
             getattr(world, name)()
         except (ReentrantStep, LoopBusy) as refusal:
-            told.append(f"{name}: {type(refusal).__name__}")
-    return told
+            refused.append(f"{name}: {type(refusal).__name__}")
+    return refused
 
 
 def test_sync_hook_calls_its_world() -> None:
-    """A hook of a sync runtime, called on its loop, reads and mutates its world; what would wait for it is refused (T15)."""
-    told: list[str] = []
+    """A hook of a sync runtime reads and mutates its world; what would wait for the loop is refused (T15)."""
+    refused: list[str] = []
 
     def hook(event: PreTick) -> None:
         assert isinstance(event.world, SyncRuntimeWorld)
-        told.extend(hooked(event.world, event))
+        refused.extend(hooked(event.world, event))
 
     with ArchetypeRuntime.sync("memory:") as runtime:
         world = runtime.world("demo", processors=[Movement()])
@@ -158,13 +158,13 @@ def test_sync_hook_calls_its_world() -> None:
         world.add_hook(PreTick, hook, fail_fast=True)
         world.step()
         inside = ("step", "run", "run_episode", "shutdown", "destroy")
-        assert told == [*(f"{name}: ReentrantStep" for name in inside), "fork: LoopBusy", "run_rollout: LoopBusy"]
+        assert refused == [*(f"{name}: ReentrantStep" for name in inside), "fork: LoopBusy", "run_rollout: LoopBusy"]
         assert world.info().entities == 5
-        assert world.get(1, Velocity)[Velocity] == Velocity(dx=2.0)
+        assert world.get(1, Velocity) == Velocity(dx=2.0)
 
 
 def test_sync_processor_calls_its_world() -> None:
-    """A processor in its worker thread calls a sync handle while the loop runs elsewhere; a step is ReentrantStep (T15)."""
+    """A processor in a worker thread may call a sync handle of its world; a step is ReentrantStep (T15)."""
     threads: set[int] = set()
 
     def call() -> None:
@@ -185,7 +185,7 @@ def test_sync_processor_calls_its_world() -> None:
 
 
 def test_sync_processor_on_the_loop() -> None:
-    """A processor that awaits runs on the loop; its sync calls are driven there and nothing waits for itself (T15)."""
+    """A processor on the loop may make sync calls; those that would wait for the loop are refused (T15)."""
 
     async def call() -> None:
         await asyncio.sleep(0)
@@ -211,7 +211,7 @@ def test_sync_processor_on_the_loop() -> None:
 
 
 def test_hooks_of_episodes_step_no_world() -> None:
-    """In an episode of a rollout a hook's event is of the episode's world, which it cannot step either (T15, RT2)."""
+    """In an episode, a hook gets a handle of the episode's world, whose step is ReentrantStep (T15, RT2)."""
     refused: list[str] = []
 
     def hook(event: PreTick) -> None:
@@ -233,7 +233,7 @@ def test_hooks_of_episodes_step_no_world() -> None:
 
 
 def test_custom_commands_are_applied_by_handlers() -> None:
-    """A handler stages what its command stands for, and is given no world (G5)."""
+    """A handler stages mutations through its scope, and gets no world (G5)."""
 
     def burst(scope: Any, data: dict[str, int]) -> None:
         assert not isinstance(scope, World)
@@ -253,7 +253,7 @@ def test_custom_commands_are_applied_by_handlers() -> None:
 
 
 def test_hook_may_end_another_world() -> None:
-    """A hook of one world shuts another one down, which is idle; its own goes on (L2)."""
+    """A hook may shut another, idle world down; its own world still steps (L2)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         other = runtime.world("other")
@@ -270,8 +270,8 @@ def test_hook_may_end_another_world() -> None:
     with_runtime(main)
 
 
-def test_what_cannot_be_called_is_no_hook() -> None:
-    """Something that cannot be called is refused as a hook, at its registration."""
+def test_hook_must_be_callable() -> None:
+    """A hook that is not callable is a TypeError when it is registered."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo", hooks=[(PreTick, 3)])  # type: ignore[list-item]  # reason: what is refused

@@ -1,4 +1,4 @@
-"""Episodes and rollouts, and their histories."""
+"""Episodes, rollouts and their tick histories."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from archetype import (
 
 
 def rolled(parallel: bool | int, destroy: bool = False) -> Any:
-    """The episodes and the history of a rollout of a random walk."""
+    """Return the episodes and the history of a rollout of a random walk."""
 
     async def main(runtime: ArchetypeRuntime) -> Any:
         world = runtime.world("walk", processors=[Wander()], seed=5)
@@ -45,7 +45,7 @@ def rolled(parallel: bool | int, destroy: bool = False) -> Any:
 
 
 def test_parallel_rollout_equals_the_sequence() -> None:
-    """Episodes give the same histories whether they run one by one, two or all at a time (R2, T10)."""
+    """Episodes have the same histories whether they run one by one, two or all at a time (R2, T10)."""
     sequence = rolled(parallel=False)
     assert rolled(parallel=True) == sequence
     assert rolled(parallel=2, destroy=True) == sequence
@@ -85,7 +85,7 @@ def test_failing_episode_is_reported() -> None:
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-def test_episode_ends_when_told(is_async: bool) -> None:
+def test_episode_ends(is_async: bool) -> None:
     """An episode ends by its predicate, sync or async, or by a terminal component (R2)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:

@@ -1,4 +1,4 @@
-"""The way from threads to the loop, and back."""
+"""Calls without `await`, from any thread."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from runtime_scene import AwaitsCall, Calls, Movement, Position, Velocity, in_thread
 
 from archetype import ArchetypeRuntime, PostTick, RuntimeClosed, WorldClosed, run_sync
-from archetype.portal import Portal, Wait
+from archetype.sync_runner import SyncRunner
 
 
 def test_with_runtime_without_await() -> None:
-    """A sync runtime leaves the thread without a loop, and is closed for good at its end (RT6, SC3)."""
+    """A sync runtime leaves no loop in the thread, and is closed after its block (RT6, SC3)."""
     with ArchetypeRuntime.sync("memory:") as runtime:
         world = runtime.world("demo", processors=[Movement()])
         world.spawn(Position(), Velocity(dx=1))
@@ -34,7 +34,7 @@ def test_with_runtime_without_await() -> None:
 
 
 def test_inside_a_running_loop() -> None:
-    """Where a loop runs already, as in a notebook, a sync runtime works on its own, hooks included (RT6)."""
+    """Where a loop runs already, as in a notebook, a sync runtime works on its own loop, hooks included (RT6)."""
     ticks: list[int] = []
 
     async def cell() -> None:
@@ -55,7 +55,7 @@ def test_inside_a_running_loop() -> None:
 
 
 def test_threads_take_turns() -> None:
-    """Many threads use one sync runtime; whoever comes first leads the loop, and nobody waits for nobody."""
+    """Many threads may use one sync runtime at the same time."""
     with ArchetypeRuntime.sync("memory:") as runtime, ThreadPoolExecutor(8) as pool:
         world = runtime.world("demo")
         ids = list(pool.map(lambda _: world.spawn(Position()), range(200)))
@@ -65,8 +65,8 @@ def test_threads_take_turns() -> None:
 
 
 def test_call_while_another_thread_runs() -> None:
-    """A call from another thread is served while a run goes on, and ends on its own when the run ends first."""
-    portal, begun, go_on = Portal(), threading.Event(), threading.Event()
+    """A call from another thread is served during a run, and also when the run ends first."""
+    runner, begun, go_on = SyncRunner(), threading.Event(), threading.Event()
 
     async def long() -> str:
         begun.set()
@@ -81,21 +81,21 @@ def test_call_while_another_thread_runs() -> None:
         await asyncio.to_thread(leader.result)
         return "longer"
 
-    leader = in_thread(lambda: portal.call(long()))
+    leader = in_thread(lambda: runner.call(long()))
     begun.wait()
-    assert portal.call(short()) == "short"
-    # The leader leaves as soon as it has what it came for; this thread goes on leading.
-    assert portal.call(longer()) == "longer"
+    assert runner.call(short()) == "short"
+    # The first thread leaves the loop once it has its result; this thread runs the loop on.
+    assert runner.call(longer()) == "longer"
     assert leader.result() == "long"
-    portal.close()
-    portal.close()
+    runner.close()
+    runner.close()
     with pytest.raises(RuntimeClosed):
-        portal.call(short())
+        runner.call(short())
 
 
 def test_errors_arrive_where_the_call_was_made() -> None:
-    """An error of a call reaches its caller, from whichever thread it was led."""
-    portal = Portal()
+    """An error reaches the caller, whichever thread runs the loop."""
+    runner = SyncRunner()
     begun, go_on = threading.Event(), threading.Event()
 
     async def lead() -> None:
@@ -106,31 +106,32 @@ def test_errors_arrive_where_the_call_was_made() -> None:
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        portal.call(fail())
-    leader = in_thread(lambda: portal.call(lead()))
+        runner.call(fail())
+    leader = in_thread(lambda: runner.call(lead()))
     begun.wait()
     with pytest.raises(KeyError):
-        portal.call(fail())
+        runner.call(fail())
     go_on.set()
     leader.result()
 
     async def cell() -> None:
         with pytest.raises(KeyError):
-            portal.call(fail())
+            runner.call(fail())
 
     asyncio.run(cell())
 
     async def inside() -> None:
-        for wait in (Wait.NOTHING, Wait.THREAD):
-            with pytest.raises(KeyError):
-                portal.call(fail(), wait)
+        with pytest.raises(KeyError):
+            runner.call(fail(), "nothing")
+        with pytest.raises(KeyError):
+            runner.call(fail(), "threads")
 
-    portal.call(inside())
-    portal.close()
+    runner.call(inside())
+    runner.close()
 
 
 def test_shutdown_from_another_thread_ends_a_run() -> None:
-    """A shutdown from another thread ends a run at a tick, and the runner is told (C4)."""
+    """A shutdown from another thread ends a run with WorldClosed (C4)."""
     begun = threading.Event()
     with ArchetypeRuntime.sync("memory:") as runtime:
         world = runtime.world("demo", processors=[Calls(begun.set)])
@@ -156,7 +157,7 @@ class Interrupted(Processor):
             os.kill(os.getpid(), signal.SIGINT)
         return df
 
-# Who is started in the background may be told to ignore it.
+# A process that is started in the background may ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def script():
@@ -176,7 +177,7 @@ async def cell():
     script()
 
 if sys.argv[1:]:
-    # As a notebook's kernel does it, and unlike asyncio.run(), which takes interrupts for itself.
+    # As a notebook's kernel does; asyncio.run() would handle the interrupt itself.
     loop = asyncio.new_event_loop()
     loop.run_until_complete(cell())
     loop.close()
@@ -188,7 +189,7 @@ else:
 @pytest.mark.thorough
 @pytest.mark.parametrize("where", [(), ("in a loop",)], ids=["script", "notebook"])
 def test_interrupt_ends_a_run_and_not_the_runtime(tmp_path: Path, where: tuple[str, ...]) -> None:
-    """Ctrl-C ends a run with KeyboardInterrupt between two ticks; the runtime and the world go on."""
+    """Ctrl-C ends a run with KeyboardInterrupt between two ticks; runtime and world stay usable."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", INTERRUPTED, *where],
         cwd=tmp_path,
@@ -201,7 +202,7 @@ def test_interrupt_ends_a_run_and_not_the_runtime(tmp_path: Path, where: tuple[s
 
 
 def test_run_sync() -> None:
-    """`run_sync` runs a coroutine that owns its runtime, and refuses to inside a loop (SC3)."""
+    """`run_sync` runs a coroutine that makes its own runtime; inside a loop it is a RuntimeError (SC3)."""
 
     async def main() -> int:
         async with ArchetypeRuntime("memory:") as runtime:
@@ -217,7 +218,7 @@ def test_run_sync() -> None:
 
 
 def test_sync_table_of_a_lazy_frame() -> None:
-    """A table may be Arrow, a mapping or a lazy frame, also from a hook on the loop."""
+    """`spawn_table` takes a mapping or a lazy frame, also from a processor on the loop."""
     import daft
 
     counts: list[int] = []

@@ -1,19 +1,21 @@
-"""What a world handle does, operation by operation."""
+"""The operations of a world handle."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_type
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from runtime_scene import Movement, Position, Velocity, with_runtime, xs
+from runtime_scene import Done, Movement, Position, Velocity, with_runtime, xs
 
 from archetype import (
     ArchetypeRuntime,
+    Component,
     Despawn,
+    Entity,
     EntityNotFound,
     NotDeferrable,
     Processor,
@@ -28,7 +30,7 @@ from archetype import (
 
 
 class Reads(Processor):
-    """Notes what it is given."""
+    """Collects its arguments."""
 
     components = (Position,)
 
@@ -43,7 +45,7 @@ class Reads(Processor):
 
 
 def test_queue_keeps_its_order() -> None:
-    """Queued commands wait for their tick, go by priority and then as they came, and spawn the ids they promised (C5, C6)."""
+    """Queued commands apply at their tick, by priority and then in order, and spawn the ids they returned (C5, C6)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo")
@@ -54,7 +56,7 @@ def test_queue_keeps_its_order() -> None:
         assert (len(mine.entity_ids), len(last.entity_ids)) == (0, 1)
         assert (await world.info()).queued == 5
         await world.step()
-        assert (await world.get(first, Position))[Position] == Position(x=3.0)
+        assert await world.get(first, Position) == Position(x=3.0)
         with pytest.raises(EntityNotFound):
             await world.get(later)
         await world.step()
@@ -72,7 +74,7 @@ def test_queue_keeps_its_order() -> None:
 
 
 def test_inputs_and_messages_reach_processors() -> None:
-    """Keyword arguments of a run, and messages of the tick before, reach the processors that name them (T9, G7)."""
+    """Keyword arguments of a run, and messages of the last tick, reach the processors that name them (T9, G7)."""
     reads = Reads()
 
     async def main(runtime: ArchetypeRuntime) -> None:
@@ -89,7 +91,7 @@ def test_inputs_and_messages_reach_processors() -> None:
 
 
 def test_runs_have_ids() -> None:
-    """A run keeps its id, a new id starts a run at the current tick, and one that ended cannot come back (R1)."""
+    """A run keeps its id, a new id starts a run at the current tick, and an ended run cannot be resumed (R1)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo")
@@ -106,7 +108,7 @@ def test_runs_have_ids() -> None:
 
 
 def test_mutations_are_refused_where_they_enter() -> None:
-    """What no table can hold is refused at the call, and nothing of it is staged (M7, T6)."""
+    """What no table can store is refused at the call, and nothing is staged (M7, T6)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo")
@@ -128,8 +130,41 @@ def test_mutations_are_refused_where_they_enter() -> None:
     with_runtime(main)
 
 
+def test_get_returns_what_was_asked_for() -> None:
+    """`get` returns an entity, one component or a tuple, typed as such; `get_components` always a tuple (M6)."""
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        world = runtime.world("demo")
+        eid = await world.spawn(Position(x=1.0), Velocity(dx=2.0))
+        await world.step()
+        entity = assert_type(await world.get(eid), Entity)
+        assert entity.entity_id == eid
+        kinds: set[type[Component]] = {Position, Velocity}
+        assert set(entity) == kinds
+        assert assert_type(entity[Position], Position).x == 1.0
+        assert assert_type(await world.get(eid, Position), Position) == entity[Position]
+        both = assert_type(await world.get(eid, Velocity, Position), tuple[Velocity, Position])
+        assert both == (Velocity(dx=2.0), Position(x=1.0))
+        assert assert_type(await world.get_components(eid, Position), tuple[Position]) == (Position(x=1.0),)
+        every = assert_type(await world.get_components(eid), tuple[Component, ...])
+        assert list(every) == list(entity.values())
+        for read in (world.get, world.get_components):
+            with pytest.raises(KeyError, match=r"no Done; it has Position"):
+                await read(eid, Done)
+            with pytest.raises(EntityNotFound):
+                await read(eid + 1, Position)
+
+    with_runtime(main)
+    with ArchetypeRuntime.sync("memory:") as runtime:
+        world = runtime.world("demo")
+        eid = world.spawn(Position(x=1.0), Velocity())
+        world.step()
+        assert assert_type(world.get(eid, Position), Position).x == 1.0
+        assert assert_type(world.get(eid), Entity)[Velocity] == Velocity()
+
+
 def test_processors_and_resources_come_and_go() -> None:
-    """What acts in a world is added, listed and removed through the gate, and told of as plain facts (RT11)."""
+    """Processors and resources are added, listed as info objects and removed through the gate (RT11)."""
 
     class Tally:
         pass
@@ -150,7 +185,7 @@ def test_processors_and_resources_come_and_go() -> None:
 
 
 def test_fork_to_another_storage(tmp_path: Path) -> None:
-    """A fork may live in another storage, takes its live state along, and is found there (R3)."""
+    """A fork to another storage has the live state, and is listed there (R3)."""
     place = f"journal:{tmp_path}/other"
 
     async def main(runtime: ArchetypeRuntime) -> None:
@@ -166,7 +201,7 @@ def test_fork_to_another_storage(tmp_path: Path) -> None:
 
 
 def test_runtime_outlives_a_loop() -> None:
-    """A runtime is bound to no event loop: what one began, the next goes on with."""
+    """A runtime is not bound to an event loop: it may be used on one loop after another."""
     runtime = ArchetypeRuntime("memory:")
     world = runtime.world("demo", processors=[Movement()])
 
@@ -184,7 +219,7 @@ def test_runtime_outlives_a_loop() -> None:
 
 
 def test_errors_have_no_cause_in_themselves() -> None:
-    """A refusal comes as the gate raised it, or as what it means with the gate's as its cause; never as its own cause."""
+    """An error of the gate is raised as it is, or as the cause of a clearer one; never as its own cause."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         world = runtime.world("demo")
@@ -217,33 +252,33 @@ STEPS = st.lists(
 
 
 def played(steps: list[tuple[str, Any]], call: Any, world: Any) -> list[Any]:
-    """What a program of steps gave, whichever way its calls are made."""
-    told: list[Any] = []
+    """Return the results of a program of steps; `call` makes each call."""
+    results: list[Any] = []
     for verb, value in steps:
         try:
             match verb:
                 case "spawn":
-                    told.append(call(world.spawn, Position(x=value), Velocity(dx=1.0)))
+                    results.append(call(world.spawn, Position(x=value), Velocity(dx=1.0)))
                 case "update":
-                    told.append(call(world.update, value, Position(x=0.5)))
+                    results.append(call(world.update, value, Position(x=0.5)))
                 case "despawn":
-                    told.append(call(world.despawn, value))
+                    results.append(call(world.despawn, value))
                 case "add":
-                    told.append(call(world.add_components, value, Velocity(dx=2.0)))
+                    results.append(call(world.add_components, value, Velocity(dx=2.0)))
                 case "submit":
-                    told.append(call(world.submit_spawn, Position(), tick=value))
+                    results.append(call(world.submit_spawn, Position(), tick=value))
                 case _:
-                    told.append(call(world.run, value).final_tick)
+                    results.append(call(world.run, value).final_tick)
         except LookupError as refusal:
-            told.append(type(refusal))
+            results.append(type(refusal))
     call(world.step)
-    return [*told, call(world.digest), call(world.info).entities]
+    return [*results, call(world.digest), call(world.info).entities]
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(STEPS)
 def test_sync_and_async_are_one(steps: list[tuple[str, Any]]) -> None:
-    """Whatever is done, the sync twin answers as the original does and ends in the same state (RT6)."""
+    """The sync twin returns what the original returns and ends in the same state (RT6)."""
     with ArchetypeRuntime.sync("memory:") as runtime:
         world = runtime.world("demo", processors=[Movement()], seed=1)
         twin = played(steps, lambda verb, *given, **named: verb(*given, **named), world)

@@ -1,14 +1,18 @@
-"""Archetype for scripts: a runtime, its worlds, and everything that a simulation is written with.
+"""Archetype for scripts: the runtime, its worlds, and everything a simulation is written with.
 
-``ArchetypeRuntime`` is the way in, ``ArchetypeRuntime.sync()`` the same without ``await``. Importing this starts nothing
-and brings no engine along; Daft is loaded by the first tick or query.
+Start with ``ArchetypeRuntime``, or with ``ArchetypeRuntime.sync()`` to work without ``await``. Importing this starts nothing
+and loads no engine: Daft is loaded by the first tick or query. It sets the environment variable ``DO_NOT_TRACK`` to
+``true`` unless it is set, which turns Daft's usage reports off.
 """
 
 from archetype.privacy import DO_NOT_TRACK
+from archetype.progress import ProgressBars
 from archetype.rollout import RuntimeRollout
 from archetype.runtime import ArchetypeRuntime
-from archetype.sync import SyncArchetypeRuntime, run_sync
-from archetype.sync_world import SyncRuntimeRollout, SyncRuntimeWorld
+from archetype.sync_rollout import SyncRuntimeRollout
+from archetype.sync_runner import run_sync
+from archetype.sync_runtime import SyncArchetypeRuntime
+from archetype.sync_world import SyncRuntimeWorld
 from archetype.world import RuntimeWorld
 from archetype_core.command import (
     ADMIN,
@@ -42,6 +46,7 @@ from archetype_core.config import CacheConfig, RunConfig, StorageConfig
 from archetype_core.engine import (
     AsyncProcessor,
     Event,
+    Hook,
     HookHandle,
     OnComponentAdded,
     OnComponentRemoved,
@@ -91,7 +96,7 @@ from archetype_core.errors import (
     WorldNotActive,
     WorldNotFound,
 )
-from archetype_core.schema import Archetype, Component, Letter, Mailbox, Vector
+from archetype_core.schema import Archetype, Component, Entity, Letter, Mailbox, Vector
 from archetype_core.store import digest
 from archetype_gate import Policy, Quotas, otel_hooks
 
@@ -117,11 +122,13 @@ __all__ = [
     "CorruptStore",
     "Custom",
     "Despawn",
+    "Entity",
     "EntityNotFound",
     "EpisodeConfig",
     "EpisodeResult",
     "Event",
     "GateClosed",
+    "Hook",
     "HookError",
     "HookHandle",
     "HookInfo",
@@ -146,6 +153,7 @@ __all__ = [
     "Processor",
     "ProcessorError",
     "ProcessorInfo",
+    "ProgressBars",
     "QuotaExceeded",
     "Quotas",
     "ReentrantStep",

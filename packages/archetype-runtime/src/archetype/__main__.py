@@ -1,4 +1,4 @@
-"""The command `archetype`, and `python -m archetype`: the demo, with no server and no configuration."""
+"""The command `archetype`, or `python -m archetype`: runs the demo, without a server or a configuration."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ def _seed(text: str) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line understands."""
+    """Return the parser of the command line."""
     main = argparse.ArgumentParser(
         prog="archetype",
         description="Archetype, a dataframe-first, append-only ECS runtime. Without a command, the demo runs.",
-        epilog="Daft's usage reports are off unless DO_NOT_TRACK is set to something else than true.",
+        epilog="Daft's usage reports are off unless DO_NOT_TRACK is set to another value.",
     )
     main.add_argument("--version", action="version", version=f"archetype {version('archetype-runtime')}")
     commands = main.add_subparsers(dest="command", metavar="command", required=True)
     demo = commands.add_parser(
         "demo",
-        help="an epidemic in a small town, forked: what if people had kept apart?",
-        description="Simulate an epidemic, fork the town on the day the measures come, and compare the two futures.",
+        help="simulate an epidemic in a small town, and fork it: what if people had kept apart?",
+        description="Simulate an epidemic, fork the town on the day that measures begin, and compare both branches.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     demo.add_argument(
-        "--storage", type=Path, default=Path("archetype-demo"), metavar="DIR", help="where the history is kept"
+        "--storage", type=Path, default=Path("archetype-demo"), metavar="DIR", help="directory of the history"
     )
     demo.add_argument("--agents", type=_count, default=400, metavar="N", help="people in the town")
     demo.add_argument("--days", type=_count, default=45, metavar="N", help="days to simulate")
-    demo.add_argument("--seed", type=_seed, default=7, metavar="N", help="where the dice begin")
+    demo.add_argument("--seed", type=_seed, default=7, metavar="N", help="seed of the random numbers")
     return main
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Carry out a command line; 0, or what went wrong on standard error and another number."""
+    """Run a command line and return its exit code; errors are one line on standard error."""
     options = parser().parse_args(arguments or ["demo"])
 
     from rich.console import Console
@@ -70,20 +70,20 @@ def run(arguments: Sequence[str]) -> int:
         print(f"archetype {options.command}: {failure}", file=sys.stderr)  # noqa: T201  # reason: this is a command
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the days that were committed stay", file=sys.stderr)  # noqa: T201  # reason: this is a command
+        print("interrupted; committed days are stored", file=sys.stderr)  # noqa: T201  # reason: this is a command
         return 130
     return 0
 
 
 def main() -> NoReturn:
-    """Run the command line of this process, and leave it."""
+    """Run the command line of this process and exit."""
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except BrokenPipeError:
         code = code or 1
-    # Daft's threads may abort an interpreter that ends in the usual way after an interrupt; all worlds are closed by now.
+    # After an interrupt, Daft's threads may abort a normal interpreter exit. All worlds are closed by now.
     os._exit(code)
 
 

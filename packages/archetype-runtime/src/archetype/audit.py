@@ -1,4 +1,4 @@
-"""Audit rows as a frame."""
+"""The audit log as a DataFrame."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from archetype_core.command import AuditFilter, AuditRow, GetHistory
 if TYPE_CHECKING:
     from daft import DataFrame
 
-_MOMENT = pa.timestamp("us", "UTC")
+_TIME = pa.timestamp("us", "UTC")
 _TYPES = {
     "seq": pa.int64(),
     "roles": pa.list_(pa.string()),
     "tick": pa.int64(),
-    "submitted_at": _MOMENT,
-    "settled_at": _MOMENT,
+    "submitted_at": _TIME,
+    "settled_at": _TIME,
     "duration_s": pa.float64(),
 }
 _SCHEMA = pa.schema([(field.name, _TYPES.get(field.name, pa.string())) for field in fields(AuditRow)])
@@ -28,7 +28,7 @@ _SCHEMA = pa.schema([(field.name, _TYPES.get(field.name, pa.string())) for field
 async def audit_frame(
     wanted: AuditFilter, execute: Callable[[GetHistory], Awaitable[tuple[AuditRow, ...]]]
 ) -> DataFrame:
-    """The rows that a filter wants as a DataFrame, a column per field of ``AuditRow``."""
+    """Read the audit rows that match a filter as a DataFrame, with a column for each field of ``AuditRow``."""
     import daft
 
     rows = await execute(GetHistory(wanted))

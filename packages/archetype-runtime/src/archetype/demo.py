@@ -1,4 +1,4 @@
-"""A simulation to look at: an epidemic in a small town, and what had become of it under another policy.
+"""The demo: an epidemic in a small town, and the same epidemic under another policy.
 
 Components are data, processors are functions of a whole table, every day is a committed tick, and a fork is a second
 future of the same past.
@@ -28,14 +28,14 @@ ILL_DAYS = 12
 
 
 class Position(Component):
-    """Where somebody is, in a town one mile square."""
+    """Where a person is, in a town of one mile by one mile."""
 
     x: float = 0.5
     y: float = 0.5
 
 
 class Health(Component):
-    """How somebody is, and for how many days."""
+    """A person's state, and for how many days."""
 
     state: Literal["healthy", "ill", "recovered"] = "healthy"
     days: int = 0
@@ -43,16 +43,16 @@ class Health(Component):
 
 @dataclass(frozen=True)
 class Measures:
-    """What the town does about it: a resource that processors share, and that a fork may replace."""
+    """The town's policy: a resource that processors share, and that a fork may replace."""
 
     mobility: float = 1.0
-    """How far people go in a day, as a part of what they are used to."""
+    """How far people go in a day, as a share of the usual."""
     caution: float = 0.0
-    """The part of infections that they avoid."""
+    """The share of infections that people avoid."""
 
 
 class Walk(Processor):
-    """Everybody goes for a walk and turns round at the edge of the town."""
+    """Moves everybody at random; people turn back at the edge of the town."""
 
     components = (Position,)
     priority = 10
@@ -68,7 +68,7 @@ class Walk(Processor):
 
 
 class Infect(Processor):
-    """Who is near somebody ill may fall ill."""
+    """Infects healthy people who are near ill ones, with some probability."""
 
     components = (Position, Health)
     priority = 20
@@ -86,7 +86,7 @@ class Infect(Processor):
 
 
 class Recover(Processor):
-    """Days pass, and with them the illness."""
+    """Counts days, and lets people recover after enough of them."""
 
     components = (Health,)
     priority = 30
@@ -101,7 +101,7 @@ class Recover(Processor):
 
 
 def _with_values(table: Any, values: dict[str, np.ndarray[Any, Any]]) -> DataFrame:
-    """The table with other values in some columns, of the types they had."""
+    """Return the table with new values in some columns, of the same types."""
     import daft
     import pyarrow as pa
 
@@ -113,7 +113,7 @@ def _with_values(table: Any, values: dict[str, np.ndarray[Any, Any]]) -> DataFra
 
 
 def demo(console: Console, *, place: Path, agents: int = 400, days: int = 45, seed: int = 7) -> None:
-    """Run a town, fork it on the day the measures come, and show what became of both."""
+    """Run a town, fork it on the day that measures begin, run both branches, and print how they compare."""
     storage = str(place) if has_embedded_store() else f"journal:{place}"
     start = max(1, days // 5)
     with ArchetypeRuntime.sync(storage) as runtime:
@@ -142,7 +142,7 @@ def demo(console: Console, *, place: Path, agents: int = 400, days: int = 45, se
 
 
 def _ill(world: SyncRuntimeWorld) -> list[float]:
-    """How many were ill on each day; a fork's history begins with that of the world it was forked from."""
+    """Return how many people were ill on each day. A fork's history includes the days before the fork."""
     from daft import col, lit
     from daft.functions import when
 
@@ -175,13 +175,13 @@ def _show_table(console: Console, worlds: dict[str, SyncRuntimeWorld]) -> None:
     for state, text in (("healthy", "never ill"), ("ill", "ill"), ("recovered", "recovered")):
         table.add_row(text, *(str(counts[label][state]) for label in worlds))
     peaks = [max(_ill(world)) for world in worlds.values()]
-    table.add_row("at once, at worst", *(f"{peak:.0f}" for peak in peaks), style="bold")
+    table.add_row("ill at once, at most", *(f"{peak:.0f}" for peak in peaks), style="bold")
     console.print(table)
     console.print()
 
 
 def _table(*headers: str) -> Table:
-    # What does not fit is folded: an ellipsis is a character that some terminals do not have.
+    # Fold what does not fit: not every terminal can show an ellipsis.
     return Table(*(Column(header, overflow="fold") for header in headers))
 
 
@@ -189,7 +189,8 @@ def _show_diff(console: Console, town: SyncRuntimeWorld, branch: SyncRuntimeWorl
     diff = town.diff(town, branch).where("column = 'health__state'").sort("entity_id").to_pydict()
     count = len(diff["entity_id"])
     console.print(
-        f"[bold]The diff of the two branches[/]: {count} of {agents} people fare differently, such as", highlight=False
+        f"[bold]The diff of the two branches[/]: {count} of {agents} people end in another state, such as",
+        highlight=False,
     )
     table = _table("person", "as it was", "keeping apart")
     for person, before, after in list(zip(diff["entity_id"], diff["before"], diff["after"], strict=True))[:4]:

@@ -1,4 +1,4 @@
-"""How a world shows itself in a terminal and in a notebook."""
+"""How a world is displayed in a terminal and in a notebook."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from html import escape
 from archetype_core.command import WorldInfo
 
 
-def text(kind: str, name: str, info: WorldInfo | None, state: str) -> str:
-    """One line: tick, entities per archetype, branch and the time of the last tick, or why there is nothing to tell."""
+def text(kind: str, name: str, info: WorldInfo | None, status: str) -> str:
+    """Return one line with tick, entities per archetype, parent and last tick time, or the status if there is no info."""
     if info is None:
-        return f"{kind}({name!r}, {state})"
+        return f"{kind}({name!r}, {status})"
     facts = ", ".join(f"{label} {value}" if label != "entities" else value for label, value in _facts(info))
     return f"{kind}({name!r}, {facts})"
 
 
-def html(name: str, info: WorldInfo | None, state: str) -> str:
-    """A small table of the same facts."""
-    facts = [("state", state)] if info is None else list(_facts(info))
+def html(name: str, info: WorldInfo | None, status: str) -> str:
+    """Return the same facts as a small table."""
+    facts = [("state", status)] if info is None else list(_facts(info))
     rows = "".join(
         f"<tr><th style='text-align:left'>{escape(label)}</th><td style='text-align:left'>{escape(value)}</td></tr>"
         for label, value in facts

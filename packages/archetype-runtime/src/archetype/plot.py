@@ -1,4 +1,4 @@
-"""Curves in a terminal: braille dots where the terminal can show them, letters where it cannot."""
+"""Line plots in a terminal: braille dots if the terminal can show them, otherwise letters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STYLES = ("bold red", "bold cyan", "bold yellow", "bold magenta")
 def curves(
     series: Mapping[str, Sequence[float]], *, width: int, height: int = 10, is_plain: bool = False
 ) -> list[Text]:
-    """Lines of text that draw some series over a common axis, and a legend; of the same cell the last series has the colour."""
+    """Return lines of text that plot some series on one axis, and a legend. Where they overlap, the last one gives the colour."""
     top = max((max(values, default=0.0) for values in series.values()), default=0.0) or 1.0
     label = max(len(f"{top:.0f}"), 1)
     columns = max(1, width - label - 2)
@@ -44,7 +44,7 @@ def _legend(series: Mapping[str, object], label: int, is_plain: bool) -> Text:
 
 
 def _points(values: Sequence[float], wide: int, high: int, top: float) -> set[tuple[int, int]]:
-    """The dots of a series: one for each column, and those in between where it is steep."""
+    """Return the dots of a series: one per column, and those between where it is steep."""
     if not values:
         return set()
     found: set[tuple[int, int]] = set()
@@ -55,7 +55,7 @@ def _points(values: Sequence[float], wide: int, high: int, top: float) -> set[tu
         right = min(left + 1, len(values) - 1)
         value = values[left] + (values[right] - values[left]) * (place - left)
         y = high - 1 - round(max(0.0, value) / top * (high - 1))
-        # From where the last column ended, without its own dot.
+        # From the end of the previous column, without the dot that it drew itself.
         low, up = (y, y) if before is None or before == y else (y, before - 1) if y < before else (before + 1, y)
         found.update((x, between) for between in range(low, up + 1))
         before = y

@@ -1,7 +1,7 @@
-"""Nothing is reported to anybody unless the user wants it.
+"""Turns Daft's usage reports off, unless the user has decided otherwise.
 
-Daft reports its use unless it is told not to, and reads this when it is imported. Whoever wants the reports sets the variable
-to something else before.
+Daft reports its usage by default, and reads this variable when it is imported. To get the reports, set ``DO_NOT_TRACK`` to
+another value before importing ``archetype``.
 """
 
 from __future__ import annotations
@@ -9,4 +9,4 @@ from __future__ import annotations
 import os
 
 DO_NOT_TRACK = os.environ.setdefault("DO_NOT_TRACK", "true")
-"""What was told to libraries that would report their use."""
+"""The value of the environment variable when ``archetype`` was imported: the user's, or ``true``."""

@@ -1,4 +1,4 @@
-"""Progress bars of runs and rollouts: on standard error when it is a terminal, otherwise none at all."""
+"""Progress bars of runs and rollouts: on standard error when it is a terminal, otherwise none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from archetype_core.command import Progress
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
     import rich.progress
 
 
-DELAY_S = 0.3
-"""What is over sooner shows no bar."""
+class ProgressBars:
+    """The progress bars of one runtime; those of runs at the same time stand below one another.
 
+    A bar appears when a run has lasted ``delay_s``, and only if ``stream`` is a terminal; by default that is standard error.
+    """
 
-class Bars:
-    """The bars of one runtime. Those of things that run at the same time stand below one another."""
-
-    def __init__(self, *, is_wanted: bool = True, delay_s: float = DELAY_S) -> None:
+    def __init__(self, *, is_wanted: bool = True, delay_s: float = 0.3, stream: TextIO | None = None) -> None:
         self._is_wanted = is_wanted
         self._delay_s = delay_s
+        self._stream = stream
         self._lock = threading.Lock()
         self._shown: rich.progress.Progress | None = None
         self._count = 0
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Progress | None]:
-        """A bar while something runs, and what to tell it; ``None`` where nobody would see it."""
-        if not self._is_wanted or total < 2 or not sys.stderr.isatty():
+        """Draw a bar while the block runs; yield what reports progress, or ``None`` where nobody would see it."""
+        if not self._is_wanted or total < 2 or not (self._stream or sys.stderr).isatty():
             yield None
             return
         began = time.monotonic()
         opened: list[tuple[rich.progress.Progress, rich.progress.TaskID]] = []
 
-        def tell(done: int, of: int) -> None:
+        def report(done: int, of: int) -> None:
             if not opened and time.monotonic() - began >= self._delay_s:
                 opened.append(self._open(label, of))
             for shown, task in opened:
                 shown.update(task, completed=done, total=of)
 
         try:
-            yield tell
+            yield report
         finally:
             for shown, task in opened:
                 self._close(shown, task)
@@ -53,7 +53,7 @@ class Bars:
     def _open(self, label: str, total: int) -> tuple[rich.progress.Progress, rich.progress.TaskID]:
         with self._lock:
             if self._shown is None:
-                self._shown = _display()
+                self._shown = _display(self._stream)
                 self._shown.start()
             self._count += 1
             return self._shown, self._shown.add_task(label, total=total)
@@ -64,12 +64,12 @@ class Bars:
             if self._count:
                 shown.remove_task(task)
             else:
-                # Its last state is drawn once more before it goes.
+                # Draws its last state once more before it disappears.
                 shown.stop()
                 self._shown = None
 
 
-def _display() -> rich.progress.Progress:
+def _display(stream: TextIO | None) -> rich.progress.Progress:
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
@@ -84,8 +84,8 @@ def _display() -> rich.progress.Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(file=stream, stderr=True),
         transient=True,
-        # What is printed to a file or a pipe belongs there, not above the bar.
+        # What the program prints to a file or a pipe belongs there, not above the bar.
         redirect_stdout=sys.stdout.isatty(),
     )

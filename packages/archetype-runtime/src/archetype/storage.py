@@ -1,4 +1,4 @@
-"""Where a world's history is kept when the caller says it in short, or not at all."""
+"""Where histories are stored: short spellings of a storage, and the default."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from archetype_core.config import CacheConfig, StorageConfig
 from archetype_core.store import has_embedded_store
 
 Storage = str | Path | StorageConfig
-"""An address such as ``journal:./data``, a path for the embedded store, or a whole configuration."""
+"""An address such as ``journal:./data``, a path for the embedded store, or a ``StorageConfig``."""
 
 DEFAULT_PLACE = "./archetype-data"
 
 
 def storage_config(storage: Storage | None) -> StorageConfig | None:
-    """The configuration that an address stands for; ``None`` stays what it is."""
+    """Return the configuration for an address or path, or ``None`` for ``None``; anything else is a ``TypeError``."""
     if storage is None or isinstance(storage, StorageConfig):
         return storage
     if not isinstance(storage, str | Path):
@@ -23,12 +23,12 @@ def storage_config(storage: Storage | None) -> StorageConfig | None:
 
 
 def cache_config(cache: CacheConfig | None) -> CacheConfig | None:
-    """The configuration as it is; anything else is refused where it was given."""
+    """Return the configuration; anything but a ``CacheConfig`` or ``None`` is a ``TypeError``."""
     if cache is not None and not isinstance(cache, CacheConfig):
         raise TypeError(f"cache is a CacheConfig, not {cache!r}")
     return cache
 
 
 def default_storage() -> StorageConfig:
-    """A directory beside the script: the embedded store where it is installed, a journal otherwise."""
+    """Return the default: `./archetype-data`, with the embedded store if it is installed, otherwise with a journal."""
     return StorageConfig(uri=DEFAULT_PLACE if has_embedded_store() else f"journal:{DEFAULT_PLACE}")

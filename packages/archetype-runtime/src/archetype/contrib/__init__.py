@@ -1,1 +1,1 @@
-"""The published spelling of what watches a world; new code imports from ``archetype``."""
+"""Published import paths of observers. New code imports from ``archetype``."""

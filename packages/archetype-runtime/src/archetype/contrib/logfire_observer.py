@@ -1,4 +1,4 @@
-"""The published spelling of ``otel_hooks``. It speaks OpenTelemetry, which Logfire and others take in; no vendor is imported."""
+"""The published import path of ``otel_hooks``, which emits OpenTelemetry for Logfire and others; no vendor is imported."""
 
 from archetype_gate import otel_hooks as logfire_hooks
 

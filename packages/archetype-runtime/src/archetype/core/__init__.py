@@ -1,1 +1,1 @@
-"""The published spelling of what ``archetype_core`` holds; new code imports from ``archetype``."""
+"""Published import paths of core. New code imports from ``archetype``."""

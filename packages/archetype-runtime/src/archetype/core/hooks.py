@@ -1,4 +1,4 @@
-"""The published spelling of ``archetype_core.engine.hook``."""
+"""The published import path of hook events. New code imports from ``archetype``."""
 
 from archetype_core.engine import (
     Event,

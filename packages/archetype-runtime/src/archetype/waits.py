@@ -1,0 +1,32 @@
+"""Decorators that tell `checks/sync_twin.py` how to make the sync twin of a method. At run time they do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WaitsFor = Literal["nothing", "threads", "loop", "tick", "shutdown"]
+"""What a coroutine may wait for, which decides how a sync call from inside the event loop is served:
+
+- ``nothing``: it never suspends, so it runs on the spot;
+- ``threads``: work in other threads, so it runs on a loop in another thread;
+- ``loop``: other tasks of the same loop, so the call is ``LoopBusy``;
+- ``tick``: like ``loop``, but ``ReentrantStep`` if the caller is part of a tick of that world;
+- ``shutdown``: like ``loop``; the loop is closed afterwards.
+"""
+
+
+def waits_for(what: WaitsFor) -> Callable[[F], F]:  # noqa: ARG001  # reason: read from the source
+    """Declare what an async method may wait for."""
+    return _unchanged
+
+
+def converts(**arguments: str) -> Callable[[F], F]:  # noqa: ARG001  # reason: read from the source
+    """Name the methods of ``SyncTwin`` that convert arguments of the sync method for the async one."""
+    return _unchanged
+
+
+def _unchanged(method: F) -> F:
+    return method

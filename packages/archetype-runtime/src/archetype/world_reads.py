@@ -1,0 +1,225 @@
+"""The reads of a world handle. Each is one command through the gate; none changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from archetype.audit import audit_frame
+from archetype.handle import Handle
+from archetype.waits import converts, waits_for
+from archetype_core.command import (
+    AuditFilter,
+    Diff,
+    Digest,
+    GetComponents,
+    GetWorldInfo,
+    HookInfo,
+    ListHooks,
+    ListProcessors,
+    ListResources,
+    ProcessorInfo,
+    Query,
+    QuerySnapshot,
+    ResourceInfo,
+    SearchWorld,
+    Status,
+    WorldInfo,
+)
+from archetype_core.read import Ticks
+from archetype_core.schema import Component, Entity
+
+if TYPE_CHECKING:
+    from daft import DataFrame
+    from daft.expressions import Expression
+
+A = TypeVar("A", bound=Component)
+B = TypeVar("B", bound=Component)
+C = TypeVar("C", bound=Component)
+D = TypeVar("D", bound=Component)
+
+
+class WorldReads(Handle):
+    """What a handle reads of its world: live state as of the last completed tick, tick history, and the audit log."""
+
+    @overload
+    async def get(self, entity_id: int) -> Entity: ...
+
+    @overload
+    async def get(self, entity_id: int, component: type[A], /) -> A: ...
+
+    @overload
+    async def get(self, entity_id: int, first: type[A], second: type[B], /) -> tuple[A, B]: ...
+
+    @overload
+    async def get(self, entity_id: int, first: type[A], second: type[B], third: type[C], /) -> tuple[A, B, C]: ...
+
+    @overload
+    async def get(
+        self, entity_id: int, first: type[A], second: type[B], third: type[C], fourth: type[D], /
+    ) -> tuple[A, B, C, D]: ...
+
+    @overload
+    async def get(
+        self, entity_id: int, first: type[Component], second: type[Component], /, *more: type[Component]
+    ) -> tuple[Component, ...]: ...
+
+    @waits_for("nothing")
+    async def get(self, entity_id: int, *components: type[Component]) -> Any:
+        """Read a live entity as of the last completed tick: the whole ``Entity``, or the components asked for.
+
+        One component class gives that component, several give a tuple in the order asked for. Costs no I/O.
+        ``EntityNotFound`` if the entity is not alive, ``KeyError`` naming a component that it lacks.
+
+        >>> position = await world.get(eid, Position)
+        """
+        found = await self._do(GetComponents(entity_id, components))
+        return Entity.of(entity_id, found) if not components else found[0] if len(components) == 1 else found
+
+    @overload
+    async def get_components(self, entity_id: int, component: type[A], /) -> tuple[A]: ...
+
+    @overload
+    async def get_components(self, entity_id: int, first: type[A], second: type[B], /) -> tuple[A, B]: ...
+
+    @overload
+    async def get_components(
+        self, entity_id: int, first: type[A], second: type[B], third: type[C], /
+    ) -> tuple[A, B, C]: ...
+
+    @overload
+    async def get_components(
+        self, entity_id: int, first: type[A], second: type[B], third: type[C], fourth: type[D], /
+    ) -> tuple[A, B, C, D]: ...
+
+    @overload
+    async def get_components(self, entity_id: int, *components: type[Component]) -> tuple[Component, ...]: ...
+
+    @waits_for("nothing")
+    async def get_components(self, entity_id: int, *components: type[Component]) -> Any:
+        """Read a live entity's components as a tuple: those asked for, in that order, or all it has.
+
+        Like ``get``, but always a tuple, also for one component.
+        """
+        return await self._do(GetComponents(entity_id, components))
+
+    @waits_for("threads")
+    async def query(
+        self,
+        *components: type[Component],
+        ticks: Ticks = None,
+        entity_ids: int | Iterable[int] | None = None,
+        where: Expression | None = None,
+        include_inactive: bool = False,
+        lineage: bool = True,
+    ) -> DataFrame:
+        """Query tick history: base columns and those of the components, from every table that has them all.
+
+        By default every committed tick of this world and of the ancestors it was forked from, active rows only.
+        ``lineage=False`` leaves the ancestors out, ``include_inactive=True`` adds tombstones. The frame is lazy: rows are
+        read when it is collected, and columns, ``ticks``, ``entity_ids`` and ``where`` are pushed down to the store.
+
+        >>> frame = await world.query(Position, ticks=range(10))
+        """
+        return await self._do(Query(components, ticks, entity_ids, where, include_inactive, lineage))
+
+    @waits_for("threads")
+    async def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:
+        """Read one tick as a DataFrame; by default the last completed one, from memory.
+
+        ``TickNotFound`` if ``at`` is outside the history.
+        """
+        return await self._do(QuerySnapshot(components, at))
+
+    @waits_for("threads")
+    @converts(before="_async_moment", after="_async_moment")
+    async def diff(
+        self, before: int | WorldReads | tuple[WorldReads, int], after: int | WorldReads | tuple[WorldReads, int]
+    ) -> DataFrame:
+        """Compare two moments: each a tick of this world, another world as it stands, or ``(world, tick)``.
+
+        The frame has the entities and values that were added, removed or changed. Reads both moments whole; ``TickNotFound``
+        if a tick is outside the history.
+        """
+        return await self._do(Diff(await _moment(before), await _moment(after)))
+
+    @waits_for("threads")
+    async def search(
+        self,
+        column: Any,
+        query: str | Iterable[float],
+        *,
+        k: int = 10,
+        at: int | None = None,
+        where: Expression | None = None,
+        metric: str = "cosine",
+        exact: bool = True,
+    ) -> DataFrame:
+        """Find the ``k`` entities whose vector or text in a column is most like a query, best first.
+
+        ``column`` is one such as ``Memory.c.embedding``, or its name; the tick is ``at``, by default the last completed one.
+        Vectors rank by ``metric``, which is ``cosine``, ``dot`` or ``l2``; text ranks by BM25. Reads that column of that
+        tick; with ``exact=False`` the store may use an index for a past tick and miss some of the best.
+        ``UnsupportedCapability`` where the store cannot search.
+        """
+        asked = query if isinstance(query, str) else tuple(query)
+        return await self._do(SearchWorld(column, asked, k, at, where, metric, exact))
+
+    @waits_for("threads")
+    async def digest(self, at: int | None = None) -> str:
+        """Return the canonical digest of a committed tick, by default the last; in any store, equal contents have equal digests.
+
+        Reads the tick whole. ``TickNotFound`` if it is outside the history.
+        """
+        return await self._do(Digest(at))
+
+    @waits_for("nothing")
+    async def info(self) -> WorldInfo:
+        """Return the facts of the world as it stands: tick, run, entities per archetype, what is staged and queued."""
+        return await self._do(GetWorldInfo())
+
+    @waits_for("threads")
+    async def history(
+        self,
+        limit: int = 100,
+        *,
+        actor: str | None = None,
+        type: str | None = None,  # noqa: A002  # reason: the name of the column
+        status: Status | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: int | None = None,
+        oldest_first: bool = False,
+    ) -> DataFrame:
+        """Read the audit log of this world, newest first: a row for each command that any actor sent to it.
+
+        ``after`` is the ``seq`` of the last row seen, to read on from there. For the tick history see ``query``.
+        """
+        world_id = await self.activate()
+        wanted = AuditFilter(world_id, actor, type, status, since, until, after, limit, oldest_first)
+        return await audit_frame(wanted, self._do)
+
+    @waits_for("nothing")
+    async def list_processors(self) -> tuple[ProcessorInfo, ...]:
+        """List the world's processors in the order they run."""
+        return await self._do(ListProcessors())
+
+    @waits_for("nothing")
+    async def list_resources(self) -> tuple[ResourceInfo, ...]:
+        """List the world's resources."""
+        return await self._do(ListResources())
+
+    @waits_for("nothing")
+    async def list_hooks(self) -> tuple[HookInfo, ...]:
+        """List the world's hooks in the order they are called."""
+        return await self._do(ListHooks())
+
+
+async def _moment(moment: int | WorldReads | tuple[WorldReads, int]) -> int | tuple[str, int | None]:
+    if isinstance(moment, WorldReads):
+        return await moment.activate(), None
+    if isinstance(moment, tuple):
+        handle, tick = moment
+        return await handle.activate(), tick
+    return moment
