@@ -150,7 +150,7 @@ def test_bad_signatures_are_refused() -> None:
         Archetype.of(Spot, shouting)
     with pytest.raises(SignatureError, match=r"A\(.*A__b\(.*column 'a__b__c'"):
         Archetype.of(prefixed, nested)
-    with pytest.raises(SignatureError, match="is no component"):
+    with pytest.raises(SignatureError, match="is not a component"):
         Archetype.of(int)  # type: ignore[arg-type]  # reason: this is what is refused
 
 
@@ -166,7 +166,7 @@ def test_membership_adding_and_removing() -> None:
     assert archetype.plus(Speed, Spot, Speed) == Archetype.of(Spot, Marked, Speed)
     assert archetype.plus(Spot) == archetype.minus(Speed) == archetype
     assert archetype.minus(Marked) == Archetype.of(Spot)
-    with pytest.raises(SignatureError, match="removing the last component"):
+    with pytest.raises(SignatureError, match="would have no component without Marked, Spot"):
         archetype.minus(Spot, Marked)
     with pytest.raises(SignatureError, match="prefix"):
         archetype.plus(ComponentType.of("Spot", []))
@@ -233,10 +233,10 @@ def test_missing_columns_have_their_defaults() -> None:
     assert rows["made__tags"].to_pylist() == [["a"]] * 3
     assert rows["spot__y"].to_pylist() == [0.0] * 3
     assert decoded(one("i", [1, 2]), "price") == [Decimal("1.50")] * 2
-    with pytest.raises(ValueRejected, match="no column speed__dy") as refusal:
+    with pytest.raises(ValueRejected, match="column speed__dy is missing") as refusal:
         Archetype.of(Speed).conform(pa.table({"speed__dx": [1.0]}))
     assert refusal.value.field == "dy"
-    with pytest.raises(ValueRejected, match="default of its own"):
+    with pytest.raises(ValueRejected, match="has no default"):
         Archetype.of(Derived).conform(pa.table({"derived__x": [1]}))
 
 
@@ -374,7 +374,7 @@ def test_bad_zones_are_refused(zones: list[str], row: int, reason: str) -> None:
     with pytest.raises(ValueRejected, match=reason) as refusal:
         one("maybe_at", at, maybe_at__zone=pa.array(zones))
     assert (refusal.value.field, refusal.value.row) == ("maybe_at", row)
-    with pytest.raises(ValueRejected, match="says nothing"):
+    with pytest.raises(ValueRejected, match="has no meaning"):
         one("i", [1], maybe_at__zone=pa.array(["UTC"]))
 
 
