@@ -1,4 +1,4 @@
-"""What a world is, as plainly as it can be told: dictionaries and lists, one entity at a time."""
+"""The model of a world: dictionaries and lists, one entity at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Lost(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """One tick as it stands in history: live rows and tombstones of each table."""
+    """One tick of history: live rows and tombstones of each table."""
 
     world_id: str
     live: Mapping[Kinds, list[Row]]
@@ -194,7 +194,7 @@ class Model:
     # Branches.
 
     def fork(self, world_id: str, at: int | None = None, *, with_pending: bool = False) -> Model:
-        """A model of its own with the same past."""
+        """A copy of the model, with the same history."""
         count = self.tick if at is None else at + 1
         other = Model(world_id, self.rule, self.records[:count], self.digests[:count])
         other.committed_ids = self.committed_ids[:count]
@@ -203,14 +203,14 @@ class Model:
         return other
 
     def reopened(self) -> None:
-        """What is staged is gone; what is committed is all there is."""
+        """Drop what is staged and keep what is committed."""
         self.pending = []
         self.next_id = self.committed_ids[-1]
 
     # Reads.
 
     def rows(self, components: Kinds, ticks: Iterable[int], *, inactive: bool, lineage: bool) -> list[tuple[Any, ...]]:
-        """What a query answers: tick, entity, whether active, and the values of the components' columns."""
+        """The rows of a query: tick, entity, activity, and the values of the components' columns."""
         found = []
         for tick in ticks:
             if not 0 <= tick < self.tick:
@@ -234,7 +234,7 @@ def spelled(values: Mapping[str, Any]) -> str:
 
 
 def difference(before: Mapping[Kinds, list[Row]], after: Mapping[Kinds, list[Row]]) -> set[tuple[Any, ...]]:
-    """What differs between two moments, as rows of ``diff``."""
+    """The differences between two ticks, as rows of ``diff``."""
     was = {entity: (kinds, values) for kinds, rows in before.items() for entity, values in rows}
     now = {entity: (kinds, values) for kinds, rows in after.items() for entity, values in rows}
     found: set[tuple[Any, ...]] = set()

@@ -120,7 +120,7 @@ class FaultyStore:
 
 
 def drive(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a scenario on a loop of its own."""
+    """Run a scenario on a new event loop."""
 
     async def guarded() -> T:
         return await asyncio.wait_for(main(), PATIENCE_S)
@@ -151,6 +151,6 @@ def xs(view: WorldView, at: int | None = None) -> dict[int, float]:
 
 
 def history(view: WorldView, *components: type[Component], **how: Any) -> list[dict[str, Any]]:
-    """What a query gives, by tick and entity, without the ids of world and run."""
+    """The rows of a query by tick and entity, without the ids of world and run."""
     rows = view.query(*components, **how).to_arrow().drop_columns(["world_id", "run_id"]).to_pylist()
     return sorted(rows, key=lambda row: (row["tick"], row["entity_id"], row["is_active"]))

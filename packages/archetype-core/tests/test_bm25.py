@@ -1,4 +1,4 @@
-"""Relevance is BM25 as written down, for texts of any alphabet."""
+"""Scores are BM25, for texts of any alphabet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ texts = st.lists(st.one_of(st.none(), st.lists(pieces, max_size=8).map("".join))
 
 
 def plainly(values: list[str | None], query: str) -> list[tuple[int, float]]:
-    """BM25, a text at a time."""
+    """BM25 computed text by text."""
     known = {row: Counter(re.findall(r"\w+", one.lower())) for row, one in enumerate(values) if one is not None}
     words = dict.fromkeys(re.findall(r"\w+", query.lower()))
     usual = max(1.0, sum(one.total() for one in known.values()) / len(known)) if known else 1.0
@@ -40,7 +40,7 @@ def plainly(values: list[str | None], query: str) -> list[tuple[int, float]]:
 def test_every_text_is_scored_by_the_words_it_has(
     kind: pa.DataType, values: list[str | None], query: str, begin: int
 ) -> None:
-    """Words are counted whole, in any case and alphabet, in a column of texts or a part of one; nulls and others are left out."""
+    """Whole words count, in any case and alphabet, in a column or a slice of it; nulls do not."""
     rows, scores = relevant(pa.array(values, kind).slice(begin), query)
     expected = plainly(values[begin:], query)
     assert rows.tolist() == [row for row, _ in expected]
@@ -48,7 +48,7 @@ def test_every_text_is_scored_by_the_words_it_has(
 
 
 def test_long_columns_are_counted_part_by_part() -> None:
-    """Texts beyond a part's size, empty ones and one that is longer than a part have as many words as alone."""
+    """Word counts do not depend on how a column is split into parts."""
     values = ["a" * 500_000 + " fox", "", *["the fox is red"] * 40_000, "", "fox " * 100_000, ""]
     rows, scores = relevant(pa.array(values), "fox")
     expected = plainly(list(values), "fox")

@@ -17,7 +17,7 @@ _ids: tuple[type[IdSource], ...] = (SystemIds, SequentialIds)
 
 
 def test_time_is_aware() -> None:
-    """The system's time is in UTC and says so, and does not go back between two readings."""
+    """The system clock gives aware UTC times that never go back."""
     clock = SystemClock()
     first, second = clock.now(), clock.now()
     assert first.tzinfo is UTC
@@ -34,7 +34,7 @@ def test_system_ids_are_uuid7_in_order() -> None:
 
 
 def test_system_ids_from_threads_are_different() -> None:
-    """Threads that share a source never get one id twice (M5)."""
+    """Threads that share a source never get the same id (M5)."""
     ids = SystemIds()
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: [ids.new() for _ in range(1000)], range(8)))

@@ -1,4 +1,4 @@
-"""Every field type: what it is stored as, what comes back, and what is refused."""
+"""Every field type: its stored form, its round trip, and what it refuses."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_values_come_back_exactly(name: str, data: st.DataObject) -> None:
 @settings(deadline=None, max_examples=4)
 @given(data=st.data())
 def test_daft_changes_neither_type_nor_value(name: str, data: st.DataObject) -> None:
-    """A column goes through Daft with its type and every value intact. (M2, M7)"""
+    """Daft keeps a column's type and every value. (M2, M7)"""
     values = data.draw(st.lists(TYPES[name][2].filter(lambda value: not imaginary(value)), min_size=1, max_size=5))
     components = [HOLDERS[name](value=value) for value in values]
     component_type = HOLDERS[name].component_type()
@@ -68,7 +68,7 @@ def test_daft_changes_neither_type_nor_value(name: str, data: st.DataObject) -> 
 @settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_payloads_survive_json_exactly(name: str, data: st.DataObject) -> None:
-    """A payload goes through JSON text and rebuilds the value to the bit. (M3, M7)"""
+    """A payload survives JSON text, and its value comes back to the bit. (M3, M7)"""
     value = data.draw(TYPES[name][2].filter(lambda value: not imaginary(value)))
     component = HOLDERS[name](value=value)
     text = json.dumps(component.to_payload(), allow_nan=False)
@@ -104,7 +104,7 @@ def test_narrow_floats_are_rounded_once(value: float) -> None:
 
 
 def test_an_imaginary_time_keeps_wall_time_and_instant() -> None:
-    """A wall time that its zone skips is stored with its offset, losing neither wall time nor instant. (M7)"""
+    """A wall time that its zone skips is stored with its offset, so wall time and instant are kept. (M7)"""
     skipped = dt.datetime(2024, 3, 31, 2, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))
     [row] = rows_of(table([HOLDERS["datetime"](value=skipped)]))
     back = HOLDERS["datetime"].component_type().decode(row).value
@@ -114,7 +114,7 @@ def test_an_imaginary_time_keeps_wall_time_and_instant() -> None:
 
 @pytest.mark.parametrize("fold", [0, 1])
 def test_both_readings_of_an_ambiguous_time_are_kept(fold: int) -> None:
-    """The hour that a zone repeats comes back as the one it was. (M7)"""
+    """Both readings of an hour that a zone repeats come back as they were. (M7)"""
     twice = dt.datetime(2024, 10, 27, 2, 30, fold=fold, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))
     component = HOLDERS["datetime"](value=twice)
     [row] = rows_of(table([component]))
@@ -208,7 +208,7 @@ T = typing.TypeVar("T")
     ],
 )
 def test_types_with_no_arrow_form_are_refused(annotation: Any, remedy: str) -> None:
-    """A type with no Arrow form is a TypeError at the class, naming class, field and remedy. (M2)"""
+    """A type without an Arrow form is a TypeError when the class is defined, with class, field and remedy. (M2)"""
     with pytest.raises(ComponentTypeError, match=remedy) as refusal:
         holding(annotation, "Refused")
     assert isinstance(refusal.value, TypeError)
@@ -293,7 +293,7 @@ FAR = dt.timezone(dt.timedelta(hours=5))
     ],
 )
 def test_values_without_a_place_are_refused(name: str, value: Any, reason: str) -> None:
-    """What a column cannot hold is a ValueRejected with the field's name, however it got into the instance. (M7)"""
+    """A value that its column cannot hold is a ValueRejected with the field's name, also in an unvalidated instance. (M7)"""
     component_type = HOLDERS[name].component_type()
     with pytest.raises(ValueRejected, match=reason) as refusal:
         component_type.values(HOLDERS[name].model_construct(value=value))
@@ -326,7 +326,7 @@ def test_a_staged_list_is_a_copy() -> None:
 
 
 def test_use_enum_values_holds_and_restores_raw_values() -> None:
-    """A component that holds the values of an enum gets values back. (M2, M7)"""
+    """With use_enum_values, a component holds and gets back raw values. (M2, M7)"""
     raw = holding(Color, "RawColor", model_config={"use_enum_values": True})
     component = raw(value=Color.RED)
     [row] = rows_of(table([component]))
@@ -335,7 +335,7 @@ def test_use_enum_values_holds_and_restores_raw_values() -> None:
 
 
 def test_an_unknown_stored_zone_is_named() -> None:
-    """A stored zone that this machine lacks is refused by name, not read as another. (M7)"""
+    """A stored zone that this machine does not know is refused by name. (M7)"""
     row = {"holder11__value": dt.datetime(2000, 1, 1), "holder11__value__zone": "Nowhere/Land"}
     assert [field.name for field in HOLDERS["datetime"].component_type().fields] == list(row)
     with pytest.raises(ValueRejected, match="Nowhere/Land"):

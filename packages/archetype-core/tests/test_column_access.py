@@ -35,7 +35,7 @@ class Part(BaseModel):
     size: int = 0
 
 
-class Machine(Component):
+class Tool(Component):
     part: Part = Part()
     _cache: dict[str, int] = PrivateAttr(default_factory=dict)
 
@@ -63,7 +63,7 @@ def test_a_field_is_a_daft_column() -> None:
         (Place.c.east, "place__east"),
         (City.c.east, "city__east"),
         (City.c.name, "city__name"),
-        (Machine.c.part, "machine__part"),
+        (Tool.c.part, "tool__part"),
         (IntCrate.c.item, "intcrate__item"),
     ]:
         assert isinstance(column, daft.Expression)
@@ -125,7 +125,7 @@ def test_an_instance_has_its_values() -> None:
         assert not hasattr(place, name)
     assert hasattr(Place, "east")
     assert not hasattr(Place, "up")
-    assert not hasattr(Machine, "cache")
+    assert not hasattr(Tool, "cache")
 
 
 def test_overriding_an_inherited_field_warns_of_nothing() -> None:

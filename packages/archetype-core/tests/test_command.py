@@ -1,4 +1,4 @@
-"""Commands as the engine sees them: staged with their ids, attended tick by tick; and the data that crosses the gate."""
+"""Commands in the engine: staging with ids, callbacks per tick, and the data that crosses the gate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from archetype_core.store import Segment
 
 
 def test_a_tick_carries_the_commands_that_it_applies() -> None:
-    """The ids of commands staged for a tick are on record with it, in order, and with no other (G5)."""
+    """A tick records the ids of the commands staged for it, in order (G5)."""
 
     async def scenario() -> None:
         store = open_store("memory:")
@@ -44,7 +44,7 @@ def test_a_tick_carries_the_commands_that_it_applies() -> None:
 
 
 def test_a_failed_tick_keeps_its_commands_for_the_next() -> None:
-    """Commands of a tick that was not committed are on record with the one that is, before what came since (T7, G5)."""
+    """Commands of a failed tick are recorded by the next committed one, before later commands (T7, G5)."""
 
     async def scenario() -> None:
         store = FaultyStore()
@@ -63,7 +63,7 @@ def test_a_failed_tick_keeps_its_commands_for_the_next() -> None:
 
 
 def test_a_command_that_raises_can_leave_nothing() -> None:
-    """With undo, whatever a command staged before it raised is taken back, and its id with it (T6)."""
+    """With undo, a command that raises leaves nothing staged and no id (T6)."""
 
     async def scenario() -> None:
         there = World(open_store("memory:"))
@@ -101,7 +101,7 @@ def test_commands_belong_to_the_world_they_were_sent_to() -> None:
 
 
 def test_claimed_ids_are_not_given_out_again() -> None:
-    """Ids that an earlier life gave out are skipped, and those that wait for their entity take it, in bulk too (M5, G6)."""
+    """Ids given out before a reopen are skipped; reserved ones can still be spawned, also in bulk (M5, G6)."""
     there = World(open_store("memory:"))
     there.claim(100, [range(7, 8), range(20, 25), range(50, 53)])
     assert there.spawn(Position()) == 100
@@ -116,7 +116,7 @@ def test_claimed_ids_are_not_given_out_again() -> None:
 
 
 def test_columns_that_nobody_changes_need_not_be_copied() -> None:
-    """Without a copy the rows are those very buffers; with one they are not what the caller goes on changing (M7)."""
+    """Without a copy the rows share the caller's buffers; with a copy they do not (M7)."""
 
     async def scenario() -> None:
         values = pa.array(np.arange(4.0))
@@ -132,7 +132,7 @@ def test_columns_that_nobody_changes_need_not_be_copied() -> None:
 
 
 def test_every_tick_of_a_visit_is_attended() -> None:
-    """Before each tick and after each commit somebody is told, in a thread, also when many ticks are made in one visit (G5)."""
+    """`before` and `after` are called in a worker thread around each tick, also if one call runs many ticks (G5)."""
 
     async def scenario() -> None:
         there = world(Move())
@@ -157,7 +157,7 @@ def test_every_tick_of_a_visit_is_attended() -> None:
 
 
 def test_what_is_staged_before_a_tick_is_in_it() -> None:
-    """A mutation staged by whoever attends a tick is applied by that tick (G5)."""
+    """A mutation that `before` stages is applied by that tick (G5)."""
 
     async def scenario() -> None:
         there = World(open_store("memory:"))
@@ -172,7 +172,7 @@ def test_what_is_staged_before_a_tick_is_in_it() -> None:
 
 
 def test_a_cancelled_tick_that_was_committed_is_told() -> None:
-    """Whoever attends hears of a tick that was committed although its caller gave up (T7)."""
+    """`after` is called for a committed tick, also if its caller was cancelled (T7)."""
 
     async def scenario() -> None:
         store = FaultyStore()
@@ -189,7 +189,7 @@ def test_a_cancelled_tick_that_was_committed_is_told() -> None:
 
 
 def test_a_fork_that_never_ran_is_opened_by_its_segment() -> None:
-    """A branch is the world that it was when it was made, given its segment (R3, R5)."""
+    """A fork that never ran a tick is reopened by its segment, as it was made (R3, R5)."""
 
     async def scenario() -> None:
         store = open_store("memory:")
@@ -209,7 +209,7 @@ def test_a_fork_that_never_ran_is_opened_by_its_segment() -> None:
 
 
 def test_branches_are_read_as_one_frame() -> None:
-    """Several histories come as one frame whose rows say which they belong to; columns and filters reach the store (Q2)."""
+    """A query over branches is one frame with a branch column; projections and filters reach the store (Q2)."""
 
     async def scenario() -> None:
         store = open_store("memory:")
@@ -261,7 +261,7 @@ def test_ids_are_uuids_that_sort_as_they_were_made() -> None:
 
 
 def test_actors_are_told_apart_by_their_ids() -> None:
-    """An actor has a text or a UUID as its id, and roles that are words; anything else is refused (G2)."""
+    """An actor's id is a text or a UUID and its roles are words; anything else is refused (G2)."""
     plain = uuid.UUID(int=7)
     assert ActorCtx(plain).id == str(plain)
     assert ActorCtx("a").roles == {"viewer"}
@@ -276,7 +276,7 @@ def test_actors_are_told_apart_by_their_ids() -> None:
 
 
 def test_commands_describe_themselves() -> None:
-    """What an audit row keeps of a command is plain data, and an update says only what it lays over (G4)."""
+    """An audit row describes a command as plain data; an update lists only the given fields (G4)."""
     assert Spawn((Position(x=1.0),)).describe() == {"components": [{"type": "Position", "y": 0.0, "x": 1.0}]}
     assert Update(3, (Position(x=1.0),)).describe() == {"entity_id": 3, "components": [{"type": "Position", "x": 1.0}]}
     from archetype_core import Archetype
@@ -299,7 +299,7 @@ def test_commands_describe_themselves() -> None:
     ],
 )
 def test_configurations_are_checked_when_they_are_made(make: Callable[[], object], word: str) -> None:
-    """A wrong setting is refused where it is written, by its name (M7)."""
+    """A wrong setting is refused when the configuration is made, by name (M7)."""
     if word == "parallel":
         RolloutConfig(2, parallel=False)
     with pytest.raises((TypeError, ValueError), match=word):
@@ -307,7 +307,7 @@ def test_configurations_are_checked_when_they_are_made(make: Callable[[], object
 
 
 def test_errors_of_the_gate_carry_their_facts() -> None:
-    """A processor's failure is still an error of ours when commands ride in the tick (T7)."""
+    """A failing processor is a ProcessorError also in a tick with commands (T7)."""
 
     async def scenario() -> None:
         def fail(df: object) -> None:

@@ -1,4 +1,4 @@
-"""Component classes: what they declare, how they are told apart, and how they travel as payloads."""
+"""Component classes: fields, identity and payloads."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_class_variables_and_private_attributes_are_no_columns() -> None:
 
 
 def test_decoding_does_not_change_what_was_stored() -> None:
-    """Neither validators nor a post-init hook get at stored values again. (M7)"""
+    """Validators and post-init hooks do not change stored values again. (M7)"""
 
     class Doubled(Component):
         x: int = 0
@@ -127,13 +127,13 @@ def test_aliases_do_not_name_columns() -> None:
 
 
 def test_an_unknown_argument_is_refused() -> None:
-    """A misspelt constructor argument is an error, not a default in disguise. (M1)"""
+    """A misspelt constructor argument is an error. (M1)"""
     with pytest.raises(pydantic.ValidationError, match="Extra inputs"):
         Position(z=1.0)  # type: ignore[call-arg]  # reason: this is what is refused
 
 
 def test_unresolvable_forward_references_are_refused() -> None:
-    """A type that is not defined when the class is, is refused then, with the remedy. (M2)"""
+    """A forward reference that is not defined yet is refused with the remedy. (M2)"""
     with pytest.raises(ComponentTypeError, match="Define it before this class") as refusal:
 
         class Early(Component):
@@ -188,7 +188,7 @@ def test_extra_fields_cannot_be_allowed() -> None:
 
 
 def test_a_generic_component_is_a_template() -> None:
-    """A generic class is no component, its concrete subclass is. (M2)"""
+    """A generic class is a template; its concrete subclass is a component. (M2)"""
     T = TypeVar("T")
 
     class Box(Component, Generic[T]):
@@ -251,7 +251,7 @@ def test_keys_and_table_names_are_the_same_in_every_process() -> None:
 
 
 def test_redefining_a_class_with_the_same_fields_is_the_same_component() -> None:
-    """A notebook may run a cell twice: old instances are stored, and rows decode to the latest class. (M4)"""
+    """After a redefinition with the same fields, old instances can be stored and rows decode to the latest class. (M4)"""
 
     def define() -> Any:
         class Cell(Component):
@@ -284,7 +284,7 @@ def test_redefining_a_class_with_other_fields_is_another_component() -> None:
 
 
 def test_a_type_without_its_class_describes_columns_only() -> None:
-    """A stored component whose class is not imported has columns, and names itself where a class is needed. (S6)"""
+    """A type without its class has columns; using its class is UnknownComponent with its name. (S6)"""
     ghost = ComponentType.of("Ghost", [pa.field("ghost__x", pa.int64(), nullable=False)])
     assert [array.to_pylist() for array in ghost.arrays([(1,), (2,)])] == [[1, 2]]
     with pytest.raises(UnknownComponent, match="Ghost") as unknown:
@@ -298,13 +298,13 @@ def test_a_type_without_its_class_describes_columns_only() -> None:
 
 @pytest.mark.parametrize("value", [None, 3, Part(), Leaf()])
 def test_values_of_something_else_are_refused(value: Any) -> None:
-    """Only instances of the component are taken. (M7)"""
+    """Values of anything but an instance of the component are refused. (M7)"""
     with pytest.raises(ValueRejected, match="expected a Position"):
         Position.component_type().values(value)
 
 
 def test_a_missing_field_is_named() -> None:
-    """An instance made around validation may lack a field; that is refused by name. (M7)"""
+    """An unvalidated instance without one of the fields is refused by the field's name. (M7)"""
     component = Position(x=1)
     del component.y
     with pytest.raises(ValueRejected, match="missing") as refusal:
@@ -313,7 +313,7 @@ def test_a_missing_field_is_named() -> None:
 
 
 def test_no_rows_are_empty_arrays() -> None:
-    """No rows give typed, empty columns, and a tag has no columns at all. (M1)"""
+    """No rows give typed, empty columns; a tag has no columns. (M1)"""
     assert [array.type for array in Leaf.component_type().arrays([])] == [
         field.type for field in Leaf.component_type().fields
     ]
@@ -332,7 +332,7 @@ def test_payloads_rebuild_the_concrete_class_at_any_depth() -> None:
 
 
 def test_payloads_take_plain_python_values_and_fill_defaults() -> None:
-    """Fields left out have their defaults, and values that are no JSON are taken as they are. (M3)"""
+    """Missing fields get their defaults, and Python values are accepted as well as JSON. (M3)"""
     when = dt.datetime(2024, 1, 1)
     assert Component.from_payload({"type": "Leaf", "when": when}) == Leaf(when=when)
     assert Component.from_payload({"type": "Machine", "part": {"size": 2}}) == Machine(part=Part(size=2))
@@ -348,9 +348,9 @@ def test_payloads_take_plain_python_values_and_fill_defaults() -> None:
         (Component, [], "mapping"),
         (Component, {"type": "Positron"}, "did you mean Position"),
         (Component, {"type": "Component"}, "unknown"),
-        (Leaf, {"type": "Mid"}, "Mid is no Leaf"),
-        (Position, {"type": "Leaf"}, "Leaf is no Position"),
-        (Component, {"type": "Position", "z": 1}, "no field 'z'; it has x, y"),
+        (Leaf, {"type": "Mid"}, "Mid is not a subclass of Leaf"),
+        (Position, {"type": "Leaf"}, "Leaf is not a subclass of Position"),
+        (Component, {"type": "Mid", "z": 1}, "no field 'z'; it has name, level"),
         (Component, {"type": "Tag", "z": 1}, "no field 'z'; it has none"),
         (Component, {"type": "Machine", "part": {"size": 1, "colour": 2}}, "part: Part has no field 'colour'"),
         (Component, {"type": "Position", "x": "far"}, "does not fit Position"),
@@ -367,7 +367,7 @@ def test_payloads_that_do_not_fit_fail_loudly(base: type[Component], payload: An
 
 
 def test_malformed_base64_and_unknown_members_are_payload_errors() -> None:
-    """JSON forms that do not decode are named with their field. (M3)"""
+    """A JSON value that does not decode is an error with its field. (M3)"""
 
     class Blob(Component):
         data: bytes = b""
@@ -394,7 +394,7 @@ def test_a_class_that_shares_its_name_with_a_later_one_rebuilds_itself() -> None
 
 
 def test_an_invalid_value_does_not_become_a_payload() -> None:
-    """A value that cannot be stored is refused before it travels. (M7)"""
+    """A value that cannot be stored does not become a payload. (M7)"""
     component = Position()
     component.x = "far"  # type: ignore[assignment]  # reason: this is what is refused
     with pytest.raises(ValueRejected):

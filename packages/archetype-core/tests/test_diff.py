@@ -1,4 +1,4 @@
-"""What differs between two moments."""
+"""Differences between two ticks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rows(view: WorldView, before: Any, after: Any) -> list[tuple[Any, ...]]:
 
 
 def test_nothing_differs_from_itself() -> None:
-    """A moment has no difference with itself, NaN included, nor with an idle tick (Q2)."""
+    """A tick does not differ from itself, NaN included, nor from an idle tick (Q2)."""
 
     async def scenario() -> None:
         there = world()
@@ -40,7 +40,7 @@ def test_nothing_differs_from_itself() -> None:
 
 
 def test_changed_values() -> None:
-    """A changed column is a row with both values as JSON; unchanged ones are not there (Q2)."""
+    """A changed column is a row with both values as JSON; unchanged columns have no row (Q2)."""
 
     async def scenario() -> None:
         there = world(Move())
@@ -53,7 +53,7 @@ def test_changed_values() -> None:
 
 
 def test_values_are_compared_bit_by_bit() -> None:
-    """-0.0 differs from 0.0, null from empty, and every other kind of value by what it is (Q2)."""
+    """-0.0 differs from 0.0 and null from empty; other values are compared by value (Q2)."""
 
     async def scenario() -> None:
         there = world()
@@ -93,7 +93,7 @@ def test_entities_that_come_and_go() -> None:
 
 
 def test_components_that_come_and_go() -> None:
-    """A migration is a change of components, and of the columns gained and lost; kept values are not mentioned (Q2)."""
+    """A migration is a row for the components and one for each column gained or lost (Q2)."""
 
     async def scenario() -> None:
         there = world()
@@ -114,7 +114,7 @@ def test_components_that_come_and_go() -> None:
 
 
 def test_branches_are_compared() -> None:
-    """A moment may be another world's latest tick, or any tick of it, in another store too (Q2)."""
+    """Diff takes the latest tick of another world or any tick of it, also in another store (Q2)."""
 
     async def scenario() -> None:
         there = world(Move())
@@ -136,7 +136,7 @@ def test_branches_are_compared() -> None:
 
 
 def test_large_diffs_are_sorted_by_entity() -> None:
-    """Rows come by entity and column, however many tables they are from (Q2)."""
+    """Rows are sorted by entity and column, over all tables (Q2)."""
 
     async def scenario() -> None:
         there = world(Move())
@@ -149,7 +149,7 @@ def test_large_diffs_are_sorted_by_entity() -> None:
 
 
 def test_same_sees_through_slices() -> None:
-    """Arrays are compared by value wherever they lie in memory, nulls and NaN equal to themselves (Q2)."""
+    """Arrays are compared by value, whatever their offset; nulls and NaN equal themselves (Q2)."""
     whole = pa.array([math.nan, None, 0.0, -0.0, 1.0])
     assert same(whole.slice(2, 2), pa.array([0.0, -0.0])).tolist() == [True, True]
     assert same(whole.slice(2, 2), whole.slice(3, 2)).tolist() == [False, False]

@@ -1,4 +1,4 @@
-"""Digests: equal for equal contents, whatever their form."""
+"""Digests: equal for equal contents."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ COLUMNS: dict[str, tuple[pa.DataType, list[Any]]] = {
 
 @pytest.mark.parametrize(("kind", "values"), COLUMNS.values(), ids=COLUMNS)
 def test_form_does_not_matter(kind: pa.DataType, values: list[Any]) -> None:
-    """Chunks, slices, row order, column order and what lies under a null leave the digest as it is."""
+    """Chunks, slices, row order, column order and bytes under a null do not change the digest."""
     whole = pa.array(values, kind)
     expected = digest_table(table(whole))
     assert digest_table(table(pa.chunked_array([whole.slice(0, 1), whole.slice(1)]))) == expected
@@ -71,7 +71,7 @@ VALUED = {name: column for name, column in COLUMNS.items() if name != "null"}
 
 @pytest.mark.parametrize(("kind", "values"), VALUED.values(), ids=VALUED)
 def test_every_value_matters(kind: pa.DataType, values: list[Any]) -> None:
-    """A row more, a row less, two values exchanged, or the same under another name or type: another digest."""
+    """Another number of rows, exchanged values, another name or another type change the digest."""
     whole = pa.array(values, kind)
     digests = [digest_table(table(whole)), digest_table(table(whole.slice(1))), digest_table(table(whole.slice(0, 1)))]
     digests.append(digest_table(table(pa.concat_arrays([whole, whole]))))
@@ -96,7 +96,7 @@ def test_bits_matter() -> None:
 
 
 def test_boundaries_matter() -> None:
-    """Values that only join up alike are told apart, in texts and in lists."""
+    """Texts and lists whose concatenations are equal have different digests."""
     texts = [["ab", "c"], ["a", "bc"], ["abc", ""]]
     assert len({digest_table(table(pa.array(one, pa.large_string()))) for one in texts}) == 3
     lists = [[[1, 2], [3]], [[1], [2, 3]], [[1, 2, 3], []]]
@@ -104,7 +104,7 @@ def test_boundaries_matter() -> None:
 
 
 def test_activity_and_table_matter() -> None:
-    """A tombstone is not a live row, and the same rows in another table are something else; empty tables do not count."""
+    """Tombstones and the table of a row count in the digest; empty tables do not."""
     rows = table(pa.array([1]))
     dead = rows.set_column(1, "is_active", pa.array([False]))
     digests = {
@@ -120,7 +120,7 @@ def test_activity_and_table_matter() -> None:
 
 
 def test_rows_of_one_id_are_a_set() -> None:
-    """Messages share their recipient's id: their order does not enter, their number does."""
+    """The number of messages to one recipient counts in the digest; their order does not."""
     rows = table(pa.array(["a", "b", "a"], pa.large_string()), ids=[1, 1, 1])
     assert digest_table(rows) == digest_table(rows.take([1, 2, 0]))
     assert digest_table(rows) != digest_table(rows.slice(0, 2))
@@ -136,7 +136,7 @@ def test_any_order_of_any_rows(values: list[float | None], random: Any) -> None:
 
 
 def test_replays_agree_and_differences_show() -> None:
-    """Two worlds that did the same have equal digests at every tick; one that did otherwise differs from there on (T10)."""
+    """Two equal runs have equal digests at every tick; a different one differs from its first different tick on (T10)."""
 
     async def play(extra: bool) -> World:
         there = world(Move(), seed=1)

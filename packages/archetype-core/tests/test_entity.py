@@ -32,7 +32,7 @@ def test_entities_enter_move_and_leave() -> None:
 
 
 def test_unknown_and_odd_ids_are_not_there() -> None:
-    """Ids that nobody has are None, at both ends of int64 and beyond, in an empty index too."""
+    """Unknown ids are None, at both ends of int64 and beyond, also in an empty index."""
     index = EntityIndex()
     odd = (0, -1, 2**31, 2**63 - 1, -(2**63), 2**64, -(2**70))
     assert [index.get(one) for one in odd] == [None] * len(odd)
@@ -43,7 +43,7 @@ def test_unknown_and_odd_ids_are_not_there() -> None:
 
 
 def test_bulk_and_single_changes_agree() -> None:
-    """Entities that came by thousands are moved and removed one by one, in either order of arrival."""
+    """Entities added in bulk can be moved and removed one by one, in any order."""
     index = EntityIndex()
     index.enter(pa.array(range(BULK * 2, BULK * 3), pa.int64()), TABLES[0])
     index.enter(pa.array(range(1, BULK + 1), pa.int64()), TABLES[1])
@@ -56,7 +56,7 @@ def test_bulk_and_single_changes_agree() -> None:
 
 
 def test_copies_go_their_own_way() -> None:
-    """Whatever is done to a copy or to its source, the other does not see."""
+    """A copy and its source do not share later changes."""
     index = EntityIndex()
     index.enter(pa.array(range(1, BULK + 1), pa.int64()), TABLES[0])
     index.move([1], TABLES[1])

@@ -21,6 +21,6 @@ def test_codes_are_unique() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in TREE if kind is not ArchetypeError])
 def test_error_is_a_builtin_too(kind: type[ArchetypeError]) -> None:
-    """Whoever does not know this project catches an error as the built-in that it is."""
+    """An error is also the built-in exception that a caller would catch."""
     standard = [base for base in kind.__mro__ if vars(builtins).get(base.__name__) is base]
     assert standard[0] not in {Exception, BaseException}

@@ -1,4 +1,4 @@
-"""Executing processors: once, in order, side by side, and the same on every path."""
+"""Executing processors: once, in order, in parallel, and the same on every path."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def counted() -> tuple[Any, Callable[[], int]]:
 
 
 def test_early_udf_does_not_see_later_processors_values() -> None:
-    """A UDF reads what stood there when its processor ran, not what a later one wrote (T12)."""
+    """A UDF reads the values at the time of its processor, not those of a later one (T12)."""
     copy = daft.func(lambda x: x, return_dtype=DataType.float64())
 
     async def scenario() -> None:
@@ -55,7 +55,7 @@ def test_early_udf_does_not_see_later_processors_values() -> None:
 
 @pytest.mark.parametrize("finish", [lambda df: df, lambda df: df.where(lit(True))], ids=["record", "plan"])
 def test_early_udf_does_not_see_later_steps_of_its_processor(finish: Any) -> None:
-    """Within one processor, too, a chained step reads what stood there before the next one (T12)."""
+    """Within one processor, a chained step does not see what a later step writes (T12)."""
     copy = daft.func(lambda x: x, return_dtype=DataType.float64())
 
     async def scenario() -> None:
@@ -71,7 +71,7 @@ def test_early_udf_does_not_see_later_steps_of_its_processor(finish: Any) -> Non
 
 
 def test_early_udf_after_a_filter_does_not_see_later_steps() -> None:
-    """A chained step reads what stood there, also after the frame became an ordinary plan (T12)."""
+    """A chained step does not see later steps, also when the frame is an ordinary plan (T12)."""
     copy = daft.func(lambda x: x, return_dtype=DataType.float64())
 
     async def scenario() -> None:
@@ -211,7 +211,7 @@ def test_asynchronous_processors_run_at_the_same_time() -> None:
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["plain", "coroutine"])
 def test_heartbeat_keeps_beating(asynchronous: bool) -> None:
-    """While a processor blocks its thread the loop goes on: the processor leaves only after many beats (T14)."""
+    """While a processor blocks its thread, the event loop runs (T14)."""
 
     async def scenario() -> None:
         enough = threading.Event()
@@ -239,7 +239,7 @@ def test_heartbeat_keeps_beating(asynchronous: bool) -> None:
 
 
 def test_slow_commit_does_not_block_the_loop() -> None:
-    """The store commits in a thread, and the loop goes on meanwhile (T14)."""
+    """The store commits in a thread while the event loop runs (T14)."""
     enough = threading.Event()
 
     class SlowStore(MemoryStore):
@@ -288,7 +288,7 @@ def test_failure_stops_the_other_archetypes_and_waits_for_them() -> None:
 
 
 def test_more_archetypes_than_threads() -> None:
-    """An executor of few threads still runs every table, also after it was closed."""
+    """An executor with few threads runs every table, also after it was closed."""
 
     async def scenario() -> None:
         executor = LocalExecutor(threads=2)
@@ -373,7 +373,7 @@ def test_forks_and_replays_repeat_their_numbers() -> None:
 
 
 def test_numbers_do_not_depend_on_threads() -> None:
-    """Whichever table's processor comes first, each draws its own numbers (T10)."""
+    """Random numbers do not depend on which table's processor runs first (T10)."""
 
     def run(order: list[str]) -> dict[str, float]:
         turns = {name: threading.Event() for name in order}

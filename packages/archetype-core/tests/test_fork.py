@@ -1,4 +1,4 @@
-"""Forks: branches of a world that share its past and nothing else."""
+"""Forks: branches of a world that share only its history."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def moving(count: int = 2, **given: Any) -> World:
 
 
 def test_fork_is_a_new_world_at_the_same_tick() -> None:
-    """A fork has ids of its own and the entities, tick, seed and processors of its source (R3)."""
+    """A fork has new ids, and the entities, tick, seed and processors of its source (R3)."""
 
     async def scenario() -> None:
         source = moving()
@@ -56,7 +56,7 @@ def test_fork_is_a_new_world_at_the_same_tick() -> None:
 
 
 def test_fork_shares_rows_and_history() -> None:
-    """A fork copies no row: its live tables are the source's, and its past is read from where it was written (R3, R4)."""
+    """A fork copies no rows: it shares live tables and history with its source (R3, R4)."""
 
     async def scenario() -> None:
         store = FaultyStore()
@@ -73,7 +73,7 @@ def test_fork_shares_rows_and_history() -> None:
 
 
 def test_source_and_fork_diverge() -> None:
-    """Nothing that is done in one is seen in the other: entities, processors, hooks, runs and messages (R3)."""
+    """Source and fork do not see each other's entities, processors, hooks, runs and messages (R3)."""
 
     async def scenario() -> None:
         source = moving()
@@ -98,7 +98,7 @@ def test_source_and_fork_diverge() -> None:
 
 
 def test_new_ids_of_source_and_fork_are_their_own() -> None:
-    """Both count on from where they parted; the same id in both is two entities (M5, R3)."""
+    """Source and fork count ids on from the fork; the same id in both is two entities (M5, R3)."""
 
     async def scenario() -> None:
         source = moving()
@@ -136,7 +136,7 @@ def test_history_follows_the_lineage() -> None:
 
 
 def test_fork_of_the_past() -> None:
-    """fork(at_tick=k) begins after tick k with what was there, ids included; later history is not its own (R3)."""
+    """fork(at_tick=k) begins after tick k with its entities and ids; later history is not part of it (R3)."""
 
     async def scenario() -> None:
         source = moving(1)
@@ -175,7 +175,7 @@ def test_fork_of_a_fork_that_never_stepped() -> None:
 
 
 def test_fork_of_a_world_that_never_stepped() -> None:
-    """It is empty, has no past, and both go on from tick 0 (R3)."""
+    """The fork of a world that never ran is empty, and both begin at tick 0 (R3)."""
 
     async def scenario() -> None:
         source = world(Move())
@@ -220,7 +220,7 @@ def test_pending_mutations_refuse_or_come_along() -> None:
 
 
 def test_fork_during_a_tick_loses_no_mutation() -> None:
-    """A fork while a tick runs waits for it, is refused, or takes along what the tick has taken (R3)."""
+    """A fork during a tick waits for it, is refused, or copies what the tick has taken (R3)."""
 
     async def scenario() -> None:
         inside, leave = threading.Event(), threading.Event()
@@ -281,7 +281,7 @@ class Terrain:
 
 
 def test_resources_are_shared_copied_or_replaced() -> None:
-    """Resources are the same objects, deep copies, or the same but for those given; what is odd is refused (R3)."""
+    """Resources are shared, copied, or replaced by type; other arguments are refused (R3)."""
 
     async def scenario() -> None:
         weather, terrain, other = Weather(1.0), Terrain(), Weather(2.0)
@@ -305,7 +305,7 @@ def test_resources_are_shared_copied_or_replaced() -> None:
 
 
 def test_fork_to_another_store_takes_its_state_along() -> None:
-    """A fork to another store starts there with the live rows, ids and messages, and needs the first no more (R3)."""
+    """A fork to another store has the live rows, ids and messages there, and does not need the first store (R3)."""
 
     async def scenario() -> None:
         here, elsewhere = MemoryStore(), MemoryStore()
@@ -350,7 +350,7 @@ def test_fork_of_the_past_to_another_store() -> None:
 
 
 def test_failed_move_leaves_the_source_alone() -> None:
-    """A fork that another store refuses is an error, and the source goes on (R3)."""
+    """A fork that another store refuses is an error, and the source is unchanged (R3)."""
 
     async def scenario() -> None:
         source = moving(1)
@@ -367,7 +367,7 @@ def test_failed_move_leaves_the_source_alone() -> None:
 
 @pytest.mark.parametrize("source_first", [True, False])
 def test_source_and_fork_close_in_either_order(source_first: bool) -> None:
-    """One that is closed or destroyed leaves the other at work, history included (R3)."""
+    """Closing or destroying a fork or its source leaves the other usable, history included (R3)."""
 
     async def scenario() -> None:
         source = moving(1)
@@ -385,7 +385,7 @@ def test_source_and_fork_close_in_either_order(source_first: bool) -> None:
 
 
 def test_default_names_never_collide() -> None:
-    """Forks that are given no name have different ones, also in one instant (R3)."""
+    """Default names of forks never collide (R3)."""
 
     async def scenario() -> None:
         source = world()
@@ -397,7 +397,7 @@ def test_default_names_never_collide() -> None:
 
 
 def test_seeds_of_forks() -> None:
-    """A fork keeps its seed, draws one, or takes the one given; what is no seed is refused (R3, T10)."""
+    """A fork keeps its source's seed, draws one, or takes the given one; other values are refused (R3, T10)."""
 
     async def scenario() -> None:
         source = world(seed=5)

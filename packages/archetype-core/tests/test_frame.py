@@ -1,4 +1,4 @@
-"""Expressions evaluated directly, held to Daft's own runner."""
+"""Directly evaluated expressions, compared with Daft's runner."""
 
 from __future__ import annotations
 
@@ -240,20 +240,20 @@ def test_common_expressions_are_read(values: list[dict[str, Any]], expression: E
     ids=["aggregate", "window", "apply", "function", "function in arithmetic", "apply in a condition"],
 )
 def test_what_is_not_row_by_row_goes_to_the_runner(expression: Expression) -> None:
-    """Aggregates, windows and Python code are never taken for row-by-row expressions, also deep inside one (T12)."""
+    """Aggregates, windows and Python code are not row-wise, also deep inside an expression (T12)."""
     reading = read(expression)
     assert reading is None or not reading.is_rowwise
 
 
 def test_literals_that_are_equal_in_python_are_told_apart() -> None:
-    """What was read for one expression is not answered for another that only looks alike."""
+    """Literals that are equal in Python, such as 1 and True, are different expressions."""
     prior = snapshot([dict.fromkeys(VALUES) | {"a": 1.0, "i": 1, "p": True, "s": "x"}] * 2)
     for literal in (1, 1.0, True, "1", -0.0, 0.0):
         assert_same(directly(prior, [{"mixed__a": lit(literal)}]), by_runner(prior, [{"mixed__a": lit(literal)}]))
 
 
 def test_direct_path_never_plans(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recorded steps leave the plan unmade (T11)."""
+    """Recorded column steps are evaluated without a plan (T11)."""
     planned: list[pa.Table] = []
     from_arrow = daft.from_arrow
 
@@ -273,7 +273,7 @@ def test_direct_path_never_plans(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kinds", [(Position,), (Position, Health), (Name, Health)])
 def test_frame_has_the_columns_of_its_table(kinds: tuple[type[Component], ...]) -> None:
-    """A frame shows entity id, component columns and base columns, the same ones planned and unplanned (M5)."""
+    """A frame has entity id, component columns and base columns, planned or not (M5)."""
     archetype = Archetype.of(*kinds)
     frame = Frame(Snapshot.empty(archetype), base_columns("w", "r", 3))
     assert frame.column_names == [*archetype.schema.names, "world_id", "run_id", "tick", "is_active"]

@@ -30,7 +30,7 @@ async def played(**given: Any) -> World:
 
 
 def scene() -> World:
-    """The same, from outside a loop."""
+    """The same, from outside an event loop."""
     return drive(played)
 
 
@@ -50,7 +50,7 @@ def test_query_gives_base_columns_and_those_of_the_components() -> None:
 
 
 def test_query_covers_every_table_with_the_components() -> None:
-    """All tables that have all the components answer, all ticks, active rows (Q2)."""
+    """A query reads active rows of every tick, of all tables that have the components (Q2)."""
     there = scene()
     rows = history(there, Position)
     assert [(row["tick"], row["entity_id"]) for row in rows] == [
@@ -101,7 +101,7 @@ def test_query_of_entities() -> None:
 
 
 def test_inactive_rows_are_asked_for() -> None:
-    """Tombstones are rows of the store that the query layer leaves out unless asked (Q2, Q3)."""
+    """A query leaves tombstones out, unless include_inactive is set (Q2, Q3)."""
     there = scene()
     rows = history(there, Position, include_inactive=True)
     assert [(row["tick"], row["entity_id"]) for row in rows if not row["is_active"]] == [(3, 2)]
@@ -140,7 +140,7 @@ def test_filters_and_projections_agree(condition: Any, count: int) -> None:
 
 @pytest.mark.parametrize("limit", [0, 1, 3, 8, 100])
 def test_limits_are_exact(limit: int) -> None:
-    """A limit is met over several tables and segments (Q2)."""
+    """A limit counts over several tables and segments (Q2)."""
     there = scene()
     assert len(there.query(Position).limit(limit).to_arrow()) == min(limit, 8)
     assert len(there.query(Position).select("position__x").limit(limit).to_arrow()) == min(limit, 8)
@@ -170,7 +170,7 @@ PROJECTIONS = [
 
 @pytest.mark.parametrize("project", PROJECTIONS)
 def test_columns_asked_for_in_any_order_keep_their_values(project: Any) -> None:
-    """A pushed-down projection answers what the same projection of collected rows does, columns in its order (Q2)."""
+    """A pushed-down projection gives the rows and column order of the same projection of collected rows (Q2)."""
 
     async def scenario() -> None:
         there = world()
@@ -185,7 +185,7 @@ def test_columns_asked_for_in_any_order_keep_their_values(project: Any) -> None:
 
 
 def test_queries_cost_nothing_until_collected() -> None:
-    """A query is lazy: nothing is scanned before somebody asks for rows, and then what is committed by that time (Q2)."""
+    """A query is lazy: it scans when it is collected, and reads what is committed by then (Q2)."""
 
     async def scenario() -> None:
         class Watched(FaultyStore):
@@ -254,7 +254,7 @@ def test_failed_ticks_are_never_read() -> None:
 
 
 def test_snapshot_is_one_tick() -> None:
-    """A snapshot is the latest tick, or the one asked for; a tick that is not there is named with what is (Q2)."""
+    """A snapshot is the latest tick or the given one; TickNotFound names the ticks that exist (Q2)."""
     there = scene()
     assert there.snapshot(Position).to_pydict()["position__x"] == [4.0]
     assert sorted(there.snapshot(Position, at=2).to_pydict()["position__x"]) == [2.0, 20.0]
@@ -269,7 +269,7 @@ def test_snapshot_is_one_tick() -> None:
 
 @pytest.mark.parametrize("tick", [True, 1.0, "1", b"1"])
 def test_ticks_are_whole_numbers(tick: Any) -> None:
-    """What only equals a tick, or looks like one, is refused wherever a tick is asked for (Q2)."""
+    """A tick must be an int: bools, floats and texts are refused (Q2)."""
     there = scene()
     reads = (
         lambda: there.snapshot(at=tick),
@@ -285,7 +285,7 @@ def test_ticks_are_whole_numbers(tick: Any) -> None:
 
 
 def test_reads_of_an_empty_world() -> None:
-    """A world without ticks has no rows, no entities and no ticks, and says so (Q1, Q2)."""
+    """A world without ticks has no rows and no entities; reading a tick is TickNotFound (Q1, Q2)."""
     there = world()
     assert there.query(Position).to_pydict()["entity_id"] == []
     assert there.snapshot(Position).to_pydict()["position__x"] == []
@@ -322,7 +322,7 @@ def test_live_reads() -> None:
 
 
 def test_entity_ids_are_ascending() -> None:
-    """Live ids come sorted, over all tables that have the components (Q1)."""
+    """Live ids are sorted, over all tables that have the components (Q1)."""
     there = scene()
     assert there.entity_ids().to_pylist() == [1, 3]
     assert there.entity_ids(Position).to_pylist() == [1]
@@ -349,7 +349,7 @@ def test_history_survives_reopening() -> None:
 
 
 def test_ambiguous_names_are_refused() -> None:
-    """A name that two worlds have opens neither, and says which there are (R5)."""
+    """A name of two worlds is AmbiguousWorld with both ids (R5)."""
 
     async def scenario() -> None:
         store = MemoryStore()
@@ -376,7 +376,7 @@ def test_messages_are_no_entities() -> None:
 
 
 def test_large_histories_stream() -> None:
-    """Ten ticks of many rows are read whole, whatever the size of a piece (Q2)."""
+    """A read of many rows does not depend on the batch size (Q2)."""
 
     async def scenario() -> None:
         there = world()

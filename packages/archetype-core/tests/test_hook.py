@@ -1,4 +1,4 @@
-"""Hooks: who is told what, when, and what happens when they fail."""
+"""Hooks: events, their order, and failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from archetype_core.schema import Archetype
 
 
 def test_events_of_a_tick() -> None:
-    """A tick tells PreTick, then what happened to entities, then PostTick, with tick, run and world (§8)."""
+    """A tick fires PreTick, then entity events, then PostTick, with tick, run and world (§8)."""
 
     async def scenario() -> None:
         heard: list[Event] = []
@@ -49,7 +49,7 @@ def test_events_of_a_tick() -> None:
 
 
 def test_entity_events() -> None:
-    """Spawn, despawn, gained and lost components are told once per tick and archetype, with the right archetype (§8)."""
+    """Entity events are fired once per tick and archetype, with the right archetype (§8)."""
 
     async def scenario() -> None:
         there = world()
@@ -88,7 +88,7 @@ def test_entity_events() -> None:
 
 
 def test_entities_of_one_archetype_are_told_together() -> None:
-    """However their spawns were mixed with others, the entities of an archetype are one event (§8)."""
+    """Spawns of one archetype are one event, also if others are spawned between them (§8)."""
 
     async def scenario() -> None:
         heard: list[OnSpawn] = []
@@ -104,7 +104,7 @@ def test_entities_of_one_archetype_are_told_together() -> None:
 
 
 def test_hooks_run_in_registration_order() -> None:
-    """Plain and asynchronous handlers run one after the other, as they were registered, bases included (§8)."""
+    """Plain and async handlers run in the order of registration, those of base events included (§8)."""
 
     async def scenario() -> None:
         heard: list[str] = []
@@ -124,7 +124,7 @@ def test_hooks_run_in_registration_order() -> None:
 
 
 def test_failing_hook_is_logged_and_the_tick_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever a hook raises stays with the hook: the log names it, the others are called, the tick is committed (§8)."""
+    """A hook that raises is logged by name; other hooks are called and the tick is committed (§8)."""
 
     async def scenario() -> None:
         heard: list[type] = []
@@ -148,7 +148,7 @@ def test_failing_hook_is_logged_and_the_tick_goes_on(caplog: pytest.LogCaptureFi
 
 
 def test_fail_fast_before_the_tick_stops_it() -> None:
-    """A PreTick hook that asked to fail fast keeps the tick from running, and everything stays staged (§8, T7)."""
+    """A PreTick hook with fail_fast stops the tick, and everything stays staged (§8, T7)."""
 
     async def scenario() -> None:
         def refuse(event: PreTick) -> None:
@@ -171,7 +171,7 @@ def test_fail_fast_before_the_tick_stops_it() -> None:
 
 
 def test_fail_fast_after_the_tick_leaves_it_committed() -> None:
-    """A PostTick hook that fails fast tells the caller, and the world has moved on (§8)."""
+    """A PostTick hook with fail_fast raises to the caller; the tick is committed (§8)."""
 
     async def scenario() -> None:
         def refuse(event: PostTick) -> None:
@@ -188,7 +188,7 @@ def test_fail_fast_after_the_tick_leaves_it_committed() -> None:
 
 
 def test_removal_is_idempotent_and_at_once() -> None:
-    """A removed hook is not called again, not even by the event that is being told; removing twice is harmless (§8)."""
+    """A removed hook is not called again, also not for the current event; removing twice is harmless (§8)."""
 
     async def scenario() -> None:
         heard: list[str] = []
@@ -212,7 +212,7 @@ def test_removal_is_idempotent_and_at_once() -> None:
 
 
 def test_one_handler_may_be_registered_twice() -> None:
-    """Each registration is its own: two calls, and removing one leaves the other (§8)."""
+    """A handler registered twice is called twice; removing one registration keeps the other (§8)."""
 
     async def scenario() -> None:
         heard: list[Event] = []
@@ -228,7 +228,7 @@ def test_one_handler_may_be_registered_twice() -> None:
 
 
 def test_spawned_hooks_do_not_hold_the_tick() -> None:
-    """A spawned handler runs beside the world; close waits for it, and its failure is only logged (§8)."""
+    """A spawned handler runs in the background; close waits for it, and its failure is logged (§8)."""
 
     async def scenario() -> None:
         go = asyncio.Event()
@@ -316,7 +316,7 @@ def test_spawned_handlers_may_be_plain() -> None:
 
 
 def test_registration_refuses_nonsense() -> None:
-    """An event that is none, a handler that cannot be called, an unknown mode, and a spawned hook that fails fast (§8)."""
+    """A wrong event or mode, a handler that is not callable and a spawned fail_fast hook are refused (§8)."""
     there = world()
     event: Any
     handler: Any
@@ -330,7 +330,7 @@ def test_registration_refuses_nonsense() -> None:
 
 
 def test_failed_tick_tells_nothing_after_it() -> None:
-    """Of a tick that failed only PreTick is told (§8, T7)."""
+    """A failed tick fires only PreTick (§8, T7)."""
 
     async def scenario() -> None:
         heard: list[type] = []
@@ -346,7 +346,7 @@ def test_failed_tick_tells_nothing_after_it() -> None:
 
 
 def test_results_are_the_live_tables() -> None:
-    """PostTick's results are the very rows that are live, of all tables, idle ones too (T13)."""
+    """PostTick's results are the live rows themselves, of all tables, idle ones too (T13)."""
 
     async def scenario() -> None:
         there = world(Move())
@@ -369,7 +369,7 @@ def test_results_are_the_live_tables() -> None:
 
 
 def test_mutations_in_hooks_are_staged() -> None:
-    """What a hook stages before a tick is part of it, what it stages after is part of the next one (§8, T15)."""
+    """What a PreTick hook stages is part of the tick; what a PostTick hook stages is part of the next (§8, T15)."""
 
     async def scenario() -> None:
         there = world()
@@ -383,7 +383,7 @@ def test_mutations_in_hooks_are_staged() -> None:
 
 
 def test_destroy_is_told_once() -> None:
-    """OnDestroy is told before the world closes, once, and a hook there may still read (§8)."""
+    """OnDestroy is fired once, before the world closes, and its hooks can read (§8)."""
 
     async def scenario() -> None:
         told: list[int] = []
@@ -399,7 +399,7 @@ def test_destroy_is_told_once() -> None:
 
 
 def test_destroying_hook_is_told_once() -> None:
-    """A hook on OnDestroy that destroys the world is told once (§8)."""
+    """An OnDestroy hook that destroys the world is called once (§8)."""
 
     async def scenario() -> None:
         told: list[int] = []

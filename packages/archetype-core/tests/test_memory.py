@@ -1,4 +1,4 @@
-"""The memory store, beyond what every store is held to."""
+"""The memory store, beyond the contract of every store."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_files_are_not_claimed() -> None:
 
 
 def test_commits_that_do_not_follow_are_refused_whole() -> None:
-    """Ticks with a gap, of two segments, before their segment, or of an unknown parent leave nothing behind (S2, S3)."""
+    """Ticks with a gap, of two segments, before their segment, or of an unknown parent are refused whole (S2, S3)."""
     store = MemoryStore()
     segment = Segment("w", "r", 3, None, "w", 1)
     other = Segment("w", "s", 4, None, "w", 1)

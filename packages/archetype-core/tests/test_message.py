@@ -16,7 +16,7 @@ from archetype_core.store import MemoryStore
 
 
 class Reads(Processor):
-    """Collects what is delivered, once a tick."""
+    """Collects delivered messages, once per tick."""
 
     components = (Position,)
 
@@ -45,7 +45,7 @@ def test_message_is_delivered_in_the_next_tick_only() -> None:
 
 
 def test_processors_send_and_receive() -> None:
-    """A processor's message goes out with its tick; each table's are delivered in one order (G7)."""
+    """A processor's messages are sent with its tick, and those of each table are delivered in order (G7)."""
 
     async def scenario() -> None:
         def act(df: Any, tick: int, messages: Mailbox, **_: Any) -> DataFrame:
@@ -72,7 +72,7 @@ def test_processors_send_and_receive() -> None:
 
 
 def test_messages_of_a_failed_tick_are_not_sent() -> None:
-    """A tick that fails sends nothing of its own, and keeps what was staged from outside (G7, T7)."""
+    """A failed tick sends no messages of its processors, and keeps those staged from outside (G7, T7)."""
 
     async def scenario() -> None:
         fails = True
@@ -136,7 +136,7 @@ def test_messages_to_anybody_are_delivered() -> None:
     ids=repr,
 )
 def test_messages_that_cannot_be_stored_are_refused(letter: dict[str, Any], field: str) -> None:
-    """They are refused where they are sent, by the name of what is wrong, and no later tick suffers (M7)."""
+    """Wrong messages are refused when they are sent, with the argument's name, and later ticks run (M7)."""
 
     async def scenario() -> None:
         there = world()
@@ -155,7 +155,7 @@ def test_messages_that_cannot_be_stored_are_refused(letter: dict[str, Any], fiel
 
 
 def test_deep_bodies_are_refused() -> None:
-    """A body nested beyond what JSON here can write is refused, and one that holds itself is (M7)."""
+    """A body that is nested too deeply or contains itself is refused (M7)."""
     there = world()
     deep: list[Any] = []
     for _ in range(100_000):
@@ -233,7 +233,7 @@ def test_messages_are_history() -> None:
 
 
 def test_messages_survive_reopening_and_forking() -> None:
-    """What was sent in the last tick is delivered in the world that goes on from it, in each of them (G7, R3, R5)."""
+    """Messages of the last tick are delivered in a reopened world and in each fork (G7, R3, R5)."""
 
     async def scenario() -> None:
         store = MemoryStore()
@@ -273,7 +273,7 @@ def test_asynchronous_processors_send_too() -> None:
 
 
 def test_messages_are_no_components_for_entities() -> None:
-    """Nobody can spawn or add the engine's own message rows (G7)."""
+    """The engine's message component cannot be spawned or added (G7)."""
     there = world()
     for spawn in (
         lambda: there.spawn(Message()),

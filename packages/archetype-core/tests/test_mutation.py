@@ -1,4 +1,4 @@
-"""Staging: what may enter the log, and what it becomes."""
+"""Staging: what it accepts and refuses, and the rows that result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Dunder(Component):
 
 
 def test_ids_count_from_one() -> None:
-    """Ids are per world, from 1, in the order of spawning, whichever way entities come (M5)."""
+    """Ids are per world, from 1, in the order of spawning, by every method (M5)."""
     there = world()
     assert there.spawn(Position()) == 1
     assert there.spawn_many([Position(), (Health(), Name())]) == range(2, 4)
@@ -36,7 +36,7 @@ def test_ids_count_from_one() -> None:
 
 
 def test_reserved_ids_materialize() -> None:
-    """A reserved id is given to nobody else and is the one that a later spawn takes (G6)."""
+    """A reserved id goes only to the spawn that names it (G6)."""
 
     async def scenario() -> None:
         there = world()
@@ -63,7 +63,7 @@ def test_reserved_ids_materialize() -> None:
 
 @pytest.mark.parametrize("steps", [0, 1])
 def test_ids_are_never_used_twice(steps: int) -> None:
-    """An id that an entity had, even one that never materialized, is refused for another (M5)."""
+    """An id is never reused, also if its entity never had a row (M5)."""
 
     async def scenario() -> None:
         there = world()
@@ -102,7 +102,7 @@ def test_ids_beyond_int32() -> None:
 
 
 def test_values_that_cannot_be_stored_are_refused_at_the_door() -> None:
-    """A bad value is refused with component and field where it enters, and no tick ever sees it (M7)."""
+    """A bad value is refused with component and field when it is staged (M7)."""
 
     async def scenario() -> None:
         there = world()
@@ -147,7 +147,7 @@ def test_odd_values_come_back_as_they_were() -> None:
 
 
 def test_spawn_refuses_what_is_no_entity() -> None:
-    """No components, one component twice, classes and other things are refused, by every way in (M4, T6)."""
+    """No components, one twice, classes and other objects are refused by every method (M4, T6)."""
     there = world()
     for odd in ((), (Position(), Position()), (Position,), ("x",), (None,)):
         with pytest.raises(SignatureError):
@@ -161,7 +161,7 @@ def test_spawn_refuses_what_is_no_entity() -> None:
 
 
 def test_update_lays_over_given_fields_only() -> None:
-    """Fields that were not given stay, also next to a field whose name begins alike; nothing given is an error (T2, T4)."""
+    """An update keeps the fields that are not given, also those with a similar name; no field is an error (T2, T4)."""
 
     async def scenario() -> None:
         there = world()
@@ -186,7 +186,7 @@ def test_update_lays_over_given_fields_only() -> None:
 
 
 def test_refused_updates_say_what_to_do() -> None:
-    """Updating a component that is not there names it, and what adds components (T6)."""
+    """Updating an absent component is an error that names it and add_components (T6)."""
     there = world()
     entity = there.spawn(Position())
     with pytest.raises(SignatureError, match=r"Health.*add_components"):
@@ -234,7 +234,7 @@ def test_despawned_entities_are_gone_at_once_for_mutations() -> None:
 
 
 def test_tags_make_tables() -> None:
-    """Components without fields tell tables apart, and come and go like others (M4, T5)."""
+    """Components without fields are part of the archetype, and can be added and removed (M4, T5)."""
 
     async def scenario() -> None:
         there = world()
@@ -264,7 +264,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_spawn_table_takes_any_form(form: Any) -> None:
-    """Tables, batches, mappings, frames and streams spawn an entity a row, by full or bare column names."""
+    """Tables, batches, mappings, frames and streams spawn an entity per row, by full or bare column names."""
 
     async def scenario() -> None:
         there = world()
@@ -305,14 +305,14 @@ def test_spawn_table_refuses_what_does_not_fit(columns: Any) -> None:
 
 
 def test_spawn_table_refuses_other_things() -> None:
-    """What is no table is a TypeError."""
+    """Anything but a table is a TypeError."""
     for odd in (3, "x", None, [1, 2]):
         with pytest.raises(TypeError):
             world().spawn_table(odd, Position)
 
 
 def test_spawn_table_of_tags() -> None:
-    """A table's number of rows counts, also for components without fields, or it is refused."""
+    """A table without columns spawns an entity per row, or is refused whole."""
     there = world()
     rows = pa.table({"x": [1.0, 2.0]}).select([])
     assert rows.num_rows == 2

@@ -1,4 +1,4 @@
-"""Faults that a public engine of this kind has, each of which is a promise here."""
+"""Faults of a public engine of this kind that this one does not have."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_fork_cannot_kill_its_parents_entities() -> None:
 
 
 def test_hook_that_calls_its_world_does_not_deadlock() -> None:
-    """From a hook, mutations are staged, reads answer, and step is refused at once (T15)."""
+    """A hook can stage mutations and read; step is refused at once (T15)."""
 
     async def scenario() -> None:
         refused: list[int] = []
@@ -136,7 +136,7 @@ def test_hook_that_calls_its_world_does_not_deadlock() -> None:
 
 
 def test_one_bad_value_does_not_stop_a_world() -> None:
-    """What cannot be stored is refused where it enters, and the next tick runs (M7)."""
+    """A value that cannot be stored is refused when it is staged, and the next tick runs (M7)."""
 
     async def scenario() -> None:
         there = world()
@@ -164,7 +164,7 @@ def test_one_bad_value_does_not_stop_a_world() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.0])
 def test_any_float_and_any_bytes_can_be_spawned(value: float) -> None:
-    """NaN, infinities, -0.0 and arbitrary bytes go in and come back, live and from history (M7)."""
+    """NaN, infinities, -0.0 and arbitrary bytes round-trip, live and in history (M7)."""
 
     async def scenario() -> None:
         there = world()
@@ -200,7 +200,7 @@ def test_ids_and_ticks_are_wider_than_int32() -> None:
 
 
 def test_added_field_leaves_old_history_readable() -> None:
-    """A component that gained a field is a new table; the world opens, and the old rows are read as they were (S6)."""
+    """A component with a new field is a new table; the world opens, and old rows stay readable (S6)."""
 
     def define(**defaults: Any) -> Any:
         fields = {"__annotations__": dict.fromkeys(defaults, int), "__module__": __name__, **defaults}
@@ -240,7 +240,7 @@ def test_fork_to_other_storage_is_not_empty() -> None:
 
 
 def test_failed_ticks_leave_no_rows() -> None:
-    """Whatever fails, a processor or the store, no table has rows of the tick (T7)."""
+    """If a processor or the store fails, no table has rows of the tick (T7)."""
 
     async def scenario() -> None:
         fails = True
@@ -305,7 +305,7 @@ def test_archetypes_and_worlds_run_concurrently_beside_the_loop() -> None:
 
 
 def test_a_tick_reads_nothing_back() -> None:
-    """A step works on live rows alone: however many ticks are stored, it asks the store for none (T11)."""
+    """A step works on live rows alone and reads no stored tick (T11)."""
 
     async def scenario() -> None:
         class Watched(FaultyStore):
@@ -337,7 +337,7 @@ def test_a_tick_reads_nothing_back() -> None:
 
 
 def test_errors_of_a_tick_keep_their_cause() -> None:
-    """What a processor raised is the cause of what the caller gets, traceback included (T7)."""
+    """The exception of a processor is the cause of the caller's error, traceback included (T7)."""
 
     async def scenario() -> None:
         def act(df: DataFrame, **_: Any) -> DataFrame:

@@ -31,7 +31,7 @@ from archetype_core.schema import Mailbox
 
 
 def test_process_gets_what_it_names() -> None:
-    """Of everything offered, process is given what it names, and all of it with **kwargs (T9)."""
+    """Process is passed the arguments that it names, and all with **kwargs (T9)."""
     got: list[dict[str, Any]] = []
 
     class Named(Processor):
@@ -89,7 +89,7 @@ def test_reserved_input_names_are_refused(name: str) -> None:
 
 
 def test_missing_input_is_the_processors_error() -> None:
-    """A processor that needs an input that nobody gave fails as itself (T9)."""
+    """A missing input is the error of the processor that needs it (T9)."""
 
     class Needs(Processor):
         def process(self, df: DataFrame, wind: float) -> DataFrame:
@@ -106,7 +106,7 @@ def test_missing_input_is_the_processors_error() -> None:
 
 
 def test_any_kind_of_process_works() -> None:
-    """Process may be plain, a coroutine that awaits or not, decorated, delegating, or of no Processor at all (T9)."""
+    """Process may be plain, a coroutine, decorated, delegating, or of a class that is not a Processor (T9)."""
 
     def plus_one(df: DataFrame) -> DataFrame:
         return df.with_column("position__x", Position.c.x + lit(1.0))
@@ -167,7 +167,7 @@ def test_any_kind_of_process_works() -> None:
 
 
 def test_failure_of_a_duck_is_a_processor_error() -> None:
-    """An object with a process method fails like a Processor (T7)."""
+    """A failing object that is not a Processor is a ProcessorError too (T7)."""
 
     class Duck:
         def process(self, df: DataFrame) -> DataFrame:
@@ -184,7 +184,7 @@ def test_failure_of_a_duck_is_a_processor_error() -> None:
 
 
 def test_processors_run_by_priority_then_registration() -> None:
-    """Lower priorities run first, equal ones in the order they were added, whatever was added or removed since (T12)."""
+    """Lower priorities run first, equal ones in the order they were added, also after removals (T12)."""
     ran: list[str] = []
 
     def named(name: str, level: int) -> Calls:
@@ -209,7 +209,7 @@ def test_processors_run_by_priority_then_registration() -> None:
 
 
 def test_processor_runs_on_every_table_that_has_its_components() -> None:
-    """A processor of no components runs on all tables, another on those with all of its own."""
+    """A processor runs on every table that has its components, without components on all tables."""
     ran: list[frozenset[str]] = []
 
     class Anywhere(Processor):
@@ -254,7 +254,7 @@ def test_registration_refuses_what_could_never_run() -> None:
 
 
 def test_names_tell_processors_of_one_class_apart() -> None:
-    """The second instance of a class has a number in its name, and both can be taken out (T7)."""
+    """The second instance of a class has a number in its name, and both can be removed (T7)."""
     system = System()
     names = [system.add(Move()).name for _ in range(3)]
     assert names == ["Move", "Move#2", "Move#3"]

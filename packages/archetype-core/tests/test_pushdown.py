@@ -1,4 +1,4 @@
-"""Hints: what a condition lets a store leave out, and that it never leaves out what Daft would keep."""
+"""Predicate pushdown: a store may skip rows, but none that Daft would keep."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ ROWS = st.lists(st.fixed_dictionaries(VALUES), min_size=1, max_size=30)
 
 
 def allowed(table: pa.Table, hint: Pushdown) -> set[int]:
-    """The rows that a store that understands all of a hint gives."""
+    """The rows of a store that uses every part of a hint."""
     first, last = hint.within(0, 9)
     ids = hint.among(None)
     numbered = table.append_column("n", pa.array(range(table.num_rows)))
@@ -102,7 +102,7 @@ def allowed(table: pa.Table, hint: Pushdown) -> set[int]:
 @pytest.mark.thorough
 @given(rows=ROWS, condition=CONDITIONS)
 def test_nothing_is_left_out_that_daft_keeps(rows: list[dict[str, Any]], condition: Expression) -> None:
-    """Whatever the values and the condition, a hint allows every row that Daft finds it to hold for (Q2, M7)."""
+    """A hint allows every row that matches the condition in Daft (Q2, M7)."""
     table = pa.Table.from_pylist(rows, pa.schema([("tick", pa.int64()), *SCHEMA]))
     numbered = daft.from_arrow(table.append_column("n", pa.array(range(table.num_rows))))
     kept = set(numbered.where(condition).to_pydict()["n"])
@@ -126,7 +126,7 @@ def test_nothing_is_left_out_that_daft_keeps(rows: list[dict[str, Any]], conditi
 def test_ticks_and_entities_are_understood(
     condition: Expression, ticks: tuple[int, int], ids: list[int] | None
 ) -> None:
-    """Conditions on tick and entity narrow what is read, alone and together; what cannot be told narrows nothing (Q2)."""
+    """Conditions on tick and entity limit the scan, alone and together; other conditions do not (Q2)."""
     hint = Pushdown.of(condition, SCHEMA)
     assert hint.within(0, 9) == ticks
     among = hint.among(None)
@@ -149,7 +149,7 @@ def test_rows_are_understood(condition: Expression) -> None:
 
 
 class Listening(MemoryStore):
-    """Remembers what it was asked for."""
+    """Remembers its scans."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ class Listening(MemoryStore):
 
 
 def test_a_store_is_asked_for_no_more_than_the_condition_needs() -> None:
-    """A where on ticks, entities and values narrows the scan itself, and the answer is that of reading all (Q2)."""
+    """A condition on ticks, entities and values limits the scan, with the same result (Q2)."""
     store = Listening()
 
     async def scene() -> Any:

@@ -18,7 +18,7 @@ FAKE = {"fake": EntryPoint("fake", "test_registry:open_fake", STORES)}
 
 
 def open_fake(uri: str, **options: Any) -> tuple[str, dict[str, Any]]:
-    """What an adapter is called with."""
+    """The arguments of an adapter."""
     return uri, options
 
 
@@ -69,7 +69,7 @@ def test_bare_paths_are_the_embedded_store() -> None:
     ],
 )
 def test_missing_adapters_of_ours_name_their_package(uri: str, package: str) -> None:
-    """An adapter of ours that is not installed is an error that says what to install."""
+    """A missing adapter of this project is an error that says what to install."""
     with pytest.raises(AdapterMissing, match=package) as caught:
         open_store(uri, adapters={})
     assert caught.value.kind == "store"
@@ -97,7 +97,7 @@ def test_kernels() -> None:
 
 
 def test_run_configs_are_checked() -> None:
-    """A number of steps is 0 or more, a run id is a text that is not empty (R1)."""
+    """Steps must be 0 or more, and a run id a non-empty text (R1)."""
     for steps in (-1, 1.0, True, "1", None):
         with pytest.raises(ValueError, match="steps"):
             RunConfig(steps=steps)  # type: ignore[arg-type]  # reason: this is what is refused

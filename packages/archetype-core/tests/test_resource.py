@@ -26,7 +26,7 @@ class Stubborn:
 
 
 def test_objects_are_found_by_their_own_type() -> None:
-    """A resource is found under its class, not under a parent's; a later one takes its place."""
+    """A resource is found by its own class, not by a base class; a later one replaces it."""
     first, second, fast = Config(), Config(2.0), FastConfig()
     resources = Resources(first, fast)
     resources.insert(second)
@@ -36,7 +36,7 @@ def test_objects_are_found_by_their_own_type() -> None:
 
 
 def test_missing_resources_say_what_is_there() -> None:
-    """With get and remove it is None; require is a LookupError that names the wanted and the present."""
+    """A missing resource is None for get and remove; require raises a LookupError that lists the present ones."""
     resources = Resources(Config())
     assert resources.get(FastConfig) is None
     assert resources.remove(FastConfig) is None
@@ -47,20 +47,20 @@ def test_missing_resources_say_what_is_there() -> None:
 
 
 def test_classes_are_refused() -> None:
-    """Inserting a class in place of an instance is an error."""
+    """Inserting a class instead of an instance is an error."""
     with pytest.raises(TypeError, match="Config"):
         Resources(Config)
 
 
 def test_falsy_resources_are_resources() -> None:
-    """An object that is false or None is there all the same."""
+    """A false object, or None, can be a resource."""
     resources = Resources(0, "", None)
     assert (resources[int], resources[str], len(resources)) == (0, "", 3)
     assert type(None) in resources
 
 
 def test_removal_during_iteration() -> None:
-    """A resource can be taken out while others are looked at."""
+    """A resource can be removed during iteration."""
     resources = Resources(Config(), FastConfig(), 1)
     for one in resources:
         assert resources.remove(type(one)) is one
@@ -68,7 +68,7 @@ def test_removal_during_iteration() -> None:
 
 
 def test_processors_share_their_worlds_resources() -> None:
-    """A processor reads and changes resources; what it changes is there in the next tick (T9, T15)."""
+    """A processor can change a resource, and sees the change in the next tick (T9, T15)."""
 
     async def scenario() -> None:
         def act(df: DataFrame, resources: Resources, **_: Any) -> DataFrame:

@@ -43,7 +43,7 @@ def returned(*acts: Any, rows: int = 3) -> World:
 
 
 def refused(act: Any) -> ProcessorError:
-    """The error of a tick whose processor returns what it must not; the tick did not happen."""
+    """The error of a tick whose processor returns a wrong frame; the tick is not committed."""
 
     async def scenario() -> ProcessorError:
         there = world(Calls(act))
@@ -63,7 +63,7 @@ ENTITY = col("entity_id")
 
 
 def with_ids(df: DataFrame, ids: Any) -> DataFrame:
-    """The frame with other ids, written where the frame itself cannot tell."""
+    """The frame with other ids, written by a select."""
     return df.select(ids.alias("entity_id"), *(col(name) for name in df.column_names if name != "entity_id"))
 
 
@@ -113,17 +113,17 @@ WRONG = {
 
 @pytest.mark.parametrize(("act", "told"), WRONG.values(), ids=WRONG)
 def test_wrong_frames_are_errors(act: Any, told: str) -> None:
-    """A frame that is not the given entities with the table's columns fails the tick and says what is wrong (T8)."""
+    """A frame with other entities or columns than the table's fails the tick and says what is wrong (T8)."""
     assert told in str(refused(act))
 
 
 def test_ids_that_change_places_are_errors() -> None:
-    """A processor that gives rows the ids of other rows is refused, not obeyed (T8)."""
+    """A processor that exchanges the ids of rows is an error (T8)."""
     refused(lambda df, **_: through_the_runner(df).with_column("entity_id", lit(4) - ENTITY))
 
 
 def test_helper_columns_are_dropped() -> None:
-    """Columns that are not the table's, base columns among them, go no further than the processor (T8)."""
+    """Columns that the table does not have, and base columns, are dropped after the processor (T8)."""
     seen: list[list[str]] = []
 
     def act(df: DataFrame, **_: Any) -> DataFrame:
@@ -141,7 +141,7 @@ def test_helper_columns_are_dropped() -> None:
 
 
 def test_order_of_returned_rows_does_not_matter() -> None:
-    """Rows come back to their places, however a processor sorted them (T4, T8)."""
+    """Rows keep their order, however a processor sorts them (T4, T8)."""
     there = returned(lambda df, **_: df.sort(Position.c.x, desc=True).with_column("position__y", Position.c.x))
     (rows,) = there.tables().values()
     assert rows.to_arrow().to_pydict() == {
@@ -182,7 +182,7 @@ def test_base_columns_are_readable() -> None:
 
 
 def test_later_steps_see_what_earlier_ones_wrote() -> None:
-    """Within a processor a column is what the last step made it, helpers with a base column's name too (T12)."""
+    """Within a processor a step sees the last value of a column, base columns included (T12)."""
     double = daft.func(lambda tick: tick * 2.0, return_dtype=DataType.float64())
     there = returned(
         lambda df, **_: df.with_column("tick", col("tick") + lit(21)).with_column("position__x", double(col("tick")))
@@ -191,7 +191,7 @@ def test_later_steps_see_what_earlier_ones_wrote() -> None:
 
 
 def test_deep_plans_are_refused() -> None:
-    """A plan of more steps than the engine will plan is an error of ours, not a crash; recorded steps are no plan."""
+    """A plan with too many steps is PlanTooDeep; recorded column steps do not count."""
 
     def deep(df: DataFrame, **_: Any) -> DataFrame:
         for _step in range(PLAN_LIMIT * 2):
@@ -251,7 +251,7 @@ def test_skip_covers_whatever_goes_wrong() -> None:
 
 
 def test_untouched_tables_are_not_written_again() -> None:
-    """A table that comes out as it went in stands as it was, and is read at every tick all the same (T11, Q2)."""
+    """An unchanged table is not written again, and is read at every tick (T11, Q2)."""
 
     async def scenario() -> None:
         store = FaultyStore()

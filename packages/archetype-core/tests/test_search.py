@@ -1,4 +1,4 @@
-"""Search ranks what a tick shows: live, past, in the journal or beneath it; other stores refuse by name."""
+"""Search ranks the rows of a live or past tick; a store without the capability refuses."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def test_the_nearest_vectors_come_first_over_all_tables(world: World) -> None:
 
 
 def test_words_find_texts_that_have_them(world: World) -> None:
-    """A text column takes words, in any case; a text without any of them is not found."""
+    """A text column is searched by words, in any case; a text without any of them is not found."""
     assert set(ids(world.search(Memory.c.text, "red", k=5))) == {1, 3}
     assert set(ids(world.search("memory__text", "Whale FOX"))) == {1, 2, 3}
     assert ids(world.search(Memory.c.text, "unicorn")) == []
 
 
 def test_past_ticks_answer_as_they_would_have_then(world: World) -> None:
-    """A search at a tick sees what that tick showed, also after everything changed, and what stands from before."""
+    """A search at a tick finds the rows of that tick, also after later changes."""
 
     async def later() -> None:
         await world.step()
@@ -107,7 +107,7 @@ def test_past_ticks_answer_as_they_would_have_then(world: World) -> None:
 
 @pytest.mark.parametrize("at", [None, 0])
 def test_a_condition_holds_before_the_best_are_chosen(world: World, at: int | None) -> None:
-    """``where`` may be about any column of the entities' tables; those that lack it are left out."""
+    """``where`` may use any column; tables without it are left out."""
     run(world.step())
     nearest = [1.0, 0.0, 0.0]
     assert ids(world.search(Memory.c.embedding, nearest, k=1, at=at, where=Memory.c.weight > 1.5)) == [3]
@@ -116,7 +116,7 @@ def test_a_condition_holds_before_the_best_are_chosen(world: World, at: int | No
 
 
 def test_stores_that_do_not_search_say_so() -> None:
-    """A world over a store without the capability refuses by its name."""
+    """Search over a store without the capability is UnsupportedCapability."""
     world = run(remembering(MemoryStore()))
     with pytest.raises(UnsupportedCapability) as caught:
         world.search(Memory.c.text, "red")
@@ -164,7 +164,7 @@ def test_many_rows_are_ranked_as_by_hand(metric: str) -> None:
 
 
 def test_the_store_is_told_whether_some_may_be_missed() -> None:
-    """``exact=False`` reaches the store for a past tick; the live one is answered from memory, exactly."""
+    """``exact=False`` reaches the store for a past tick; the live tick is searched exactly, in memory."""
     asked = []
 
     class Told(Searching):
@@ -195,7 +195,7 @@ class Later(Component):
 
 @pytest.mark.parametrize("at", [None, 0])
 def test_a_column_that_nothing_has_is_a_mistake(world: World, at: int | None) -> None:
-    """A misspelt column is told, in the query and in its condition; a component that nobody has yet just finds nothing (Q2)."""
+    """A misspelt column is an error, in the query and in its condition; a component without entities finds nothing (Q2)."""
     with pytest.raises(ValueError, match="memory__txt"):
         world.search("memory__txt", "fox", at=at)
     with pytest.raises(ValueError, match="memory__wight"):

@@ -1,4 +1,4 @@
-"""What somebody who had never seen the engine broke; each stays mended."""
+"""Faults that a first-time user found."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Mode(Component):
 
 
 def test_history_follows_no_array_of_the_caller() -> None:
-    """An array that is written to after the spawn changes no tick, however it came in. (T3)"""
+    """Writing to an array after the spawn changes no tick. (T3)"""
 
     async def scenario() -> None:
         there = world()
@@ -51,7 +51,7 @@ def test_history_follows_no_array_of_the_caller() -> None:
 
 
 def test_history_follows_no_buffer_of_a_processor() -> None:
-    """A processor that fills one buffer again every tick leaves every tick as it was. (T3)"""
+    """A processor that reuses one buffer changes no earlier tick. (T3)"""
 
     async def scenario() -> None:
         buffer = np.zeros(3)
@@ -72,7 +72,7 @@ def test_history_follows_no_buffer_of_a_processor() -> None:
 
 
 def test_empty_chunks_of_the_runner_are_rows_like_any() -> None:
-    """A window over all rows, whose answer comes with empty chunks, is a legal frame. (T8)"""
+    """A window over all rows, whose result has empty chunks, is a valid frame. (T8)"""
 
     async def scenario() -> None:
         def act(df: DataFrame, **_: Any) -> DataFrame:
@@ -87,7 +87,7 @@ def test_empty_chunks_of_the_runner_are_rows_like_any() -> None:
 
 
 def test_processors_cannot_store_what_spawn_refuses() -> None:
-    """A value outside a literal's set fails the tick; it does not wait for a reader. (M7, T8)"""
+    """A value outside a Literal fails the tick. (M7, T8)"""
 
     async def scenario() -> None:
         class Odd(Processor):
@@ -134,7 +134,7 @@ def test_cancelled_hooks_are_failed_hooks() -> None:
 
 
 def test_rowwise_random_numbers_replay() -> None:
-    """Random numbers of a row-wise processor fall on the same rows in a fork of the past. (T10)"""
+    """A row-wise processor draws the same numbers for the same rows in a fork of the past. (T10)"""
 
     class Noisy(Processor):
         components = (Position,)
@@ -235,7 +235,7 @@ def test_ids_of_other_libraries_are_ids() -> None:
 
 
 def test_ids_end() -> None:
-    """A world out of ids says so at the door, and stays usable. (M5, M7)"""
+    """Spawning beyond the last id is an error, and the world stays usable. (M5, M7)"""
 
     async def scenario() -> None:
         there = world()
@@ -252,7 +252,7 @@ def test_ids_end() -> None:
 
 
 def test_many_worlds_wait_for_one_another() -> None:
-    """A hundred worlds whose processors meet at a barrier all get there. (T14)"""
+    """The processors of a hundred worlds can wait for one another. (T14)"""
 
     async def scenario() -> None:
         barrier = asyncio.Barrier(100)
@@ -275,7 +275,7 @@ def test_many_worlds_wait_for_one_another() -> None:
 
 
 def test_odd_arguments_are_refused_where_they_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stores, names, command ids, texts and message bodies of the wrong kind name themselves. (M7)"""
+    """Wrong stores, names, command ids, texts and message bodies are refused by name. (M7)"""
 
     async def scenario() -> None:
         with pytest.raises(TypeError, match="store"):

@@ -1,4 +1,4 @@
-"""What is told to OpenTelemetry, and that nothing is where nobody listens."""
+"""Spans and metrics for OpenTelemetry, and none without an SDK."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_spans_of_a_tick(heard: Heard) -> None:
 
 
 def test_processors_in_other_threads_find_their_parent(heard: Heard) -> None:
-    """Spans of all tables belong to their step, whichever thread they ran in, coroutines too."""
+    """Spans of all tables belong to their step, in threads and in coroutines."""
 
     async def scenario() -> None:
         async def act(df: DataFrame, **_: Any) -> DataFrame:
@@ -187,7 +187,7 @@ def test_skips_are_on_the_span_and_counted(heard: Heard) -> None:
 
 
 def test_failing_hooks_are_told_and_counted(heard: Heard) -> None:
-    """A failing hook is counted, and an event on the span of whoever stepped the world (§8)."""
+    """A failing hook is counted, and is an event on the caller's span (§8)."""
 
     async def scenario() -> None:
         def broken(event: PostTick) -> None:
@@ -237,7 +237,7 @@ def test_nothing_is_imported_without_an_sdk() -> None:
 
 
 def test_attributes_cost_nothing_untraced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody traces, no span is made and no attribute is asked for."""
+    """Without tracing, no span is made and no attribute is computed."""
     from archetype_core import telemetry
 
     monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)

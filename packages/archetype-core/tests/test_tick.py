@@ -52,7 +52,7 @@ def test_despawn_only_archetype_is_processed() -> None:
 
 
 def test_initial_condition_is_on_record() -> None:
-    """A spawned row lands as written at its tick, and x at t+k is f applied k times (T2)."""
+    """A spawned row is stored as written, and x at t+k is f applied k times (T2)."""
 
     async def scenario() -> None:
         there = world(Move())
@@ -87,7 +87,7 @@ def test_update_lands_over_the_latest_state() -> None:
 
 
 def test_migrated_row_is_not_processed_in_its_tick() -> None:
-    """A migrating row carries its prior values over; processors act on it from the next tick on (T2, T5)."""
+    """A migrating row keeps its prior values; processors act on it from the next tick on (T2, T5)."""
 
     async def scenario() -> None:
         there = world(Move())
@@ -140,7 +140,7 @@ def test_spawn_and_despawn_before_the_tick_cancel() -> None:
 
 
 def test_duplicate_despawns_collapse() -> None:
-    """However often an entity is despawned in a tick, it leaves one tombstone and one event (T4)."""
+    """An entity despawned several times in a tick leaves one tombstone and one event (T4)."""
 
     async def scenario() -> None:
         there = world()
@@ -219,7 +219,7 @@ def test_migration_keeps_the_id() -> None:
 
 
 def test_adding_present_and_removing_absent_components_does_nothing() -> None:
-    """What is there stays as it is, what is not is not missed, and neither is staged (T5)."""
+    """Adding a present component and removing an absent one stage nothing (T5)."""
 
     async def scenario() -> None:
         there = world()
@@ -300,12 +300,12 @@ def test_mutation_that_is_refused_stages_nothing() -> None:
 
 
 class PanicException(BaseException):
-    """What Daft raises where it gives up in the middle of a plan, by its name."""
+    """The exception that Daft raises in the middle of a plan, by its name."""
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, PanicException])
 def test_failing_processor_undoes_the_tick(kind: type[BaseException]) -> None:
-    """After a processor failed, no table shows anything of the tick, and the next step does it all (T7)."""
+    """After a processor fails, no table has rows of the tick, and the next step runs it whole (T7)."""
 
     async def scenario() -> None:
         fails = True
@@ -380,7 +380,7 @@ def test_mutations_of_a_failed_tick_keep_their_order() -> None:
     ids=lambda one: getattr(one, "__name__", type(one).__name__),
 )
 def test_failing_commit_undoes_the_tick(fault: Exception, kind: type[Exception]) -> None:
-    """When the store refuses, the caller gets one typed error with its cause, and the tick can be tried again (T7)."""
+    """If the store refuses, the caller gets one typed error with its cause, and can try the tick again (T7)."""
 
     async def scenario() -> None:
         store = FaultyStore()
@@ -427,7 +427,7 @@ def test_skipped_processor_leaves_the_last_good_frame(caplog: pytest.LogCaptureF
 
 
 def test_processor_that_raises_cancelled_error_fails() -> None:
-    """A step that nobody cancelled ends with a typed error, whatever a processor raised (T7)."""
+    """A processor that raises CancelledError is a ProcessorError, if the step was not cancelled (T7)."""
 
     async def scenario() -> None:
         def act(df: DataFrame, **_: Any) -> DataFrame:

@@ -1,4 +1,4 @@
-"""What a Vector field takes and holds."""
+"""Vector fields: spellings, values and defaults."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Spelled(Component):
 
 
 def bits(value: float) -> bytes:
-    """The bits of a float, by which -0.0 is not 0.0."""
+    """The bits of a float, which differ for -0.0 and 0.0."""
     return struct.pack("<d", value)
 
 

@@ -1,4 +1,4 @@
-"""Nearest vectors are those of double precision, to the last bit, whatever the values are."""
+"""Nearest vectors are exact in double precision."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_rows_that_single_precision_cannot_tell_apart_are_told_apart(metric: str
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_few_rows_need_double_precision(metric: str) -> None:
-    """Of rows that lie apart hardly more than the best are scored in double precision, those that are no numbers included."""
+    """Few rows beyond the best are scored in double precision if distances differ clearly, NaN included."""
     draw = np.random.default_rng(7)
     matrix = draw.normal(size=(20_000, 64)).astype(np.float32)
     matrix[5] = np.nan
@@ -112,6 +112,6 @@ def test_few_rows_need_double_precision(metric: str) -> None:
 
 
 def test_columns_of_double_precision_are_ranked_as_they_are() -> None:
-    """Values that single precision does not hold are never rounded to it."""
+    """Values that do not fit single precision are not rounded to it."""
     matrix = np.array([[1.0 + 2.0**-40], [1.0], [1.0 + 2.0**-41]])
     assert [one for one, _ in found(np.arange(3), column(matrix), (1.0,), "dot", 2)] == [0, 2]

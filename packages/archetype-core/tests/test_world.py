@@ -1,4 +1,4 @@
-"""Worlds from outside: taking turns, runs, cancelling, and their own handle from within a tick."""
+"""Worlds: concurrent steps, runs, cancelling, and handles used inside a tick."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from archetype_core.store import MemoryStore
 
 
 class SlowStore(MemoryStore):
-    """Commits at once, and is told when to say so."""
+    """Commits at once, and returns when the test lets it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ def test_stepping_another_world_from_a_tick_is_allowed() -> None:
 
 
 def test_steps_of_one_world_take_turns() -> None:
-    """Steps that are asked for at the same time run one after the other."""
+    """Concurrent steps of one world run one after the other."""
 
     async def scenario() -> None:
         there = world(Move())
@@ -136,7 +136,7 @@ def test_steps_of_one_world_take_turns() -> None:
 
 
 def test_steps_take_turns_on_a_second_loop() -> None:
-    """A world that was stepped concurrently on one loop can be so on the next."""
+    """A world can be stepped concurrently on one event loop after another."""
     there = world()
 
     async def scenario() -> None:
@@ -178,7 +178,7 @@ def test_cancelled_step_leaves_the_world_usable() -> None:
 
 
 def test_cancelled_step_cancels_an_async_processor() -> None:
-    """A processor that awaits is cancelled with its step, and the world goes on (T15)."""
+    """A processor that awaits is cancelled with its step, and the world stays usable (T15)."""
 
     async def scenario() -> None:
         inside = asyncio.Event()
@@ -205,7 +205,7 @@ def test_cancelled_step_cancels_an_async_processor() -> None:
 
 
 def test_run_takes_its_steps_by_name_or_place() -> None:
-    """run(3), run(steps=3) and a config are one; no steps is none, and a negative number is refused (R1)."""
+    """run(3), run(steps=3) and a config mean the same; 0 steps run none, and a negative number is refused (R1)."""
 
     async def scenario() -> None:
         there = world()
@@ -225,7 +225,7 @@ def test_run_takes_its_steps_by_name_or_place() -> None:
 
 
 def test_run_id_stays_until_a_new_one_is_given() -> None:
-    """A run keeps one id; a new id starts a run at the current tick; an old one cannot come again (R1)."""
+    """A run keeps one id; a new id starts a run at the current tick; an old id is refused (R1)."""
 
     async def scenario() -> None:
         there = world(Move())
@@ -265,7 +265,7 @@ def test_failed_tick_does_not_start_a_run() -> None:
 
 
 def test_two_writers_of_one_world_never_interleave() -> None:
-    """Of two handles that step the same world the second is told so, and can reopen (S3)."""
+    """Of two handles that step one world, the second gets TickConflict, and can reopen (S3)."""
 
     async def scenario() -> None:
         store = MemoryStore()
@@ -287,7 +287,7 @@ def test_two_writers_of_one_world_never_interleave() -> None:
 
 
 def test_closed_world_refuses_mutations_and_steps() -> None:
-    """After close, whatever would change the world is WorldClosed, and history can still be read."""
+    """After close, every change is WorldClosed, and history can be read."""
 
     async def scenario() -> None:
         there = world()
@@ -321,7 +321,7 @@ def test_closed_world_refuses_mutations_and_steps() -> None:
 
 
 def test_processors_come_and_go_during_a_run() -> None:
-    """A processor that is added or removed in the middle of a tick counts from the next one on."""
+    """Adding or removing a processor during a tick takes effect in the next one."""
 
     async def scenario() -> None:
         def act(df: DataFrame, tick: int, **_: Any) -> DataFrame:
@@ -340,7 +340,7 @@ def test_processors_come_and_go_during_a_run() -> None:
 
 
 def test_step_cancelled_while_it_commits_is_committed() -> None:
-    """Cancelling too late changes nothing of the tick: it is committed and live, and the next step goes on (T7)."""
+    """A step cancelled during its commit is committed and live, and the next step runs (T7)."""
 
     async def scenario() -> None:
         store = SlowStore()
@@ -360,7 +360,7 @@ def test_step_cancelled_while_it_commits_is_committed() -> None:
 
 
 def test_hooks_hear_of_every_committed_tick() -> None:
-    """A tick that is committed is told to hooks, also when its step was cancelled too late (§8)."""
+    """Hooks are called for a committed tick, also if its step was cancelled during the commit (§8)."""
 
     async def scenario() -> None:
         store = SlowStore()
@@ -378,7 +378,7 @@ def test_hooks_hear_of_every_committed_tick() -> None:
 
 
 def test_unacknowledged_commit_asks_for_reopening() -> None:
-    """When a store fails after it committed, nothing is written twice: the world is told to reopen (T7, S3)."""
+    """If a store fails after it committed, nothing is written twice: the next step is TickConflict (T7, S3)."""
 
     async def scenario() -> None:
         class LostAck(MemoryStore):

@@ -1,4 +1,4 @@
-"""Worlds under random programs, held to a model of plain dictionaries after every step."""
+"""Worlds under random programs, compared with a model of plain dictionaries after every step."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class WorldMachine(RuleBasedStateMachine):
         return [Fragile(), Split(), Decay(), Move(), Sway()]
 
     def behave(self, kinds: Kinds, rows: list[Values], tick: int) -> None:
-        """The processors, told for the model."""
+        """The processors, as the model applies them."""
         for values in rows:
             if "Velocity" in kinds and not self.switch.skips:
                 values["velocity__dy"] += 1.0
@@ -198,7 +198,7 @@ class WorldMachine(RuleBasedStateMachine):
 
     @rule(on=subjects, entity=entities, again=st.booleans())
     def despawn(self, on: Subject, entity: int, again: bool) -> None:
-        """Also of the dead, the unborn, the unknown and twice."""
+        """Ids may be dead, unborn, unknown or repeated."""
         for _ in range(1 + again):
             on.model.despawn(entity)
         on.world.despawn(*[entity] * (1 + again))
@@ -305,7 +305,7 @@ class WorldMachine(RuleBasedStateMachine):
 
     @rule(target=subjects, on=consumes(subjects))
     def reopen(self, on: Subject) -> Subject:
-        """What is committed comes back; a fork that never stepped is only in memory."""
+        """A reopened world has what was committed; a fork that never stepped is only in memory."""
         if on.model.records and on.model.records[-1].world_id == on.model.world_id:
             opened = World.open(self.store, on.world.world_id, processors=self.processors(), resources=[self.switch])
             on.world = self.runner.run(opened)
@@ -386,12 +386,12 @@ def assert_live(world: World, model: Model, at: int | None) -> None:
 
 
 def queried(on: Subject, kinds: list[str], **how: Any) -> list[tuple[Any, ...]]:
-    """What a query answers, in the form of the model's answer."""
+    """The rows of a query, in the form of the model's."""
     return answered(on.world.query(*(CLASSES[kind] for kind in kinds), **how), kinds)
 
 
 def answered(frame: DataFrame, kinds: list[str]) -> list[tuple[Any, ...]]:
-    """A frame's rows in the form of the model's answer."""
+    """A frame's rows, in the form of the model's."""
     found = []
     for row in frame.to_arrow().to_pylist():
         own = {name: value for name, value in row.items() if owner(name, tuple(kinds))}

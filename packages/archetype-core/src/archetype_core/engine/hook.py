@@ -1,7 +1,7 @@
-"""Lifecycle events of a world and the handlers that observe them.
+"""Lifecycle events of a world, and hooks: handlers that observe them.
 
-Hooks observe: a handler that fails is logged and counted, and the tick goes on, unless it was registered with
-``fail_fast=True``. Handlers of one event run in the order they were registered.
+A hook that fails is logged and counted and the tick continues, unless it was registered with ``fail_fast=True``. Hooks
+of one event run in the order of registration.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happens to a world; ``world`` is its handle."""
+    """Base of all events; ``world`` is the world's handle."""
 
     world: Any
     tick: int
@@ -31,14 +31,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class PreTick(Event):
-    """A tick is about to run."""
+    """A tick begins. What its hooks stage is part of it."""
 
     run_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class PostTick(Event):
-    """A tick is committed. ``results`` are its materialized live tables by name; reading them runs nothing again."""
+    """A tick is committed. ``results`` are its live tables by name, materialized: reading them runs nothing again."""
 
     run_id: str
     results: Mapping[str, Snapshot]
@@ -46,21 +46,21 @@ class PostTick(Event):
 
 @dataclass(frozen=True, slots=True)
 class EntityEvent(Event):
-    """Something that happened to entities of one archetype in a committed tick, told once per archetype."""
+    """Something happened to entities in a committed tick; one event per archetype."""
 
     entity_ids: tuple[int, ...]
     archetype: Archetype
 
     @property
     def entity_id(self) -> int:
-        """The entity, when there is exactly one."""
+        """The entity, if there is exactly one; otherwise ``ValueError``."""
         (only,) = self.entity_ids
         return only
 
 
 @dataclass(frozen=True, slots=True)
 class OnSpawn(EntityEvent):
-    """Entities materialized for the first time."""
+    """Entities have their first row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,31 +84,23 @@ class OnComponentRemoved(EntityEvent):
 
 @dataclass(frozen=True, slots=True)
 class OnDestroy(Event):
-    """The live world is being taken down; its history stays."""
+    """The live world ends; its history stays."""
 
 
 E = TypeVar("E", bound=Event)
 Handler = Callable[[Any], object]
-"""Takes an event; a plain function or a coroutine. What it returns is ignored."""
-_Takes = Callable[[E], object]
-Hook = (
-    tuple[type[PreTick], _Takes[PreTick]]
-    | tuple[type[PostTick], _Takes[PostTick]]
-    | tuple[type[OnSpawn], _Takes[OnSpawn]]
-    | tuple[type[OnDespawn], _Takes[OnDespawn]]
-    | tuple[type[OnComponentAdded], _Takes[OnComponentAdded]]
-    | tuple[type[OnComponentRemoved], _Takes[OnComponentRemoved]]
-    | tuple[type[EntityEvent], _Takes[EntityEvent]]
-    | tuple[type[OnDestroy], _Takes[OnDestroy]]
-    | tuple[type[Event], _Takes[Event]]
-)
-"""An event type and a handler that takes it. Spelled out, so that type checkers compare the two."""
+"""A plain function or a coroutine that takes an event; what it returns is ignored."""
+_On = tuple[type[E], Callable[[E], object]]
+_OnTick = _On[PreTick] | _On[PostTick] | _On[OnDestroy] | _On[Event]
+_OnComponent = _On[OnComponentAdded] | _On[OnComponentRemoved]
+Hook = _OnTick | _OnComponent | _On[OnSpawn] | _On[OnDespawn] | _On[EntityEvent]
+"""An event type and a handler of it; one pair for each type, so that type checkers compare the two."""
 Mode = Literal["blocking", "spawn"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HookHandle:
-    """A registered handler; give it to ``remove_hook``."""
+    """A registered handler; ``remove_hook`` takes it."""
 
     event: type[Event]
     handler: Handler
@@ -130,22 +122,22 @@ class Hooks:
     def add(
         self, event: type[E], handler: Callable[[E], object], mode: Mode = "blocking", fail_fast: bool = False
     ) -> HookHandle:
-        """Register a handler, sync or async, for an event type (or a base of several)."""
+        """Register a handler for an event type, or for a base class of several."""
         given: object = event
         if not isinstance(given, type) or not issubclass(given, Event):
-            raise TypeError(f"{event!r} is no event type, such as PreTick")
+            raise TypeError(f"{event!r} is not an event type: give a class such as PreTick")
         if not callable(handler):
-            raise TypeError(f"{handler!r} cannot be called")
+            raise TypeError(f"{handler!r} cannot be called: give a function that takes the event")
         if mode not in ("blocking", "spawn"):
-            raise ValueError(f"mode is 'blocking' or 'spawn', not {mode!r}")
+            raise ValueError(f"mode must be 'blocking' or 'spawn', got {mode!r}")
         if fail_fast and mode == "spawn":
-            raise ValueError("a spawned hook cannot fail fast: nobody waits for it")
+            raise ValueError("a spawned hook cannot fail fast, because no caller waits for it: use mode='blocking'")
         handle = HookHandle(event, handler, mode, fail_fast)
         self.handles.append(handle)
         return handle
 
     def remove(self, handle: HookHandle) -> bool:
-        """Take a handler out; says whether it was there."""
+        """Remove a handler; return whether it was registered."""
         try:
             self.handles.remove(handle)
         except ValueError:
@@ -153,13 +145,13 @@ class Hooks:
         return True
 
     def wants(self, event: type[Event]) -> bool:
-        """Whether anybody listens, so that nobody builds events for nothing."""
+        """Return whether an event has a handler; if not, it need not be made."""
         return any(issubclass(event, handle.event) for handle in self.handles)
 
     async def fire(self, event: Event) -> None:
-        """Call the handlers in order and wait for the blocking ones."""
+        """Call the handlers of an event in order, and wait for the blocking ones."""
         for handle in tuple(self.handles):
-            # An earlier handler of the same event may have taken it out.
+            # An earlier handler of the same event may have removed it.
             if not isinstance(event, handle.event) or handle not in self.handles:
                 continue
             if handle.mode == "spawn":
@@ -170,7 +162,7 @@ class Hooks:
                 await _observe(handle, event)
 
     async def drain(self) -> None:
-        """Wait for handlers that were spawned on this loop and still run; one of them waits for none."""
+        """Wait for spawned handlers of this loop; returns at once when one of them calls it."""
         loop = asyncio.get_running_loop()
         if asyncio.current_task() in self.spawned:
             return
@@ -178,7 +170,7 @@ class Hooks:
             await asyncio.gather(*mine)
 
     def copy(self) -> Hooks:
-        """The same registrations, to go their own way from here."""
+        """Return an independent copy of the registrations."""
         return Hooks(list(self.handles))
 
 
@@ -187,7 +179,7 @@ async def _observe(handle: HookHandle, event: Event) -> None:
         result = handle.handler(event)
         if inspect.isawaitable(result):
             await result
-    # A hook is user code and only observes: whatever it raises must not reach the tick.
+    # A hook is user code that only observes: what it raises must not fail the tick.
     except (Exception, asyncio.CancelledError) as failure:
         task = asyncio.current_task()
         if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling():
@@ -198,7 +190,7 @@ async def _observe(handle: HookHandle, event: Event) -> None:
 
 
 def told(world: Any, outcome: Outcome) -> Iterator[Event]:
-    """The entity events of a committed tick that somebody could want, in the order of its changes."""
+    """Yield the entity events of a committed tick, in the order of its changes."""
     for change in outcome.changes:
         ids = tuple(change.entity_ids.to_pylist())
         if change.origin is None and change.target is not None:

@@ -1,4 +1,4 @@
-"""What a world does each tick: processors, and the system that keeps them in order."""
+"""Processors, and the system that keeps them in order."""
 
 from __future__ import annotations
 
@@ -18,53 +18,51 @@ if TYPE_CHECKING:
 
 
 class Processor:
-    """Transforms the DataFrame of every archetype that has all of ``components``.
+    """Transforms the table of every archetype that has all of ``components``.
 
-    ``process`` may be a plain function or a coroutine, and receives of ``tick``, ``resources``, ``world``, ``rng``,
-    ``messages`` and the caller's inputs exactly those that it names (all of them with ``**kwargs``). It returns the same
-    entities with the archetype's columns; anything else is a ``ProcessorError`` and the tick does not happen, unless
-    ``on_error`` is ``"skip"``: then this processor's frame is dropped for that tick.
+    ``process`` gets the table as a frame, and of ``tick``, ``resources``, ``world``, ``rng``, ``messages`` and the caller's
+    inputs those that it names, or all with ``**kwargs``. It returns the same entities with the archetype's columns. Anything
+    else is a ``ProcessorError`` and fails the tick; with ``on_error = "skip"`` only this processor's frame is dropped.
 
-    A plain ``process``, and a coroutine that never awaits, runs in a worker thread; one that awaits runs on the loop that
-    steps the world.
+    ``process`` may be a coroutine. One that awaits runs on the loop that steps the world, any other in a worker thread.
     """
 
     components: ClassVar[tuple[type[Component], ...]] = ()
-    """The components a table must have; none means every table."""
+    """The components that a table must have; an empty tuple matches every table."""
     priority: ClassVar[float] = 0
-    """Lower runs first; among equals, the one added first."""
+    """Lower runs first; processors of one priority run in the order they were added."""
     on_error: ClassVar[Literal["raise", "skip"]] = "raise"
     rowwise: ClassVar[bool] = False
-    """A promise that each row of the result depends on that row alone, by way of the declared components only. The engine
-    may then hand over the rows of many archetypes as one frame that has just those columns."""
+    """A promise that each row of the result depends only on the declared components of that row. The engine may then pass
+    the rows of many archetypes as one frame with just those columns."""
 
     def process(self, *args: Any, **kwargs: Any) -> DataFrame | Awaitable[DataFrame]:
-        """Return the frame of this tick, given that of the tick before as the first argument.
+        """Return the frame of this tick from that of the tick before, the first argument.
 
-        A subclass names the arguments that it wants; type checkers accept any, since only those that it names are passed.
+        A subclass names the arguments that it wants; type checkers accept any.
         """
         raise NotImplementedError
 
 
 AsyncProcessor = Processor
-"""The published spelling; a processor may be asynchronous or not either way."""
+"""The published name of ``Processor``; both may have a plain ``process`` or a coroutine."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
-    """A processor in its place: what it needs, what it accepts and how it is called."""
+    """A registered processor: what it needs, what it accepts and how it is called."""
 
     processor: Processor
     name: str
     priority: float
     needs: frozenset[ComponentType]
     accepts: frozenset[str] | None
-    """Keyword arguments that ``process`` names; ``None`` for all."""
+    """Keyword arguments that ``process`` names; ``None`` if it takes all."""
     is_coroutine: bool
     suspends: bool
     """Whether ``process`` may await, and so belongs on the event loop."""
     columns: frozenset[str]
-    """The columns of the components it needs, and the ones every table has."""
+    """The columns of the components that it needs, and those of every table."""
 
     @property
     def skips_errors(self) -> bool:
@@ -75,12 +73,12 @@ class Slot:
         return bool(getattr(self.processor, "rowwise", False) and self.needs)
 
     def takes(self, name: str) -> bool:
-        """Whether the processor would get an argument of that name (T9)."""
+        """Return whether the processor is passed an argument of that name (T9)."""
         return self.accepts is None or name in self.accepts
 
 
 class System:
-    """The processors of a world in the order they run: ascending priority, then registration."""
+    """The processors of a world, by ascending priority and then registration."""
 
     def __init__(self) -> None:
         self._slots: tuple[Slot, ...] = ()
@@ -91,25 +89,24 @@ class System:
         return self._slots
 
     def add(self, processor: Processor) -> Slot:
-        """Put a processor in its place; refuses what could never run."""
+        """Register a processor; ``TypeError`` or ``ValueError`` if it could never run."""
         if isinstance(processor, type):
-            raise TypeError(f"add an instance, {processor.__name__}(), not the class")
+            raise TypeError(f"{processor.__name__} is a class: add an instance, {processor.__name__}()")
+        name = type(processor).__name__
         method = getattr(processor, "process", None)
         if not callable(method) or getattr(method, "__func__", None) is Processor.process:
-            raise TypeError(f"{type(processor).__name__} does not define process(df)")
+            raise TypeError(f"{name} has no process(self, df): define it")
         if getattr(processor, "on_error", "raise") not in ("raise", "skip"):
-            raise ValueError(f"{type(processor).__name__}.on_error is 'raise' or 'skip', not {processor.on_error!r}")
+            raise ValueError(f"{name}.on_error must be 'raise' or 'skip', got {processor.on_error!r}")
         priority = getattr(processor, "priority", 0)
         if not isinstance(priority, int | float) or math.isnan(priority):
-            raise TypeError(f"{type(processor).__name__}.priority is a number, not {priority!r}")
+            raise TypeError(f"{name}.priority must be a number, got {priority!r}")
         components = getattr(processor, "components", ())
         if not isinstance(components, (tuple, list, set, frozenset)):
-            raise TypeError(f"{type(processor).__name__}.components is a tuple of component classes")
+            raise TypeError(f"{name}.components must be a tuple of component classes, got {components!r}")
         for component in components:
             if not (isinstance(component, type) and issubclass(component, Component)):
-                raise TypeError(
-                    f"{type(processor).__name__}.components holds {component!r}, which is no component class"
-                )
+                raise TypeError(f"{name}.components holds {component!r}, which is not a component class")
         base = type(processor).__qualname__
         taken = {slot.name for slot in self._slots}
         name, count = base, 1
@@ -132,20 +129,16 @@ class System:
         return slot
 
     def remove(self, processor: Processor | type[Processor]) -> int:
-        """Take out a processor, or all of a class; returns how many were there."""
-        kept = [
-            slot
-            for slot in self._slots
-            if not (
-                isinstance(slot.processor, processor) if isinstance(processor, type) else slot.processor is processor
-            )
+        """Remove a processor, or all of a class; return how many were registered."""
+        kind = processor if isinstance(processor, type) else None
+        gone = [
+            slot for slot in self._slots if (isinstance(slot.processor, kind) if kind else slot.processor is processor)
         ]
-        removed = len(self._slots) - len(kept)
-        self._replace(kept)
-        return removed
+        self._replace(slot for slot in self._slots if slot not in gone)
+        return len(gone)
 
     def matching(self, archetype: Archetype) -> tuple[Slot, ...]:
-        """The processors that run on an archetype, in order."""
+        """Return the processors that run on an archetype, in order."""
         found = self._matching.get(archetype)
         if found is None:
             here = frozenset(archetype.components)
@@ -153,7 +146,7 @@ class System:
         return found
 
     def adopt(self, other: System) -> None:
-        """Run what another system runs, in its order."""
+        """Take over the processors of another system, in its order."""
         self._replace(other.slots)
 
     def _replace(self, slots: Iterable[Slot]) -> None:
@@ -163,19 +156,19 @@ class System:
 
 def _accepted(method: Any) -> frozenset[str] | None:
     parameters = list(inspect.signature(method).parameters.values())
-    # A wrapper shows the parameters of what it wraps, but reads its own.
+    # A wrapper shows the parameters of the function that it wraps, and is called with its own.
     if hasattr(method, "__wrapped__") and any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
         return None
     rest = [parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.VAR_KEYWORD]
     if rest and _reads(method, rest[0]):
         return None
-    # The first one is the frame.
+    # The first parameter is the frame.
     named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return frozenset(parameter.name for parameter in parameters[1:] if parameter.kind in named)
 
 
 def _reads(method: Any, name: str) -> bool:
-    """Whether a method's code can look at a variable of its own; arguments nobody looks at need not be made."""
+    """Return whether a method's code can read one of its variables; arguments that it never reads need not be made."""
     code = _code(method)
     if code is None or name in code.co_cellvars or {"locals", "vars", "eval", "exec"} & set(code.co_names):
         return True
@@ -190,7 +183,7 @@ _AWAITING = frozenset({"GET_AWAITABLE", "GET_AITER", "GET_ANEXT", "BEFORE_ASYNC_
 
 
 def _suspends(method: Any) -> bool:
-    """Whether a coroutine method can suspend: one whose code never awaits runs to its end when it is started."""
+    """Return whether a coroutine method can suspend: one whose code never awaits runs to its end at once."""
     if not inspect.iscoroutinefunction(method):
         return False
     code = _code(method)

@@ -1,4 +1,4 @@
-"""What a world is made of: components, the archetypes they form, and the columns and rows these are stored in."""
+"""Components, archetypes, and the columns and rows that store them."""
 
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, ComponentType, fields_of, resolve

@@ -1,4 +1,4 @@
-"""Archetypes: canonical sets of component types, and the tables that they are stored in."""
+"""Archetypes: sets of component types, and the tables that store them."""
 
 from __future__ import annotations
 
@@ -34,15 +34,12 @@ def type_of(component: object) -> ComponentType:
         return component.component_type()
     if isinstance(component, type) and issubclass(component, Component):
         return component.component_type()
-    raise SignatureError(f"{component!r} is no component: give a Component class, an instance or a ComponentType")
+    raise SignatureError(f"{component!r} is not a component: give a Component class, an instance or a ComponentType")
 
 
 @dataclass(frozen=True, eq=False)
 class Archetype:
-    """A set of component types, sorted by name, with its table's name and schema. Make one with `of`.
-
-    There is one object per table: the same component names with the same columns are the same archetype.
-    """
+    """A set of component types, sorted by name, and its table's name and schema. `of` returns one object per table."""
 
     components: tuple[ComponentType, ...]
     name: str = field(init=False)
@@ -68,25 +65,27 @@ class Archetype:
 
     @classmethod
     def of(cls, *components: AnyComponent) -> Archetype:
-        """Return the archetype of these components, in any order; cached.
+        """Return the archetype of some components, in any order; cached.
 
-        The empty set, a component given twice, and two classes that would share columns are a `SignatureError`.
+        `SignatureError` for no component, a component given twice, and two classes that share a column.
         """
         types = tuple(map(type_of, components))
         keys = tuple(component.key for component in types)
         known = _KNOWN.get(keys)
         if known is None:
             made = cls(types)
-            # One object per table, so that archetypes compare by identity; ticks compare them a lot.
+            # One object per table: archetypes compare by identity, which every tick does often.
             known = _KNOWN[keys] = _BY_TABLE.setdefault(made.name, made)
         return known
 
     @classmethod
     def from_schema(cls, schema: pa.Schema) -> Archetype:
-        """Return the archetype that a schema's metadata describes, whether or not its classes are defined here."""
+        """Return the archetype that a schema's metadata describes; its classes need not be defined."""
         raw = (schema.metadata or {}).get(_METADATA)
         if raw is None:
-            raise SchemaMismatch("?", ["the schema carries no archetype metadata, so it is no archetype's table"])
+            raise SchemaMismatch(
+                "?", ["the schema has no archetype metadata: it is not the schema of an archetype's table"]
+            )
         try:
             described = json.loads(raw)
             version = described["version"]
@@ -115,60 +114,58 @@ class Archetype:
         return type_of(component).key in self._keys
 
     def has(self, components: Iterable[AnyComponent]) -> bool:
-        """Return whether all these components are part of it."""
+        """Return whether it has all these components."""
         return all(component in self for component in components)
 
     def plus(self, *components: AnyComponent) -> Archetype:
-        """Return the archetype with these components too; those it has already change nothing."""
+        """Return the archetype with these components added; those that it has change nothing."""
         more = dict.fromkeys(map(type_of, components))
         return Archetype.of(*self.components, *(component for component in more if component not in self))
 
     def minus(self, *components: AnyComponent) -> Archetype:
-        """Return the archetype without these components; those it lacks change nothing, taking the last is an error."""
+        """Return the archetype without these components; `SignatureError` if none is left."""
         less = set(map(type_of, components))
         rest = [component for component in self.components if component not in less]
         if not rest:
             names = ", ".join(component.name for component in self.components)
-            raise SignatureError(f"removing the last component ({names}) would leave nothing: despawn the entity")
+            raise SignatureError(f"the entity would have no component without {names}: despawn it")
         return Archetype.of(*rest)
 
     def conform(self, data: pa.Table) -> pa.Table:
         """Return the component columns of `data`, in order and exactly typed.
 
-        Columns may come in any order, and in a narrower or wider type of the same kind as long as every value fits.
-        A missing column is filled with the field's default, a default factory being called once a row; a missing zone
-        column of a datetime means naive, or the zone of the column's own Arrow type. Columns that match already are
-        not copied.
+        Columns may have any order, and a narrower or wider type of the same kind if every value fits. A column that has
+        its type is not copied. A missing column gets the field's default; a default factory runs once per row. Without a
+        zone column, datetimes are naive or in the zone of their Arrow type.
 
-        Unknown columns are a `SchemaMismatch`, values that do not fit a `ValueRejected` with the first bad row. Of
-        pydantic's constraints `ge`, `gt`, `le`, `lt`, `min_length` and `max_length` of a field hold here too, except on
-        a plain datetime; other constraints, those inside `Optional[...]` or a container, and validators run only for
-        component instances.
+        An unknown column is a `SchemaMismatch`, a value that does not fit a `ValueRejected` with the first bad row. Of
+        pydantic's checks only a field's `ge`, `gt`, `le`, `lt`, `min_length` and `max_length` apply, and none to a plain
+        datetime.
         """
         names = data.column_names
         differences = [f"unknown column {name!r}" for name in dict.fromkeys(names) if name not in self.schema.names[1:]]
-        differences += [f"column {name!r} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+        differences += [f"column {name!r} is given twice" for name in dict.fromkeys(names) if names.count(name) > 1]
         if differences:
             raise SchemaMismatch(self.name, [*differences, f"the columns are {', '.join(self.column_names) or 'none'}"])
         columns = [column for component in self.components for column in columns_of(component, data)]
         return pa.Table.from_arrays(columns, schema=pa.schema(list(self.schema)[1:]))
 
 
-# archetypes by the keys of their components in the order given; as many as a program has signatures
+# archetypes by the keys of their components in the order given
 _KNOWN: dict[tuple[str, ...], Archetype] = {}
 _BY_TABLE: dict[str, Archetype] = {}
 
 
 def _check(components: tuple[ComponentType, ...]) -> None:
     if not components:
-        raise SignatureError("an archetype has at least one component: an entity of none would have no table")
+        raise SignatureError("no component is given: an entity needs at least one")
     owners: dict[str, ComponentType] = {}
     prefixes: dict[str, ComponentType] = {}
     for component in components:
         other = prefixes.get(component.prefix)
         if other is not None:
             if other == component:
-                raise SignatureError(f"{component.name} is given twice: an entity holds a component once")
+                raise SignatureError(f"{component.name} is given twice: an entity has a component once")
             raise SignatureError(
                 f"{_spell(other)} and {_spell(component)} share the column prefix {component.prefix!r}: rename one of "
                 "the classes (or, after a redefinition, use instances of the new class only)"
@@ -187,7 +184,7 @@ def _spell(component: ComponentType) -> str:
 
 
 def _table_name(components: tuple[ComponentType, ...]) -> str:
-    # the digest tells tables apart, the rest is for the reader; ASCII, because file systems fold the rest unlike
+    # the digest is the identity, the rest is for readers; ASCII, because file systems fold other letters differently
     readable = "_".join(re.sub(r"[^a-z0-9]+", "_", component.prefix).strip("_") or "x" for component in components)
     digest = hashlib.sha256("\n".join(component.key for component in components).encode()).hexdigest()[:16]
     return f"{readable[:_READABLE].rstrip('_')}_{digest}"

@@ -1,4 +1,4 @@
-"""Bringing an array to a column's type where that keeps its values: same kind, other width, same meaning."""
+"""Casts an array to a column's type if that keeps its values: same kind, other width."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import pyarrow.compute as pc
 
 
 class CastRefused(ValueError):
-    """An array cannot become the type without losing or changing values; the message is the reason."""
+    """A cast that would lose or change values; the message is the reason."""
 
 
 def cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
-    """The array as ``wanted``; itself when it is that already."""
+    """Return the array as ``wanted``; the array itself if it has that type."""
     if array.type == wanted:
         return array
     if pa.types.is_dictionary(array.type):
@@ -19,7 +19,7 @@ def cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
         if array.type == wanted:
             return array
     if not is_kin(array.type, wanted):
-        raise CastRefused(f"{array.type} does not become {wanted}")
+        raise CastRefused(f"{array.type} cannot be cast to {wanted}")
     try:
         result = array.cast(wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as failure:
@@ -34,7 +34,7 @@ def _infinities(array: pa.Array) -> int:
 
 
 def is_kin(source: pa.DataType, target: pa.DataType) -> bool:
-    """Return whether values of one type may go into a column of the other, one by one."""
+    """Return whether values of one type may be stored in a column of the other, if each fits."""
     types = pa.types
     if source == target or types.is_null(source):
         return True
@@ -60,19 +60,19 @@ def is_kin(source: pa.DataType, target: pa.DataType) -> bool:
 
 
 def is_list(arrow_type: pa.DataType) -> bool:
-    """Whether a type is a list of any kind."""
+    """Return whether a type is a list of any kind."""
     types = pa.types
     return bool(types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type))
 
 
 def is_text(arrow_type: pa.DataType) -> bool:
-    """Whether a type is text of any width."""
+    """Return whether a type is text of any width."""
     types = pa.types
     return bool(types.is_string(arrow_type) or types.is_large_string(arrow_type) or types.is_string_view(arrow_type))
 
 
 def is_bytes(arrow_type: pa.DataType) -> bool:
-    """Whether a type is bytes of any width."""
+    """Return whether a type is bytes of any width."""
     types = pa.types
     return bool(
         types.is_binary(arrow_type)

@@ -1,7 +1,7 @@
 """From a field's annotation to the codec that stores its values.
 
-The Arrow types are those that Daft itself emits, so a column comes back from a query with the type it went in with:
-`large_string` rather than `string`, `large_list` with an item called "item", and nullability only at the top.
+The Arrow types are those that Daft emits, so that a query returns a column with its type: `large_string`, `large_list` with
+an item named "item", and nullability only at the top.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _DATES = {dt.date, pydantic.PastDate, pydantic.FutureDate}
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in a component an annotation stands; `raw_enums` is the `use_enum_values` of the model it is in."""
+    """The place of an annotation in a component; `raw_enums` is the `use_enum_values` of its model."""
 
     component: str
     field: str
@@ -63,25 +63,16 @@ class _Place:
 def codec_for(
     component: str, field: str, annotation: Any, metadata: typing.Iterable[Any] = (), *, raw_enums: bool = False
 ) -> Codec:
-    """Return the codec of a field; a type with no Arrow form is a `ComponentTypeError`.
-
-    `Nullable` codecs belong to nullable columns, `Moment` to a pair of columns.
-    """
+    """Return the codec of a field; `ComponentTypeError` for a type without an Arrow form."""
     return _codec(annotation, tuple(metadata), _Place(component, field, raw_enums=raw_enums))
 
 
 def _codec(annotation: Any, metadata: tuple[Any, ...], place: _Place) -> Codec:
     annotation, metadata = _unwrap(annotation, metadata)
-    marks = [annotation] if isinstance(annotation, Vector) else [one for one in metadata if isinstance(one, Vector)]
-    if marks:
-        if annotation is not marks[-1] and (typing.get_origin(annotation), typing.get_args(annotation)) != (
-            list,
-            (float,),
-        ):
-            place.refuse(
-                f"{marks[-1]} marks a list[float], not {_spell(annotation)}",
-                f"Write Annotated[list[float], {marks[-1]}], followed by '| None' if it is optional",
-            )
+    if marks := [one for one in (annotation, *metadata) if isinstance(one, Vector)]:
+        if annotation not in (marks[-1], list[float], typing.List[float]):  # noqa: UP006  # reason: the old spelling
+            remedy = f"Write Annotated[list[float], {marks[-1]}], followed by '| None' if it is optional"
+            place.refuse(f"{marks[-1]} marks a list[float], not {_spell(annotation)}", remedy)
         return VectorOf(marks[-1].size)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
@@ -106,7 +97,7 @@ def _unwrap(annotation: Any, metadata: tuple[Any, ...]) -> tuple[Any, tuple[Any,
     """Strip `Annotated`, `NewType` and `type` aliases."""
     while True:
         if typing.get_origin(annotation) is typing.Annotated:
-            # the outer annotation has the last word
+            # the outer annotation wins
             metadata = (*annotation.__metadata__, *metadata)
             annotation = annotation.__origin__
         elif isinstance(annotation, typing.NewType):
@@ -151,7 +142,7 @@ def _literal(arguments: tuple[Any, ...], override: pa.DataType | None, place: _P
 
 
 def _member(kind: type[enum.Enum], override: pa.DataType | None, place: _Place) -> Codec:
-    # a flag's members do not list its values: they combine
+    # a flag has more values than members
     values = [member.value for member in kind]
     if not values:
         place.refuse(f"{kind.__name__} is an enum with no members", "Give it members")
@@ -187,48 +178,37 @@ def _is_decimal(arrow_type: pa.DataType) -> bool:
     return bool(pa.types.is_decimal128(arrow_type) and arrow_type.scale >= 0)
 
 
-def _is_time(arrow_type: pa.DataType) -> bool:
-    # Python's datetime and timedelta count microseconds, so nanoseconds have no way back
-    return bool((pa.types.is_timestamp(arrow_type) or pa.types.is_duration(arrow_type)) and arrow_type.unit != "ns")
+# Python's datetime and timedelta have microseconds, and would lose nanoseconds
+def _is_timestamp(arrow_type: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(arrow_type) and arrow_type.unit != "ns")
 
 
-# Python type → (Arrow type unless overridden, what an override may be, the remedy otherwise)
-_CHOICES: Mapping[type, tuple[pa.DataType, Callable[[pa.DataType], bool], str]] = {
-    bool: (pa.bool_(), pa.types.is_boolean, "bool is always pa.bool_()"),
-    int: (_INT64, pa.types.is_integer, "Use an Arrow integer, such as pa.int16()"),
-    float: (pa.float64(), pa.types.is_floating, "Use pa.float16(), pa.float32() or pa.float64()"),
-    str: (_TEXT, _is_text, "str is always pa.large_string()"),
-    bytes: (pa.large_binary(), _is_bytes, "Use pa.large_binary() or pa.binary(width)"),
-    Decimal: (pa.decimal128(38, 18), _is_decimal, "Use pa.decimal128(precision, scale) with a scale of at least 0"),
-    dt.date: (pa.date32(), pa.types.is_date32, "date is always pa.date32()"),
-    dt.timedelta: (
-        pa.duration("us"),
-        lambda arrow_type: _is_time(arrow_type) and pa.types.is_duration(arrow_type),
-        "Use pa.duration with 's', 'ms' or 'us'",
+def _is_duration(arrow_type: pa.DataType) -> bool:
+    return bool(pa.types.is_duration(arrow_type) and arrow_type.unit != "ns")
+
+
+# Python type → (codec, default Arrow type, which override is allowed, remedy)
+_PLAIN: Mapping[type, tuple[type[Codec], pa.DataType, Callable[[pa.DataType], bool], str]] = {
+    bool: (Bool, pa.bool_(), pa.types.is_boolean, "bool is always pa.bool_()"),
+    int: (Int, _INT64, pa.types.is_integer, "Use an Arrow integer, such as pa.int16()"),
+    float: (Float, pa.float64(), pa.types.is_floating, "Use pa.float16(), pa.float32() or pa.float64()"),
+    str: (Text, _TEXT, _is_text, "str is always pa.large_string()"),
+    bytes: (Bytes, pa.large_binary(), _is_bytes, "Use pa.large_binary() or pa.binary(width)"),
+    Decimal: (
+        DecimalNumber,
+        pa.decimal128(38, 18),
+        _is_decimal,
+        "Use pa.decimal128(precision, scale), scale at least 0",
     ),
-    dt.datetime: (
-        pa.timestamp("us"),
-        lambda arrow_type: _is_time(arrow_type) and pa.types.is_timestamp(arrow_type),
-        "Use pa.timestamp with 's', 'ms' or 'us'",
-    ),
-    UUID: (_TEXT, _is_text, "UUID is always pa.large_string()"),
-}
-_CODECS: Mapping[type, type[Codec]] = {
-    bool: Bool,
-    int: Int,
-    float: Float,
-    str: Text,
-    bytes: Bytes,
-    Decimal: DecimalNumber,
-    dt.date: Date,
-    dt.timedelta: Duration,
-    dt.datetime: Instant,
-    UUID: Uuid,
+    dt.date: (Date, pa.date32(), pa.types.is_date32, "date is always pa.date32()"),
+    dt.timedelta: (Duration, pa.duration("us"), _is_duration, "Use pa.duration with 's', 'ms' or 'us'"),
+    dt.datetime: (Instant, pa.timestamp("us"), _is_timestamp, "Use pa.timestamp with 's', 'ms' or 'us'"),
+    UUID: (Uuid, _TEXT, _is_text, "UUID is always pa.large_string()"),
 }
 
 
 def _choose(kind: type, override: pa.DataType | None, place: _Place) -> pa.DataType:
-    default, fits, remedy = _CHOICES[kind]
+    _, default, fits, remedy = _PLAIN[kind]
     if override is None:
         return default
     if not fits(override):
@@ -250,10 +230,10 @@ def _plain(annotation: type, override: pa.DataType | None, place: _Place) -> Cod
             place.refuse(
                 f"{override} does not hold {annotation.__name__}", "Give the Arrow type a zone, or take it away"
             )
-    if kind in _CODECS:
+    if kind in _PLAIN:
         arrow_type = _choose(kind, override, place)
         try:
-            return _CODECS[kind](arrow_type)
+            return _PLAIN[kind][0](arrow_type)
         except Refusal as exc:
             place.refuse(str(exc), "Name a zone that zoneinfo knows")
     if issubclass(annotation, enum.Enum):
@@ -291,7 +271,7 @@ def _refuse(annotation: Any, origin: Any, override: pa.DataType | None, place: _
     if override is not None:
         place.refuse(f"{override} does not hold {spelled}", "Annotate the item type, or drop the Arrow type")
     if isinstance(annotation, TypeVar):
-        place.refuse(f"{spelled} stands for any type", "Use a concrete type")
+        place.refuse(f"{spelled} is a type variable", "Use a concrete type")
     if annotation in (list, typing.List):  # noqa: UP006  # reason: the spelling that is being refused
         place.refuse("a bare list does not say what it holds", "Use list[T]")
     if annotation in (dict, typing.Dict, Mapping):  # noqa: UP006  # reason: the spelling that is being refused

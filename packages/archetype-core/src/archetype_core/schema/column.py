@@ -1,7 +1,7 @@
-"""The door for whole columns: casts and checks Arrow data against a component's fields.
+"""Casts and checks whole Arrow columns against a component's fields.
 
-Everything is vectorised, except nested values that are neither numbers nor lists of numbers: those are checked row by
-row. A column that has its type already passes without a copy.
+Vectorised, except for nested values other than lists of numbers, which are checked row by row. A column that has its
+type is not copied.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _BadRow(Refusal):
 
 
 def columns_of(component_type: ComponentType, data: pa.Table) -> Iterator[pa.ChunkedArray]:
-    """Return the component's columns in order, taken from `data`, or made from the fields' defaults."""
+    """Yield the component's columns in order, from `data` or from the fields' defaults."""
     for field in fields_of(component_type):
         try:
             yield from _field_columns(field, data)
@@ -57,7 +57,7 @@ def _field_columns(field: ComponentField, data: pa.Table) -> list[pa.ChunkedArra
     present = set(data.column_names)
     if name not in present:
         if len(field.columns) == 2 and field.columns[1].name in present:
-            raise Refusal(f"column {field.columns[1].name} says nothing without column {name}")
+            raise Refusal(f"column {field.columns[1].name} has no meaning without column {name}")
         return _defaults(field, data.num_rows)
     column = data.column(name)
     if is_moment(field.codec):
@@ -73,7 +73,7 @@ def _field_columns(field: ComponentField, data: pa.Table) -> list[pa.ChunkedArra
 def _defaults(field: ComponentField, size: int) -> list[pa.ChunkedArray]:
     info = field.info
     if info.is_required() or info.default_factory_takes_validated_data:
-        raise Refusal(f"there is no column {field.columns[0].name}, and the field has no default of its own")
+        raise Refusal(f"column {field.columns[0].name} is missing, and the field has no default")
     count = 1 if info.default_factory is None else size
     values = [info.get_default(call_default_factory=True) for _ in range(count)]
     columns = []
@@ -184,13 +184,13 @@ def _by_row(column: pa.ChunkedArray, codec: Codec) -> pa.ChunkedArray:
         except Refusal as exc:
             raise _BadRow(row, str(exc)) from None
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as exc:
-            # Arrow or the codec met a null, or a value that Python has no form for
+            # a null, or a value that Python cannot represent
             raise _BadRow(row, f"null or malformed value inside: {exc}") from None
     return column if column.type == codec.type else pa.chunked_array([pa.array(values, codec.type)], codec.type)
 
 
 def _check_values(column: pa.ChunkedArray, codec: Codec) -> None:
-    """Refuse what the Arrow type admits and the Python type does not."""
+    """Refuse values that fit the Arrow type and not the Python type."""
     if isinstance(codec, Choice) or (isinstance(codec, Member) and not codec.combines):
         allowed = pc.is_in(column, pa.array(codec.stored, codec.type))
         known = ", ".join(map(repr, codec.stored))
@@ -200,7 +200,7 @@ def _check_values(column: pa.ChunkedArray, codec: Codec) -> None:
             if value is not None:
                 _refuse_if_undecodable(column, codec, value)
     elif isinstance(codec, Uuid):
-        _refuse_where(pc.invert(pc.match_substring_regex(column, _UUID)), column, "is no canonical UUID text")
+        _refuse_where(pc.invert(pc.match_substring_regex(column, _UUID)), column, "is not canonical UUID text")
     elif isinstance(codec, Text):
         _check_utf8(column)
     elif pa.types.is_temporal(codec.type):
@@ -208,7 +208,7 @@ def _check_values(column: pa.ChunkedArray, codec: Codec) -> None:
 
 
 def value_checks(component_type: ComponentType) -> dict[str, Callable[[pa.Array], None]]:
-    """For columns whose type admits more than the field does, what raises `Refusal` for a value that does not belong."""
+    """Return a check for each column whose Arrow type admits more than its field; it raises `Refusal`."""
     checks: dict[str, Callable[[pa.Array], None]] = {}
     for field in fields_of(component_type):
         codec = field.codec.inner if isinstance(field.codec, Nullable) else field.codec
@@ -249,7 +249,7 @@ def _check_utf8(column: pa.ChunkedArray) -> None:
 
 
 def _check_range(column: pa.ChunkedArray, margin_us: int = 0) -> None:
-    """Refuse dates, times and durations that Python has no value for."""
+    """Refuse dates, times and durations outside Python's range."""
     arrow_type = column.type
     counts = column.cast(pa.int32() if pa.types.is_date32(arrow_type) else pa.int64())
     unit_us = _DAY_US if pa.types.is_date32(arrow_type) else UNIT_US[arrow_type.unit]
@@ -277,7 +277,7 @@ def _moment_columns(at: pa.ChunkedArray, zone: pa.ChunkedArray | None, nullable:
     source_zone = getattr(at.type, "tz", None)
     at = _cast_scalar(at, Codec(pa.timestamp("us", source_zone)))
     if source_zone is not None:
-        # the same instants, without the label that says so
+        # the same instants, without the zone in the type
         at = pa.chunked_array([chunk.view(wall) for chunk in at.chunks], wall)
     if zone is None:
         zone = pa.chunked_array([pa.nulls(len(at), text)], text)
@@ -301,7 +301,7 @@ def _refuse_unknown_zone(zones: pa.ChunkedArray, name: str) -> None:
 
 
 def _check_constraint(column: pa.ChunkedArray, mark: Any) -> None:
-    """Refuse what a simple pydantic constraint refuses; by name, since its package is not a dependency of ours."""
+    """Check a simple pydantic constraint, found by its attribute: its package is not a dependency."""
     for name, (compare, words) in _COMPARISONS.items():
         bound = getattr(mark, name, None)
         if bound is not None:
@@ -317,7 +317,7 @@ def _compare(column: pa.ChunkedArray, bound: Any, name: str, compare: Callable[[
     try:
         return compare(column, pa.scalar(bound, column.type))
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        # the bound is no value of the column, such as 0.5 for an int or 2**70
+        # the bound does not fit the column, such as 0.5 or 2**70 for an int
         check = getattr(operator, name)
         return pa.chunked_array([[None if value is None else check(value, bound) for value in column.to_pylist()]])
 

@@ -1,7 +1,6 @@
-"""Components: typed data of an entity, and the columns that it becomes.
+"""Components: typed data of an entity, and the columns that store it.
 
-A component class is described once, when it is defined. Whatever cannot be a column is refused there, so that nothing
-can fail for its type at a tick.
+A component class is checked once, when it is defined, so no tick fails for the type of a field.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ Encoder = tuple[str, type | None, Callable[[Any], Any]]
 
 @dataclass(frozen=True)
 class ComponentField:
-    """A declared field: its codec, its pydantic description, and the one or two columns that it fills."""
+    """A declared field: its codec, its pydantic description, and its one or two columns."""
 
     name: str
     info: FieldInfo
@@ -63,7 +62,7 @@ class ComponentField:
         return self.codec.decode(stored)
 
     def encoders(self) -> Iterator[Encoder]:
-        """Return what fills its columns."""
+        """Return an encoder for each of its columns."""
         if len(self.columns) == 1:
             yield self.name, self.codec.exact, self.codec.encode
             return
@@ -80,8 +79,7 @@ def is_moment(codec: Codec) -> bool:
 class ComponentType:
     """The stored form of a component: its name and its columns. Two are equal if they are stored alike.
 
-    It does not need its class: a type read back from a store describes its columns all the same. Only `values`,
-    `decode` and `cls` need a class of that form to be defined.
+    A type that is read from a store needs no class; only `values`, `decode` and `cls` do.
     """
 
     name: str
@@ -91,7 +89,7 @@ class ComponentType:
 
     @classmethod
     def of(cls, name: str, fields: Sequence[pa.Field]) -> ComponentType:
-        """Return the type of that name and those columns; its key is the same in every process."""
+        """Return the type of that name and those columns. Its key is the same in every process."""
         form = [name, [[field.name, describe(field.type), field.nullable] for field in fields]]
         digest = hashlib.sha256(json.dumps(form, ensure_ascii=True, separators=(",", ":")).encode())
         return cls(name, name.lower(), tuple(fields), digest.hexdigest()[:32])
@@ -104,14 +102,13 @@ class ComponentType:
 
     @property
     def cls(self) -> type[Component]:
-        """The latest class that is stored like this; `UnknownComponent` if none is defined in this process."""
+        """The latest class that is stored like this; `UnknownComponent` if this process defines none."""
         return _plan_for(self).cls
 
     def values(self, component: Component) -> tuple[Any, ...]:
         """Return an instance's values as pyarrow takes them, in column order.
 
-        A value that cannot be stored is a `ValueRejected`. Only what the column needs is checked: other constraints
-        were pydantic's, when the instance was made.
+        A value that its column cannot hold is a `ValueRejected`. Pydantic's constraints are not checked again.
         """
         plan: _Plan | None = getattr(type(component), "__archetype_plan__", None)
         if plan is None or (plan.type is not self and plan.type.key != self.key):
@@ -129,19 +126,18 @@ class ComponentType:
         return tuple(values)
 
     def arrays(self, rows: Sequence[tuple[Any, ...]]) -> list[pa.Array]:
-        """Return one array per column of tuples that `values` gave."""
+        """Return one array per column, from tuples that `values` returned."""
         columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(self.fields)
         return [pa.array(column, field.type) for column, field in zip(columns, self.fields, strict=True)]
 
     def decode(self, row: Mapping[str, Any], cls: type[Component] | None = None) -> Component:
-        """Return the component of a row, as `to_pylist(maps_as_pydicts="strict")` gives it; other columns are ignored.
+        """Return the component of a row of `to_pylist(maps_as_pydicts="strict")`; other columns are ignored.
 
-        It is of the latest class stored like this, or of `cls`, which has to be. Validators do not run again: what was
-        stored is what comes back.
+        It is of class `cls`, by default the latest class stored like this. Validators do not run again.
         """
         plan = cls.__archetype_plan__ if cls is not None else _plan_for(self)
         if plan is None or plan.type != self:
-            raise UnknownComponent(self.name, f"{cls} is stored otherwise")
+            raise UnknownComponent(self.name, f"{cls} is stored in another form")
         values = {}
         for field in plan.fields:
             try:
@@ -152,7 +148,7 @@ class ComponentType:
 
 
 class _Plan:
-    """What is derived once from a component class."""
+    """Everything that is derived from a component class, once."""
 
     def __init__(self, cls: type[Component]) -> None:
         self.cls = cls
@@ -170,7 +166,7 @@ def _fields_of(cls: type[Component]) -> Iterator[ComponentField]:
     taken: dict[str, str] = {}
     for key, info in cls.__pydantic_fields__.items():
         if key == _TYPE or hasattr(Component, key):
-            what = "the payload's own key" if key == _TYPE else "an attribute of every component"
+            what = "a key of every payload" if key == _TYPE else "an attribute of every component"
             raise ComponentTypeError(name, key, f"{key!r} is {what}", "Choose another name, such as 'kind'")
         codec = codec_for(name, key, info.annotation, info.metadata, raw_enums=raw_enums)
         _check_default(name, key, info, codec)
@@ -191,7 +187,7 @@ def _fields_of(cls: type[Component]) -> Iterator[ComponentField]:
 
 
 def _check_default(component: str, field: str, info: FieldInfo, codec: Codec) -> None:
-    """Refuse a default that no instance could hold: every new one would be refused for it."""
+    """Refuse a default that no instance can hold."""
     if codec.settles and info.default is not PydanticUndefined:
         try:
             codec.settle(info.default)
@@ -204,8 +200,8 @@ def _or_none(act: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else act(value)
 
 
-# Classes are held strongly. A component class sits in reference cycles, so a weak entry would vanish at a moment that
-# the collector chooses, and with it the way to decode rows that are still there. A redefinition replaces its like.
+# Strong references: a component class is part of reference cycles, so a weak entry would vanish whenever the collector
+# runs, and its rows could no longer be decoded. A redefinition replaces the class of the same form.
 _BY_KEY: dict[str, _Plan] = {}
 _BY_NAME: dict[str, _Plan] = {}
 
@@ -215,19 +211,19 @@ def _plan_for(component_type: ComponentType) -> _Plan:
         return _BY_KEY[component_type.key]
     except KeyError:
         pass
-    other = _BY_NAME.get(component_type.name)
     stored = ", ".join(f"{field.name}: {field.type}" for field in component_type.fields) or "no columns"
-    defined = "import the module that defines it" if other is None else "the class of that name has other fields"
-    raise UnknownComponent(component_type.name, f"{defined}; stored are {stored}")
+    is_other = component_type.name in _BY_NAME
+    reason = "the class of that name has other fields" if is_other else "import the module that defines it"
+    raise UnknownComponent(component_type.name, f"{reason}; the stored columns are {stored}")
 
 
 def fields_of(component_type: ComponentType) -> tuple[ComponentField, ...]:
-    """Return the declared fields of the class behind a type, or raise `UnknownComponent`."""
+    """Return the declared fields of a type's class; `UnknownComponent` if there is none."""
     return _plan_for(component_type).fields
 
 
 def resolve(name: str) -> type[Component]:
-    """Return the latest component class of that name, or raise `UnknownComponent`."""
+    """Return the latest component class of that name; `UnknownComponent` if there is none."""
     try:
         return _BY_NAME[name].cls
     except KeyError:
@@ -244,10 +240,7 @@ def _spell_class(cls: type) -> str:
 
 
 class Columns:
-    """The Daft columns of a component class, by field: `Position.c.x` is the column `position__x`.
-
-    A column is the same object each time, so it can be a key of a mapping.
-    """
+    """The Daft columns of a component class, by field; `Position.c.x` is `position__x`, the same object each time."""
 
     __slots__ = ("_owner",)
 
@@ -285,23 +278,17 @@ def _column(name: str) -> ColumnExpression:
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(Field, PrivateAttr))
 class _ComponentMeta(ModelMetaclass):
-    """Describes a component class when it is defined, and makes its fields Daft columns."""
+    """Checks a component class when it is defined, and makes its fields Daft columns."""
 
-    # in `__init__`, not `__new__`: pydantic reads the frame that called its `__new__` to resolve local annotations
-    def __init__(
-        cls,
-        name: str,
-        bases: tuple[type, ...],
-        namespace: dict[str, Any],
-        **kwargs: Any,
-    ) -> None:
+    # not `__new__`: pydantic reads the frame that called its `__new__` to resolve local annotations
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(name, bases, namespace)
         component = cast("type[Component]", cls)
         cls.__archetype_columns__ = Columns(component)
         is_root = not any(isinstance(base, _ComponentMeta) for base in bases)
         generic = component.__pydantic_generic_metadata__
         if is_root or generic["parameters"] or generic["origin"]:
-            # a template: its concrete subclasses are components
+            # a template: only its concrete subclasses are components
             cls.__archetype_plan__ = None
             return
         plan = cls.__dict__.get("__archetype_plan__") or _Plan(component)
@@ -313,28 +300,27 @@ class _ComponentMeta(ModelMetaclass):
         """The columns of this class, by field."""
         return cls.__archetype_columns__
 
-    if not TYPE_CHECKING:  # type checkers know a class's attributes without it, and would accept any
+    if not TYPE_CHECKING:  # with it, type checkers would accept any attribute
 
         def __getattr__(cls, name: str) -> Any:
-            # Pydantic looks for class attributes to find defaults and shadowed names. To it the class must look as it
-            # left it, without columns.
+            # Pydantic reads class attributes to find defaults and shadowed names, and must not see columns there.
             if name.startswith("_") or sys._getframe(1).f_globals.get("__name__", "").startswith("pydantic."):
                 return super().__getattr__(name)
             return _column_of(cls, name)
 
 
 class Component(BaseModel, metaclass=_ComponentMeta):
-    """Typed data of an entity; a subclass declares fields, and each becomes a column `<class name lower>__<field>`.
+    """Typed data of an entity. A subclass declares fields, each stored in a column `<class name lower>__<field>`.
 
-    Fields with no Arrow form, and constructor arguments that are no fields, are refused. `Position.c.x` is the Daft
-    column `position__x`; so is `Position.x` on the class, but type checkers see a float there.
+    A field without an Arrow form is a `ComponentTypeError` when the class is defined. `Position.c.x` is the Daft column
+    `position__x`; so is `Position.x` on the class, but type checkers see a float there.
 
         class Position(Component):
             x: float = 0.0
             y: float = 0.0
     """
 
-    # arbitrary types pass pydantic, so that the refusal is ours: it names the field and the remedy
+    # arbitrary types pass pydantic, so that our own error names the field and the remedy
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     __archetype_plan__: ClassVar[_Plan | None] = None
@@ -344,7 +330,7 @@ class Component(BaseModel, metaclass=_ComponentMeta):
         """Return the stored form of this class."""
         plan = cls.__archetype_plan__
         if plan is None:
-            remedy = "Define a subclass with its own name and concrete field types"
+            remedy = "Define a subclass with concrete field types"
             raise ComponentTypeError(cls.__name__, "*", "the class is a template, not a component", remedy)
         return plan.type
 
@@ -355,40 +341,35 @@ class Component(BaseModel, metaclass=_ComponentMeta):
         try:
             plan = plan or _Plan(cls)
         except ComponentTypeError:
-            return schema  # raised once the class is there, where no library can wrap it
+            return schema  # raised again when the class is there, where no library wraps it
         cls.__archetype_plan__ = plan
         if not plan.settling:
             return schema
         return core_schema.no_info_after_validator_function(_settle, schema)
 
     def to_payload(self) -> dict[str, Any]:
-        """Return the component as plain data that survives JSON, with its class name as `"type"`.
+        """Return the component as JSON data, with its class name as `"type"`.
 
-        Numbers, text, bools, lists and maps are themselves. Non-finite floats are "NaN", "Infinity" and "-Infinity",
-        bytes are base64, dates and times ISO 8601 (with an IANA zone in brackets, RFC 9557), durations "PT1.500000S",
-        Decimal and UUID their text, and enum members what their column holds. A value that cannot be stored is a
-        `ValueRejected`.
+        Non-finite floats are "NaN", "Infinity" and "-Infinity", bytes are base64, dates and times ISO 8601 (an IANA zone
+        in brackets, RFC 9557), durations "PT1.500000S", Decimal and UUID text, and enum members what their column holds.
+        A value that cannot be stored is a `ValueRejected`.
         """
-        self.component_type().values(self)
-        plan = cast(_Plan, self.__archetype_plan__)
-        held = self.__dict__
-        return {
-            _TYPE: type(self).__name__,
-            **{field.name: field.codec.to_json(held[field.name]) for field in plan.fields},
-        }
+        component_type, held = self.component_type(), self.__dict__
+        component_type.values(self)
+        fields = cast(_Plan, self.__archetype_plan__).fields
+        return {_TYPE: component_type.name, **{one.name: one.codec.to_json(held[one.name]) for one in fields}}
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Self:
-        """Return the component of a payload: an instance of the class it names, this class or any subclass.
+        """Return the component of a payload, an instance of the class that it names: this class or a subclass.
 
-        Its fields are constructor arguments in the form that `to_payload` gives them, validators included. Whatever
-        does not fit is a `PayloadError`.
+        Validators run. A payload that does not fit is a `PayloadError`.
         """
         if not isinstance(payload, Mapping):
-            raise PayloadError(f"a payload is a mapping, got {type(payload).__name__}")
+            raise PayloadError(f"a payload must be a mapping, got {type(payload).__name__}")
         name = payload.get(_TYPE)
         if not isinstance(name, str):
-            raise PayloadError(f'a payload carries its class name as "type", got {clip(dict(payload))}')
+            raise PayloadError(f'a payload must have its class name as "type", got {clip(dict(payload))}')
         target = _target(cls, name)
         component_type = target.component_type()
         fields = {field.name: field for field in fields_of(component_type)}
@@ -412,7 +393,7 @@ class Component(BaseModel, metaclass=_ComponentMeta):
 
 
 def _settle(component: Component) -> Component:
-    """Round narrow floats in a new component, so that it holds what will be stored."""
+    """Round narrow floats in a new component to what its columns hold."""
     plan = type(component).__archetype_plan__
     held = component.__dict__
     for name, settle in plan.settling if plan else ():
@@ -424,7 +405,7 @@ def _settle(component: Component) -> Component:
 
 
 def _target(cls: type[Component], name: str) -> type[Component]:
-    # the class itself comes first: it may share its name with a later one
+    # the class itself first: a later class may have its name
     if cls.__name__ == name and cls.__archetype_plan__ is not None:
         return cls
     try:
@@ -432,5 +413,5 @@ def _target(cls: type[Component], name: str) -> type[Component]:
     except UnknownComponent as exc:
         raise PayloadError(f"the payload's type is unknown: {exc}") from exc
     if not issubclass(found, cls):
-        raise PayloadError(f"{name} is no {cls.__name__}: it is {_spell_class(found)}")
+        raise PayloadError(f"{_spell_class(found)} is not a subclass of {cls.__name__}: call from_payload on Component")
     return found

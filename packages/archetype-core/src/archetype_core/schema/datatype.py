@@ -1,7 +1,7 @@
-"""A canonical, JSON-able description of the Arrow types that component columns use.
+"""Arrow types of component columns as JSON.
 
-Table identity is a hash over it, so it must not depend on how a pyarrow version prints a type, and a reader in another
-process rebuilds the exact types from it even when a store handed back narrower ones.
+Table identity is a hash of it, so it does not depend on how a version of pyarrow prints a type. A reader rebuilds the exact
+types from it, even if a store returns narrower ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NAMES = {arrow_type: name for name, arrow_type in _PLAIN.items()}
 
 
 def describe(arrow_type: pa.DataType) -> Any:
-    """Return the description of a type; a type that no component column can have is a `KeyError`."""
+    """Return the description of a type; `KeyError` for a type that no component column has."""
     types = pa.types
     if types.is_fixed_size_list(arrow_type):
         return {"vector": describe(arrow_type.value_type), "size": arrow_type.list_size}
@@ -65,4 +65,4 @@ def restore(description: Any) -> pa.DataType:
             return pa.decimal128(precision, scale)
         case {"binary": width}:
             return pa.binary(width)
-    raise KeyError(f"{description!r} describes no Arrow type that this version knows")
+    raise KeyError(f"{description!r} is not an Arrow type that this version knows")

@@ -1,7 +1,6 @@
-"""Messages between entities: sent in one tick, delivered in the next, and history like everything else (G7).
+"""Messages between entities: sent in one tick, delivered in the next, and part of history (G7).
 
-They are stored as rows of a table of their own, addressed by the recipient's ``entity_id`` and never active, so that no
-entity query sees them and no later tick repeats them.
+They are rows of their own table, with the recipient's ``entity_id`` and never active, so no query of entities returns them.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ class Letter:
 
 
 def encode(recipient: int, body: Any, sender: int | None, kind: str) -> tuple[int, tuple[Any, ...]]:
-    """A message as it is staged; refuses a body that JSON cannot hold."""
+    """Return the staged form of a message; ``ValueRejected`` for a body that is not JSON."""
     for field, value in (("recipient", recipient), ("sender", sender)):
         if (value is not None or field == "recipient") and (not isinstance(value, int) or isinstance(value, bool)):
-            raise ValueRejected("Message", field, f"an entity id is an int, not {type(value).__name__}")
+            raise ValueRejected("Message", field, f"expected an entity id (int), got {type(value).__name__}")
         if value is not None and not -(2**63) <= value < 2**63:
             raise ValueRejected("Message", field, f"{value} does not fit int64")
     if not isinstance(kind, str):
-        raise ValueRejected("Message", "kind", f"a kind is a str, not {type(kind).__name__}")
+        raise ValueRejected("Message", "kind", f"expected str, got {type(kind).__name__}")
     try:
         text = json.dumps(body, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as failure:
@@ -55,7 +54,7 @@ def encode(recipient: int, body: Any, sender: int | None, kind: str) -> tuple[in
 
 
 def rows(staged: Sequence[tuple[int, tuple[Any, ...]]]) -> Snapshot:
-    """Staged messages as rows of the message table, in the order they were sent."""
+    """Return staged messages as rows of the message table, in the order of sending."""
     archetype = Archetype.of(Message)
     kind = Message.component_type()
     arrays = [pa.array([to for to, _ in staged], pa.int64()), *kind.arrays([row for _, row in staged])]
@@ -64,7 +63,7 @@ def rows(staged: Sequence[tuple[int, tuple[Any, ...]]]) -> Snapshot:
 
 
 class Mailbox:
-    """What a processor sees of messages: those sent in the tick before, and a way to send for the next one."""
+    """A processor's messages: those sent in the tick before, and ``send`` for the next one."""
 
     def __init__(self, delivered: Snapshot | None) -> None:
         self._delivered = delivered
@@ -72,15 +71,15 @@ class Mailbox:
         self.sent: list[tuple[int, tuple[Any, ...]]] = []
 
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
-        """Send a message with this tick; it is delivered in the next one if this tick commits."""
+        """Send a message; the next tick delivers it if this one commits."""
         self.sent.append(encode(recipient, body, sender, kind))
 
     def to(self, recipient: int) -> tuple[Letter, ...]:
-        """The messages delivered to one entity, in the order they were sent."""
+        """Return the messages to one entity, in the order of sending."""
         return tuple(letter for letter in self if letter.recipient == recipient)
 
     def to_arrow(self) -> pa.Table:
-        """All delivered messages: ``entity_id`` of the recipient, ``message__sender``, ``message__kind``, ``message__body``."""
+        """Return all messages: ``entity_id`` of the recipient, ``message__sender``, ``message__kind``, ``message__body``."""
         return (self._delivered or Snapshot.empty(Archetype.of(Message))).to_arrow()
 
     def __iter__(self) -> Iterator[Letter]:

@@ -16,7 +16,7 @@ _KEY = Text(pa.large_string())
 
 
 def at(place: str, act: Callable[[Any], Any], value: Any) -> Any:
-    """Apply a codec's method to a nested value, naming the place in a refusal."""
+    """Apply a codec's method to a nested value; a `Refusal` names the place."""
     try:
         return act(value)
     except Refusal as exc:
@@ -108,10 +108,10 @@ class MapOf(Codec):
 
 
 class StructOf(Codec):
-    """A nested pydantic model, as a struct; takes instances of exactly that model, since a subclass may hold more."""
+    """A nested pydantic model, as a struct. An instance of a subclass is refused, since it may hold more."""
 
     def __init__(self, model: type[BaseModel], fields: Mapping[str, Codec]) -> None:
-        # Daft keeps no nullability inside a column, so none is declared there; `encode` refuses nulls instead
+        # Daft keeps no nullability inside a column, so none is declared; `encode` refuses nulls instead
         super().__init__(pa.struct([pa.field(name, codec.type) for name, codec in fields.items()]))
         self.model, self.fields = model, dict(fields)
         self.settles = any(codec.settles for codec in fields.values())
@@ -152,13 +152,13 @@ class StructOf(Codec):
 
 
 def build(model: type[M], values: dict[str, Any]) -> M:
-    """Return an instance that holds exactly these values, with no validator run on them again."""
+    """Return an instance that holds exactly these values; no validator runs."""
     made = model.__new__(model)
     object.__setattr__(made, "__dict__", dict(values))
     object.__setattr__(made, "__pydantic_fields_set__", set(values))
     object.__setattr__(made, "__pydantic_extra__", None)
     if model.__pydantic_post_init__:
-        # sets up private attributes; what it may do to fields, it did when the component was first made
+        # it sets up private attributes; its changes to fields are part of the values already
         made.model_post_init(None)
         made.__dict__.update(values)
     elif not hasattr(made, "__pydantic_private__"):

@@ -1,7 +1,6 @@
-"""Codecs of single values: how each Python type is checked, stored in Arrow, read back, and spelled in JSON.
+"""Codecs of single values: how each Python type is checked, stored in Arrow, read back, and written as JSON.
 
-`Codec` is the interface that all codecs share. A codec knows nothing of components; it raises `Refusal` with the
-reason, and the component adds its own name and the field's.
+A codec raises `Refusal` with the reason; the component adds its own name and the field's.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ import pyarrow as pa
 
 
 class Refusal(ValueError):
-    """A value has no place in its column; the message is the reason."""
+    """A value that its column cannot hold; the message is the reason."""
 
 
 def wrong_type(expected: str, value: object) -> Refusal:
-    """Return the refusal of a value of another type."""
+    """Return the `Refusal` of a value of another type."""
     return Refusal(f"expected {expected}, got {type(value).__name__} ({clip(value)})")
 
 
 def clip(value: object) -> str:
-    """Return a short, always printable repr for a message."""
+    """Return a short, printable repr for a message."""
     try:
         text = ascii(value)
-    except Exception as exc:  # noqa: BLE001  # reason: a value's own __repr__ may do anything, and must not hide the refusal
+    except Exception as exc:  # noqa: BLE001  # reason: a user's __repr__ may raise anything, and must not hide the refusal
         text = f"unprintable: {type(exc).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -42,7 +41,7 @@ def clip(value: object) -> str:
 class Codec:
     """Translates one Python type; the base passes values through unchanged.
 
-    `exact` is a type whose instances need no check at all, `settles` says that `settle` may change a value.
+    Instances of exactly `exact` need no check. `settles` says that `settle` may change a value.
     """
 
     exact: type | None = None
@@ -68,7 +67,7 @@ class Codec:
         return value
 
     def from_json(self, raw: Any) -> Any:
-        """Undo `to_json`; anything that is not its form passes through, for pydantic to judge."""
+        """Undo `to_json`; other values pass through, for pydantic to validate."""
         return raw
 
 
@@ -116,7 +115,7 @@ _NON_FINITE = {"NaN": _NAN, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class Float(Codec):
-    """`float`; in a 16 or 32 bit column values are rounded when the component is made, so it holds what is stored."""
+    """`float`; in a 16 or 32 bit column, values are rounded when the component is made."""
 
     def __init__(self, arrow_type: pa.DataType) -> None:
         super().__init__(arrow_type)
@@ -134,7 +133,7 @@ class Float(Codec):
 
     def _round(self, value: float) -> float:
         assert self._narrow is not None
-        if value != value and self._narrow.size == 2:  # a half has no room worth keeping for the payload of a NaN
+        if value != value and self._narrow.size == 2:  # a half float cannot keep the payload of a NaN
             return _NAN
         try:
             rounded: float = self._narrow.unpack(self._narrow.pack(value))[0]
@@ -162,7 +161,7 @@ class Float(Codec):
 
 
 def as_float(value: Any) -> float:
-    """Return a float or an exactly representable int as float."""
+    """Return a float, or an int that is exact as one, as float."""
     if isinstance(value, float):
         return float(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -193,7 +192,7 @@ class Text(Codec):
 
 
 class Bytes(Codec):
-    """`bytes`, in JSON as base64; a fixed-size column takes only its own length."""
+    """`bytes`, in JSON as base64; a fixed-size column refuses other lengths."""
 
     def encode(self, value: Any) -> Any:
         if not isinstance(value, bytes):
@@ -215,7 +214,7 @@ class Bytes(Codec):
 
 
 class DecimalNumber(Codec):
-    """`Decimal`; refuses NaN, infinities and digits beyond the column's precision and scale, and never rounds."""
+    """`Decimal`; never rounds: refuses NaN, infinities and digits beyond the column's precision and scale."""
 
     def __init__(self, arrow_type: pa.DataType) -> None:
         super().__init__(arrow_type)
@@ -239,7 +238,7 @@ class DecimalNumber(Codec):
 
 
 class Uuid(Codec):
-    """`UUID`, stored as its canonical text, as world ids are."""
+    """`UUID`, stored as its canonical text."""
 
     def encode(self, value: Any) -> Any:
         if isinstance(value, UUID):
@@ -268,9 +267,9 @@ class Choice(Codec):
 
 
 class Member(Codec):
-    """A member of an enum, stored as its value, or as its name where values are not all text or all int.
+    """An enum member, stored as its value, or as its name if the values are not all text or all int.
 
-    `raw` is for models with `use_enum_values`, which hold the value in place of the member.
+    `raw` is for models with `use_enum_values`, which hold the value instead of the member.
     """
 
     def __init__(self, arrow_type: pa.DataType, kind: type[enum.Enum], by_name: bool, *, raw: bool = False) -> None:
@@ -296,7 +295,7 @@ class Member(Codec):
         try:
             member = self.kind[stored] if self.by_name else self.kind(stored)
         except (KeyError, ValueError):
-            raise Refusal(f"{clip(stored)} is no member of {self.kind.__name__}") from None
+            raise Refusal(f"{clip(stored)} is not a member of {self.kind.__name__}") from None
         return member.value if self.raw else member
 
     def to_json(self, value: Any) -> Any:
@@ -309,4 +308,4 @@ class Member(Codec):
             return self.kind[raw] if self.by_name else self.kind(raw)
         except (KeyError, ValueError, TypeError):
             known = ", ".join(repr(stored) for stored in self.stored)
-            raise Refusal(f"{clip(raw)} is no member of {self.kind.__name__} ({known})") from None
+            raise Refusal(f"{clip(raw)} is not a member of {self.kind.__name__} ({known})") from None

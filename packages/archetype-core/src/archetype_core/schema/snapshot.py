@@ -1,8 +1,4 @@
-"""The rows of one table at one tick, held column by column and shared wherever nothing changed.
-
-A column lives in Arrow, in Daft's own form, or in both; it converts when somebody asks and remembers. That is what lets a
-tick evaluate two changed columns without touching the other eight.
-"""
+"""The rows of one table at one tick, column by column; unchanged columns are shared between ticks."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ ENTITY_ID = "entity_id"
 
 
 class Column:
-    """An immutable column that converts between Arrow and Daft on demand, without copying where the layouts agree."""
+    """An immutable column. It converts between Arrow and Daft on demand, without a copy where the layouts agree."""
 
     __slots__ = ("__weakref__", "_arrow", "_series")
 
@@ -51,18 +47,18 @@ class Column:
         return len(self._arrow if self._arrow is not None else self._series)  # type: ignore[arg-type]  # reason: one is set
 
     def take(self, indices: pa.Array) -> Column:
-        """The rows at the given positions."""
+        """Return the rows at some positions."""
         return Column(self.arrow.take(indices))
 
     def slice(self, offset: int, length: int) -> Column:
-        """A run of rows, sharing memory."""
+        """Return a run of rows that shares memory."""
         return Column(self.arrow.slice(offset, length))
 
 
 class Snapshot:
     """The rows of one archetype table: ``entity_id`` and the component columns, without the constant base columns.
 
-    Immutable. ``to_arrow`` builds the table once; ``with_columns`` shares every column it does not replace.
+    Immutable. ``to_arrow`` builds the table once; ``with_columns`` shares every column that it does not replace.
     """
 
     __slots__ = ("__weakref__", "_table", "archetype", "columns", "num_rows")
@@ -75,12 +71,12 @@ class Snapshot:
 
     @classmethod
     def empty(cls, archetype: Archetype) -> Snapshot:
-        """A snapshot without rows."""
+        """Return a snapshot without rows."""
         return cls.from_arrow(archetype, archetype.schema.empty_table())
 
     @classmethod
     def from_arrow(cls, archetype: Archetype, table: pa.Table) -> Snapshot:
-        """Wrap a table that has the archetype's columns, in any order and with any chunking."""
+        """Wrap a table that has the archetype's columns, in any order and any chunks."""
         names = archetype.schema.names
         columns = {name: Column(contiguous(table.column(name))) for name in names}
         return cls(archetype, columns, table.num_rows)
@@ -91,7 +87,7 @@ class Snapshot:
         return self.columns[ENTITY_ID].arrow
 
     def to_arrow(self) -> pa.Table:
-        """The rows as one Arrow table with the archetype's schema; built once."""
+        """Return the rows as an Arrow table with the archetype's schema; built once."""
         table = self._table
         if table is None:
             schema = self.archetype.schema
@@ -110,37 +106,37 @@ class Snapshot:
         return f"Snapshot({self.archetype.name}, {self.num_rows} rows)"
 
     def with_columns(self, changed: Mapping[str, Column]) -> Snapshot:
-        """The same rows with some columns replaced."""
+        """Return the rows with some columns replaced."""
         return Snapshot(self.archetype, {**self.columns, **changed}, self.num_rows)
 
     def take(self, indices: pa.Array) -> Snapshot:
-        """The rows at the given positions, in that order."""
+        """Return the rows at some positions, in that order."""
         columns = {name: column.take(indices) for name, column in self.columns.items()}
         return Snapshot(self.archetype, columns, len(indices))
 
     def slice(self, offset: int, length: int) -> Snapshot:
-        """A run of rows, sharing memory."""
+        """Return a run of rows that shares memory."""
         columns = {name: column.slice(offset, length) for name, column in self.columns.items()}
         return Snapshot(self.archetype, columns, length)
 
 
 def contiguous(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One array of a possibly chunked one; copies only when there are several chunks."""
+    """Return one array of a chunked one; copies if there are several chunks."""
     if isinstance(array, pa.ChunkedArray):
         return array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
     return array
 
 
 def owned(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """A copy in memory that nobody else has a hand on."""
+    """Return a copy that shares no memory."""
     chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
-    # Of two arrays, one of them empty, the concatenation is always new.
+    # Arrow returns a single array as it is; with empty ones beside it, it copies.
     empty = pa.array([], array.type)
     return pa.concat_arrays([*chunks, empty, empty])
 
 
 def stack(archetype: Archetype, parts: Iterable[Snapshot]) -> Snapshot:
-    """The rows of several snapshots of one archetype, one after the other."""
+    """Return the rows of several snapshots of one archetype as one."""
     filled = [part for part in parts if part.num_rows]
     if not filled:
         return Snapshot.empty(archetype)

@@ -1,8 +1,8 @@
 """Codecs of dates, durations and datetimes.
 
-A plain `datetime` field holds naive and aware values alike, and Arrow has no such type. It is stored as two parts:
-`at`, the UTC instant of an aware value or the wall time of a naive one, and `zone`, which says how to read it: null
-(naive), "UTC", an offset ("+05:30") or an IANA key ("Europe/Berlin").
+A plain `datetime` field holds naive and aware values, and Arrow has no such type. It is stored in two parts: `at`, the UTC
+instant of an aware value or the wall time of a naive one, and `zone`: null (naive), "UTC", an offset ("+05:30") or an
+IANA key ("Europe/Berlin").
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BRACKETED = re.compile(r"([^\[\]]+)\[([^\[\]]+)\]")
 
 @functools.lru_cache(maxsize=1024)
 def zone_named(name: str) -> dt.tzinfo:
-    """Return the zone of a stored name; an unknown one is a `Refusal`."""
+    """Return the zone of a stored name; `Refusal` if it is unknown here."""
     if name == "UTC":
         return dt.UTC
     if name[:1] in "+-":
@@ -41,11 +41,11 @@ def zone_named(name: str) -> dt.tzinfo:
             return ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             pass
-    raise Refusal(f"{clip(name)} is no time zone known here: use 'UTC', '+05:30' or an IANA key (and install tzdata)")
+    raise Refusal(f"{clip(name)} is not a known time zone: use 'UTC', '+05:30' or an IANA key, or install tzdata")
 
 
 def _offset(form: re.Match[str] | None) -> dt.timezone:
-    # CPython's own parser takes an offset below a second for UTC (seen in 3.11)
+    # CPython's own parser reads an offset below a second as UTC (seen in 3.11)
     if form is None:
         raise ValueError
     hours, minutes, seconds, micros = (int(part or 0) for part in form.groups()[1:])
@@ -79,7 +79,7 @@ def split(value: Any) -> tuple[dt.datetime, str | None]:
 
 
 def _leads_back(at: dt.datetime, key: str, wall: dt.datetime) -> bool:
-    # a wall time that the zone skips has no way back from its instant; its offset keeps both exact
+    # a wall time that the zone skips cannot be computed from its instant; its offset keeps both
     try:
         return join(at, key).replace(tzinfo=None, fold=0) == wall
     except Refusal:
@@ -102,7 +102,7 @@ def to_iso(value: dt.datetime) -> str:
 
 
 def from_iso(raw: Any) -> Any:
-    """Undo `to_iso`; other ISO text loses nothing either, anything else passes through."""
+    """Undo `to_iso`; reads other ISO text too, and passes anything else through."""
     if not isinstance(raw, str):
         return raw
     form = _BRACKETED.fullmatch(raw)
@@ -119,10 +119,7 @@ def from_iso(raw: Any) -> Any:
 
 
 class Moment(Codec):
-    """A plain `datetime`, naive or aware, as a struct of `at` and `zone`.
-
-    As a field of its own it is two columns instead, filled by `at` and `zone`.
-    """
+    """A plain `datetime`, naive or aware: a struct of `at` and `zone`, or two columns as a field of a component."""
 
     def __init__(self) -> None:
         super().__init__(pa.struct([pa.field("at", pa.timestamp("us")), pa.field("zone", pa.large_string())]))
@@ -134,7 +131,7 @@ class Moment(Codec):
 
     @staticmethod
     def zone(value: Any) -> Any:
-        """Return the zone's name, or None for a naive value."""
+        """Return the zone's name; None for a naive value."""
         return split(value)[1]
 
     def encode(self, value: Any) -> Any:
@@ -154,7 +151,7 @@ class Moment(Codec):
 
 
 class Instant(Codec):
-    """A `datetime` in one timestamp column: aware values if it has a zone, which they take on, else naive ones."""
+    """A `datetime` in one timestamp column: aware values, converted to its zone, or naive ones if it has none."""
 
     def __init__(self, arrow_type: pa.DataType) -> None:
         super().__init__(arrow_type)
@@ -212,7 +209,7 @@ class Duration(Codec):
         count, rest = divmod(value // _MICROSECOND, self._unit_us)
         if rest:
             raise Refusal(f"{value} is finer than {self.type}")
-        # the least int64 is what Arrow and NumPy take for "not a time"
+        # Arrow and NumPy use the least int64 as "not a time"
         if not -(2**63) < count < 2**63:
             raise Refusal(f"{value} is out of range of {self.type}")
         return value

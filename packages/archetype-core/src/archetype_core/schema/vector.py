@@ -31,7 +31,7 @@ class Vector:
 
     def __post_init__(self) -> None:
         if isinstance(self.size, bool) or not isinstance(self.size, int):
-            raise TypeError(f"Vector(n) takes a whole number, got {self.size!r}")
+            raise TypeError(f"Vector(n) takes an int, got {self.size!r}")
         if not 1 <= self.size < 2**31:
             raise ValueError(f"Vector(n) takes n of at least 1, got {self.size}")
 
@@ -65,7 +65,7 @@ class VectorOf(Codec):
 
     def settle(self, value: Any) -> list[float]:
         if not isinstance(value, list | tuple):
-            # a NumPy array, without importing NumPy for those who have none
+            # a NumPy array, recognized without importing NumPy
             if not hasattr(value, "__array__") or not hasattr(value, "tolist"):
                 raise wrong_type(f"{self.size} floats", value)
             value = value.tolist()
@@ -83,7 +83,7 @@ class VectorOf(Codec):
     @staticmethod
     def _item(index: int, item: Any) -> float:
         try:
-            # a float32 scalar of NumPy is no float, but says what it is
+            # a NumPy float32 is not a float, but converts to one
             return as_float(item.item() if hasattr(item, "__array__") and hasattr(item, "item") else item)
         except Refusal as exc:
             raise Refusal(f"[{index}]: {exc}") from None
