@@ -167,11 +167,7 @@ class ReferenceGate:
             self.enter(actor, command, world_id, "rejected", reason=str(refusal))
 
     def charge(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], live: LiveWorld | None) -> None:
-<<<<<<< HEAD
-        tokens = sum(self.limits.costs.get(one.kind, 1) * one.weight for one in commands)
-=======
         price = sum(self.limits.costs.get(one.kind, 1) * one.weight for one in commands)
->>>>>>> refs/heads/gate
         day = self.day_of(actor)
         used_credits = self.ledger.credits.get(day, 0)
         counted = self.counter_of(actor, live) if live is not None else None

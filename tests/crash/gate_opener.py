@@ -23,11 +23,7 @@ class Service:
     @asynccontextmanager
     async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
         """Open the gate of a directory."""
-<<<<<<< HEAD
-        quotas = Quotas(commands=limits.commands, tokens=limits.tokens, costs=limits.costs)
-=======
         quotas = Quotas(commands=limits.commands, credits=limits.credits, costs=limits.costs)
->>>>>>> refs/heads/gate
         container = ServiceContainer(quotas=quotas, clock=clock)
         try:
             yield container.gate
@@ -78,11 +74,7 @@ class ForgetsAppliedCommands(PatchedService):
 class IssuesIdsTooEarly(PatchedService):
     """Its ledger does not store which entity ids are reserved, so they are issued again after a crash."""
 
-<<<<<<< HEAD
-    owner, verb = SqliteLedger, "reserve"
-=======
     owner, verb = SqliteLedger, "reserve_ids"
->>>>>>> refs/heads/gate
 
     @staticmethod
     def replacement(*arguments: Any, **named: Any) -> Any:

@@ -229,11 +229,7 @@ def listed(subject: GateSubject) -> None:
 
 @clause("G-411", "A peek shows a live world to an actor who may see it, costs nothing, and leaves no audit row.")
 def peeked(subject: GateSubject) -> None:
-<<<<<<< HEAD
-    subject.limit(commands=1, tokens=1)
-=======
     subject.limit(commands=1, credits=1)
->>>>>>> refs/heads/gate
     world, actor = subject.world(), subject.new_actor("viewer")
     for _ in range(3):
         info = subject.peek(actor, world)

@@ -12,19 +12,11 @@ _FREE: Mapping[str, int] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class GateLimits:
-<<<<<<< HEAD
-    """The quotas of a gate. A command costs ``costs[kind]`` tokens (1 by default) times its ``weight``."""
-
-    commands: int = 100_000
-    """Commands per actor, world and tick; commands to the gate itself do not count."""
-    tokens: int = 10_000_000
-=======
     """The quotas of a gate. A command costs ``costs[kind]`` credits (1 by default) times its ``weight``."""
 
     commands: int = 100_000
     """Commands per actor, world and tick; commands to the gate itself do not count."""
     credits: int = 10_000_000
->>>>>>> refs/heads/gate
     """Tokens per actor and UTC day."""
     costs: Mapping[str, int] = field(default_factory=lambda: _FREE)
 

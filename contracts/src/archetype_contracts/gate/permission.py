@@ -180,11 +180,7 @@ def denial_changes_nothing(subject: GateSubject) -> None:
 
 @clause("G-008", "A denied command uses no quota.")
 def denial_costs_nothing(subject: GateSubject) -> None:
-<<<<<<< HEAD
-    subject.limit(commands=3, tokens=30, step=10)
-=======
     subject.limit(commands=3, credits=30, step=10)
->>>>>>> refs/heads/gate
     world = subject.world()
     actor = subject.new_actor("player")
     for _ in range(5):

@@ -82,16 +82,6 @@ def actors_apart(subject: GateSubject) -> None:
         require_over_quota(subject, two, world)
         require_over_quota(subject, ActorCtx(one.id, ("admin",)), world, used=2)
         subject.step(world)
-<<<<<<< HEAD
-    require_over_quota(subject, one, world, quota="tokens", used=6)
-    require_over_quota(subject, two, world, quota="tokens", used=6)
-    spend(subject, subject.new_actor("player"), world, 2)
-
-
-@clause("G-104", "An actor has a number of tokens per UTC day: only midnight renews them, not ticks or other worlds.")
-def tokens_per_day(subject: GateSubject) -> None:
-    subject.limit(tokens=10, spawn=3)
-=======
     require_over_quota(subject, one, world, quota="credits", used=6)
     require_over_quota(subject, two, world, quota="credits", used=6)
     spend(subject, subject.new_actor("player"), world, 2)
@@ -100,27 +90,11 @@ def tokens_per_day(subject: GateSubject) -> None:
 @clause("G-104", "An actor has a number of credits per UTC day: only midnight renews them, not ticks or other worlds.")
 def credits_per_day(subject: GateSubject) -> None:
     subject.limit(credits=10, spawn=3)
->>>>>>> refs/heads/gate
     first, second, actor = subject.world("first"), subject.world("second"), subject.new_actor("player")
     for _ in range(2):
         spend(subject, actor, first, 2)
         spend(subject, actor, second, 1)
         subject.step(first)
-<<<<<<< HEAD
-        require_over_quota(subject, actor, first, quota="tokens", limit=10, used=9, asked=3)
-        require_over_quota(subject, actor, second, quota="tokens", limit=10, used=9, asked=3)
-        spend(subject, actor, first, 1, GetWorldInfo())
-        require_over_quota(subject, actor, first, GetWorldInfo(), quota="tokens", used=10, asked=1)
-        subject.clock.start_next_day()
-        subject.clock.advance(timedelta(microseconds=-1))
-        require_over_quota(subject, actor, first, GetWorldInfo(), quota="tokens", used=10)
-        subject.clock.advance(timedelta(microseconds=1))
-
-
-@clause("G-105", "A new day renews tokens, not commands; a new tick renews commands, not tokens.")
-def day_is_no_tick(subject: GateSubject) -> None:
-    subject.limit(commands=2, tokens=4)
-=======
         require_over_quota(subject, actor, first, quota="credits", limit=10, used=9, asked=3)
         require_over_quota(subject, actor, second, quota="credits", limit=10, used=9, asked=3)
         spend(subject, actor, first, 1, GetWorldInfo())
@@ -134,7 +108,6 @@ def day_is_no_tick(subject: GateSubject) -> None:
 @clause("G-105", "A new day renews credits, not commands; a new tick renews commands, not credits.")
 def day_is_no_tick(subject: GateSubject) -> None:
     subject.limit(commands=2, credits=4)
->>>>>>> refs/heads/gate
     world, actor = subject.world(), subject.new_actor("player")
     spend(subject, actor, world, 2)
     subject.clock.start_next_day()
@@ -143,56 +116,33 @@ def day_is_no_tick(subject: GateSubject) -> None:
         subject.step(world)
         spend(subject, actor, world, 2)
     subject.step(world)
-<<<<<<< HEAD
-    require_over_quota(subject, actor, world, quota="tokens", used=4)
-
-
-@clause("G-106", "A command counts as one command and costs its kind's tokens times its weight; cost 0 is free.")
-=======
     require_over_quota(subject, actor, world, quota="credits", used=4)
 
 
 @clause("G-106", "A command counts as one command and costs its kind's credits times its weight; cost 0 is free.")
->>>>>>> refs/heads/gate
 def weights(subject: GateSubject) -> None:
     subject.limit(commands=4, credits=20, spawn=2, run=3, get_world_info=0)
     world = subject.world()
     actor, other = subject.new_actor("player"), subject.new_actor("operator")
     many = SpawnMany(tuple((Coin(number=number),) for number in range(5)))
     spend(subject, actor, world, 1, many)
-<<<<<<< HEAD
-    require_over_quota(subject, actor, world, SpawnMany((*many.bundles, (Coin(),))), quota="tokens", used=10, asked=12)
-=======
     require_over_quota(subject, actor, world, SpawnMany((*many.bundles, (Coin(),))), quota="credits", used=10, asked=12)
->>>>>>> refs/heads/gate
     spend(subject, actor, world, 1, many)
     spend(subject, actor, world, 2, GetWorldInfo())
     require_over_quota(subject, actor, world, GetWorldInfo(), quota="commands", used=4)
     # A run of several ticks is one command.
     spend(subject, other, world, 1, Run(RunConfig(steps=5)))
-<<<<<<< HEAD
-    require_over_quota(subject, other, world, Run(RunConfig(steps=2)), quota="tokens", used=15, asked=6)
-=======
     require_over_quota(subject, other, world, Run(RunConfig(steps=2)), quota="credits", used=15, asked=6)
->>>>>>> refs/heads/gate
     spend(subject, other, world, 1, Run(RunConfig(steps=1)))
 
 
 @clause("G-107", "A command over a quota is not executed and uses nothing: whatever fitted before it fits after it.")
 def rejections_cost_nothing(subject: GateSubject) -> None:
-<<<<<<< HEAD
-    subject.limit(commands=3, tokens=10)
-    world, actor = subject.world(), subject.new_actor("player")
-    big = SpawnMany(tuple((Coin(),) for _ in range(11)))
-    for _ in range(5):
-        require_over_quota(subject, actor, world, big, quota="tokens", used=0, asked=11)
-=======
     subject.limit(commands=3, credits=10)
     world, actor = subject.world(), subject.new_actor("player")
     big = SpawnMany(tuple((Coin(),) for _ in range(11)))
     for _ in range(5):
         require_over_quota(subject, actor, world, big, quota="credits", used=0, asked=11)
->>>>>>> refs/heads/gate
         require_refusal(QuotaExceeded, lambda: subject.submit(actor, big, world), used=0, asked=11)
     spend(subject, actor, world, 3)
     for _ in range(5):
@@ -201,21 +151,12 @@ def rejections_cost_nothing(subject: GateSubject) -> None:
     subject.step(world)
     require_equal(3, subject.info(world).entities, "entities after commands over the quota")
     spend(subject, actor, world, 1, SpawnMany(tuple((Coin(),) for _ in range(7))))
-<<<<<<< HEAD
-    require_over_quota(subject, actor, world, quota="tokens", used=10, asked=1)
-
-
-@clause("G-108", "A batch is accepted or refused as a whole, by commands, by tokens and by policy.")
-def batches(subject: GateSubject) -> None:
-    subject.limit(commands=5, tokens=12, message=4)
-=======
     require_over_quota(subject, actor, world, quota="credits", used=10, asked=1)
 
 
 @clause("G-108", "A batch is accepted or refused as a whole, by commands, by credits and by policy.")
 def batches(subject: GateSubject) -> None:
     subject.limit(commands=5, credits=12, message=4)
->>>>>>> refs/heads/gate
     world, actor = subject.world(), subject.new_actor("player")
     subject.submit_batch(actor, [SPAWN] * 3, world)
     for _ in range(2):
@@ -244,20 +185,12 @@ def batches(subject: GateSubject) -> None:
         QuotaExceeded, lambda: subject.submit_batch(actor, [Send(1, None)] * 2, world), quota="credits", used=5
     )
     subject.submit_batch(actor, [Send(1, None), SPAWN, SPAWN, SPAWN], world)
-<<<<<<< HEAD
-    require_over_quota(subject, actor, world, quota="tokens", used=12)
-=======
     require_over_quota(subject, actor, world, quota="credits", used=12)
->>>>>>> refs/heads/gate
 
 
 @clause("G-109", "Used quotas stay used after the gate is closed and opened again.")
 def counters_survive(subject: GateSubject) -> None:
-<<<<<<< HEAD
-    subject.limit(commands=3, tokens=5)
-=======
     subject.limit(commands=3, credits=5)
->>>>>>> refs/heads/gate
     world, actor = subject.world(), subject.new_actor("player")
     spend(subject, actor, world, 2)
     subject.reopen(world)
@@ -267,11 +200,7 @@ def counters_survive(subject: GateSubject) -> None:
     subject.step(world)
     spend(subject, actor, world, 2)
     subject.reopen(world)
-<<<<<<< HEAD
-    require_over_quota(subject, actor, world, quota="tokens", used=5)
-=======
     require_over_quota(subject, actor, world, quota="credits", used=5)
->>>>>>> refs/heads/gate
     subject.clock.start_next_day()
     subject.reopen(world)
     spend(subject, actor, world, 1)
@@ -295,15 +224,6 @@ def everything_counts(subject: GateSubject) -> None:
     require_over_quota(subject, actor, world, Step(), quota="commands", used=4)
 
 
-<<<<<<< HEAD
-@clause("G-111", "Commands to the gate itself use only tokens.")
-def gate_commands(subject: GateSubject) -> None:
-    subject.limit(commands=1, tokens=6, list_worlds=1)
-    world, actor = subject.world(), subject.new_actor("viewer")
-    spend(subject, actor, None, 5, ListWorlds())
-    spend(subject, actor, world, 1, GetWorldInfo())
-    require_over_quota(subject, actor, None, ListWorlds(), quota="tokens", used=6)
-=======
 @clause("G-111", "Commands to the gate itself use only credits.")
 def gate_commands(subject: GateSubject) -> None:
     subject.limit(commands=1, credits=6, list_worlds=1)
@@ -311,18 +231,13 @@ def gate_commands(subject: GateSubject) -> None:
     spend(subject, actor, None, 5, ListWorlds())
     spend(subject, actor, world, 1, GetWorldInfo())
     require_over_quota(subject, actor, None, ListWorlds(), quota="credits", used=6)
->>>>>>> refs/heads/gate
     subject.clock.start_next_day()
     spend(subject, actor, None, 6, ListWorlds())
 
 
 @clause("G-112", "A queued command counts once, when it is submitted.")
 def counted_once(subject: GateSubject) -> None:
-<<<<<<< HEAD
-    subject.limit(commands=2, tokens=7)
-=======
     subject.limit(commands=2, credits=7)
->>>>>>> refs/heads/gate
     world, actor = subject.world(), subject.new_actor("player")
     for _ in range(3):
         subject.submit(actor, SPAWN, world, tick=3)
@@ -332,11 +247,7 @@ def counted_once(subject: GateSubject) -> None:
     subject.step(world)
     require_equal(6, subject.info(world).entities, "number of entities whose spawns waited for tick 3")
     spend(subject, actor, world, 1)
-<<<<<<< HEAD
-    require_over_quota(subject, actor, world, quota="tokens", used=7)
-=======
     require_over_quota(subject, actor, world, quota="credits", used=7)
->>>>>>> refs/heads/gate
 
 
 @clause("G-113", "Each command over a quota leaves one audit row with the reason.")

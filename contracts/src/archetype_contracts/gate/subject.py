@@ -112,16 +112,12 @@ class GateSubject:
         self._others += 1
         return GateSubject(self.hooks, self.place.with_name(f"{self.place.name} {self._others}"), self.examples)
 
-<<<<<<< HEAD
-    def limit(self, commands: int | None = None, tokens: int | None = None, **costs: int) -> None:
-=======
     def limit(
         self,
         commands: int | None = None,
         credits: int | None = None,  # noqa: A002  # reason: the builtin is for interactive use
         **costs: int,
     ) -> None:
->>>>>>> refs/heads/gate
         """Set the quotas before the gate opens."""
         require(self._open_gate is None, "a clause must set limits before the gate opens")
         made = replace(self.limits, costs=costs)
@@ -176,11 +172,7 @@ class GateSubject:
 
         task = asyncio.create_task(hold())
         gate = await opened
-<<<<<<< HEAD
-        self.transcript.add(f"# open the gate, {self.limits.commands} commands, {self.limits.tokens} tokens")
-=======
         self.transcript.add(f"# open the gate, {self.limits.commands} commands, {self.limits.credits} credits")
->>>>>>> refs/heads/gate
         require(
             isinstance(gate, CommandGate),
             f"expected a CommandGate from the hook, got {type(gate).__name__}, which lacks a verb of the protocol",
