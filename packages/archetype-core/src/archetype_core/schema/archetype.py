@@ -30,10 +30,9 @@ def type_of(component: object) -> ComponentType:
     """Return the component type of a class, an instance, or a type itself."""
     if isinstance(component, ComponentType):
         return component
-    if isinstance(component, Component):
-        return component.component_type()
-    if isinstance(component, type) and issubclass(component, Component):
-        return component.component_type()
+    kind = component if isinstance(component, type) else type(component)
+    if issubclass(kind, Component):
+        return kind.component_type()
     raise SignatureError(f"{component!r} is not a component: give a Component class, an instance or a ComponentType")
 
 
@@ -191,15 +190,9 @@ def _table_name(components: tuple[ComponentType, ...]) -> str:
 
 
 def _metadata(components: tuple[ComponentType, ...]) -> bytes:
-    described: dict[str, Any] = {
-        "version": _VERSION,
-        "table": _table_name(components),
-        "components": [
-            {
-                "name": component.name,
-                "columns": [[column.name, describe(column.type), column.nullable] for column in component.fields],
-            }
-            for component in components
-        ],
-    }
-    return json.dumps(described, separators=(",", ":")).encode()
+    described = [
+        {"name": one.name, "columns": [[column.name, describe(column.type), column.nullable] for column in one.fields]}
+        for one in components
+    ]
+    metadata = {"version": _VERSION, "table": _table_name(components), "components": described}
+    return json.dumps(metadata, separators=(",", ":")).encode()

@@ -77,7 +77,7 @@ def _codec(annotation: Any, metadata: tuple[Any, ...], place: _Place) -> Codec:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return _union(annotation, arguments, metadata, place)
-    override = _override(metadata)
+    override = next((mark for mark in reversed(metadata) if isinstance(mark, pa.DataType)), None)
     if origin is Literal:
         return _literal(arguments, override, place)
     if origin is list and arguments and override is None:
@@ -108,11 +108,6 @@ def _unwrap(annotation: Any, metadata: tuple[Any, ...]) -> tuple[Any, tuple[Any,
             return annotation, metadata
 
 
-def _override(metadata: tuple[Any, ...]) -> pa.DataType | None:
-    found = [mark for mark in metadata if isinstance(mark, pa.DataType)]
-    return found[-1] if found else None
-
-
 def _union(annotation: Any, arguments: tuple[Any, ...], metadata: tuple[Any, ...], place: _Place) -> Codec:
     inner = [argument for argument in arguments if argument is not type(None)]
     if len(inner) != 1:
@@ -120,10 +115,7 @@ def _union(annotation: Any, arguments: tuple[Any, ...], metadata: tuple[Any, ...
             f"{_spell(annotation)} is a union, and a column has one type",
             "Choose one type, or give each its own optional field",
         )
-    return _nullable(_codec(inner[0], metadata, place))
-
-
-def _nullable(codec: Codec) -> Nullable:
+    codec = _codec(inner[0], metadata, place)
     return codec if isinstance(codec, Nullable) else Nullable(codec)
 
 

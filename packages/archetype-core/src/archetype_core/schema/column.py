@@ -157,12 +157,8 @@ def _cast_vector(column: pa.ChunkedArray, codec: VectorOf) -> pa.ChunkedArray:
             flat = _cast_scalar(pa.chunked_array([values]), item)
         except _BadRow:
             return _by_row(column, codec)
-        chunks.append(pa.FixedSizeListArray.from_arrays(_one(flat), type=codec.type))
+        chunks.append(pa.FixedSizeListArray.from_arrays(flat.combine_chunks(), type=codec.type))
     return pa.chunked_array(chunks, codec.type)
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _cast_nested(column: pa.ChunkedArray, codec: Codec) -> pa.ChunkedArray:
@@ -196,9 +192,7 @@ def _check_values(column: pa.ChunkedArray, codec: Codec) -> None:
         known = ", ".join(map(repr, codec.stored))
         _refuse_where(pc.and_(pc.invert(allowed), column.is_valid()), column, f"is none of {known}")
     elif isinstance(codec, Member):
-        for value in column.unique().to_pylist():
-            if value is not None:
-                _refuse_if_undecodable(column, codec, value)
+        _check_each(column, codec.decode)
     elif isinstance(codec, Uuid):
         _refuse_where(pc.invert(pc.match_substring_regex(column, _UUID)), column, "is not canonical UUID text")
     elif isinstance(codec, Text):
@@ -224,16 +218,16 @@ def _check_array(codec: Codec, array: pa.Array) -> None:
 
 
 def _check_zones(array: pa.Array) -> None:
-    for name in array.unique().to_pylist():
-        if name is not None:
-            zone_named(name)
+    _check_each(pa.chunked_array([array]), zone_named)
 
 
-def _refuse_if_undecodable(column: pa.ChunkedArray, codec: Codec, value: Any) -> None:
-    try:
-        codec.decode(value)
-    except Refusal as exc:
-        raise _BadRow(_first(pc.equal(column, pa.scalar(value, column.type))), str(exc)) from None
+def _check_each(column: pa.ChunkedArray, check: Callable[[Any], Any]) -> None:
+    """Call `check` with each distinct value; a `Refusal` gets the value's first row."""
+    for value in column.unique().drop_null().to_pylist():
+        try:
+            check(value)
+        except Refusal as exc:
+            raise _BadRow(_first(pc.equal(column, pa.scalar(value, column.type))), str(exc)) from None
 
 
 def _check_utf8(column: pa.ChunkedArray) -> None:
@@ -284,20 +278,11 @@ def _moment_columns(at: pa.ChunkedArray, zone: pa.ChunkedArray | None, nullable:
         if source_zone is not None and len(at):
             zone = pa.chunked_array([pc.if_else(at.is_valid(), pa.scalar(source_zone, text), None)], text)
     zone = _cast(zone, Text(text), nullable=True)
-    for name in zone.unique().to_pylist():
-        if name is not None:
-            _refuse_unknown_zone(zone, name)
+    _check_each(zone, zone_named)
     _refuse_where(pc.and_(at.is_null(), zone.is_valid()), zone, "is a zone without a time")
     _check_range(at)
     _check_range(at.filter(zone.is_valid()), _DAY_US)
     return [at, zone]
-
-
-def _refuse_unknown_zone(zones: pa.ChunkedArray, name: str) -> None:
-    try:
-        zone_named(name)
-    except Refusal as exc:
-        raise _BadRow(_first(pc.equal(zones, name)), str(exc)) from None
 
 
 def _check_constraint(column: pa.ChunkedArray, mark: Any) -> None:
@@ -305,12 +290,12 @@ def _check_constraint(column: pa.ChunkedArray, mark: Any) -> None:
     for name, (compare, words) in _COMPARISONS.items():
         bound = getattr(mark, name, None)
         if bound is not None:
-            _refuse_unless(_compare(column, bound, name, compare), column, f"is not {words} {bound}")
+            _refuse_where(pc.invert(_compare(column, bound, name, compare)), column, f"is not {words} {bound}")
     for name, reaches in (("min_length", pc.greater_equal), ("max_length", pc.less_equal)):
         length = getattr(mark, name, None)
         if length is not None and (lengths := _lengths(column)) is not None:
             words = "at least" if name == "min_length" else "at most"
-            _refuse_unless(reaches(lengths, length), column, f"is not {words} {length} long")
+            _refuse_where(pc.invert(reaches(lengths, length)), column, f"is not {words} {length} long")
 
 
 def _compare(column: pa.ChunkedArray, bound: Any, name: str, compare: Callable[[Any, Any], Any]) -> Any:
@@ -328,10 +313,6 @@ def _lengths(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     if is_bytes(column.type):
         return pc.binary_length(column)
     return pc.list_value_length(column) if is_list(column.type) else None
-
-
-def _refuse_unless(good: Any, column: pa.ChunkedArray, reason: str) -> None:
-    _refuse_where(pc.invert(good), column, reason)
 
 
 def _refuse_where(bad: Any, column: pa.ChunkedArray, reason: str) -> None:

@@ -261,9 +261,11 @@ class Columns:
 
 
 def _column_of(owner: type[Component], name: str) -> ColumnExpression:
-    if owner.__archetype_plan__ is not None and name in owner.__pydantic_fields__:
-        return _column(f"{owner.__name__.lower()}__{name}")
     fields = list(owner.__pydantic_fields__)
+    if owner.__archetype_plan__ is None:
+        raise AttributeError(f"{owner.__name__} is a template without columns: use a concrete subclass", name=name)
+    if name in fields:
+        return _column(f"{owner.__name__.lower()}__{name}")
     has = f"it has {', '.join(fields)}" if fields else "it has none"
     # without `obj`, Python adds no suggestion of its own to ours
     raise AttributeError(f"{owner.__name__} has no field {name!r}; {has}{_near(name, fields)}", name=name)
