@@ -109,6 +109,7 @@ class HookHandle:
 
     @property
     def name(self) -> str:
+        """The handler's qualified name, for logs and audit rows."""
         return getattr(self.handler, "__qualname__", None) or repr(self.handler)
 
 
