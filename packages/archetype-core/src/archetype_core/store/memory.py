@@ -249,9 +249,6 @@ class MemoryStore:
                 raise CommitError(f"the parent of segment {segment.run_id}, {segment.parent}, is not in this store")
 
 
-_Places = _TableWrites  # until the crash tests no longer import it
-
-
 def open_memory(uri: str) -> MemoryStore:
     """Open ``memory:`` (a new store) or ``memory:name`` (one store per name and process)."""
     return MemoryStore(uri.partition(":")[2].strip("/"))
