@@ -17,16 +17,16 @@ from daft.recordbatch import RecordBatch
 
 from archetype_core.schema.snapshot import Column
 
-_ROWWISE = frozenset(
-    """
-    plus minus multiply true_divide floor_divide modulus and or xor not equal not_equal eq_null_safe less_than
-    less_than_or_equal greater_than greater_than_or_equal is_null not_null fill_null between if_else is_in abs
-    negate ceil floor sign round clip sqrt cbrt exp expm1 log log2 log10 log1p ln pow power sin cos tan sec csc
-    cot sinh cosh tanh arcsin arccos arctan arctan2 arcsinh arccosh arctanh radians degrees hypot is_nan is_inf
-    not_nan fill_nan bitwise_and bitwise_or bitwise_xor shift_left shift_right upper lower length length_bytes
-    starts_with ends_with contains lstrip rstrip strip reverse capitalize
-    """.split()
-)
+_ROWWISE = frozenset((
+    "plus", "minus", "multiply", "true_divide", "floor_divide", "modulus", "and", "or", "xor", "not", "equal",
+    "not_equal", "eq_null_safe", "less_than", "less_than_or_equal", "greater_than", "greater_than_or_equal",
+    "is_null", "not_null", "fill_null", "between", "if_else", "is_in", "abs", "negate", "ceil", "floor", "sign",
+    "round", "clip", "sqrt", "cbrt", "exp", "expm1", "log", "log2", "log10", "log1p", "ln", "pow", "power", "sin",
+    "cos", "tan", "sec", "csc", "cot", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "arctan2", "arcsinh",
+    "arccosh", "arctanh", "radians", "degrees", "hypot", "is_nan", "is_inf", "not_nan", "fill_nan", "bitwise_and",
+    "bitwise_or", "bitwise_xor", "shift_left", "shift_right", "upper", "lower", "length", "length_bytes",
+    "starts_with", "ends_with", "contains", "lstrip", "rstrip", "strip", "reverse", "capitalize",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
