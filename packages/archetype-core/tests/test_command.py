@@ -137,20 +137,20 @@ def test_every_tick_of_a_visit_is_attended() -> None:
     async def scenario() -> None:
         there = world(Move())
         there.spawn(Position(), Velocity())
-        told: list[tuple[str, int]] = []
+        seen: list[tuple[str, int]] = []
         threads: set[int] = set()
 
         def before(tick: int) -> None:
-            told.append(("before", tick))
+            seen.append(("before", tick))
             threads.add(threading.get_ident())
 
         def after(outcome: Outcome) -> None:
-            told.append(("after", outcome.tick))
+            seen.append(("after", outcome.tick))
 
         done = 0
         while done < 50:
             done += len(await there.advance(50 - done, before=before, after=after))
-        assert told == [(when, tick) for tick in range(50) for when in ("before", "after")]
+        assert seen == [(when, tick) for tick in range(50) for when in ("before", "after")]
         assert threading.get_ident() not in threads
 
     drive(scenario)
@@ -243,12 +243,12 @@ def test_debug_tells_of_every_tick(capsys: pytest.CaptureFixture[str]) -> None:
         await there.run(2, config=RunConfig(debug=True))
 
     drive(scenario)
-    told = capsys.readouterr().err
-    assert "tick 0" in told
-    assert "Health: 1 rows, unchanged" in told.partition("tick 1")[2]
-    assert "8 rows, 8 written" in told
-    assert "… 3 more" in told
-    assert "1.5" in told
+    seen = capsys.readouterr().err
+    assert "tick 0" in seen
+    assert "Health: 1 rows, unchanged" in seen.partition("tick 1")[2]
+    assert "8 rows, 8 written" in seen
+    assert "… 3 more" in seen
+    assert "1.5" in seen
 
 
 def test_ids_are_uuids_that_sort_as_they_were_made() -> None:

@@ -66,23 +66,23 @@ def test_entity_events() -> None:
         gone = there.spawn(Position())
         there.despawn(gone)
         await there.step()
-        told = {(type(event), event.entity_ids): event for event in heard}
-        assert told.keys() == {
+        seen = {(type(event), event.entity_ids): event for event in heard}
+        assert seen.keys() == {
             (OnComponentAdded, (a,)),
             (OnDespawn, (b,)),
             (OnComponentAdded, (c,)),
             (OnComponentRemoved, (c,)),
             (OnSpawn, (born,)),
         }
-        gained = told[OnComponentAdded, (a,)]
+        gained = seen[OnComponentAdded, (a,)]
         assert isinstance(gained, OnComponentAdded)
         assert gained.components == ("Frozen", "Health")
         assert (gained.entity_id, gained.archetype) == (a, Archetype.of(Position, Health, Frozen))
-        lost = told[OnComponentRemoved, (c,)]
+        lost = seen[OnComponentRemoved, (c,)]
         assert isinstance(lost, OnComponentRemoved)
         assert (lost.components, lost.archetype) == (("Name",), Archetype.of(Position, Frozen))
-        assert told[OnSpawn, (born,)].archetype == Archetype.of(Position, Frozen)
-        assert told[OnDespawn, (b,)].archetype == Archetype.of(Position)
+        assert seen[OnSpawn, (born,)].archetype == Archetype.of(Position, Frozen)
+        assert seen[OnDespawn, (b,)].archetype == Archetype.of(Position)
 
     drive(scenario)
 
@@ -96,8 +96,8 @@ def test_entities_of_one_archetype_are_told_together() -> None:
         there.spawn_many([Position(), Frozen(), Position(), Frozen(), Position()])
         there.spawn_table({"x": [1.0, 2.0]}, Position)
         await there.step()
-        told = {event.archetype: event.entity_ids for event in heard}
-        assert told == {Archetype.of(Position): (1, 3, 5, 6, 7), Archetype.of(Frozen): (2, 4)}
+        seen = {event.archetype: event.entity_ids for event in heard}
+        assert seen == {Archetype.of(Position): (1, 3, 5, 6, 7), Archetype.of(Frozen): (2, 4)}
         assert len(heard) == 2
 
     drive(scenario)
@@ -386,14 +386,14 @@ def test_destroy_is_told_once() -> None:
     """OnDestroy is fired once, before the world closes, and its hooks can read (§8)."""
 
     async def scenario() -> None:
-        told: list[int] = []
+        seen: list[int] = []
         there = world(Calls(lambda df, **_: df))
         there.spawn(Position())
         await there.step()
-        there.add_hook(OnDestroy, lambda event: told.append(len(event.world)))
+        there.add_hook(OnDestroy, lambda event: seen.append(len(event.world)))
         await there.destroy()
         await there.destroy()
-        assert told == [1]
+        assert seen == [1]
 
     drive(scenario)
 
@@ -402,16 +402,16 @@ def test_destroying_hook_is_told_once() -> None:
     """An OnDestroy hook that destroys the world is called once (§8)."""
 
     async def scenario() -> None:
-        told: list[int] = []
+        seen: list[int] = []
 
         async def again(event: OnDestroy) -> None:
-            told.append(event.tick)
-            if len(told) < 5:
+            seen.append(event.tick)
+            if len(seen) < 5:
                 await event.world.destroy()
 
         there = world()
         there.add_hook(OnDestroy, again)
         await there.destroy()
-        assert told == [0]
+        assert seen == [0]
 
     drive(scenario)

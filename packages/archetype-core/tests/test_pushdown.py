@@ -85,13 +85,13 @@ CONDITIONS = st.recursive(
 ROWS = st.lists(st.fixed_dictionaries(VALUES), min_size=1, max_size=30)
 
 
-def allowed(table: pa.Table, hint: Pushdown) -> set[int]:
-    """The rows of a store that uses every part of a hint."""
-    first, last = hint.within(0, 9)
-    ids = hint.among(None)
+def allowed(table: pa.Table, pushdown: Pushdown) -> set[int]:
+    """The rows of a store that uses every part of a pushdown."""
+    first, last = pushdown.within(0, 9)
+    ids = pushdown.among(None)
     numbered = table.append_column("n", pa.array(range(table.num_rows)))
-    if hint.rows is not None:
-        numbered = numbered.filter(hint.rows)
+    if pushdown.rows is not None:
+        numbered = numbered.filter(pushdown.rows)
     return {
         row["n"]
         for row in numbered.to_pylist()
@@ -102,7 +102,7 @@ def allowed(table: pa.Table, hint: Pushdown) -> set[int]:
 @pytest.mark.thorough
 @given(rows=ROWS, condition=CONDITIONS)
 def test_nothing_is_left_out_that_daft_keeps(rows: list[dict[str, Any]], condition: Expression) -> None:
-    """A hint allows every row that matches the condition in Daft (Q2, M7)."""
+    """A pushdown allows every row that matches the condition in Daft (Q2, M7)."""
     table = pa.Table.from_pylist(rows, pa.schema([("tick", pa.int64()), *SCHEMA]))
     numbered = daft.from_arrow(table.append_column("n", pa.array(range(table.num_rows))))
     kept = set(numbered.where(condition).to_pydict()["n"])
@@ -127,9 +127,9 @@ def test_ticks_and_entities_are_understood(
     condition: Expression, ticks: tuple[int, int], ids: list[int] | None
 ) -> None:
     """Conditions on tick and entity limit the scan, alone and together; other conditions do not (Q2)."""
-    hint = Pushdown.of(condition, SCHEMA)
-    assert hint.within(0, 9) == ticks
-    among = hint.among(None)
+    pushdown = Pushdown.of(condition, SCHEMA)
+    assert pushdown.within(0, 9) == ticks
+    among = pushdown.among(None)
     assert (None if among is None else among.to_pylist()) == ids
 
 

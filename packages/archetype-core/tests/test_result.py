@@ -111,10 +111,10 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("act", "told"), WRONG.values(), ids=WRONG)
-def test_wrong_frames_are_errors(act: Any, told: str) -> None:
+@pytest.mark.parametrize(("act", "observed"), WRONG.values(), ids=WRONG)
+def test_wrong_frames_are_errors(act: Any, observed: str) -> None:
     """A frame with other entities or columns than the table's fails the tick and says what is wrong (T8)."""
-    assert told in str(refused(act))
+    assert observed in str(refused(act))
 
 
 def test_ids_that_change_places_are_errors() -> None:

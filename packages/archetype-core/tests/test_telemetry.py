@@ -55,9 +55,9 @@ def context(span: ReadableSpan) -> SpanContext:
     return span.context
 
 
-def attributes(told: Any) -> dict[str, Any]:
+def attributes(seen: Any) -> dict[str, Any]:
     """The attributes of a span or of an event."""
-    return dict(told.attributes or {})
+    return dict(seen.attributes or {})
 
 
 @pytest.fixture

@@ -146,14 +146,14 @@ def test_duplicate_despawns_collapse() -> None:
         there = world()
         entity = there.spawn(Position())
         await there.step()
-        told: list[tuple[int, ...]] = []
-        there.add_hook(OnDespawn, lambda event: told.append(event.entity_ids))
+        observed: list[tuple[int, ...]] = []
+        there.add_hook(OnDespawn, lambda event: observed.append(event.entity_ids))
         there.despawn(entity, entity)
         there.despawn(entity)
         await there.step()
         rows = history(there, Position, include_inactive=True)
         assert [(row["tick"], row["is_active"]) for row in rows] == [(0, True), (1, False)]
-        assert told == [(entity,)]
+        assert observed == [(entity,)]
 
     drive(scenario)
 

@@ -190,7 +190,7 @@ async def _observe(handle: HookHandle, event: Event) -> None:
             raise HookError(handle.name, type(event).__name__) from failure
 
 
-def told(world: Any, outcome: Outcome) -> Iterator[Event]:
+def entity_events(world: Any, outcome: Outcome) -> Iterator[Event]:
     """Yield the entity events of a committed tick, in the order of its changes."""
     for change in outcome.changes:
         ids = tuple(change.entity_ids.to_pylist())

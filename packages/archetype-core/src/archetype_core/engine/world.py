@@ -369,7 +369,7 @@ class World(WorldView, Staging):
     async def _announce(self, outcome: Outcome) -> None:
         if not self._hooks.handles:
             return
-        for event in hook.told(self, outcome):
+        for event in hook.entity_events(self, outcome):
             await self._hooks.fire(event)
         results = {archetype.name: rows for archetype, rows in self._state.live.items()}
         await self._hooks.fire(hook.PostTick(self, outcome.tick, outcome.segment.run_id, results))

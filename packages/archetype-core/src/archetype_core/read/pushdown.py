@@ -39,7 +39,7 @@ class Pushdown:
     @classmethod
     def of(cls, condition: Expression, schema: pa.Schema) -> Pushdown:
         """The pushdown of a Daft condition over the columns of a schema."""
-        return _Reader(schema).hint(condition)
+        return _Reader(schema).pushdown_of(condition)
 
     def within(self, first: int, last: int) -> tuple[int, int]:
         """The part of a range of ticks that can match; empty (first > last) if none can."""
@@ -98,10 +98,10 @@ class _Reader(PredicateVisitor[Any]):
         return _Value(value)
 
     def visit_and(self, left: Expression, right: Expression) -> Pushdown:
-        return self.hint(left) & self.hint(right)
+        return self.pushdown_of(left) & self.pushdown_of(right)
 
     def visit_or(self, left: Expression, right: Expression) -> Pushdown:
-        return self.hint(left) | self.hint(right)
+        return self.pushdown_of(left) | self.pushdown_of(right)
 
     def visit_equal(self, left: Expression, right: Expression) -> Pushdown:
         return self._compared("=", left, right)
@@ -140,7 +140,7 @@ class _Reader(PredicateVisitor[Any]):
 
     # Comparisons.
 
-    def hint(self, expr: Expression) -> Pushdown:
+    def pushdown_of(self, expr: Expression) -> Pushdown:
         """The pushdown of a condition or of a part of one."""
         found = self.visit(expr)
         return found if isinstance(found, Pushdown) else Pushdown()

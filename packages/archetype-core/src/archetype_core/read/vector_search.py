@@ -100,5 +100,5 @@ def _intervals(products: Floats, squares: Floats, length: float, width: int, met
         finer = (width + 8) * 2.0**-48 * (squares + length * length)
         return 2 * length * products - squares - length * length, off + finer
     # A length is known to one part in 2**30 unless its squares underflow.
-    told = np.where(squares >= width * _LEAST * 2.0**36, share, np.nan)
-    return products / np.sqrt(squares), told + 0 * squares
+    half_width = np.where(squares >= width * _LEAST * 2.0**36, share, np.nan)
+    return products / np.sqrt(squares), half_width + 0 * squares
