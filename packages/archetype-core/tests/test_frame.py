@@ -18,8 +18,8 @@ from scene import Health, Name, Position
 
 from archetype_core.engine.daft.expression import read
 from archetype_core.engine.daft.frame import Frame, base_columns
-from archetype_core.engine.result import collect
-from archetype_core.panic import Panic, contained
+from archetype_core.engine.processor_result import collect
+from archetype_core.panic import Panic, panics_as_errors
 from archetype_core.read.diff import same
 from archetype_core.schema import ENTITY_ID, Archetype, Component, Snapshot
 
@@ -154,7 +154,7 @@ def directly(prior: Snapshot, stages: list[Mapping[str, Expression]]) -> Mapping
 def by_runner(prior: Snapshot, stages: list[Mapping[str, Expression]]) -> Mapping[str, pa.Array] | None:
     """The same columns from an ordinary DataFrame, collected after every step."""
     try:
-        with contained():
+        with panics_as_errors():
             frame = daft.from_arrow(prior.to_arrow())
             for stage in stages:
                 frame = frame.with_columns(dict(stage)).collect()

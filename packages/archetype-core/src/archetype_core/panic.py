@@ -11,7 +11,7 @@ class Panic(RuntimeError):
 
 
 @contextmanager
-def contained() -> Iterator[None]:
+def panics_as_errors() -> Iterator[None]:
     """Re-raise a Rust panic from the ``with`` block as ``Panic``."""
     try:
         yield

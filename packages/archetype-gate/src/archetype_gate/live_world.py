@@ -77,7 +77,7 @@ class LiveWorld:
 
     @property
     def unstaged_direct(self) -> list[tuple[AcceptedCommand, EntityCommand[Any]]]:
-        """Direct commands from before a restart that the next tick stages, because a handler may be needed first."""
+        """Direct commands of an earlier process; the next tick stages them, once their custom handlers are registered."""
         with self._lock:
             return [(accepted, command) for *_, accepted, command in sorted(self._queue) if accepted.is_direct]
 

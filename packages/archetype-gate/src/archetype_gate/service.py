@@ -110,8 +110,8 @@ class CommandService:
     ) -> R:
         """Execute a command now and return its result; mutations are staged for the world's next tick.
 
-        What is staged is on disk with its tick or within 100 ms; with ``durable`` before this returns. Mutations take
-        no thread and no I/O, except to reserve the next block of entity ids.
+        A staged command is on disk with its tick, or after 100 ms if that is sooner; with ``durable`` it is on disk when this
+        returns. Mutations need no thread and no I/O, except to reserve the next block of entity ids.
 
         Raises ``PermissionDenied``, ``QuotaExceeded``, ``WorldNotFound``, ``GateClosed``, ``TypeError`` for a wrong
         actor or address, ``LedgerError`` while the ledger cannot be written (reads still work), and whatever the

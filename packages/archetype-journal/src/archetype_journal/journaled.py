@@ -36,8 +36,8 @@ class JournaledStore(JournalStore):
     """A journal in front of the store that its ticks are sealed into; closing it closes both.
 
     ``cache`` says when a tick is durable and when sealing starts. Sealing that fails is tried again; meanwhile the journal
-    keeps the ticks, and ``seal_error`` is the failure. ``store`` must keep every tick. A store without persistence gets
-    nothing, because the journal removes what it has sealed.
+    keeps the ticks, and ``seal_error`` is the failure. ``store`` must keep every tick. Nothing is sealed into a
+    store without persistence: the journal would remove the only lasting copy.
     """
 
     def __init__(self, store: Store, path: str | Path, cache: CacheConfig | None = None) -> None:
@@ -71,7 +71,7 @@ class JournaledStore(JournalStore):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What the journal and the store beneath can both do, plus persistence, and search if the store beneath can."""
+        """What both stores can do, plus persistence, and search if the store beneath can. Without sealing: the journal's."""
         ours = super().capabilities
         if not self._seals:
             return ours

@@ -11,7 +11,7 @@ from archetype_core.errors import CorruptStore
 from archetype_journal.chunk import checksum
 
 TICK_BITS = 40
-"""A row's id is its segment's id above this many bits, and below it the tick, counted from the segment's first."""
+"""A row's id is ``segment_id << TICK_BITS | (tick - first_tick)``."""
 
 _HEAD = struct.Struct("<IqqqIII")
 _WRITE = struct.Struct("<IqqI")

@@ -1,6 +1,6 @@
 """Sealing: moves ticks to the store beneath, many at once, and removes from the journal what that store has.
 
-Each step leaves a state that a crash may leave too. First the store beneath commits. Then a small transaction registers how
+A crash between any two steps is harmless. First the store beneath commits. Then a small transaction registers how
 far it got. Then the sealed rows are removed, a few at a time. Until the second step the ticks are still the journal's, and
 the next sealing finds that the store has them already.
 """

@@ -22,17 +22,20 @@ MAX_ROW_BYTES = 256 * 1024
 """More new bytes than this go into a chunk file: SQLite writes a blob twice, to its log and to the database."""
 
 _TABLES_PER_TICK = 8
-"""With n tables, every n/8th tick lists the write spans of all of them; with few tables, every tick does."""
+"""A tick with few tables lists every table's write span; with n tables, all spans are listed about once every n/8 ticks."""
 _MAX_STATES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class _NewColumn:
-    """A column that a commit writes: its tick in the commit, its piece and offset in the tick's bytes, its encoding."""
+    """A column that a commit writes, and where its bytes are."""
 
     tick: int
+    """Index of the tick within the commit."""
     piece: int
+    """Index of the buffer within the tick's bytes."""
     offset: int
+    """Offset within that buffer."""
     encoding: int
 
 
@@ -55,7 +58,7 @@ class PreparedCommit:
     """A commit that is encoded and waits for its transaction; its chunk files are on disk already."""
 
     generation: int
-    """The generation in which all places that it refers to were there."""
+    """The generation when this was prepared; in a later one the places it refers to may be removed."""
     ticks: list[_PreparedTick] = field(default_factory=list)
     columns: dict[Column, _NewColumn] = field(default_factory=dict)
 

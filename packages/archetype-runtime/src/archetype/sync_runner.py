@@ -1,8 +1,8 @@
 """Runs coroutines for code without ``await``: one event loop, run by whichever thread needs it.
 
 The loop runs only while somebody waits for a result. The first thread to call runs it. Other threads submit their coroutines
-to it meanwhile; when the first thread has its result, one of them runs the loop on. A call from within the loop itself, as a
-hook makes it, cannot wait for the loop: ``WaitsFor`` says what becomes of it.
+to it meanwhile; when the first thread has its result, one of the waiting threads takes over the loop. A call from within the
+loop itself, as a hook makes it, cannot wait for the loop: ``WaitsFor`` says how it is served.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ WaitsFor = Literal["nothing", "threads", "loop", "tick", "shutdown"]
 
 - ``nothing``: it never suspends, so it runs on the spot;
 - ``threads``: work in other threads, so it runs on a loop in another thread;
-- ``loop``: other tasks of the same loop, so the call is ``LoopBusy``;
-- ``tick``: like ``loop``, but ``ReentrantStep`` if the caller is part of a tick of that world;
+- ``loop``: other tasks of the same loop, so the call raises ``LoopBusy``;
+- ``tick``: like ``loop``, but raises ``ReentrantStep`` if the caller is part of a tick of that world;
 - ``shutdown``: like ``loop``; the loop is closed afterwards.
 """
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
-from archetype_core.panic import contained
+from archetype_core.panic import panics_as_errors
 
 # Lance's errors have no useful types. These words in their text mean that bytes are not what was written.
 _DAMAGE = ("not found", "no such file", "invalid", "corrupt", "out of range", "out of bounds", "decode", "unexpected")
@@ -31,7 +31,7 @@ class WriteConflict(Exception):
 def writing(what: str) -> Iterator[None]:
     """Translate engine errors of a write into ``CommitError``, or ``WriteConflict`` where another writer was faster."""
     try:
-        with contained():
+        with panics_as_errors():
             yield
     except (ArchetypeError, WriteConflict):
         raise
@@ -47,7 +47,7 @@ def writing(what: str) -> Iterator[None]:
 def reading(what: str) -> Iterator[None]:
     """Translate engine errors of a read into ``CorruptStore``, or ``CommitError`` where the bytes could not be reached."""
     try:
-        with contained():
+        with panics_as_errors():
             yield
     except ArchetypeError:
         raise

@@ -24,7 +24,7 @@ from archetype_store_lance.row_index import RowIndex, merge
 from archetype_store_lance.state import RowIndexRef, State
 
 HEAD = "head"
-"""The file with the number of the newest record, which shows that the record was lost if it is missing."""
+"""The file with the number of the newest record: if that record is missing, it was lost."""
 MISSING = "it is missing, or another file is in its place"
 _COMMIT, _STATE, _INDEX = ".commit", ".state", ".index"
 
@@ -121,7 +121,7 @@ class Log:
                 raise CorruptStore(f"{self._place} log", f"record {number} is missing, and the newest is {newest}")
             state = self._apply(state, _name(number, _COMMIT))
         if state.number > known and not self.files.is_locked and self._last_checkpoint() > state.generation:
-            # The rule above: these records may lie before a checkpoint that was made meanwhile.
+            # A checkpoint was written meanwhile, and records before a checkpoint may not count: read again.
             raise FileNotFoundError(_name(known + 1, _COMMIT))
         return state
 
@@ -241,8 +241,8 @@ class Log:
         """Write the newest state as one file, merge row indexes, and remove the files that this replaces.
 
         The caller holds the writers' lock. The state is read again, since another process may have merged row indexes that
-        this one knows by their old files. Without a lock only one writer can create the checkpoint after a generation, so
-        every later checkpoint builds on what this one keeps.
+        this one knows by their old files. Even without a lock each checkpoint number can be created only once, so
+        checkpoints form one chain.
         """
         state = self.reread()
         if state.number == state.covered:

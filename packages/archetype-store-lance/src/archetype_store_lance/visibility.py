@@ -20,7 +20,7 @@ class VisibleRows:
     last: int
     group: RowGroup
     at: int | None = None
-    """The tick whose live rows are still visible; ``None`` if these ticks wrote the group themselves."""
+    """The earlier tick whose rows these ticks still show; ``None`` if the rows were written in these ticks."""
 
 
 class Visibility:

@@ -1,6 +1,6 @@
 """Batches many small tables into one frame, for processors declared ``rowwise``.
 
-Without it, a world of a thousand archetypes with ten entities each evaluates ten rows a thousand times. Each table gets its
+Without batching, a thousand archetypes of ten rows mean a thousand evaluations. Each table gets its
 result as a window: a range of the shared columns, sliced only when read.
 """
 

@@ -55,10 +55,10 @@ class EntityIndex:
         """Add entities that were not alive before."""
         self._count += len(entity_ids)
         if len(entity_ids) > max(_BULK, len(self._ids) // 4):
-            self._fold([(entity_ids, archetype)])
+            self._merge([(entity_ids, archetype)])
         else:
             self._recent.update(dict.fromkeys(entity_ids.to_pylist(), archetype))
-            self._relieve()
+            self._merge_if_large()
 
     def move(self, entity_ids: Iterable[int], archetype: Archetype | None) -> None:
         """Move live entities to another archetype; ``None`` removes them."""
@@ -66,24 +66,24 @@ class EntityIndex:
         if archetype is None:
             self._count -= len(ids)
         self._recent.update(dict.fromkeys(ids, archetype))
-        self._relieve()
+        self._merge_if_large()
 
     def copy(self) -> EntityIndex:
         """An independent copy; the arrays are shared, because they are never changed in place."""
         # After merging, further copies cost nothing until something changes.
         if len(self._recent) > _BULK:
-            self._fold([])
+            self._merge([])
         other = EntityIndex()
         other._ids, other._tables, other._count = self._ids, self._tables, self._count
         other._archetypes, other._codes = list(self._archetypes), dict(self._codes)
         other._recent = dict(self._recent)
         return other
 
-    def _relieve(self) -> None:
+    def _merge_if_large(self) -> None:
         if len(self._recent) > max(16 * _BULK, len(self._ids) // 4):
-            self._fold([])
+            self._merge([])
 
-    def _fold(self, bulk: list[tuple[pa.Array, Archetype]]) -> None:
+    def _merge(self, bulk: list[tuple[pa.Array, Archetype]]) -> None:
         """Merge the dictionary and the bulk additions into the arrays."""
         import numpy as np
 

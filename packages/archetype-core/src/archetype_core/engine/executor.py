@@ -1,8 +1,8 @@
 """Runs processors in this process, archetypes concurrently on threads.
 
-A processor that only computes columns row by row is evaluated without Daft's runner, for many small tables at once where
-they return the same expressions; anything else goes through the runner. All paths give the same frame. Each processor's frame
-is materialized before the next runs: Daft folds chained projections, so code of the first would see columns of the second
+Row-wise results are evaluated without Daft's runner, small tables with the same expressions together; anything else goes
+through the runner. All paths give the same frame. Each processor's frame
+is materialized before the next runs: Daft would fold the two steps, so the first processor's code could see the second's columns
 (T12).
 """
 
@@ -22,9 +22,9 @@ from archetype_core.engine.batch import SMALL_ROWS, Batch, groups
 from archetype_core.engine.call import call
 from archetype_core.engine.daft.expression import Structure
 from archetype_core.engine.daft.frame import Frame, base_columns
-from archetype_core.engine.result import collect, is_local, settle
+from archetype_core.engine.processor_result import collect, is_local, settle
 from archetype_core.errors import ArchetypeError, ProcessorError
-from archetype_core.panic import contained
+from archetype_core.panic import panics_as_errors
 from archetype_core.schema.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class LocalExecutor:
     """Executes in this process, at most ``threads`` archetypes at a time.
 
     The calling thread works through the archetypes. More threads join for archetypes that were slow in the last tick, and
-    when all busy threads stay on one archetype for a while. So blocking work overlaps, and a thousand small tables do not
+    whenever no archetype finishes for some milliseconds. So blocking work overlaps, and a thousand small tables do not
     contend for the interpreter lock.
     """
 
@@ -54,11 +54,11 @@ class LocalExecutor:
         self, live: Mapping[Archetype, Snapshot], work: Mapping[Archetype, tuple[Slot, ...]], context: TickContext
     ) -> dict[Archetype, Snapshot]:
         """The frames after each archetype's processors. The first failure stops the others and is raised."""
-        shift = _Shift(live, work, context, self._slow)
-        if len(shift.queue) > 1:
-            shift.hire(self._threads - 1, self._submit)
-        shift.work()
-        return shift.finish()
+        tick_run = _TickRun(live, work, context, self._slow)
+        if len(tick_run.queue) > 1:
+            tick_run.add_threads(self._threads - 1, self._submit)
+        tick_run.work()
+        return tick_run.finish()
 
     def close(self) -> None:
         """Stop the threads; idempotent."""
@@ -85,14 +85,14 @@ class _Job:
     batch: Batch | None = None
     position: int = 0
     record: Frame | None = None
-    """The unevaluated result of the processor at ``position``, while it waits to be batched with equal ones."""
+    """The unevaluated result of the processor at ``position``, while it waits for other tables with the same expressions."""
 
     @property
     def slot(self) -> Slot:
         return self.slots[self.position]
 
 
-class _Shift:
+class _TickRun:
     """One tick's jobs and the threads that run them."""
 
     _SLOW_S = 0.001
@@ -113,7 +113,7 @@ class _Shift:
         self.failures: list[BaseException] = []
         self.over = threading.Event()
         self.completed = 0
-        self.hired: list[Future[None]] = []
+        self.helpers: list[Future[None]] = []
         self.waiting: dict[tuple[Any, ...], list[_Job]] = {}
         self.lock = threading.Lock()
         batches = [Batch.of(members, live, slots) for members, slots in groups(live, work)]
@@ -125,26 +125,26 @@ class _Shift:
         # Slow tables first: they decide when the tick ends.
         self.queue = deque(sorted(jobs, key=lambda job: job.rows.archetype not in slow) if slow else jobs)
 
-    def hire(self, most: int, submit: Callable[[Callable[[], None]], Future[None]]) -> None:
+    def add_threads(self, most: int, submit: Callable[[Callable[[], None]], Future[None]]) -> None:
         """Start threads for the slow tables, and a watcher for tables that turn out slow."""
         known = sum(
             1 for job in self.queue if job.rows.archetype in self.slow or any(slot.suspends for slot in job.slots)
         )
         at_once = min(known, len(self.queue), most + 1) - 1
-        self.hired += [submit(self.work) for _ in range(at_once)]
+        self.helpers += [submit(self.work) for _ in range(at_once)]
 
         def watch() -> None:
             seen = self.completed
             while not self.over.wait(2 * self._SLOW_S) and self.queue:
                 if self.completed == seen:
-                    if len(self.hired) < most:
-                        self.hired.append(submit(watch))
+                    if len(self.helpers) < most:
+                        self.helpers.append(submit(watch))
                     self.work()
                     return
                 seen = self.completed
 
-        if len(self.hired) < most:
-            self.hired.append(submit(watch))
+        if len(self.helpers) < most:
+            self.helpers.append(submit(watch))
 
     def work(self) -> None:
         """Run queued jobs, then the batched results that wait, until the tick is finished or has failed."""
@@ -172,7 +172,7 @@ class _Shift:
         """Wait for all threads; return the frames or raise the first failure."""
         self.over.set()
         # The watcher may still add threads to this list.
-        for helper in self.hired:
+        for helper in self.helpers:
             if not helper.cancel():
                 helper.result()
         if self.context.is_cancelled:
@@ -207,7 +207,7 @@ class _Shift:
         sent = len(mailbox.sent) if mailbox is not None else 0
         with telemetry.processor(slot.name, table, rows.num_rows, self.context.is_traced) as span:
             try:
-                with contained():
+                with panics_as_errors():
                     result = call(slot, rows, self.constants, self.context) if job.record is None else job.record
                     if job.record is None and self._may_wait(job, result):
                         return True
@@ -261,7 +261,7 @@ class _Shift:
             rows = {job.rows.archetype: job.rows for job in alike}
             batch = Batch.of(tuple(rows), rows, (first.slot,))
             try:
-                with contained():
+                with panics_as_errors():
                     result = settle(
                         batch.rows, collect(Frame(batch.rows, self.constants, first.record.stages), batch.rows)
                     )

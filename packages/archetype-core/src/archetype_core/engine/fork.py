@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from archetype_core.engine.entity_ids import EntityIds
 from archetype_core.engine.state import State
 from archetype_core.store.commit import Rows, TickCommit
 from archetype_core.store.port import Store
@@ -19,7 +20,7 @@ def branched(state: State, segment: Segment) -> State:
         return State(
             replace(segment, first_tick=state.tick, parent=state.tip),
             tick=state.tick,
-            next_entity_id=state.next_entity_id,
+            ids=EntityIds(state.ids.next),
             live=dict(state.live),
             index=state.index.copy(),
             delivered=state.delivered,
@@ -39,5 +40,5 @@ def carry_over(state: State, store: Store) -> None:
     if state.delivered is not None:
         mail = state.delivered.archetype
         written[mail.name] = Rows(type(state.delivered).empty(mail), state.delivered)
-    store.commit((TickCommit(segment, tick, written, state.next_entity_id),))
+    store.commit((TickCommit(segment, tick, written, state.ids.next),))
     state.segment = segment

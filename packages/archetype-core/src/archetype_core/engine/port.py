@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from archetype_core.engine.context import TickContext
-    from archetype_core.engine.kernel import Staged
     from archetype_core.engine.processor import Slot
+    from archetype_core.engine.python_kernel import Staged
     from archetype_core.schema.archetype import Archetype
     from archetype_core.schema.snapshot import Snapshot
     from archetype_core.store.commit import Rows
@@ -22,7 +22,7 @@ class Kernel(Protocol):
         """The rows that a tick writes to one table.
 
         ``prior`` are the live rows of the tick before, ``processed`` the same entities in the same order after the
-        processors. Rows named by ``staged`` come out as written, over ``prior``, untouched by processors (T2).
+        processors. A patched row is its ``prior`` values plus the patch; what processors did to it is dropped (T2).
         """
         ...
 

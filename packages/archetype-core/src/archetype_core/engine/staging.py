@@ -5,7 +5,6 @@ A refused mutation is refused as a whole: nothing of it is staged (M7, T6).
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from archetype_core import telemetry
-from archetype_core.argument import MAX_ENTITY_ID, checked_id, is_count
+from archetype_core.argument import checked_id, is_count
 from archetype_core.engine.state import State
 from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected, WorldClosed
 from archetype_core.schema import message
@@ -48,7 +47,7 @@ class Staging:
     @property
     def next_entity_id(self) -> int:
         """The id that the next new entity gets."""
-        return self._state.next_entity_id
+        return self._state.ids.next
 
     def _check_open(self) -> None:
         if not self._is_open:
@@ -60,10 +59,7 @@ class Staging:
         if not is_count(count):
             raise ValueError(f"count is a number of ids, 0 or more, not {count!r}")
         with self._state.lock:
-            ids = self._take(count)
-            if ids:
-                self._state.reserved.append(ids)
-        return ids
+            return self._state.ids.reserve(count)
 
     def claim(self, next_entity_id: int, reserved: Iterable[range] = ()) -> None:
         """Continue after ids that an earlier process gave out: none below ``next_entity_id`` is given out again.
@@ -71,34 +67,8 @@ class Staging:
         Ids in ``reserved`` wait for their entities, as if ``reserve`` had just returned them.
         """
         self._check_open()
-        state = self._state
-        with state.lock:
-            state.next_entity_id = max(state.next_entity_id, next_entity_id)
-            state.reserved = sorted([*state.reserved, *(ids for ids in reserved if ids)], key=lambda ids: ids.start)
-
-    def _redeem(self, wanted: range) -> None:
-        """Consume reserved ids; ``ValueError`` for one that is not reserved."""
-        if not wanted:
-            return
-        reserved = self._state.reserved
-        place = bisect_right(reserved, wanted.start, key=lambda ids: ids.start) - 1
-        if place < 0 or wanted.start < reserved[place].start or wanted.stop > reserved[place].stop:
-            spelled = str(wanted.start) if len(wanted) == 1 else f"{wanted.start} to {wanted.stop - 1}"
-            raise ValueError(
-                f"entity id {spelled} is not reserved, or already used: reserve ids first, and use each once"
-            )
-        ids = reserved[place]
-        halves = (range(ids.start, wanted.start), range(wanted.stop, ids.stop))
-        reserved[place : place + 1] = [half for half in halves if half]
-
-    def _given(self, count: int, entity_ids: range | None) -> range:
-        """Ids for new entities: fresh ones, or the given reserved ones."""
-        if entity_ids is None:
-            return self._take(count)
-        if len(entity_ids) != count:
-            raise ValueError(f"{len(entity_ids)} reserved ids for {count} entities: give one each")
-        self._redeem(entity_ids)
-        return entity_ids
+        with self._state.lock:
+            self._state.ids.resume(next_entity_id, reserved)
 
     @contextmanager
     def commanded(self, command_id: str, *, undo: bool = False) -> Iterator[None]:
@@ -119,13 +89,6 @@ class Staging:
                 raise
             state.pending.commands.append(command_id)
 
-    def _take(self, count: int) -> range:
-        first = self._state.next_entity_id
-        if first + count > MAX_ENTITY_ID:
-            raise ValueError(f"{count} more entities would pass the last id, {MAX_ENTITY_ID}")
-        self._state.next_entity_id = first + count
-        return range(first, first + count)
-
     def spawn(self, *components: Component, entity_id: int | None = None) -> int:
         """Stage an entity and return its id; ``entity_id`` uses a reserved one."""
         self._check_open()
@@ -133,10 +96,10 @@ class Staging:
         state = self._state
         with state.lock:
             if entity_id is None:
-                entity_id = self._take(1).start
+                entity_id = state.ids.take(1).start
             else:
                 entity_id = checked_id(entity_id)
-                self._redeem(range(entity_id, entity_id + 1))
+                state.ids.redeem(range(entity_id, entity_id + 1))
             state.pending.spawn(archetype, (entity_id,), (row,))
         return entity_id
 
@@ -152,7 +115,7 @@ class Staging:
             runs[-1][1].append(row)
             count += 1
         with self._state.lock:
-            ids = self._given(count, entity_ids)
+            ids = self._state.ids.given(count, entity_ids)
             first = ids.start
             for archetype, rows in runs:
                 self._state.pending.spawn(archetype, range(first, first + len(rows)), rows)
@@ -176,7 +139,7 @@ class Staging:
         archetype = _storable(Archetype.of(*components))
         table = conformed(data, archetype)
         with self._state.lock:
-            ids = self._given(table.num_rows, entity_ids)
+            ids = self._state.ids.given(table.num_rows, entity_ids)
             if len(ids):
                 columns = {ENTITY_ID: Column(_consecutive(ids))}
                 columns.update(
@@ -204,7 +167,7 @@ class Staging:
         self._check_open()
         entity_id = checked_id(entity_id)
         values = {
-            kind: _given(kind, one, row)
+            kind: _given_values(kind, one, row)
             for one, (kind, row) in zip(components, _values(components).items(), strict=True)
         }
         with self._state.lock:
@@ -292,7 +255,7 @@ def _columns(kind: ComponentType) -> list[str]:
     return [field.name for field in kind.fields]
 
 
-def _given(kind: ComponentType, component: Component, row: tuple[Any, ...]) -> dict[str, Any]:
+def _given_values(kind: ComponentType, component: Component, row: tuple[Any, ...]) -> dict[str, Any]:
     """The column values of the fields that were given to an instance."""
     given = component.model_fields_set
     wanted = {column.name for field in fields_of(kind) if field.name in given for column in field.columns}

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from archetype_core.engine.entity_ids import EntityIds
 from archetype_core.engine.entity_index import EntityIndex
-from archetype_core.engine.mutation import Change, MutationLog
+from archetype_core.engine.mutation_log import Change, MutationLog
 from archetype_core.engine.processor import Slot, System
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.snapshot import Snapshot
@@ -24,7 +25,7 @@ class State:
     segment: Segment
     tick: int
     """The next tick to run."""
-    next_entity_id: int = 1
+    ids: EntityIds = field(default_factory=EntityIds)
     live: dict[Archetype, Snapshot] = field(default_factory=dict)
     index: EntityIndex = field(default_factory=EntityIndex)
     delivered: Snapshot | None = None
@@ -36,8 +37,6 @@ class State:
     """Messages that wait for the next tick."""
     leaving: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
     """Messages that a running tick sends."""
-    reserved: list[range] = field(default_factory=list)
-    """Reserved entity ids without an entity yet, ascending."""
     has_history: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     _busy: dict[Archetype, tuple[Slot, ...]] | None = None

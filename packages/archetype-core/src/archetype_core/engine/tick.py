@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from archetype_core import telemetry
-from archetype_core.engine.kernel import Staged
-from archetype_core.engine.mutation import Change, Folded, fold
+from archetype_core.engine.mutation_log import Change, Folded, fold
+from archetype_core.engine.python_kernel import Staged
 from archetype_core.errors import ArchetypeError, CommitError
 from archetype_core.schema import message
 from archetype_core.schema.archetype import Archetype
@@ -155,7 +155,7 @@ class Engine:
             segment=segment,
             tick=context.tick,
             written=tables,
-            next_entity_id=state.next_entity_id,
+            next_entity_id=state.ids.next,
             carried=state.carried(frozenset(written)),
             applied=applied,
         )

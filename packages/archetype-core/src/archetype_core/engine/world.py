@@ -17,6 +17,7 @@ from archetype_core.clock import IdSource, SystemIds
 from archetype_core.config import RunConfig
 from archetype_core.engine import hook
 from archetype_core.engine.context import RESERVED_ARGUMENTS, TickContext
+from archetype_core.engine.entity_ids import EntityIds
 from archetype_core.engine.entity_index import EntityIndex
 from archetype_core.engine.fair_lock import FairLock
 from archetype_core.engine.fork import branched, carry_over
@@ -40,7 +41,7 @@ from archetype_core.read import history
 from archetype_core.store.port import Store
 from archetype_core.store.timeline import Head, Point, Segment, Timeline
 
-_VISIT_S = 0.01
+_THREAD_BUDGET_S = 0.01
 """How long ``run`` stays in a thread before it looks at the loop again, if a single tick does not take longer."""
 
 # The steps that the current context is part of, to tell a step from inside a step.
@@ -48,14 +49,14 @@ _inside: contextvars.ContextVar[frozenset[object]] = contextvars.ContextVar("arc
 
 
 @dataclass(frozen=True, slots=True)
-class _Attendant:
+class _TickCallbacks:
     """Callbacks around each tick, called in the thread that runs it."""
 
     before: Callable[[int], None] | None = None
     after: Callable[[Outcome], None] | None = None
 
 
-_UNATTENDED = _Attendant()
+_NO_CALLBACKS = _TickCallbacks()
 
 
 class World(WorldView, Staging):
@@ -95,10 +96,10 @@ class World(WorldView, Staging):
             name=name,
             seed=checked_seed(seed),
         )
-        self._assemble(State(segment, tick=0), store, load_kernel(kernel), executor or _shared_executor())
-        self._equip(processors, resources, hooks)
+        self._set_up(State(segment, tick=0), store, load_kernel(kernel), executor or _shared_executor())
+        self._add_parts(processors, resources, hooks)
 
-    def _equip(
+    def _add_parts(
         self,
         processors: Iterable[Processor],
         resources: Iterable[object],
@@ -112,14 +113,14 @@ class World(WorldView, Staging):
         for event, handler in hooks:
             self.add_hook(event, handler)
 
-    def _assemble(self, state: State, store: Store, kernel: Kernel, executor: Executor) -> None:
+    def _set_up(self, state: State, store: Store, kernel: Kernel, executor: Executor) -> None:
         WorldView.__init__(self, state, store)
         Staging.__init__(self, state)
         self.resources = Resources()
         self.system = System()
         self._hooks = hook.Hooks()
         self._engine = Engine(state, self.system, store, kernel, executor)
-        self._turn = FairLock()
+        self._step_lock = FairLock()
         self._running: object | None = None
         self._is_ending = False
 
@@ -157,7 +158,7 @@ class World(WorldView, Staging):
             return cls._loaded(store, timeline, head, segment=branch, kernel=kernel, executor=executor, ids=ids)
 
         opened = await in_thread(load)
-        opened._equip(processors, resources, hooks)  # noqa: SLF001  # reason: a world of the same class
+        opened._add_parts(processors, resources, hooks)  # noqa: SLF001  # reason: a world of the same class
         return opened
 
     @classmethod
@@ -179,20 +180,20 @@ class World(WorldView, Staging):
         state = State(
             segment or head.segment,
             tick=head.tick + 1,
-            next_entity_id=head.next_entity_id,
+            ids=EntityIds(head.next_entity_id),
             live=live,
             index=index,
             delivered=delivered,
             has_history=True,
         )
-        return cls._made(state, store, load_kernel(kernel), executor or _shared_executor(), ids or SystemIds())
+        return cls._from_state(state, store, load_kernel(kernel), executor or _shared_executor(), ids or SystemIds())
 
     @classmethod
-    def _made(cls, state: State, store: Store, kernel: Kernel, executor: Executor, ids: IdSource) -> World:
+    def _from_state(cls, state: State, store: Store, kernel: Kernel, executor: Executor, ids: IdSource) -> World:
         """A world around an existing state."""
         world = cls.__new__(cls)
         world._ids = ids  # noqa: SLF001  # reason: this is its constructor
-        world._assemble(state, store, kernel, executor)  # noqa: SLF001  # reason: this is its constructor
+        world._set_up(state, store, kernel, executor)  # noqa: SLF001  # reason: this is its constructor
         return world
 
     def __repr__(self) -> str:
@@ -245,7 +246,7 @@ class World(WorldView, Staging):
         ``HookError`` of a hook with ``fail_fast=True``.
         """
         check_command_ids(applied)
-        (outcome,) = await self._advance(config or RunConfig(), inputs, applied, 1, _UNATTENDED)
+        (outcome,) = await self._advance(config or RunConfig(), inputs, applied, 1, _NO_CALLBACKS)
         return outcome
 
     async def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> RunResult:
@@ -256,7 +257,7 @@ class World(WorldView, Staging):
         left = RunConfig(steps=config.steps if steps is None else steps).steps
         began, first, applied = time.perf_counter(), self.tick, 0
         while left:
-            done = await self._advance(config, inputs, (), left, _UNATTENDED)
+            done = await self._advance(config, inputs, (), left, _NO_CALLBACKS)
             left -= len(done)
             applied += sum(len(outcome.applied) for outcome in done)
         return RunResult(self.world_id, self.run_id, first, self.tick - 1, applied, time.perf_counter() - began)
@@ -275,8 +276,8 @@ class World(WorldView, Staging):
         ``before`` is called with a tick's number before its mutations are taken, ``after`` with its outcome once it is
         committed, even if the caller was cancelled by then. Both are called in a worker thread.
         """
-        attendant = _Attendant(before, after)
-        return await self._advance(config or RunConfig(), inputs or {}, (), max(limit, 1), attendant)
+        callbacks = _TickCallbacks(before, after)
+        return await self._advance(config or RunConfig(), inputs or {}, (), max(limit, 1), callbacks)
 
     async def _advance(
         self,
@@ -284,19 +285,19 @@ class World(WorldView, Staging):
         inputs: Mapping[str, Any],
         applied: tuple[str, ...],
         limit: int,
-        attendant: _Attendant,
+        callbacks: _TickCallbacks,
     ) -> list[Outcome]:
         inputs = {**config.inputs, **inputs}
         if taken := RESERVED_ARGUMENTS & inputs.keys():
             raise TypeError(f"{', '.join(sorted(taken))}: reserved, the engine passes these to processors itself")
         self._refuse_inside()
-        async with self._turn:
+        async with self._step_lock:
             self._check_open()
             token = self._running = object()
             reset = _inside.set(_inside.get() | {token})
             try:
                 segment = await self._segment(config.run_id)
-                done = await self._ticks(segment, inputs, applied, 1 if config.debug else limit, attendant)
+                done = await self._ticks(segment, inputs, applied, 1 if config.debug else limit, callbacks)
                 if config.debug:
                     from archetype_core.engine import debug
 
@@ -312,7 +313,7 @@ class World(WorldView, Staging):
         inputs: Mapping[str, Any],
         applied: tuple[str, ...],
         limit: int,
-        attendant: _Attendant,
+        callbacks: _TickCallbacks,
     ) -> list[Outcome]:
         if self._hooks.wants(hook.PreTick):
             await self._hooks.fire(hook.PreTick(self, self.tick, segment.run_id))
@@ -323,7 +324,7 @@ class World(WorldView, Staging):
 
         def work() -> None:
             # A thread hop costs about as much as a small tick, so several ticks share one.
-            until = time.perf_counter() + _VISIT_S
+            until = time.perf_counter() + _THREAD_BUDGET_S
             while len(done) < limit:
                 running[:] = [self._context(segment, inputs, loop)]
                 if stopped.is_set():
@@ -331,11 +332,11 @@ class World(WorldView, Staging):
                         return
                     # A cancellation may have come before this context was visible to it.
                     running[0].cancel()
-                if attendant.before is not None:
-                    attendant.before(self.tick)
+                if callbacks.before is not None:
+                    callbacks.before(self.tick)
                 done.append(self._engine.run(segment, running[0], applied))
-                if attendant.after is not None:
-                    attendant.after(done[-1])
+                if callbacks.after is not None:
+                    callbacks.after(done[-1])
                 if self._hooks.handles or time.perf_counter() >= until:
                     return
 
@@ -418,7 +419,9 @@ class World(WorldView, Staging):
         segment = Segment(world_id, self._ids.new(), 0, None, name or f"{self.name}-{world_id[-12:]}", seed)
         if at_tick is None or (at_tick == self.tick - 1 and self._state.has_history):
             engine = self._engine
-            world = self._made(branched(self._state, segment), self._store, engine.kernel, engine.executor, self._ids)
+            world = self._from_state(
+                branched(self._state, segment), self._store, engine.kernel, engine.executor, self._ids
+            )
         else:
             world = await in_thread(lambda: self._forked_past(segment, at_tick))
         world._inherit(self, forked_resources)  # noqa: SLF001  # reason: a world of the same class
@@ -468,7 +471,7 @@ class World(WorldView, Staging):
     async def close(self) -> None:
         """Wait for a running tick and spawned hooks, then refuse further use; idempotent. The store stays open."""
         self._refuse_inside()
-        async with self._turn:
+        async with self._step_lock:
             self._is_open = False
         await self._hooks.drain()
 

@@ -1,4 +1,4 @@
-"""Reads tick history: plans which parts of which tables answer a query, and loads a world's state at a tick."""
+"""Reads tick history: answers queries as lazy frames, and loads a world's state at a tick."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.argument import checked_id, whole_number
 from archetype_core.errors import TickNotFound
-from archetype_core.read.plan import Part, ReadPlan
-from archetype_core.read.request import BRANCH_FIELDS, Branch, HistoryQuery, Ticks
+from archetype_core.read.plan import ReadPlan, plan, plan_branches, query_schema
+from archetype_core.read.request import Branch, HistoryQuery
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component, ComponentType
+from archetype_core.schema.component import Component
 from archetype_core.schema.message import Message
 from archetype_core.schema.snapshot import ENTITY_ID, Snapshot
 from archetype_core.store.port import Store
@@ -26,48 +25,19 @@ if TYPE_CHECKING:
 
 def query(store: Store, timeline: Timeline, request: HistoryQuery) -> DataFrame:
     """Tick history as a lazy frame. Costs nothing until it is collected."""
-    kinds = _kinds(request.components)
-    return _frame(store, request, _parts(timeline, kinds, request.ticks, None), _schema(kinds))
+    return _frame(plan(store, timeline, request), request)
 
 
 def query_branches(store: Store, branches: Iterable[Branch], request: HistoryQuery) -> DataFrame:
     """Several histories as one lazy frame, with the columns ``branch``, ``seed`` and ``episode`` after those of ``query``."""
-    kinds = _kinds(request.components)
-    parts = tuple(part for one in branches for part in _parts(one.timeline, kinds, request.ticks, one))
-    return _frame(store, request, parts, pa.schema([*_schema(kinds), *BRANCH_FIELDS]))
+    return _frame(plan_branches(store, branches, request), request)
 
 
-def _frame(store: Store, request: HistoryQuery, parts: tuple[Part, ...], schema: pa.Schema) -> DataFrame:
+def _frame(plan: ReadPlan, request: HistoryQuery) -> DataFrame:
     from archetype_core.read.source import HistorySource
 
-    plan = ReadPlan(store, parts, schema, _ids(request.entity_ids), request.include_inactive)
     frame = HistorySource(plan).read()
     return frame if request.where is None else frame.where(request.where)
-
-
-def _kinds(components: Sequence[type[Component]]) -> tuple[ComponentType, ...]:
-    given: Sequence[object] = components
-    if odd := [one for one in given if not isinstance(one, type) or not issubclass(one, Component)]:
-        raise TypeError(f"a query takes component classes, not {odd[0]!r}")
-    return tuple(component.component_type() for component in components)
-
-
-def _parts(
-    timeline: Timeline, kinds: tuple[ComponentType, ...], ticks: Ticks, branch: Branch | None
-) -> tuple[Part, ...]:
-    runs = _runs(ticks)
-    return tuple(
-        Part(name, table, span, branch)
-        for name, table in timeline.tables.items()
-        if _answers(Archetype.from_schema(table), kinds)
-        for first, last in runs
-        for span in timeline.between(first, last)
-    )
-
-
-def _ids(entity_ids: int | Iterable[int] | None) -> pa.Array | None:
-    wanted = entity_ids if entity_ids is None or isinstance(entity_ids, Iterable) else [entity_ids]
-    return None if wanted is None else pa.array([checked_id(one) for one in wanted], pa.int64())
 
 
 def load(store: Store, timeline: Timeline, head: Head) -> tuple[dict[Archetype, Snapshot], Snapshot | None]:
@@ -99,34 +69,6 @@ def rows_at(store: Store, archetype: Archetype, span: Span) -> pa.Table:
     return pa.Table.from_batches(batches, scan.schema(archetype.schema))
 
 
-def _schema(kinds: Sequence[ComponentType]) -> pa.Schema:
-    return pa.schema([*BASE_FIELDS.values(), *(field for kind in kinds for field in kind.fields)])
-
-
-def _answers(archetype: Archetype, kinds: Sequence[ComponentType]) -> bool:
-    """Whether a table has the components. Messages are not entities: their table answers only a query for ``Message``."""
-    message = Message.component_type()
-    return archetype.has(kinds) and (message in kinds or message not in archetype)
-
-
-def _runs(ticks: Ticks) -> list[tuple[int | None, int | None]]:
-    """Ticks as closed ranges; ``(None, None)`` is all of them."""
-    if ticks is None:
-        return [(None, None)]
-    if not isinstance(ticks, Iterable):
-        tick = whole_number(ticks, "a tick")
-        return [(tick, tick)]
-    if isinstance(ticks, range) and ticks.step == 1:
-        return [(ticks.start, ticks.stop - 1)] if len(ticks) else []
-    runs: list[tuple[int | None, int | None]] = []
-    for tick in sorted({whole_number(one, "a tick") for one in ticks}):
-        if runs and runs[-1][1] == tick - 1:
-            runs[-1] = (runs[-1][0], tick)
-        else:
-            runs.append((tick, tick))
-    return runs
-
-
 def live(
     tables: Mapping[Archetype, Snapshot], components: Sequence[type[Component]], world_id: str, run_id: str, tick: int
 ) -> DataFrame:
@@ -135,7 +77,7 @@ def live(
     from daft import lit
 
     kinds = tuple(component.component_type() for component in components)
-    schema = _schema(kinds)
+    schema = query_schema(kinds)
     found = [
         rows.to_arrow().select([ENTITY_ID, *schema.names[len(BASE_FIELDS) :]])
         for one, rows in tables.items()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from archetype_core.read.request import Branch
+from archetype_core.argument import checked_id, whole_number
+from archetype_core.read.request import BRANCH_FIELDS, Branch, HistoryQuery, Ticks
+from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.component import Component, ComponentType
+from archetype_core.schema.message import Message
 from archetype_core.store.port import Store
-from archetype_core.store.timeline import Span
+from archetype_core.store.request import BASE_FIELDS
+from archetype_core.store.timeline import Span, Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +36,72 @@ class ReadPlan:
     schema: pa.Schema
     entity_ids: pa.Array | None
     include_inactive: bool
+
+
+def plan(store: Store, timeline: Timeline, request: HistoryQuery) -> ReadPlan:
+    """The plan of a query of one world's history."""
+    kinds = _kinds(request.components)
+    parts = _parts(timeline, kinds, request.ticks, None)
+    return ReadPlan(store, parts, query_schema(kinds), _ids(request.entity_ids), request.include_inactive)
+
+
+def plan_branches(store: Store, branches: Iterable[Branch], request: HistoryQuery) -> ReadPlan:
+    """The plan of a query of several histories, whose rows say which one they are of."""
+    kinds = _kinds(request.components)
+    parts = tuple(part for one in branches for part in _parts(one.timeline, kinds, request.ticks, one))
+    schema = pa.schema([*query_schema(kinds), *BRANCH_FIELDS])
+    return ReadPlan(store, parts, schema, _ids(request.entity_ids), request.include_inactive)
+
+
+def query_schema(kinds: Sequence[ComponentType]) -> pa.Schema:
+    """The columns of a query: the base columns, then those of the components."""
+    return pa.schema([*BASE_FIELDS.values(), *(field for kind in kinds for field in kind.fields)])
+
+
+def _kinds(components: Sequence[type[Component]]) -> tuple[ComponentType, ...]:
+    given: Sequence[object] = components
+    if odd := [one for one in given if not isinstance(one, type) or not issubclass(one, Component)]:
+        raise TypeError(f"a query takes component classes, not {odd[0]!r}")
+    return tuple(component.component_type() for component in components)
+
+
+def _parts(
+    timeline: Timeline, kinds: tuple[ComponentType, ...], ticks: Ticks, branch: Branch | None
+) -> tuple[Part, ...]:
+    runs = _runs(ticks)
+    return tuple(
+        Part(name, table, span, branch)
+        for name, table in timeline.tables.items()
+        if _answers(Archetype.from_schema(table), kinds)
+        for first, last in runs
+        for span in timeline.between(first, last)
+    )
+
+
+def _ids(entity_ids: int | Iterable[int] | None) -> pa.Array | None:
+    wanted = entity_ids if entity_ids is None or isinstance(entity_ids, Iterable) else [entity_ids]
+    return None if wanted is None else pa.array([checked_id(one) for one in wanted], pa.int64())
+
+
+def _answers(archetype: Archetype, kinds: Sequence[ComponentType]) -> bool:
+    """Whether a table has the components. Messages are not entities: their table answers only a query for ``Message``."""
+    message = Message.component_type()
+    return archetype.has(kinds) and (message in kinds or message not in archetype)
+
+
+def _runs(ticks: Ticks) -> list[tuple[int | None, int | None]]:
+    """Ticks as closed ranges; ``(None, None)`` is all of them."""
+    if ticks is None:
+        return [(None, None)]
+    if not isinstance(ticks, Iterable):
+        tick = whole_number(ticks, "a tick")
+        return [(tick, tick)]
+    if isinstance(ticks, range) and ticks.step == 1:
+        return [(ticks.start, ticks.stop - 1)] if len(ticks) else []
+    runs: list[tuple[int | None, int | None]] = []
+    for tick in sorted({whole_number(one, "a tick") for one in ticks}):
+        if runs and runs[-1][1] == tick - 1:
+            runs[-1] = (runs[-1][0], tick)
+        else:
+            runs.append((tick, tick))
+    return runs

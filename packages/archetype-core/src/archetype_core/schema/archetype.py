@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from archetype_core.errors import SchemaMismatch, SignatureError
-from archetype_core.schema.column import columns_of
 from archetype_core.schema.component import Component, ComponentType
+from archetype_core.schema.conform import columns_of
 from archetype_core.schema.datatype import describe, restore
 
 BASE_COLUMNS = ("world_id", "run_id", "entity_id", "tick", "is_active")

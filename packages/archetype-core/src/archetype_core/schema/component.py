@@ -5,12 +5,10 @@ A component class is checked once, when it is defined, so no tick fails for the 
 
 from __future__ import annotations
 
-import difflib
-import functools
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, dataclass_transform
 
@@ -21,6 +19,7 @@ from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 
 from archetype_core.errors import ComponentTypeError, PayloadError, UnknownComponent, ValueRejected
 from archetype_core.schema.codec import codec_for
+from archetype_core.schema.column_access import Columns, column_of, nearest
 from archetype_core.schema.datatype import describe
 from archetype_core.schema.nested import Nullable, build
 from archetype_core.schema.scalar import Codec, Refusal, clip
@@ -28,8 +27,6 @@ from archetype_core.schema.temporal import Moment
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
-
-    from archetype_core.schema.expression import ColumnExpression
 else:
     ModelMetaclass = type(BaseModel)  # pydantic gives it no public name
 
@@ -227,55 +224,11 @@ def resolve(name: str) -> type[Component]:
     try:
         return _BY_NAME[name].cls
     except KeyError:
-        raise UnknownComponent(name, f"import the module that defines it{_near(name, _BY_NAME)}") from None
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+        raise UnknownComponent(name, f"import the module that defines it{nearest(name, _BY_NAME)}") from None
 
 
 def _spell_class(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
-
-
-class Columns:
-    """The Daft columns of a component class, by field; `Position.c.x` is `position__x`, the same object each time."""
-
-    __slots__ = ("_owner",)
-
-    def __init__(self, owner: type[Component]) -> None:
-        self._owner = owner
-
-    def __getattr__(self, name: str) -> ColumnExpression:
-        return _column_of(self._owner, name)
-
-    def __dir__(self) -> list[str]:
-        return list(self._owner.__pydantic_fields__)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return getattr, (self._owner, "c")
-
-    def __repr__(self) -> str:
-        return f"{self._owner.__name__}.c({', '.join(self._owner.__pydantic_fields__)})"
-
-
-def _column_of(owner: type[Component], name: str) -> ColumnExpression:
-    fields = list(owner.__pydantic_fields__)
-    if owner.__archetype_plan__ is None:
-        raise AttributeError(f"{owner.__name__} is a template without columns: use a concrete subclass", name=name)
-    if name in fields:
-        return _column(f"{owner.__name__.lower()}__{name}")
-    has = f"it has {', '.join(fields)}" if fields else "it has none"
-    # without `obj`, Python adds no suggestion of its own to ours
-    raise AttributeError(f"{owner.__name__} has no field {name!r}; {has}{_near(name, fields)}", name=name)
-
-
-@functools.cache
-def _column(name: str) -> ColumnExpression:
-    from daft import col  # here, because importing it takes most of a second
-
-    return cast("ColumnExpression", col(name))
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(Field, PrivateAttr))
@@ -308,7 +261,7 @@ class _ComponentMeta(ModelMetaclass):
             # Pydantic reads class attributes to find defaults and shadowed names, and must not see columns there.
             if name.startswith("_") or sys._getframe(1).f_globals.get("__name__", "").startswith("pydantic."):
                 return super().__getattr__(name)
-            return _column_of(cls, name)
+            return column_of(cls, name)
 
 
 class Component(BaseModel, metaclass=_ComponentMeta):

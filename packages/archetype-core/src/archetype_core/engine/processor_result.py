@@ -17,7 +17,7 @@ from archetype_core.engine.daft.guard import Stage, is_rowwise
 from archetype_core.errors import PlanTooDeep, SchemaMismatch, UnknownComponent
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.cast import CastRefused, cast
-from archetype_core.schema.column import value_checks
+from archetype_core.schema.conform import value_checks
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, owned
 
 

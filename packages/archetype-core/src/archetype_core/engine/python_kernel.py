@@ -32,7 +32,7 @@ class Patch:
 class Staged:
     """What a tick does to one table, folded to one operation per entity.
 
-    ``leaving`` entities get a tombstone; one that entered in the same tick leaves no row at all. ``patches`` apply in order,
+    An entity in ``leaving`` gets a tombstone if ``prior`` has it, otherwise no row. ``patches`` apply in order,
     to prior and to entering rows. ``entering`` rows are new: an entity's first row decides its position, its last row its
     values.
     """
