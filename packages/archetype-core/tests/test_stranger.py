@@ -274,7 +274,7 @@ def test_many_worlds_wait_for_one_another() -> None:
     drive(scenario)
 
 
-def test_odd_arguments_are_refused_where_they_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_odd_arguments_are_refused_where_they_come_in() -> None:
     """Wrong stores, names, command ids, texts and message bodies are refused by name. (M7)"""
 
     async def scenario() -> None:
@@ -284,6 +284,8 @@ def test_odd_arguments_are_refused_where_they_come_in(monkeypatch: pytest.Monkey
             with pytest.raises(ValueError, match=next(iter(odd))):
                 World(MemoryStore(), **odd)
         there = world()
+        with pytest.raises(ValueError, match="name"):
+            await there.fork(5)  # type: ignore[arg-type]  # reason: that is refused
         with pytest.raises(TypeError, match="applied"):
             await there.step(applied="abc")  # type: ignore[arg-type]  # reason: what is being refused
         with pytest.raises(TypeError, match="single text"):

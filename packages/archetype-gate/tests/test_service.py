@@ -163,6 +163,8 @@ def test_a_failing_handler_stages_nothing(tmp_path: Path) -> None:
             world_id = await create_world(gate, journal_at(tmp_path))
             with pytest.raises(NoHandler, match="pair"):
                 await gate.execute(PLAYER, Custom("pair", {"xs": [1.0]}), world_id)
+            with pytest.raises(TypeError, match="name"):
+                await gate.execute(ADMIN, AddHandler(5, pair), world_id)  # type: ignore[arg-type]  # reason: that is refused
             await gate.execute(ADMIN, AddHandler("pair", pair), world_id)
             await gate.execute(PLAYER, Custom("pair", {"xs": [1.0, 2.0]}), world_id)
             with pytest.raises(ValueError, match="no such number"):

@@ -160,6 +160,21 @@ def test_existing_world_is_resumed(tmp_path: Path) -> None:
     with_runtime(opened, storage=storage)
 
 
+def test_two_runtimes_create_one_world(tmp_path: Path) -> None:
+    """Of runtimes that declare a new world at the same moment one creates it, the others open it (RT8, G8)."""
+
+    async def main() -> None:
+        for number in range(5):
+            storage = StorageConfig(uri=f"journal:{tmp_path}/{number}")
+            runtimes = [ArchetypeRuntime(storage, progress=False) for _ in range(3)]
+            infos = await asyncio.gather(*(runtime.world("demo").info() for runtime in runtimes))
+            assert len({info.world_id for info in infos}) == 1
+            for runtime in runtimes:
+                await runtime.shutdown()
+
+    asyncio.run(main())
+
+
 def test_resume_can_be_refused(tmp_path: Path) -> None:
     """`resume=False` is WorldExists for an existing name or id; another seed is refused too."""
     storage = StorageConfig(uri=f"journal:{tmp_path}/data")

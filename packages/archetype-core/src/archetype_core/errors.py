@@ -82,7 +82,9 @@ class EntityNotFound(ArchetypeError, LookupError):
 
     def __init__(self, entity_id: int, world: str) -> None:
         self.entity_id, self.world = entity_id, world
-        super().__init__(f"no live entity {entity_id} in world {world!r}: check the id; nothing was staged")
+        super().__init__(
+            f"entity {entity_id} is not alive in world {world!r}: check the id; reads see a new entity after a step"
+        )
 
 
 class ProcessorError(ArchetypeError, RuntimeError):

@@ -154,7 +154,8 @@ def _add_resource(live: LiveWorld, command: AddResource) -> ResourceInfo:
 
 
 def _add_handler(live: LiveWorld, command: AddHandler) -> None:
+    name: object = command.name
     handler: object = command.handler
-    if not command.name or not callable(handler):
+    if not isinstance(name, str) or not name or not callable(handler):
         raise TypeError(f"a handler needs a name and a function, not {command.name!r} and {handler!r}")
     live.handlers[command.name] = command.handler

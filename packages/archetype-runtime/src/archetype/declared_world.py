@@ -155,8 +155,8 @@ class DeclaredWorld:
         spec, state = self.spec, self.state
         storage = spec.storage or default_storage()
         if spec.must_exist or spec.resume:
+            opening = OpenWorld(spec.world_id or spec.name, storage, spec.cache, spec.kernel)
             try:
-                opening = OpenWorld(spec.world_id or spec.name, storage, spec.cache, spec.kernel)
                 return await state.execute(self.actor, opening), False
             except WorldNotFound:
                 if spec.must_exist:
@@ -167,7 +167,13 @@ class DeclaredWorld:
                 if existing.world_id == spec.world_id:
                     raise WorldExists(existing.name, spec.world_id)
         create = CreateWorld(spec.name, storage, spec.cache, spec.world_id, spec.seed, spec.kernel)
-        return await state.execute(self.actor, create), True
+        try:
+            return await state.execute(self.actor, create), True
+        except WorldExists:
+            if not spec.resume:
+                raise
+            # Another process created it since this one looked.
+            return await state.execute(self.actor, opening), False
 
     def _check_shareable(self, ref: WorldRef) -> None:
         """Refuse a declaration that would add parts to a world that is up already."""

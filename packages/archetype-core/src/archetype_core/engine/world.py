@@ -408,6 +408,8 @@ class World(WorldView, Staging):
         """
         self._check_open()
         at_tick = checked_tick(at_tick)
+        if name is not None:
+            check_text("name", name)
         if pending not in ("refuse", "copy"):
             raise ValueError(f"pending is 'refuse' or 'copy', not {pending!r}")
         if self.pending and (pending == "refuse" or at_tick is not None):
