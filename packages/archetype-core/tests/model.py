@@ -101,8 +101,6 @@ class Model:
             return False
         return True
 
-    # Mutations.
-
     def spawn(self, *components: Component) -> int:
         entity, self.next_id = self.next_id, self.next_id + 1
         values: Values = {}
@@ -138,8 +136,6 @@ class Model:
             raise TypeError
         if kept != place:
             self.pending.append(("move", entity, kept, {}))
-
-    # Ticks.
 
     def step(self) -> None:
         """The next tick, from processors and mutations."""
@@ -191,8 +187,6 @@ class Model:
                 life.entered.setdefault(kinds, number)
         return lives
 
-    # Branches.
-
     def fork(self, world_id: str, at: int | None = None, *, with_pending: bool = False) -> Model:
         """A copy of the model, with the same history."""
         count = self.tick if at is None else at + 1
@@ -206,8 +200,6 @@ class Model:
         """Drop what is staged and keep what is committed."""
         self.pending = []
         self.next_id = self.committed_ids[-1]
-
-    # Reads.
 
     def rows(self, components: Kinds, ticks: Iterable[int], *, inactive: bool, lineage: bool) -> list[tuple[Any, ...]]:
         """The rows of a query: tick, entity, activity, and the values of the components' columns."""

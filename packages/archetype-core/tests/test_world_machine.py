@@ -168,8 +168,6 @@ class WorldMachine(RuleBasedStateMachine):
         world = World(self.store, "root", seed=1, processors=self.processors(), resources=[self.switch])
         return self.subject(world, Model(world.world_id, self.behave))
 
-    # Mutations.
-
     @rule(target=entities, on=subjects, components=bundles())
     def spawn(self, on: Subject, components: tuple[Component, ...]) -> int:
         expected = on.model.spawn(*components)
@@ -236,8 +234,6 @@ class WorldMachine(RuleBasedStateMachine):
             on.model.remove(entity, *kinds)
             on.world.remove_components(entity, *kinds)
 
-    # Ticks.
-
     @rule(on=subjects, steps=st.sampled_from([1, 1, 1, 0, 3]))
     def run(self, on: Subject, steps: int) -> None:
         result = self.runner.run(on.world.run(steps))
@@ -280,8 +276,6 @@ class WorldMachine(RuleBasedStateMachine):
             with pytest.raises(RunConflict):
                 self.runner.run(on.world.step(RunConfig(run_id=old)))
 
-    # Branches.
-
     @rule(target=subjects, on=subjects, with_pending=st.booleans())
     def fork(self, on: Subject, with_pending: bool) -> Subject:
         if on.world.pending and not with_pending:
@@ -313,8 +307,6 @@ class WorldMachine(RuleBasedStateMachine):
             self.check(on)
         return on
 
-    # Reads.
-
     @rule(
         on=subjects,
         kinds=st.lists(st.sampled_from(sorted(CLASSES)), max_size=2, unique=True),
@@ -345,8 +337,6 @@ class WorldMachine(RuleBasedStateMachine):
         expected = difference(on.model.records[a].live, other.model.records[b].live)
         assert expected == {tuple(row.values()) for row in rows}
         assert len(expected) == len(rows)
-
-    # Checks.
 
     def advance(self, on: Subject) -> None:
         on.model.step()

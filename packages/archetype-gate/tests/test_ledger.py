@@ -23,7 +23,7 @@ from archetype_core.command import AuditFilter, Status
 from archetype_core.errors import CorruptStore, LedgerError, WorldExists
 from archetype_core.store import Segment
 from archetype_gate import Ledger, SqliteLedger
-from archetype_gate.ledger import AcceptedCommand, AuditEntry, Settlement, WorldEntry
+from archetype_gate.ledger import AcceptedCommand, AuditEntry, LedgerWorld, Settlement
 from archetype_gate.quota import Usage
 from archetype_gate.timestamp import to_micros
 
@@ -51,9 +51,9 @@ def accepted_command(command_id: str, world: str = "w", **given: Any) -> Accepte
     return replace(AcceptedCommand(command_id, world, "Spawn", lambda: b"{}", range(1, 2)), **given)
 
 
-def world_entry(name: str, world: str | None = None) -> WorldEntry:
+def world_entry(name: str, world: str | None = None) -> LedgerWorld:
     """A world."""
-    return WorldEntry(Segment(world or name, "run", 0, None, name, 1))
+    return LedgerWorld(Segment(world or name, "run", 0, None, name, 1))
 
 
 def test_records_survive_reopening(tmp_path: Path) -> None:

@@ -120,9 +120,6 @@ def test_tables_can_be_read_by_other_tools(place: Path) -> None:
     assert table == [{**base, "spot__x": 2.0}]
 
 
-# Costs.
-
-
 def size(path: Path) -> int:
     """Count the bytes in a directory."""
     return sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
@@ -188,9 +185,6 @@ def test_the_past_stays_as_it_was(place: Path) -> None:
 
     run(live())
     assert verify(place).is_sound
-
-
-# Worlds, processes, searches.
 
 
 @pytest.mark.parametrize("sealed", [False, True])

@@ -40,7 +40,7 @@ def connect(path: str) -> sqlite3.Connection:
     return connection
 
 
-class Database:
+class LedgerDatabase:
     """The open file of a ledger. One thread uses the connection at a time; the others wait."""
 
     def __init__(self, path: str, connect: Connect = connect) -> None:

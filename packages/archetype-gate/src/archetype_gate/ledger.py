@@ -68,7 +68,7 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
-class WorldEntry:
+class LedgerWorld:
     """A world as the ledger stores it: enough to open one that never made a tick."""
 
     segment: Segment
@@ -124,7 +124,7 @@ class Ledger(Protocol):
         """Write everything collected; returns when it is on disk. ``LedgerError`` if it cannot be written."""
         ...
 
-    def add_world(self, entry: WorldEntry) -> None:
+    def add_world(self, entry: LedgerWorld) -> None:
         """Store a world durably; ``WorldExists`` if its id is taken, or its name by a world that is not destroyed."""
         ...
 
@@ -136,11 +136,11 @@ class Ledger(Protocol):
         """Undo ``mark_destroyed`` for the name, durably; ``WorldExists`` if another world has it now."""
         ...
 
-    def find_world(self, id_or_name: str) -> WorldEntry | None:
+    def find_world(self, id_or_name: str) -> LedgerWorld | None:
         """Return the world with that id, else the world with that name that is not destroyed, else ``None``."""
         ...
 
-    def worlds(self) -> list[WorldEntry]:
+    def worlds(self) -> list[LedgerWorld]:
         """Return all worlds, destroyed ones too."""
         ...
 

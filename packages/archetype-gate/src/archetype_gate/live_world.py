@@ -81,8 +81,6 @@ class LiveWorld:
         with self._lock:
             return [(accepted, command) for *_, accepted, command in sorted(self._queue) if accepted.is_direct]
 
-    # Ids.
-
     def ensure_ids(self, count: int) -> None:
         """Make sure that the next entity ids are reserved for this process; reserves a block on disk if they are not."""
         with self.world.lock:
@@ -107,8 +105,6 @@ class LiveWorld:
         """Give back the reserved ids that were not used, when the world is closed."""
         with self.world.lock:
             self.backend.ledger.release_ids(self.world_id, self.world.next_entity_id, self._reserved_to)
-
-    # Commands.
 
     def stage(self, command: EntityCommand[Any], command_id: str, record: Callable[[AcceptedCommand], None]) -> Any:
         """Stage a command for the next tick, and call ``record`` before that tick can apply it; returns its result.

@@ -9,13 +9,13 @@ from typing import Any
 
 from archetype_core.command import AuditFilter, AuditRow
 from archetype_gate.audit_chain import ChainedRow, find_damage
-from archetype_gate.database import Database
+from archetype_gate.database import LedgerDatabase
 from archetype_gate.ledger import AcceptedCommand, Damage
 from archetype_gate.quota import Usage
 from archetype_gate.timestamp import from_micros, to_micros
 
 
-def waiting_commands(database: Database, world_id: str) -> list[AcceptedCommand]:
+def waiting_commands(database: LedgerDatabase, world_id: str) -> list[AcceptedCommand]:
     """Return the commands that wait for a world, in the order they were accepted."""
     rows = database.read(
         "SELECT command_id, form, payload, first_id, id_count, due, priority, is_direct FROM commands "
@@ -37,7 +37,7 @@ def waiting_commands(database: Database, world_id: str) -> list[AcceptedCommand]
     ]
 
 
-def recorded_ids(database: Database, command_ids: Iterable[str]) -> set[str]:
+def recorded_ids(database: LedgerDatabase, command_ids: Iterable[str]) -> set[str]:
     """Return those of the command ids that have an audit row."""
     return {
         one
@@ -46,7 +46,7 @@ def recorded_ids(database: Database, command_ids: Iterable[str]) -> set[str]:
     }
 
 
-def usage_since(database: Database, since: date) -> list[Usage]:
+def usage_since(database: LedgerDatabase, since: date) -> list[Usage]:
     """Return the credits used since a day, and the commands used in each world's latest tick."""
     used_credits = database.read("SELECT actor, day, used FROM tokens WHERE day >= ?", (since.isoformat(),))
     ticks = database.read("SELECT actor, world_id, tick, used FROM ticks")
@@ -56,7 +56,7 @@ def usage_since(database: Database, since: date) -> list[Usage]:
     ]
 
 
-def audit_rows(database: Database, which: AuditFilter) -> tuple[AuditRow, ...]:
+def audit_rows(database: LedgerDatabase, which: AuditFilter) -> tuple[AuditRow, ...]:
     """Return the audit rows that pass a filter, each with the final status of its command if it is settled."""
     conditions: list[str] = ["a.is_new"]
     values: list[object] = []
@@ -84,7 +84,7 @@ def audit_rows(database: Database, which: AuditFilter) -> tuple[AuditRow, ...]:
     return tuple(map(_audit_row, rows))
 
 
-def damages(database: Database) -> list[Damage]:
+def damages(database: LedgerDatabase) -> list[Damage]:
     """Check the hash chain, and that every queued command without a final status is still stored; reads all rows."""
     with database.reading() as connection:
         count, last = connection.execute("SELECT count, hash FROM chain").fetchone()

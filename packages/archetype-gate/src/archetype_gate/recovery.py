@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from archetype_core.command import Custom
 from archetype_gate import command_codec
-from archetype_gate.ledger import AuditEntry, Settlement, WorldEntry
+from archetype_gate.ledger import AuditEntry, LedgerWorld, Settlement
 from archetype_gate.live_world import LiveWorld
 
 
 class CommandRecovery:
     """Recovers the commands of one world. The commits decide what was applied; the ledger has all that was accepted."""
 
-    def __init__(self, live: LiveWorld, entry: WorldEntry | None, now_us: int) -> None:
+    def __init__(self, live: LiveWorld, entry: LedgerWorld | None, now_us: int) -> None:
         self._live = live
         self._entry = entry
         self._now_us = now_us

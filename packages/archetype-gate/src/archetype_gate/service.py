@@ -103,8 +103,6 @@ class CommandService:
             entries, self._unwritten = self._unwritten, []
         backend.ledger.record(entries)
 
-    # Commands that are executed now.
-
     async def execute(
         self, actor: ActorCtx, command: Command[R], world_id: str | None = None, *, durable: bool = False
     ) -> R:
@@ -188,8 +186,6 @@ class CommandService:
             call.world_id, call.tick = result.world_id, result.tick
         self._record(call, [self._entry(call, command, "applied", "")])
         return result
-
-    # Commands that wait in a world's queue.
 
     async def submit(
         self, actor: ActorCtx, command: EntityCommand[Any], world_id: str, *, tick: int | None = None, priority: int = 0
@@ -296,8 +292,6 @@ class CommandService:
             AcceptedCommand(self._ids.new(), live.world_id, type(one).__name__, payload, ids, due, priority)
             for one, payload, ids in zip(commands, payloads, live.assign_ids(commands), strict=True)
         ]
-
-    # The audit log.
 
     def _entry(
         self, call: _Call, command: Command[Any], status: Status, reason: str, accepted: AcceptedCommand | None = None

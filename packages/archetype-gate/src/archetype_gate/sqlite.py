@@ -13,8 +13,8 @@ from pathlib import Path
 from archetype_core.command import AuditFilter, AuditRow
 from archetype_core.errors import LedgerError
 from archetype_gate import record_reader
-from archetype_gate.database import Connect, Database, connect
-from archetype_gate.ledger import AcceptedCommand, AuditEntry, Damage, Settlement, WorldEntry
+from archetype_gate.database import Connect, LedgerDatabase, connect
+from archetype_gate.ledger import AcceptedCommand, AuditEntry, Damage, LedgerWorld, Settlement
 from archetype_gate.quota import Usage
 from archetype_gate.record_writer import write_records
 from archetype_gate.world_table import WorldTable
@@ -50,13 +50,11 @@ class SqliteLedger:
         self._pid = os.getpid()
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = Database(self._path, connect)
+        self._database = LedgerDatabase(self._path, connect)
         self._worlds = WorldTable(self._database)
 
     def __repr__(self) -> str:
         return f"SqliteLedger({self._path!r})"
-
-    # Collecting and writing.
 
     def check_writable(self) -> None:
         """Raise ``LedgerError`` if the last write failed or the ledger is closed; does no I/O."""
@@ -153,9 +151,7 @@ class SqliteLedger:
                 raise LedgerError(f"{self._path}: {type(failure).__name__}: {failure}") from failure
             self._write_failure = None
 
-    # Worlds and ids.
-
-    def add_world(self, entry: WorldEntry) -> None:
+    def add_world(self, entry: LedgerWorld) -> None:
         """Store a world durably; ``WorldExists`` if its id is taken, or its name by a world that is not destroyed."""
         self._worlds.add(entry)
 
@@ -168,11 +164,11 @@ class SqliteLedger:
         """Give a destroyed world its name back, durably; ``WorldExists`` if another world has it now."""
         self._worlds.mark_reopened(world_id)
 
-    def find_world(self, id_or_name: str) -> WorldEntry | None:
+    def find_world(self, id_or_name: str) -> LedgerWorld | None:
         """Return the world with that id, else the world with that name that is not destroyed, else ``None``."""
         return self._worlds.find(id_or_name)
 
-    def worlds(self) -> list[WorldEntry]:
+    def worlds(self) -> list[LedgerWorld]:
         """Return all worlds by id, destroyed ones too."""
         return self._worlds.all()
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from archetype_core.command import WorldInfo
 from archetype_core.errors import AmbiguousWorld, CorruptStore, WorldExists, WorldNotFound
 from archetype_core.store import Segment, WorldRecord
-from archetype_gate.ledger import WorldEntry
+from archetype_gate.ledger import LedgerWorld
 from archetype_gate.live_world import LiveWorld
 from archetype_gate.storage import Backend
 
 
-def find_stored(backend: Backend, id_or_name: str) -> tuple[str, WorldEntry | None, WorldRecord | None]:
+def find_stored(backend: Backend, id_or_name: str) -> tuple[str, LedgerWorld | None, WorldRecord | None]:
     """Return a world's id, with its ledger entry and its store record where these exist.
 
     An id goes before a name. ``WorldNotFound`` lists the worlds that exist; ``AmbiguousWorld`` if several worlds that
@@ -59,7 +59,7 @@ def check_name(backend: Backend, name: str | None) -> None:
             raise WorldExists(name, record.world_id)
 
 
-def check_no_ticks_lost(backend: Backend, entry: WorldEntry, record: WorldRecord | None) -> None:
+def check_no_ticks_lost(backend: Backend, entry: LedgerWorld, record: WorldRecord | None) -> None:
     """Raise ``CorruptStore`` if the ledger settled ticks that the store does not have."""
     before_first = entry.segment.first_tick - 1
     last = before_first if record is None else record.tick

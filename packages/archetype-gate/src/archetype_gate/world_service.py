@@ -16,7 +16,7 @@ from archetype_core.engine import FairLock, in_thread
 from archetype_core.errors import GateClosed, PendingMutations, WorldNotFound
 from archetype_core.store import WorldRecord
 from archetype_gate import command_codec, world_lookup
-from archetype_gate.ledger import AcceptedCommand, AuditEntry, Settlement, WorldEntry
+from archetype_gate.ledger import AcceptedCommand, AuditEntry, LedgerWorld, Settlement
 from archetype_gate.live_world import LiveWorld
 from archetype_gate.recovery import CommandRecovery
 from archetype_gate.storage import Backend, StorageService
@@ -61,8 +61,6 @@ class WorldService:
     def backend_of(self, world_id: str | None) -> Backend | None:
         """Return the backend of a world that is or was live in this gate, else ``None``."""
         return self._backends.get(world_id) if world_id is not None else None
-
-    # Creating and opening.
 
     async def create(self, command: CreateWorld) -> WorldInfo:
         """Create a world; if one has the ``world_id`` of the command, open that instead.
@@ -118,7 +116,7 @@ class WorldService:
             await asyncio.shield(asyncio.wrap_future(closed))
 
     async def _open(
-        self, backend: Backend, entry: WorldEntry | None, record: WorldRecord | None, kernel: str
+        self, backend: Backend, entry: LedgerWorld | None, record: WorldRecord | None, kernel: str
     ) -> LiveWorld:
         if entry is not None:
             world_lookup.check_no_ticks_lost(backend, entry, record)
@@ -148,7 +146,7 @@ class WorldService:
             raise
         return self._add(live)
 
-    async def _rebuild(self, backend: Backend, entry: WorldEntry) -> World:
+    async def _rebuild(self, backend: Backend, entry: LedgerWorld) -> World:
         """Rebuild a world that never made a tick from its ledger entry."""
         segment = entry.segment
         if segment.parent is None:
@@ -161,8 +159,6 @@ class WorldService:
                 kernel=entry.kernel,
             )
         return await World.open(backend.store, segment.parent.world_id, branch=segment, kernel=entry.kernel)
-
-    # Branches.
 
     async def fork(self, source: LiveWorld, command: ForkWorld, *, is_name_free: bool = False) -> LiveWorld:
         """Create a world that continues from another, sharing its history; ``pending="copy"`` copies its staged commands.
@@ -236,8 +232,6 @@ class WorldService:
         for one in copies:
             with live.world.commanded(one.command_id):
                 live.staged[one.command_id] = one
-
-    # Closing and destroying.
 
     async def close(self, world_id: str) -> bool:
         """Close a live world after its current tick, with everything on disk; returns whether there was one.
@@ -317,8 +311,6 @@ class WorldService:
         if not self._is_open:
             raise GateClosed
 
-    # Listing.
-
     async def list_worlds(self, storage: StorageConfig | None) -> tuple[WorldInfo, ...]:
         """Describe all worlds of a storage that are not destroyed; the live worlds of this gate for ``None``."""
         if storage is None:
@@ -327,5 +319,5 @@ class WorldService:
         return tuple(await in_thread(lambda: list(world_lookup.world_infos(backend, self.find))))
 
 
-def _world_entry(world: World, kernel: str, *, settled_tick: int = -1) -> WorldEntry:
-    return WorldEntry(world.segment, kernel, settled_tick=settled_tick)
+def _world_entry(world: World, kernel: str, *, settled_tick: int = -1) -> LedgerWorld:
+    return LedgerWorld(world.segment, kernel, settled_tick=settled_tick)

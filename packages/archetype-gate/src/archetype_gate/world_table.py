@@ -8,8 +8,8 @@ from typing import Any
 
 from archetype_core.errors import LedgerError, WorldExists
 from archetype_core.store import Point, Segment
-from archetype_gate.database import Database
-from archetype_gate.ledger import WorldEntry
+from archetype_gate.database import LedgerDatabase
+from archetype_gate.ledger import LedgerWorld
 
 _COLUMNS = (
     "world_id, name, run_id, seed, first_tick, parent_world, parent_run, parent_tick, "
@@ -20,10 +20,10 @@ _COLUMNS = (
 class WorldTable:
     """Reads and writes the table ``worlds``. Every change is on disk when its method returns."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: LedgerDatabase) -> None:
         self._database = database
 
-    def add(self, entry: WorldEntry) -> None:
+    def add(self, entry: LedgerWorld) -> None:
         """Insert a world; ``WorldExists`` if its id is taken, or its name by a world that is not destroyed."""
         segment, parent = entry.segment, entry.segment.parent
         row = (
@@ -58,7 +58,7 @@ class WorldTable:
                 _check_not_taken(connection, "", found[0])
                 connection.execute("UPDATE worlds SET is_open = 1 WHERE world_id = ?", (world_id,))
 
-    def find(self, id_or_name: str) -> WorldEntry | None:
+    def find(self, id_or_name: str) -> LedgerWorld | None:
         """Return the world with that id, else the open world with that name."""
         for condition in ("world_id = ?", "name = ? AND is_open"):
             rows = self._database.read(f"SELECT {_COLUMNS} FROM worlds WHERE {condition}", (id_or_name,))
@@ -66,7 +66,7 @@ class WorldTable:
                 return _entry(rows[0])
         return None
 
-    def all(self) -> list[WorldEntry]:
+    def all(self) -> list[LedgerWorld]:
         """Return every world, by id."""
         return [_entry(row) for row in self._database.read(f"SELECT {_COLUMNS} FROM worlds ORDER BY world_id")]
 
@@ -96,8 +96,8 @@ def _check_not_taken(connection: sqlite3.Connection, world_id: str, name: str) -
         raise WorldExists(*taken)
 
 
-def _entry(row: Sequence[Any]) -> WorldEntry:
+def _entry(row: Sequence[Any]) -> LedgerWorld:
     world_id, name, run_id, seed, first_tick, *parent, kernel, reserved_to, settled_tick, is_open = row
     origin = None if parent[0] is None else Point(*parent)
     segment = Segment(world_id, run_id, first_tick, origin, name, seed)
-    return WorldEntry(segment, kernel, reserved_to, settled_tick, bool(is_open))
+    return LedgerWorld(segment, kernel, reserved_to, settled_tick, bool(is_open))

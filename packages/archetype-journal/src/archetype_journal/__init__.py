@@ -8,7 +8,7 @@ directory functions are the parts that durable stores share.
 from archetype_journal.background import BackgroundTask
 from archetype_journal.contents import SegmentStatus, has_journal, read_segments
 from archetype_journal.disk import Disk, make_directory, sync_directory, sync_path
-from archetype_journal.inspection import Finding, Report, verify
+from archetype_journal.inspection import JournalFinding, JournalReport, verify
 from archetype_journal.journaled import JournaledStore
 from archetype_journal.repair import Repair, repair
 from archetype_journal.store import JournalStore, open_journal
@@ -17,11 +17,11 @@ from archetype_journal.wal import use_wal
 __all__ = [
     "BackgroundTask",
     "Disk",
-    "Finding",
+    "JournalFinding",
+    "JournalReport",
     "JournalStore",
     "JournaledStore",
     "Repair",
-    "Report",
     "SegmentStatus",
     "has_journal",
     "make_directory",

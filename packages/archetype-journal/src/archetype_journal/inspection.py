@@ -20,7 +20,7 @@ from archetype_journal.record import TICK_BITS, Place, TableWrite, row_id
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class JournalFinding:
     """One thing that is wrong: where, what, and which world and tick it affects if that is known."""
 
     place: str
@@ -38,11 +38,11 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Report:
+class JournalReport:
     """What ``verify`` found, and how much it read."""
 
     path: Path
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[JournalFinding] = field(default_factory=list)
     worlds: int = 0
     segments: int = 0
     ticks: int = 0
@@ -64,28 +64,28 @@ class Report:
         return "\n".join([f"{self.path} is damaged ({counts} checked):", *(f"  {one}" for one in self.findings)])
 
 
-def verify(path: str | Path) -> Report:
+def verify(path: str | Path) -> JournalReport:
     """Check everything in a journal's directory. Costs a read of all of it; safe beside its writers.
 
     ``CommitError`` if the journal cannot be read now, which does not mean that it is damaged.
     """
-    return _Inspection(Path(path)).run()
+    return _JournalInspection(Path(path)).run()
 
 
-class _Inspection:
+class _JournalInspection:
     """One pass over a journal."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._report = Report(path)
+        self._report = JournalReport(path)
         self._problems: dict[Place, str | None] = {}
 
-    def run(self) -> Report:
+    def run(self) -> JournalReport:
         """Check everything and return the report."""
         report = self._report
         file = self._path / FILE
         if not file.is_file():
-            report.findings.append(Finding(str(file), "the file is missing"))
+            report.findings.append(JournalFinding(str(file), "the file is missing"))
             return report
         everybody = list(owners(self._path))
         report.owners = tuple(one.name for one in everybody if one.is_alive)
@@ -93,7 +93,7 @@ class _Inspection:
             log = file.with_name(FILE + "-wal")
             if wal.has_lost_transactions(log):
                 problem = "whole transactions follow a frame with a wrong checksum"
-                report.findings.append(Finding(str(log), problem))
+                report.findings.append(JournalFinding(str(log), problem))
         try:
             with closing(connect_read_only(file)) as connection:
                 connection.execute("BEGIN")
@@ -104,17 +104,17 @@ class _Inspection:
             if isinstance(error, CommitError):
                 # It cannot be read now; that is no damage.
                 raise error from failure
-            report.findings.append(Finding(str(file), str(failure)))
+            report.findings.append(JournalFinding(str(file), str(failure)))
         except UnicodeDecodeError as failure:
-            report.findings.append(Finding(str(file), str(failure)))
+            report.findings.append(JournalFinding(str(file), str(failure)))
         except CorruptStore as failure:
-            report.findings.append(Finding(failure.place, failure.reason))
+            report.findings.append(JournalFinding(failure.place, failure.reason))
         return report
 
     def _check_database(self, connection: sqlite3.Connection) -> None:
         for (line,) in connection.execute("PRAGMA integrity_check(100)"):
             if line != "ok":
-                self._report.findings.append(Finding(str(self._path / FILE), str(line)))
+                self._report.findings.append(JournalFinding(str(self._path / FILE), str(line)))
 
     def _check_contents(self, connection: sqlite3.Connection) -> None:
         report = self._report
@@ -126,7 +126,7 @@ class _Inspection:
             try:
                 entry = view.segment(number)
             except CorruptStore as failure:
-                report.findings.append(Finding(failure.place, failure.reason))
+                report.findings.append(JournalFinding(failure.place, failure.reason))
             else:
                 self._check_segment(connection, view, entry)
         for world_id in view.worlds:
@@ -173,13 +173,13 @@ class _Inspection:
                 for table in view.tables(active, active.last).values():
                     view.find_write(active, table.id, active.last)
         except CorruptStore as failure:
-            self._report.findings.append(Finding(failure.place, failure.reason, world_id))
+            self._report.findings.append(JournalFinding(failure.place, failure.reason, world_id))
 
     def _check_files(self, view: View) -> None:
         known = {view.file_name(number) for number in view.file_ids()}
         for name in sorted(known):
             if not (self._path / name).is_file():
-                self._report.findings.append(Finding(str(self._path / name), "the file is missing"))
+                self._report.findings.append(JournalFinding(str(self._path / name), "the file is missing"))
         present = sorted(path.name for path in self._path.glob("*.chunk"))
         self._report.leftovers = tuple(name for name in present if name not in known)
 
@@ -187,7 +187,7 @@ class _Inspection:
         self, entry: SegmentEntry, tick: int, place: str, problem: str, *, loses_only_values: bool = False
     ) -> None:
         world = entry.segment.name
-        self._report.findings.append(Finding(place, problem, world, tick, loses_only_values))
+        self._report.findings.append(JournalFinding(place, problem, world, tick, loses_only_values))
 
 
 def _column_problem(view: View, place: Place, column: pa.Field, length: int) -> str | None:

@@ -86,8 +86,6 @@ class JournaledStore(JournalStore):
         with self._handle.reader.read() as view:
             return sum(entry.last - entry.sealed for entry in view.segments())
 
-    # Writing.
-
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         """Commit to the journal. Blocks while the backlog is four times what starts sealing, unless sealing fails."""
         self._check_open()
@@ -174,8 +172,6 @@ class JournaledStore(JournalStore):
             if self._is_open:
                 _log.warning("%r could not seal its ticks and will try again: %s", self, failure)
                 self._task.ask(_RETRY_S)
-
-    # Reading.
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
         """Read a table over a range of ticks: sealed ones from the store beneath, then those of the journal."""

@@ -20,7 +20,7 @@ from archetype_journal.catalog import Catalog, Counts, SegmentEntry, row_checksu
 from archetype_journal.database import FILE, FILES, connect_read_only
 from archetype_journal.disk import sync_directory, sync_path
 from archetype_journal.format import create_journal
-from archetype_journal.inspection import Report, verify
+from archetype_journal.inspection import JournalReport, verify
 from archetype_journal.open_handles import owners
 from archetype_journal.reader import SealedWrite, View
 from archetype_journal.record import Place, row_id, unpack
@@ -33,8 +33,8 @@ _DAMAGED = "damaged-"
 class Repair:
     """What ``repair`` did: what it removed, where the old database is kept, and what is still wrong."""
 
-    before: Report
-    after: Report
+    before: JournalReport
+    after: JournalReport
     removed: tuple[str, ...] = ()
     """The worlds and ticks that were removed, in words."""
     kept_in: Path | None = None

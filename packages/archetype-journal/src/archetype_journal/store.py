@@ -89,8 +89,6 @@ class JournalStore:
         """How many commits wait for their transaction to begin. More than a few mean that the disk is the bottleneck."""
         return len(self._queue)
 
-    # Writing.
-
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         """Commit consecutive ticks of one world in one transaction; ``TickConflict`` if they are not its next ones."""
         self._check_open()
@@ -159,8 +157,6 @@ class JournalStore:
             request.error = failure
         else:
             written.append(request)
-
-    # Reading.
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
         """Read a table over a range of ticks, a piece at a time. Decodes only the columns that the scan asks for."""

@@ -64,8 +64,6 @@ class RuntimeWorld(WorldReads):
     world or of the runtime it raises ``WorldClosed`` or ``RuntimeClosed``.
     """
 
-    # Mutations.
-
     @waits_for("nothing")
     async def spawn(self, *components: Component) -> int:
         """Stage a new entity and return its id, which is final.
@@ -174,8 +172,6 @@ class RuntimeWorld(WorldReads):
         """Have the world's handler of that name apply some JSON data at the next tick; ``NoHandler`` if there is none."""
         await self._do(Custom(name, data))
 
-    # Processors, resources, hooks and handlers.
-
     @waits_for("nothing")
     async def add_processor(self, processor: Processor) -> ProcessorInfo:
         """Run a processor from the next tick on."""
@@ -225,8 +221,6 @@ class RuntimeWorld(WorldReads):
         """
         await self._do(AddHandler(name, handler))
 
-    # Simulation.
-
     @waits_for("tick")
     async def step(self, config: RunConfig | None = None, **inputs: Any) -> StepResult:
         """Run one tick and return when it is committed; keyword arguments go to the processors that name them.
@@ -266,8 +260,6 @@ class RuntimeWorld(WorldReads):
         with self._world.state.bars.bar(f"{self.name}: episodes", config.num_episodes) as progress:
             result = await self._do(RunRollout(config, progress))
         return RuntimeRollout(result, self._do)
-
-    # Forks and the end.
 
     @waits_for("loop")
     async def fork(

@@ -5,18 +5,18 @@ from archetype_store_lance.inspection import verify
 from archetype_store_lance.limits import Limits
 from archetype_store_lance.log_files import LocalLogFiles, LogFiles, RemoteLogFiles
 from archetype_store_lance.opening import compact, open_lance
-from archetype_store_lance.report import Finding, Report
+from archetype_store_lance.report import LanceFinding, LanceReport
 from archetype_store_lance.store import LanceStore
 
 __all__ = [
     "Address",
-    "Finding",
+    "LanceFinding",
+    "LanceReport",
     "LanceStore",
     "Limits",
     "LocalLogFiles",
     "LogFiles",
     "RemoteLogFiles",
-    "Report",
     "compact",
     "open_lance",
     "verify",

@@ -14,11 +14,11 @@ from archetype_store_lance.log import Log
 from archetype_store_lance.record import CommitRecord
 from archetype_store_lance.row_index import TickEntry, group_table, tick_table
 from archetype_store_lance.row_layout import RowGroup, RowLayout, Write, row_groups
-from archetype_store_lance.state import SegmentEntry, SegmentTable, State, TableChange, TableState
+from archetype_store_lance.state import LogSegment, SegmentTable, StoreState, TableChange, TableState
 from archetype_store_lance.table import Tables, stored_schema
 
 
-def check_expected(state: State, ticks: Sequence[TickCommit]) -> None:
+def check_expected(state: StoreState, ticks: Sequence[TickCommit]) -> None:
     """Refuse ticks that do not follow the world's head (``TickConflict``) or whose parent is missing (``CommitError``)."""
     first = ticks[0]
     segment = first.segment
@@ -39,7 +39,7 @@ def check_expected(state: State, ticks: Sequence[TickCommit]) -> None:
             raise CommitError(f"segment {segment.run_id} grows from {segment.parent}, which this store does not have")
 
 
-def append(log: Log, tables: Tables, owner: str, state: State, ticks: Sequence[TickCommit]) -> State | None:
+def append(log: Log, tables: Tables, owner: str, state: StoreState, ticks: Sequence[TickCommit]) -> StoreState | None:
     """Write the rows of some ticks to their tables, then the record; ``None`` if another writer's record was first."""
     first, last = ticks[0], ticks[-1]
     segment = first.segment
@@ -67,7 +67,7 @@ def append(log: Log, tables: Tables, owner: str, state: State, ticks: Sequence[T
         groups += [(number, index, group) for group in made]
         written[index] = SegmentTable(before[index].first if index in before else made[0].first, made[-1])
     groups.sort(key=lambda found: found[1])
-    entry = SegmentEntry(segment, last.tick, last.next_entity_id, last.applied, owner, written)
+    entry = LogSegment(segment, last.tick, last.next_entity_id, last.applied, owner, written)
     header = {"tables": sorted(changes), "segment": [number, entry.to_json()], "first": first.tick}
     record = CommitRecord({}, group_table(groups), tick_table(number, _tick_entries(ticks)))
     return log.append(state, header, record)

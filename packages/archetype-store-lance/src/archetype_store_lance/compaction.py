@@ -15,7 +15,7 @@ from archetype_store_lance.engine_errors import WriteConflict
 from archetype_store_lance.limits import Limits
 from archetype_store_lance.log import Log
 from archetype_store_lance.record import CommitRecord
-from archetype_store_lance.state import State, TableState
+from archetype_store_lance.state import StoreState, TableState
 from archetype_store_lance.table import Tables
 from archetype_store_lance.writer_lock import WriterLock
 
@@ -114,7 +114,7 @@ class Compactor:
                 break
         return count > 0
 
-    def _merge(self, state: State, number: int, which: slice) -> bool:
+    def _merge(self, state: StoreState, number: int, which: slice) -> bool:
         try:
             with self._tables.forgetting_on_failure():
                 change = self._tables.compact(state.tables[number], which)

@@ -16,9 +16,9 @@ from archetype_store_lance.engine_errors import reading
 from archetype_store_lance.journal_marker import JOURNAL, JournalMarker
 from archetype_store_lance.log import HEAD, MISSING, Log
 from archetype_store_lance.log_files import LogFiles, log_files_of
-from archetype_store_lance.report import Finding, Report
+from archetype_store_lance.report import LanceFinding, LanceReport
 from archetype_store_lance.row_check import COLUMNS, misplaced_rows, ticks_between
-from archetype_store_lance.state import State, TableState
+from archetype_store_lance.state import StoreState, TableState
 from archetype_store_lance.stored_file import damage
 from archetype_store_lance.table import Tables
 
@@ -31,19 +31,19 @@ _RESTORE = "restore it from a backup"
 _LOST = "its ticks are refused until it is restored from a backup; all other ticks can be read"
 
 
-class _Inspection:
+class _LanceInspection:
     """One walk through a store and the journal in front of it."""
 
     def __init__(self, address: Address, files: LogFiles, journal: Path | None, progress: Progress | None) -> None:
         self._address = address
         self._journal = journal
         self._progress = progress
-        self._report = Report(str(address))
+        self._report = LanceReport(str(address))
         self._done = self._steps = 0
         self._files = files
         self._log = Log(files, str(address))
 
-    def run(self) -> Report:
+    def run(self) -> LanceReport:
         """Check everything and report it."""
         state = self._check_log()
         if state is not None:
@@ -77,9 +77,9 @@ class _Inspection:
         *,
         is_harmless: bool = False,
     ) -> None:
-        self._report.findings.append(Finding(place, problem, remedy, world, ticks, is_harmless))
+        self._report.findings.append(LanceFinding(place, problem, remedy, world, ticks, is_harmless))
 
-    def _until_stable(self, state: State, check: Callable[[State], bool]) -> State:
+    def _until_stable(self, state: StoreState, check: Callable[[StoreState], bool]) -> StoreState:
         """Run a check; if it fails and the state is newer by then, drop its findings and check the newer state."""
         kept = len(self._report.findings)
         for _ in range(_ATTEMPTS):
@@ -94,15 +94,13 @@ class _Inspection:
             check(state)
         return state
 
-    def _newest(self) -> State | None:
+    def _newest(self) -> StoreState | None:
         try:
             return self._log.reread()
         except CorruptStore:
             return None
 
-    # The log.
-
-    def _check_log(self) -> State | None:
+    def _check_log(self) -> StoreState | None:
         where = f"{self._address} log"
         try:
             if not self._log.exists():
@@ -118,7 +116,7 @@ class _Inspection:
             self._add(f"{where} {HEAD}", "it is missing", "the next commit writes it", is_harmless=True)
         return self._until_stable(state, self._check_indexes)
 
-    def _check_indexes(self, state: State) -> bool:
+    def _check_indexes(self, state: StoreState) -> bool:
         is_sound = True
         for ref in state.indexes:
             try:
@@ -131,7 +129,7 @@ class _Inspection:
                     self._add(f"{self._address} log {ref.name}", reason, _LOST, world, ticks)
         return is_sound
 
-    def _check_segment(self, state: State, number: int) -> None:
+    def _check_segment(self, state: StoreState, number: int) -> None:
         """Check that the parent is there and that the log covers every tick."""
         entry = state.segments[number]
         segment = entry.segment
@@ -149,14 +147,12 @@ class _Inspection:
     def _add_gap(self, world: str | None, first: int, last: int) -> None:
         self._add(f"{self._address} log", "it has no entries for these ticks", _RESTORE, world, (first, last))
 
-    # Tables.
-
-    def _check_table(self, state: State, tables: Tables, number: int) -> None:
+    def _check_table(self, state: StoreState, tables: Tables, number: int) -> None:
         sound: set[str] = set()
         stable = self._until_stable(state, lambda state: self._is_intact(state, tables, number, sound))
         self._report.files += len(stable.tables[number].files)
 
-    def _is_intact(self, state: State, tables: Tables, number: int, sound: set[str]) -> bool:
+    def _is_intact(self, state: StoreState, tables: Tables, number: int, sound: set[str]) -> bool:
         """Check the files and rows of a table. ``sound`` collects files that need no second read."""
         table = state.tables[number]
         if table.version is None:
@@ -178,7 +174,7 @@ class _Inspection:
                 self._add(str(directory), problem, "they are removed when the store is next opened", is_harmless=True)
         return self._are_rows_intact(state, tables, number, table)
 
-    def _are_rows_intact(self, state: State, tables: Tables, number: int, table: TableState) -> bool:
+    def _are_rows_intact(self, state: StoreState, tables: Tables, number: int, table: TableState) -> bool:
         uri = tables.uri(table.name)
         # In an object store files have no checksums, so all columns are read.
         batches = tables.rows(table, COLUMNS if tables.directory(table.name) else None)
@@ -194,13 +190,13 @@ class _Inspection:
             self._add_rows(state, number, uri, "rows are not at the positions that the log gives", wrong)
         return rows == table.rows and wrong is None
 
-    def _groups(self, state: State) -> Iterator[pa.Table]:
+    def _groups(self, state: StoreState) -> Iterator[pa.Table]:
         """The row groups in the log, without those that cannot be read, which are reported already."""
         for ref in state.indexes:
             with suppress(CorruptStore, FileNotFoundError):
                 yield self._log.index(ref).record.row_groups
 
-    def _add_damage(self, state: State, tables: Tables, number: int, damaged: Mapping[str, str]) -> None:
+    def _add_damage(self, state: StoreState, tables: Tables, number: int, damaged: Mapping[str, str]) -> None:
         """Report damaged files with the worlds and ticks whose rows they hold."""
         table = state.tables[number]
         try:
@@ -211,15 +207,13 @@ class _Inspection:
             place = f"{tables.directory(table.name)}/{name}"
             self._add_rows(state, number, place, problem, spans.get(name, (0, table.rows)))
 
-    def _add_rows(self, state: State, table: int, place: str, problem: str, rows: tuple[int, int]) -> None:
+    def _add_rows(self, state: StoreState, table: int, place: str, problem: str, rows: tuple[int, int]) -> None:
         """Report a problem with the worlds and ticks whose rows lie between two positions."""
         found = list(ticks_between(table, self._groups(state), rows))
         for number, ticks in found:
             self._add(place, problem, _LOST, state.segments[number].segment.name, ticks)
         if not found:
             self._add(place, problem, _LOST)
-
-    # The journal.
 
     def _check_journal(self, journal: Path, *, is_empty: bool) -> None:
         if journal.is_dir():
@@ -269,7 +263,7 @@ def verify(
     storage_options: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     log_files: LogFiles | None = None,
-) -> Report:
+) -> LanceReport:
     """Check every file of a store and of the journal in front of it. Costs a read of all of it; may run beside writers.
 
     ``journal`` is the journal's directory, by default the one that a local store was last opened with. ``log_files`` replaces
@@ -282,4 +276,4 @@ def verify(
         files = log_files or log_files_of(address)
         if journal is None and address.local is not None:
             journal = JournalMarker(files, address.local).journal() or address.local / JOURNAL
-        return _Inspection(address, files, None if journal is None else Path(journal), progress).run()
+        return _LanceInspection(address, files, None if journal is None else Path(journal), progress).run()

@@ -21,7 +21,7 @@ from archetype_store_lance.limits import Limits
 from archetype_store_lance.log_files import LogFiles
 from archetype_store_lance.record import CommitRecord, checksum, decode, encode
 from archetype_store_lance.row_index import RowIndex, merge
-from archetype_store_lance.state import RowIndexRef, State
+from archetype_store_lance.state import RowIndexRef, StoreState
 
 HEAD = "head"
 """The file with the number of the newest record: if that record is missing, it was lost."""
@@ -37,10 +37,8 @@ class Log:
         self._place = place
         self._limits = limits or Limits()
         self._lock = threading.Lock()
-        self._state: State | None = None
+        self._state: StoreState | None = None
         self._indexes: OrderedDict[tuple[str, str], RowIndex] = OrderedDict()
-
-    # Reading.
 
     def exists(self) -> bool:
         """Whether there is a log; ``CorruptStore`` if there are files but no checkpoint to start from."""
@@ -52,7 +50,7 @@ class Log:
             raise CorruptStore(f"{self._place} log", "it has no checkpoint to start from")
         return False
 
-    def state(self) -> State:
+    def state(self) -> StoreState:
         """The newest state; costs a listing of the log's files."""
         with self._lock, reading(f"{self._place} log"):
             while True:
@@ -64,13 +62,13 @@ class Log:
                 else:
                     return self._state
 
-    def reread(self) -> State:
+    def reread(self) -> StoreState:
         """The newest state, read from its checkpoint on: row indexes may have been merged into other files."""
         with self._lock:
             self._state = None
         return self.state()
 
-    def newer(self, state: State, failure: FileNotFoundError) -> State:
+    def newer(self, state: StoreState, failure: FileNotFoundError) -> StoreState:
         """The state to continue from after a file of ``state`` was missing; ``CorruptStore`` if it should be there."""
         newer = self.reread()
         if newer.indexes == state.indexes:
@@ -100,7 +98,7 @@ class Log:
             self._cache(name, ref.digest, index)
         return index
 
-    def _read_newest(self, state: State | None) -> State:
+    def _read_newest(self, state: StoreState | None) -> StoreState:
         # Read before the listing: otherwise it may name a record that the listing does not have yet.
         head = self._read_head() if state is None else state.number
         names = self.files.names()
@@ -139,14 +137,14 @@ class Log:
             # Damaged. Only the check against a lost record is skipped.
             return -1
 
-    def _read_checkpoint(self, generation: int) -> State:
+    def _read_checkpoint(self, generation: int) -> StoreState:
         name = _name(generation, _STATE)
-        state = State.from_json(decode(self.files.read(name), self._where(name)).header)
+        state = StoreState.from_json(decode(self.files.read(name), self._where(name)).header)
         if state.generation != generation:
             raise CorruptStore(self._where(name), f"it is checkpoint {state.generation}")
         return state
 
-    def _apply(self, state: State, name: str) -> State:
+    def _apply(self, state: StoreState, name: str) -> StoreState:
         data = self.files.read(name)
         record = decode(data, self._where(name))
         if record.header["previous"] != state.digest or record.header["number"] != state.number + 1:
@@ -167,14 +165,12 @@ class Log:
     def _cached_bytes(self) -> int:
         return sum(one.nbytes for one in self._indexes.values())
 
-    # Writing.
-
     def begin(self) -> None:
         """Create an empty log, unless there is one."""
         with writing(f"{self._place} log"):
-            self.files.create(_name(0, _STATE), encode(CommitRecord.of_header(State().to_json())))
+            self.files.create(_name(0, _STATE), encode(CommitRecord.of_header(StoreState().to_json())))
 
-    def append(self, state: State, header: Mapping[str, Any], record: CommitRecord) -> State | None:
+    def append(self, state: StoreState, header: Mapping[str, Any], record: CommitRecord) -> StoreState | None:
         """Create the record after a state, durable on return; ``None`` if another writer's record has its number."""
         number = state.number + 1
         # A random token makes each attempt's bytes unique, so a writer recognizes its own record.
@@ -195,7 +191,7 @@ class Log:
             self.files.replace(HEAD, f"{number}\n".encode())
         return made
 
-    def _create_record(self, state: State, name: str, data: bytes) -> bool:
+    def _create_record(self, state: StoreState, name: str, data: bytes) -> bool:
         """Create the record after a state; whether it counts."""
         if self.files.is_locked:
             return self.files.create(name, data)
@@ -209,7 +205,7 @@ class Log:
             raise failure
         return counts
 
-    def _counts(self, before: State, data: bytes, *, created: bool) -> bool:
+    def _counts(self, before: StoreState, data: bytes, *, created: bool) -> bool:
         """Whether the record that this writer tried to create after a state counts.
 
         Without a lock, another writer may have used the number, and a checkpoint may have removed that record before this one
@@ -231,9 +227,7 @@ class Log:
             if not created and self._last_checkpoint() == last:
                 return False
 
-    # Checkpoints.
-
-    def is_long(self, state: State) -> bool:
+    def is_long(self, state: StoreState) -> bool:
         """Whether a checkpoint is due."""
         return sum(one.level == 0 for one in state.indexes) >= self._limits.checkpoint_records
 
@@ -263,7 +257,7 @@ class Log:
                     self._state = made
             self._remove_replaced(made, state)
 
-    def _remove_replaced(self, state: State, before: State) -> None:
+    def _remove_replaced(self, state: StoreState, before: StoreState) -> None:
         """Remove the files that a checkpoint does not need any more."""
         names = self.files.names()
         if any(name.endswith(_STATE) and _number(name) > state.generation for name in names):
@@ -277,12 +271,12 @@ class Log:
         kept = set(unknown) - set(self.files.unclaimed(unknown))
         self.files.remove([name for name in old if name not in kept])
 
-    def _is_old(self, name: str, state: State) -> bool:
+    def _is_old(self, name: str, state: StoreState) -> bool:
         if name.endswith(_STATE):
             return _number(name) < state.generation
         return name.endswith((_COMMIT, _INDEX)) and _number(name) <= state.number
 
-    def _merged_indexes(self, state: State) -> list[RowIndexRef]:
+    def _merged_indexes(self, state: StoreState) -> list[RowIndexRef]:
         indexes = list(state.indexes)
         level = 0
         while True:

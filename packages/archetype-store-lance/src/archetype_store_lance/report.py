@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LanceFinding:
     """One thing that is not as it was written: where, what, and what to do."""
 
     place: str
@@ -24,11 +24,11 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Report:
+class LanceReport:
     """The findings of ``verify``, and how much it checked."""
 
     place: str
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[LanceFinding] = field(default_factory=list)
     worlds: int = 0
     segments: int = 0
     ticks: int = 0

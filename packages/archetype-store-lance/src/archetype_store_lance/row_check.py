@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from archetype_core.schema import ENTITY_ID
 from archetype_core.store import RUN_ID, TICK, WORLD_ID
 from archetype_store_lance.row_layout import Positions, RowGroup
-from archetype_store_lance.state import State
+from archetype_store_lance.state import StoreState
 
 COLUMNS = (TICK, ENTITY_ID, WORLD_ID, RUN_ID)
 """The columns that identify a row."""
@@ -20,7 +20,7 @@ _ALL = 1 << 62
 
 
 def misplaced_rows(
-    state: State, table: int, groups: Iterable[pa.Table], batches: Iterator[pa.RecordBatch]
+    state: StoreState, table: int, groups: Iterable[pa.Table], batches: Iterator[pa.RecordBatch]
 ) -> tuple[int, tuple[int, int] | None]:
     """How many rows a table has, and the range of positions with other rows than the log says, if there is one."""
     found = [one.filter(pc.equal(one.column("table"), table)) for one in groups]
@@ -56,7 +56,7 @@ def ticks_between(
 class _RowKeys:
     """Reads the segment number, tick and entity of rows in stored order."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch], state: State) -> None:
+    def __init__(self, batches: Iterator[pa.RecordBatch], state: StoreState) -> None:
         self._parts = (_keys(one, state) for one in batches)
         self._left = np.empty((3, 0), np.int64)
         self.passed = 0
@@ -79,7 +79,7 @@ class _RowKeys:
             pass
 
 
-def _keys(batch: pa.RecordBatch, state: State) -> Positions:
+def _keys(batch: pa.RecordBatch, state: StoreState) -> Positions:
     """The segment number (-1 if unknown), tick and entity of each row."""
     worlds, runs = (batch.column(name).dictionary_encode() for name in (WORLD_ID, RUN_ID))
     pairs = worlds.indices.to_numpy() * len(runs.dictionary) + runs.indices.to_numpy()

@@ -78,7 +78,7 @@ class SegmentTable:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentEntry:
+class LogSegment:
     """One segment up to its last committed tick."""
 
     segment: Segment
@@ -108,7 +108,7 @@ class SegmentEntry:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> SegmentEntry:
+    def from_json(cls, data: Mapping[str, Any]) -> LogSegment:
         """The segment that ``to_json`` encoded."""
         world_id, run_id, first, parent, name, seed = data["segment"]
         segment = Segment(world_id, run_id, first, Point(*parent) if parent else None, name, int(seed))
@@ -139,7 +139,7 @@ class RowIndexRef:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StoreState:
     """Everything a store holds, as of one record of the log."""
 
     number: int = 0
@@ -147,7 +147,7 @@ class State:
     digest: str = ""
     """The checksum of the newest record."""
     tables: tuple[TableState, ...] = ()
-    segments: tuple[SegmentEntry, ...] = ()
+    segments: tuple[LogSegment, ...] = ()
     worlds: Mapping[str, int] = field(default_factory=dict)
     """The number of each world's newest segment."""
     indexes: tuple[RowIndexRef, ...] = ()
@@ -183,9 +183,9 @@ class State:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> State:
+    def from_json(cls, data: Mapping[str, Any]) -> StoreState:
         """The state that ``to_json`` encoded."""
-        segments = tuple(SegmentEntry.from_json(one) for one in data["segments"])
+        segments = tuple(LogSegment.from_json(one) for one in data["segments"])
         return cls(
             data["number"],
             data["previous"],
@@ -206,7 +206,7 @@ class State:
             return False if back < 0 else None
         return self.recent[-1 - back] == digest[:_PREFIX]
 
-    def after(self, header: Mapping[str, Any], name: str, digest: str) -> State:
+    def after(self, header: Mapping[str, Any], name: str, digest: str) -> StoreState:
         """The state after a record, given its header, file name and checksum."""
         tables = list(self.tables)
         for number, change in header["tables"]:
@@ -219,7 +219,7 @@ class State:
         if "segment" not in header:
             return made
         number, data = header["segment"]
-        entry = SegmentEntry.from_json(data)
+        entry = LogSegment.from_json(data)
         segments, numbers = list(self.segments), self.segment_numbers
         if number == len(segments):
             segments.append(entry)

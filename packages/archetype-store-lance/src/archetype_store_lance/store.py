@@ -25,7 +25,7 @@ from archetype_store_lance.limits import Limits
 from archetype_store_lance.log import Log
 from archetype_store_lance.log_files import DIRECTORY, LocalLogFiles, LogFiles, log_files_of
 from archetype_store_lance.scanner import Scanner, ScanProgress
-from archetype_store_lance.state import State
+from archetype_store_lance.state import StoreState
 from archetype_store_lance.table import Tables
 from archetype_store_lance.timeline import has_table, head_of, segment_of, timeline_of, worlds_of
 from archetype_store_lance.visibility import Visibility
@@ -115,8 +115,6 @@ class LanceStore:
                     str(local), f"table {path.name} is there, but the log that names its rows is missing"
                 )
 
-    # Writing.
-
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         """Commit consecutive ticks of one segment, all or nothing; ``TickConflict`` if another writer was first."""
         self._check_open()
@@ -144,8 +142,6 @@ class LanceStore:
         if self._compaction is not None:
             self._compaction.ask()
 
-    # Reading.
-
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
         """Stream the rows of a scan; ``TickNotFound`` outside the segment's history."""
         self._check_open()
@@ -158,7 +154,9 @@ class LanceStore:
         scanner = Scanner(self._tables, scan, schema)
         return pa.RecordBatchReader.from_batches(schema, self._batches(scanner, scan, state, number, table))
 
-    def _batches(self, scanner: Scanner, scan: Scan, state: State, number: int, table: int) -> Iterator[pa.RecordBatch]:
+    def _batches(
+        self, scanner: Scanner, scan: Scan, state: StoreState, number: int, table: int
+    ) -> Iterator[pa.RecordBatch]:
         progress = ScanProgress(scan.first)
         while True:
             visible = Visibility(self._log, state).rows(number, table, progress.tick, scan.last)
@@ -209,8 +207,6 @@ class LanceStore:
         del scan
         self._check_open()
         raise UnsupportedCapability(repr(self), Capability.FILES)
-
-    # Maintenance.
 
     def compact(self, progress: Callable[[int, int], None] | None = None, *, whole: bool = True) -> int:
         """Merge small files and remove unused ones; the number of tables in which files were merged.

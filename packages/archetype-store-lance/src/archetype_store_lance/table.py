@@ -75,8 +75,6 @@ class Tables:
         """The local directory of a table; ``None`` in an object store."""
         return self.address.local / f"{name}.lance" if self.address.local else None
 
-    # Reading.
-
     def opened(self, table: TableState) -> TableVersion:
         """The table at the version that the log names, its manifest checked."""
         with self._lock:
@@ -145,8 +143,6 @@ class Tables:
         """The first position of each data file, and the one after its last; reads the manifest unchecked."""
         with reading(self.uri(table.name)):
             return TableVersion.of(self._dataset(table)).spans()
-
-    # Writing.
 
     def append(self, table: TableState, rows: Iterator[pa.RecordBatch]) -> TableChange:
         """Append rows as a new version; ``WriteConflict`` if another writer changed the table meanwhile."""
@@ -264,8 +260,6 @@ class Tables:
                 path.unlink(missing_ok=True)
                 if number is not None:
                     self.forget()
-
-    # Compaction.
 
     def mergeable(self, table: TableState, *, whole: bool = False) -> slice | None:
         """Adjacent fragments that compaction should merge next, if there are any; with ``whole`` also those not yet due."""

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from archetype_core.errors import TickNotFound, WorldNotFound
 from archetype_core.store import Head, Segment, Span, Timeline, WorldRecord
 from archetype_store_lance.log import Log
-from archetype_store_lance.state import State
+from archetype_store_lance.state import StoreState
 from archetype_store_lance.visibility import Visibility
 
 
-def segment_of(state: State, segment: Segment, first: int, last: int) -> int:
+def segment_of(state: StoreState, segment: Segment, first: int, last: int) -> int:
     """The number of a segment that has all ticks from one to another; ``TickNotFound`` otherwise."""
     number = state.find(segment.world_id, segment.run_id)
     if number is None:
@@ -23,7 +23,7 @@ def segment_of(state: State, segment: Segment, first: int, last: int) -> int:
     return number
 
 
-def has_table(state: State, number: int, table: int) -> bool:
+def has_table(state: StoreState, number: int, table: int) -> bool:
     """Whether a segment or one of its ancestors wrote a table, up to where the segment begins."""
     for above, last in _lineage(state, number):
         known = state.segments[above].tables.get(table)
@@ -32,20 +32,20 @@ def has_table(state: State, number: int, table: int) -> bool:
     return False
 
 
-def worlds_of(state: State) -> tuple[WorldRecord, ...]:
+def worlds_of(state: StoreState) -> tuple[WorldRecord, ...]:
     """Every world with its newest tick."""
     entries = ((world_id, state.segments[number]) for world_id, number in state.worlds.items())
     return tuple(WorldRecord(world_id, one.segment.name, one.segment.run_id, one.last) for world_id, one in entries)
 
 
-def timeline_of(state: State, world_id: str) -> Timeline:
+def timeline_of(state: StoreState, world_id: str) -> Timeline:
     """A world's segments and the tables that they wrote; ``WorldNotFound``."""
     spans = _spans(state, world_id)
     tables = {state.tables[one].name: state.tables[one].schema for one in _tables(state, spans)}
     return Timeline(spans, tables)
 
 
-def head_of(log: Log, state: State, world_id: str, at: int | None) -> Head:
+def head_of(log: Log, state: StoreState, world_id: str, at: int | None) -> Head:
     """A world's newest tick, or the one at ``at``; ``WorldNotFound``, ``TickNotFound``."""
     spans = _spans(state, world_id)
     timeline = Timeline(spans, {})
@@ -65,7 +65,7 @@ def head_of(log: Log, state: State, world_id: str, at: int | None) -> Head:
     return Head(span.segment, tick, entry.next_entity_id, applied, live)
 
 
-def _lineage(state: State, number: int) -> Iterator[tuple[int, int]]:
+def _lineage(state: StoreState, number: int) -> Iterator[tuple[int, int]]:
     """A segment and its ancestors, each with its last tick in this history."""
     entry, last = state.segments[number], state.segments[number].last
     while True:
@@ -77,7 +77,7 @@ def _lineage(state: State, number: int) -> Iterator[tuple[int, int]]:
         entry = state.segments[number]
 
 
-def _spans(state: State, world_id: str) -> tuple[Span, ...]:
+def _spans(state: StoreState, world_id: str) -> tuple[Span, ...]:
     number = state.worlds.get(world_id)
     if number is None:
         raise WorldNotFound(world_id, sorted(state.worlds))
@@ -85,7 +85,7 @@ def _spans(state: State, world_id: str) -> tuple[Span, ...]:
     return tuple(reversed([Span(segment, segment.first_tick, last) for segment, last in found]))
 
 
-def _tables(state: State, spans: tuple[Span, ...]) -> list[int]:
+def _tables(state: StoreState, spans: tuple[Span, ...]) -> list[int]:
     """The tables that were written in some spans."""
     found: dict[int, None] = {}
     for span in reversed(spans):

@@ -9,7 +9,7 @@ from archetype_core.errors import CorruptStore
 from archetype_store_lance.log import Log
 from archetype_store_lance.row_index import RowIndex, TickEntry
 from archetype_store_lance.row_layout import RowGroup
-from archetype_store_lance.state import State
+from archetype_store_lance.state import StoreState
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class VisibleRows:
 class Visibility:
     """Answers from one state of the log; ``FileNotFoundError`` once a checkpoint removed what the state refers to."""
 
-    def __init__(self, log: Log, state: State) -> None:
+    def __init__(self, log: Log, state: StoreState) -> None:
         self._log = log
         self.state = state
 

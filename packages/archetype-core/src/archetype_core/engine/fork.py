@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from archetype_core.engine.entity_ids import EntityIds
-from archetype_core.engine.state import State
+from archetype_core.engine.state import WorldState
 from archetype_core.store.commit import Rows, TickCommit
 from archetype_core.store.port import Store
 from archetype_core.store.timeline import Segment
 
 
-def branched(state: State, segment: Segment) -> State:
+def branched(state: WorldState, segment: Segment) -> WorldState:
     """The state of a fork of ``state``: rows are shared, staged mutations are copied."""
     with state.lock:
         pending = state.staged.copy()
         # A command applies once, in the world it was sent to.
         pending.commands.clear()
-        return State(
+        return WorldState(
             replace(segment, first_tick=state.tick, parent=state.tip),
             tick=state.tick,
             ids=EntityIds(state.ids.next),
@@ -30,7 +30,7 @@ def branched(state: State, segment: Segment) -> State:
         )
 
 
-def carry_over(state: State, store: Store) -> None:
+def carry_over(state: WorldState, store: Store) -> None:
     """Commit the live rows to a store without the world's ancestors, as the world's first tick there; blocks."""
     if not state.has_history:
         return

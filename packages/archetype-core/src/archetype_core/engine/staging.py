@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from archetype_core import telemetry
 from archetype_core.argument import checked_id, is_count
-from archetype_core.engine.state import State
+from archetype_core.engine.state import WorldState
 from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected, WorldClosed
 from archetype_core.schema import message
 from archetype_core.schema.archetype import Archetype, type_of
@@ -26,7 +26,7 @@ Bundle = Component | Sequence[Component]
 class Staging:
     """The part of a world that takes mutations, checks them and stages them for the next tick. Thread-safe."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: WorldState) -> None:
         self._state = state
         self._is_open = True
         self._archetypes: dict[tuple[type, ...], tuple[Archetype, tuple[int, ...]]] = {}

@@ -19,7 +19,7 @@ from archetype_core.store.timeline import Point, Segment
 
 
 @dataclass(slots=True)
-class State:
+class WorldState:
     """The state of a world in memory. Only a committed tick changes the live tables, under ``lock``."""
 
     segment: Segment

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from archetype_core.engine.context import TickContext
     from archetype_core.engine.port import Executor, Kernel
     from archetype_core.engine.processor import System
-    from archetype_core.engine.state import State
+    from archetype_core.engine.state import WorldState
     from archetype_core.store.port import Store
 
 _UNTOUCHED = Staged()
@@ -67,7 +67,7 @@ class RunResult:
 class Engine:
     """What runs the ticks of one world."""
 
-    state: State
+    state: WorldState
     system: System
     store: Store
     kernel: Kernel

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from daft import DataFrame
     from daft.expressions import Expression
 
-    from archetype_core.engine.state import State
+    from archetype_core.engine.state import WorldState
     from archetype_core.read.request import Ticks
     from archetype_core.store.port import Store
 
@@ -38,7 +38,7 @@ C = TypeVar("C", bound=Component)
 class WorldView:
     """Reads one world. Live reads see the last completed tick, queries every committed one; nothing sees a running tick."""
 
-    def __init__(self, state: State, store: Store) -> None:
+    def __init__(self, state: WorldState, store: Store) -> None:
         self._state = state
         self._store = store
 

@@ -26,7 +26,7 @@ from archetype_core.engine.processor import Processor, System
 from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
 from archetype_core.engine.staging import Staging
-from archetype_core.engine.state import State
+from archetype_core.engine.state import WorldState
 from archetype_core.engine.thread import in_thread
 from archetype_core.engine.tick import Engine, Outcome, RunResult
 from archetype_core.engine.view import WorldView, checked_tick
@@ -96,7 +96,7 @@ class World(WorldView, Staging):
             name=name,
             seed=checked_seed(seed),
         )
-        self._set_up(State(segment, tick=0), store, load_kernel(kernel), executor or _shared_executor())
+        self._set_up(WorldState(segment, tick=0), store, load_kernel(kernel), executor or _shared_executor())
         self._add_parts(processors, resources, hooks)
 
     def _add_parts(
@@ -113,7 +113,7 @@ class World(WorldView, Staging):
         for event, handler in hooks:
             self.add_hook(event, handler)
 
-    def _set_up(self, state: State, store: Store, kernel: Kernel, executor: Executor) -> None:
+    def _set_up(self, state: WorldState, store: Store, kernel: Kernel, executor: Executor) -> None:
         WorldView.__init__(self, state, store)
         Staging.__init__(self, state)
         self.resources = Resources()
@@ -177,7 +177,7 @@ class World(WorldView, Staging):
         index = EntityIndex()
         for archetype, rows in live.items():
             index.enter(rows.entity_ids, archetype)
-        state = State(
+        state = WorldState(
             segment or head.segment,
             tick=head.tick + 1,
             ids=EntityIds(head.next_entity_id),
@@ -189,7 +189,7 @@ class World(WorldView, Staging):
         return cls._from_state(state, store, load_kernel(kernel), executor or _shared_executor(), ids or SystemIds())
 
     @classmethod
-    def _from_state(cls, state: State, store: Store, kernel: Kernel, executor: Executor, ids: IdSource) -> World:
+    def _from_state(cls, state: WorldState, store: Store, kernel: Kernel, executor: Executor, ids: IdSource) -> World:
         """A world around an existing state."""
         world = cls.__new__(cls)
         world._ids = ids  # noqa: SLF001  # reason: this is its constructor
@@ -198,8 +198,6 @@ class World(WorldView, Staging):
 
     def __repr__(self) -> str:
         return f"World({self.name!r}, tick {self.tick}, {len(self)} entities in {len(self._state.live)} archetypes)"
-
-    # Processors and hooks.
 
     def add_processor(self, processor: Processor) -> None:
         """Add a processor; it runs from the next tick on."""
@@ -235,8 +233,6 @@ class World(WorldView, Staging):
     def view(self) -> WorldView:
         """A read-only view of this world."""
         return WorldView(self._state, self._store)
-
-    # Ticks.
 
     async def step(self, config: RunConfig | None = None, *, applied: tuple[str, ...] = (), **inputs: Any) -> Outcome:
         """Run one tick and commit it. After an error the world is unchanged and the staged mutations are kept (T7).
@@ -386,8 +382,6 @@ class World(WorldView, Staging):
         if any(span.segment.run_id == run_id for span in spans):
             raise RunConflict(run_id)
         return Segment(active.world_id, run_id, state.tick, state.tip, active.name, active.seed)
-
-    # Branches and ends.
 
     async def fork(
         self,

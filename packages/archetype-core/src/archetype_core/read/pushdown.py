@@ -138,8 +138,6 @@ class _Reader(PredicateVisitor[Any]):
 
     visit_not = visit_not_equal = visit_alias = visit_cast = visit_list = visit_function = visit_coalesce = _nothing
 
-    # Comparisons.
-
     def pushdown_of(self, expr: Expression) -> Pushdown:
         """The pushdown of a condition or of a part of one."""
         found = self.visit(expr)

@@ -85,6 +85,8 @@ class Archetype:
             raise SchemaMismatch(
                 "?", ["the schema has no archetype metadata: it is not the schema of an archetype's table"]
             )
+        if (known := _BY_METADATA.get(raw)) is not None:
+            return known
         try:
             described = json.loads(raw)
             version = described["version"]
@@ -104,6 +106,7 @@ class Archetype:
             raise SchemaMismatch("?", [f"the archetype metadata cannot be read: {exc}"]) from exc
         if made.name != table:
             raise SchemaMismatch(table, [f"its metadata describes table {made.name}"])
+        _BY_METADATA[raw] = made
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -153,6 +156,7 @@ class Archetype:
 # archetypes by the keys of their components in the order given
 _KNOWN: dict[tuple[str, ...], Archetype] = {}
 _BY_TABLE: dict[str, Archetype] = {}
+_BY_METADATA: dict[bytes, Archetype] = {}
 
 
 def _check(components: tuple[ComponentType, ...]) -> None:
