@@ -22,7 +22,7 @@ Method = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Twin:
-    """A sync class: its module, its base in `sync_twin.py`, and the async classes whose methods it has."""
+    """A sync class: its module, its base in `sync_handle.py`, and the async classes whose methods it has."""
 
     module: str
     name: str
@@ -161,7 +161,7 @@ def imports(twin: Twin, code: str) -> Iterator[tuple[bool, str]]:
     used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
     known = {one.name: (False, f"from archetype.{one.module} import {one.name}") for one in TWINS if one != twin}
     known["SyncRunner"] = (False, "from archetype.sync_runner import SyncRunner")
-    known[twin.base] = (False, f"from archetype.sync_twin import {twin.base}")
+    known[twin.base] = (False, f"from archetype.sync_handle import {twin.base}")
     for module, _ in twin.sources:
         for node in ast.parse((PACKAGE / f"{module}.py").read_text()).body:
             is_checked = isinstance(node, ast.If)

@@ -12,7 +12,7 @@ from archetype_journal.inspection import JournalFinding, JournalReport, verify
 from archetype_journal.journaled import JournaledStore
 from archetype_journal.repair import Repair, repair
 from archetype_journal.store import JournalStore, open_journal
-from archetype_journal.wal import use_wal
+from archetype_journal.wal_check import use_wal
 
 __all__ = [
     "BackgroundTask",

@@ -10,7 +10,7 @@ from pathlib import Path
 from archetype_core.errors import CorruptStore
 from archetype_core.store import Segment
 from archetype_journal.catalog import Catalog
-from archetype_journal.database import FILE, connect_read_only, translate_error
+from archetype_journal.durable_database import FILE, connect_read_only, translate_error
 from archetype_journal.reader import View
 
 

@@ -11,8 +11,8 @@ from archetype_core.config import CacheConfig
 from archetype_core.errors import CommitError, CorruptStore
 from archetype_journal import format as journal_format
 from archetype_journal.catalog import Catalog
-from archetype_journal.database import FILE, Database
 from archetype_journal.disk import Disk, sync_directory
+from archetype_journal.durable_database import FILE, Database
 from archetype_journal.open_handles import OwnerFile, chunk_owner, owners, remove_owner_file
 from archetype_journal.reader import Reader
 from archetype_journal.writer import Writer

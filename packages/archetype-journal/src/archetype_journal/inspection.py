@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from archetype_core.errors import CommitError, CorruptStore
 from archetype_core.schema import Archetype
-from archetype_journal import wal
+from archetype_journal import wal_check
 from archetype_journal.catalog import Catalog, SegmentEntry
-from archetype_journal.database import FILE, connect_read_only, translate_error
+from archetype_journal.durable_database import FILE, connect_read_only, translate_error
 from archetype_journal.open_handles import owners
 from archetype_journal.reader import View
 from archetype_journal.record import TICK_BITS, Place, TableWrite, row_id
@@ -91,7 +91,7 @@ class _JournalInspection:
         report.owners = tuple(one.name for one in everybody if one.is_alive)
         if not report.owners and all(one.durability in ("tick", "") for one in everybody):
             log = file.with_name(FILE + "-wal")
-            if wal.has_lost_transactions(log):
+            if wal_check.has_lost_transactions(log):
                 problem = "whole transactions follow a frame with a wrong checksum"
                 report.findings.append(JournalFinding(str(log), problem))
         try:

@@ -17,7 +17,7 @@ from archetype_core.schema import Archetype, Column, Snapshot
 from archetype_core.store import Rows
 from archetype_journal import chunk
 from archetype_journal.catalog import Catalog, Counts, SegmentEntry, TableEntry, WorldEntry
-from archetype_journal.database import Database
+from archetype_journal.durable_database import Database
 from archetype_journal.record import Place, TableWrite, TickRecord, WriteSpans, row_id, unpack
 
 _CACHED = 32

@@ -17,8 +17,8 @@ from typing import Any
 from archetype_core.errors import CommitError, CorruptStore
 from archetype_core.schema import Archetype
 from archetype_journal.catalog import Catalog, Counts, SegmentEntry, row_checksum
-from archetype_journal.database import FILE, FILES, connect_read_only
 from archetype_journal.disk import sync_directory, sync_path
+from archetype_journal.durable_database import FILE, FILES, connect_read_only
 from archetype_journal.format import create_journal
 from archetype_journal.inspection import JournalReport, verify
 from archetype_journal.open_handles import owners

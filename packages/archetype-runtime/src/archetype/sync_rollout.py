@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from archetype.rollout import RuntimeRollout
-from archetype.sync_twin import SyncTwin
+from archetype.sync_handle import SyncTwin
 from archetype_core.command import EpisodeResult, RolloutResult
 from archetype_core.read import Ticks
 from archetype_core.schema import Component

@@ -11,8 +11,8 @@ from archetype.async_runtime import AsyncRuntime
 from archetype.declared_world import CustomHandler
 from archetype.progress import ProgressBars
 from archetype.storage import Storage
+from archetype.sync_handle import SyncScope
 from archetype.sync_runner import SyncRunner
-from archetype.sync_twin import SyncScope
 from archetype.sync_world import SyncRuntimeWorld
 from archetype.world import RuntimeWorld
 from archetype_core.command import ActorCtx, RunResult, Status, WorldInfo

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from archetype.declared_world import CustomHandler
 from archetype.storage import Storage
+from archetype.sync_handle import SyncHandle
 from archetype.sync_rollout import SyncRuntimeRollout
-from archetype.sync_twin import SyncHandle
 from archetype.world import E, RuntimeWorld
 from archetype.world_reads import A, B, C, D
 from archetype_core.command import (

@@ -16,9 +16,9 @@ from archetype_core.engine.hook import (
     PostTick,
     PreTick,
 )
+from archetype_core.engine.materialize import Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
 from archetype_core.engine.processor import AsyncProcessor, Processor
-from archetype_core.engine.python_kernel import Patch, PythonKernel, Staged
 from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
 from archetype_core.engine.staging import Bundle, conformed

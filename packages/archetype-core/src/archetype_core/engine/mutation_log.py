@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.engine.python_kernel import Patch, Staged
+from archetype_core.engine.materialize import Patch, Staged
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import ComponentType
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, stack

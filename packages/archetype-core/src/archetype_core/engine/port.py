@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from archetype_core.engine.context import TickContext
+    from archetype_core.engine.materialize import Staged
     from archetype_core.engine.processor import Slot
-    from archetype_core.engine.python_kernel import Staged
     from archetype_core.schema.archetype import Archetype
     from archetype_core.schema.snapshot import Snapshot
     from archetype_core.store.commit import Rows

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from archetype_core.adapter import KERNELS, PACKAGES, Adapters, installed
+from archetype_core.engine.materialize import PythonKernel
 from archetype_core.engine.port import Kernel
-from archetype_core.engine.python_kernel import PythonKernel
 from archetype_core.errors import AdapterMissing
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from archetype_core import telemetry
+from archetype_core.engine.materialize import Staged
 from archetype_core.engine.mutation_log import Change, Folded, fold
-from archetype_core.engine.python_kernel import Staged
 from archetype_core.errors import ArchetypeError, CommitError
 from archetype_core.schema import message
 from archetype_core.schema.archetype import Archetype

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from archetype_core.config import CacheConfig
 from archetype_core.errors import CommitError, CorruptStore, StoreClosed
-from archetype_journal import wal
+from archetype_journal import wal_check
 from archetype_journal.background import BackgroundTask
 from archetype_journal.disk import Disk, make_directory, rewrite_file
 from archetype_journal.open_handles import check_writable
@@ -68,7 +68,7 @@ class Database:
             make_directory(path)
             # SQLite would try for ten seconds in a directory that is not writable.
             check_writable(path)
-            if is_synced and wal.has_lost_transactions(path / _WAL):
+            if is_synced and wal_check.has_lost_transactions(path / _WAL):
                 raise CorruptStore(str(path / _WAL), "whole transactions follow a frame with a wrong checksum")
             self.writer = self._connect(is_writer=True)
 
@@ -81,7 +81,7 @@ class Database:
             # A background task makes the checkpoints.
             connection.execute("PRAGMA wal_autocheckpoint=0")
             if is_writer:
-                if not wal.use_wal(connection, _BUSY_TIMEOUT_S):
+                if not wal_check.use_wal(connection, _BUSY_TIMEOUT_S):
                     # Without WAL, readers and writers would block each other.
                     raise OSError("SQLite cannot use write-ahead logging here")
                 # Move what an earlier process left in the log into the database.
