@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -276,9 +277,15 @@ class KeepsUnreferencedFiles(FileStore):
 
 @breaks("X-030", sound="X-002")
 class NeverLocks(FileStore):
+    """Commits without the lock, and so slowly that two processes always overlap."""
+
     @contextmanager
     def file_lock(self) -> Iterator[None]:
         yield
+
+    def append(self, data: bytes) -> int:
+        time.sleep(0.02)
+        return super().append(data)
 
 
 @breaks("X-030", sound="X-002")
