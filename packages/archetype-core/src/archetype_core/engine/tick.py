@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from archetype_core import telemetry
@@ -71,12 +71,28 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A tick as it was committed, and what becomes live by it."""
+    """A tick that is ready to be committed, and what becomes live by it."""
 
+    segment: Segment
+    tick: int
     attempt: Attempt
-    outcome: Outcome
+    changes: Sequence[Change]
     written: Mapping[Archetype, Rows]
     letters: Snapshot | None
+    applied: tuple[str, ...]
+    phases: tuple[tuple[str, float], ...]
+
+    def outcome(self, duration_s: float, commit_s: float) -> Outcome:
+        """What the tick did, once it is committed."""
+        return Outcome(
+            self.tick,
+            self.segment,
+            tuple(self.changes),
+            duration_s,
+            self.applied,
+            (*self.phases, ("commit", commit_s)),
+            {archetype.name: rows.num_rows for archetype, rows in self.written.items()},
+        )
 
 
 @dataclass(slots=True)
@@ -121,18 +137,9 @@ class Engine:
                 if context.is_cancelled:
                     raise asyncio.CancelledError
                 made_at = time.perf_counter()
-                commit = self._commit(segment, context, written, letters, applied)
-                outcome = Outcome(
-                    context.tick,
-                    segment,
-                    tuple(folded.changes),
-                    time.perf_counter() - began,
-                    applied,
-                    (("fold", folded_at - began), ("processors", made_at - folded_at)),
-                    {archetype.name: rows.num_rows for archetype, rows in written.items()},
-                )
-                made = _Made(attempt, outcome, written, letters)
-                self._store(commit, made)
+                phases = (("fold", folded_at - began), ("processors", made_at - folded_at))
+                made = _Made(segment, context.tick, attempt, folded.changes, written, letters, applied, phases)
+                self._commit(made)
             except BaseException:
                 if self._doubt is None:
                     attempt.fail()
@@ -143,8 +150,7 @@ class Engine:
         if telemetry.is_measured():
             telemetry.counter("archetype.ticks").add(1)
             telemetry.histogram("archetype.tick.duration", "s").record(duration)
-        phases = (*outcome.phases, ("commit", stored_at - made_at))
-        return replace(outcome, duration_s=duration, phases=phases)
+        return made.outcome(duration, stored_at - made_at)
 
     def resolve(self) -> Outcome | None:
         """Settle a tick whose commit is in doubt: adopt it if the store has it, else undo it; blocks.
@@ -154,10 +160,10 @@ class Engine:
         doubt = self._doubt
         if doubt is None:
             return None
-        segment, tick = doubt.outcome.segment, doubt.outcome.tick
+        segment = doubt.segment
         try:
             head = self.store.head(segment.world_id)
-            is_stored = head.tick == tick and head.attempt == doubt.attempt.id
+            is_stored = head.tick == doubt.tick and head.attempt == doubt.attempt.id
         except WorldNotFound:
             is_stored = False
         self._doubt = None
@@ -165,16 +171,17 @@ class Engine:
             doubt.attempt.fail()
             return None
         telemetry.log.warning(
-            "tick %s of world %s is stored although its commit raised; it is adopted", tick, segment.name
+            "tick %s of world %s is stored although its commit raised; it is adopted", doubt.tick, segment.name
         )
         self._swap(doubt)
-        return doubt.outcome
+        return doubt.outcome(0.0, 0.0)
 
     def _swap(self, made: _Made) -> None:
         """Make a committed tick the live state."""
         with self.state.lock:
-            self.state.swap(made.outcome.segment, made.written, made.outcome.changes, made.letters)
+            self.state.swap(made.segment, made.written, made.changes, made.letters)
             made.attempt.commit()
+        made.attempt.release()
 
     def _materialize(self, folded: Folded, context: TickContext) -> dict[Archetype, Rows]:
         live = self.state.live
@@ -191,31 +198,23 @@ class Engine:
             processed = {archetype: rows for archetype, rows in frames.items() if rows is not live[archetype]}
             return dict(self.kernel.materialize(live, processed, folded.tables))
 
-    def _commit(
-        self,
-        segment: Segment,
-        context: TickContext,
-        written: Mapping[Archetype, Rows],
-        letters: Snapshot | None,
-        applied: tuple[str, ...],
-    ) -> TickCommit:
-        tables = {archetype.name: rows for archetype, rows in written.items()}
+    def _commit(self, made: _Made) -> None:
+        state, letters = self.state, made.letters
+        tables = {archetype.name: rows for archetype, rows in made.written.items()}
         if letters is not None:
             name = letters.archetype.name
-            rows = tables.get(name, Rows(self.state.live.get(letters.archetype) or Snapshot.empty(letters.archetype)))
+            rows = tables.get(name, Rows(state.live.get(letters.archetype) or Snapshot.empty(letters.archetype)))
             tables[name] = Rows(rows.live, letters)
-        return TickCommit(
-            segment=segment,
-            tick=context.tick,
+        commit = TickCommit(
+            segment=made.segment,
+            tick=made.tick,
             written=tables,
-            next_entity_id=self.state.ids.next,
-            carried=self.state.carried(frozenset(written)),
-            applied=applied,
-            attempt=context.attempt.id,
+            next_entity_id=state.ids.next,
+            carried=state.carried(frozenset(made.written)),
+            applied=made.applied,
+            attempt=made.attempt.id,
         )
-
-    def _store(self, commit: TickCommit, made: _Made) -> None:
-        with telemetry.span("archetype.commit", lambda: {"archetype.tables": len(commit.written)}):
+        with telemetry.span("archetype.commit", lambda: {"archetype.tables": len(tables)}):
             try:
                 self.store.commit((commit,))
             except (TickConflict, StoreClosed):
@@ -231,5 +230,5 @@ class Engine:
                 reason = f"{type(failure).__name__}: {failure}"
                 raise CommitUncertain(commit.segment.world_id, commit.tick, reason) from failure
         if telemetry.is_measured():
-            rows_written = sum(rows.num_rows for rows in commit.written.values())
+            rows_written = sum(rows.num_rows for rows in tables.values())
             telemetry.counter("archetype.commit.rows").add(rows_written)
