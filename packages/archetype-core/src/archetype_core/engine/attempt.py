@@ -100,15 +100,18 @@ class Attempt:
 
     def __init__(self, state: WorldState, attempt_id: str) -> None:
         self.id = attempt_id
+        self.world_id = state.segment.world_id
         self.tick = state.tick
         self.status: Literal["open", "committed", "failed"] = "open"
         self._state = state
         self._parent = _here.get()
         self._is_frozen = False
+        self._is_prepared = False
         self._before = AttemptDraft(state)
         self._drafts: dict[str, AttemptDraft] = {}
         self._elsewhere: dict[tuple[str, str], AttemptDraft] = {}
         self._blocks: IdBlocks | None = None
+        self._prepared: list[Callable[[], object]] = []
         self._held: list[tuple[Callable[[], object], Callable[[], object]]] = []
         self._lock = threading.RLock()
 
@@ -137,15 +140,36 @@ class Attempt:
                 found = self._drafts[table] = AttemptDraft(state)
             return found
 
-    def hold(self, commit: Callable[[], object], drop: Callable[[], object]) -> None:
-        """Call ``commit`` once the tick is committed, or ``drop`` once the attempt has failed."""
+    def hold(
+        self,
+        commit: Callable[[], object],
+        drop: Callable[[], object],
+        *,
+        prepare: Callable[[], object] | None = None,
+    ) -> None:
+        """Call ``commit`` once the tick is committed, or ``drop`` once the attempt has failed.
+
+        ``prepare`` is called right before the store commits, or now if that moment has passed; if it raises, the attempt fails.
+        """
         with self._lock:
-            if self.status == "open":
-                self._held.append((commit, drop))
-                return
             if self.status == "failed":
                 raise AttemptOver(self._state.segment.name, self.tick)
+            if self.status == "open":
+                if prepare is not None:
+                    if self._is_prepared:
+                        prepare()
+                    self._prepared.append(prepare)
+                self._held.append((commit, drop))
+                return
         commit()
+
+    def prepare(self) -> None:
+        """Call what must be prepared before the store commits."""
+        with self._lock:
+            self._is_prepared = True
+            waiting = tuple(self._prepared)
+        for prepare in waiting:
+            prepare()
 
     def freeze(self) -> MutationLog:
         """What the pre-tick hooks staged; it belongs to this tick, everything later to the next one."""
@@ -200,10 +224,17 @@ class Attempt:
             self._state.pending.extend(after)
 
     def release(self) -> None:
-        """Stage what was held for other worlds, and run what waits for the commit."""
-        for key in sorted(self._elsewhere):
-            self._elsewhere[key].pass_on(self._parent)
+        """Settle what a committed attempt holds, then stage what it has for other worlds.
+
+        This takes the locks of other worlds. The caller holds none: two worlds may release something to each other.
+        """
         self._settle(commit for commit, _ in self._held)
+        for key in sorted(self._elsewhere):
+            draft = self._elsewhere[key]
+            try:
+                draft.pass_on(self._parent)
+            except AttemptOver:
+                draft.drop()
 
     def fail(self) -> None:
         """The attempt failed: everything staged inside is dropped, and the world is as it was before. Idempotent."""
@@ -249,6 +280,16 @@ def current_attempt() -> Attempt | None:
             return attempt
         here = attempt._parent  # noqa: SLF001  # reason: of this module
     return None
+
+
+@contextmanager
+def outside_attempts() -> Iterator[None]:
+    """Code in this block is no part of the attempts that its caller is part of."""
+    token = _here.set(None)
+    try:
+        yield
+    finally:
+        _here.reset(token)
 
 
 def _draft_of(state: WorldState, here: tuple[Attempt, str] | None) -> Draft:
