@@ -395,7 +395,7 @@ def test_what_is_staged_for_another_world_waits_for_the_commit() -> None:
 
 
 def test_what_is_held_is_prepared_before_the_commit() -> None:
-    """What is held is prepared right before the store commits, and settled after it; a failing preparation fails the tick (T7)."""
+    """What is held is prepared right before the store commits, and settled after it; if that fails, so does the tick (T7)."""
 
     async def scenario() -> None:
         store, seen = FaultyStore(), list[tuple[str, int]]()
@@ -521,5 +521,25 @@ def test_a_tick_inside_a_failed_attempt_holds_nothing() -> None:
         # Waits for the threads of the failed attempt.
         await there.step()
         assert (inner.tick, third.pending) == (2, 0)
+
+    drive(scenario)
+
+
+def test_a_handle_sends_with_the_next_tick() -> None:
+    """What a handle sends from inside a tick is part of the next one, what ``commands`` send is part of this one (T9, T15)."""
+
+    async def scenario() -> None:
+        heard: list[tuple[int, str]] = []
+
+        def act(tick: int, commands: Commands, messages: Mailbox, **_: Any) -> None:
+            heard.extend((tick, letter.body) for letter in messages)
+            if tick == 1:
+                there.send(1, "handle")
+                commands.send(1, "commands")
+
+        there = world(Calls(Fails(0, act)))
+        there.spawn(Position())
+        await there.run(5)
+        assert heard == [(2, "commands"), (3, "handle")]
 
     drive(scenario)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _HOOKS = ""
 """Stands for a table where a pre-tick hook, or a task that it started, stages something."""
 
+Mark = tuple[MutationLog, int]
+"""What a table's processors had staged at some moment, and how many messages they had sent."""
+
 _here: ContextVar[tuple[Attempt, str] | None] = ContextVar("archetype_attempt", default=None)
 
 
@@ -55,10 +58,12 @@ class Draft(Protocol):
 class AttemptDraft:
     """What one table's processors, or the hooks, stage for one world from inside an attempt."""
 
-    __slots__ = ("_redeemed", "_state", "_taken", "log")
+    __slots__ = ("_redeemed", "_state", "_taken", "log", "sent")
 
     def __init__(self, state: WorldState) -> None:
         self.log = MutationLog()
+        self.sent: list[StagedLetter] = []
+        """Messages that are part of this tick; those in the log are staged for the next one, like all that a handle does."""
         self._state = state
         self._taken: list[range] = []
         self._redeemed: list[range] = []
@@ -187,19 +192,27 @@ class Attempt:
             return [self.draft(self._state, table).take(count)]
         return self._blocks.take(table, count)
 
-    def mark(self, table: str) -> MutationLog:
-        """What a table's processors have staged so far, for ``rewind``."""
-        return self._draft(table).log.copy()
+    def mark(self, table: str) -> Mark:
+        """What a table's processors have staged and sent so far, for ``rewind``."""
+        draft = self._draft(table)
+        return draft.log.copy(), len(draft.sent)
 
-    def rewind(self, table: str, mark: MutationLog) -> None:
-        """Drop what a table's processors staged since the mark."""
+    def rewind(self, table: str, mark: Mark) -> None:
+        """Drop what a table's processors staged and sent since the mark."""
+        log, sent = mark
         with self._state.lock:
-            self._draft(table).log.reset(mark)
+            draft = self._draft(table)
+            draft.log.reset(log)
+            del draft.sent[sent:]
 
     def send(self, table: str, letter: StagedLetter) -> None:
         """Send a message from a table's processors, as part of this tick."""
         with self._state.lock:
-            self.draft(self._state, table).log.send(letter)
+            draft = self.draft(self._state, table)
+            if self.status == "open":
+                self._draft(table).sent.append(letter)
+            else:
+                draft.log.send(letter)
 
     def close(self) -> list[StagedLetter]:
         """All messages that processors sent, by table. Unused ids of the tables' blocks can be given out again."""
@@ -208,10 +221,9 @@ class Attempt:
                 self._state.ids.undo([unused], ())
             sent = []
             for table in sorted(self._drafts):
-                log = self._drafts[table].log
-                sent += log.letters
-                log.count -= len(log.letters)
-                log.letters = []
+                draft = self._drafts[table]
+                sent += draft.sent
+                draft.sent = []
             return sent
 
     def commit(self) -> None:
@@ -220,7 +232,11 @@ class Attempt:
             self.status = "committed"
             after, self._state.pending = self._state.pending, MutationLog()
             for table in sorted(self._drafts):
-                self._state.pending.extend(self._drafts[table].log)
+                draft = self._drafts[table]
+                # A message that a thread sent while the store committed goes with the next tick.
+                for letter in draft.sent:
+                    draft.log.send(letter)
+                self._state.pending.extend(draft.log)
             self._state.pending.extend(after)
 
     def release(self) -> None:

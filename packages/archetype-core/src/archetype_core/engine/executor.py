@@ -30,8 +30,8 @@ from archetype_core.schema.snapshot import Snapshot
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+    from archetype_core.engine.attempt import Mark
     from archetype_core.engine.context import TickContext
-    from archetype_core.engine.mutation_log import MutationLog
     from archetype_core.engine.processor import Slot
     from archetype_core.schema.archetype import Archetype
 
@@ -236,7 +236,7 @@ class _TickRun:
                 self._fail(job, mark, span, failure)
         return False
 
-    def _fail(self, job: _Job, mark: MutationLog | None, span: Span, failure: BaseException) -> None:
+    def _fail(self, job: _Job, mark: Mark | None, span: Span, failure: BaseException) -> None:
         """Drop the frame if the processor has ``on_error="skip"``; otherwise raise ``ProcessorError``."""
         job.record = None
         slot, table = job.slot, job.rows.archetype.name
