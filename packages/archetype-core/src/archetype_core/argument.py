@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import secrets
+from collections.abc import Iterable
 from operator import index
 from typing import Any
 
@@ -50,3 +52,9 @@ def checked_seed(seed: int | None) -> int:
     if not is_count(seed) or seed >= 2**63:
         raise ValueError(f"a seed must be an int from 0 to 2**63 - 1, not {seed!r}")
     return seed
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A suggestion for a misspelt name, to end an error message with; empty if no known name is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

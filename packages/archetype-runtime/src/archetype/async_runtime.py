@@ -22,6 +22,7 @@ from archetype_core.command import ADMIN, ActorCtx, AuditFilter, CloseWorld, Lis
 from archetype_core.config import CacheConfig, RunConfig
 from archetype_core.engine import Hook, Processor
 from archetype_core.errors import PermissionDenied, ReentrantStep
+from archetype_core.user_traceback import door
 from archetype_gate import Policy, Quotas, ServiceContainer
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class AsyncRuntime:
         state = "shut down" if self._state.is_closing else f"{len(self._state.live)} worlds up"
         return f"ArchetypeRuntime({state})"
 
+    @door
     @converts(hooks="_async_hooks")
     def world(
         self,
@@ -126,6 +128,7 @@ class AsyncRuntime:
         )
         return self._declare(spec)
 
+    @door
     @converts(hooks="_async_hooks")
     def open(
         self,

@@ -16,6 +16,7 @@ from archetype_core import telemetry
 from archetype_core.errors import HookError
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.snapshot import Snapshot
+from archetype_core.user_traceback import blame
 
 if TYPE_CHECKING:
     from archetype_core.engine.tick import Outcome
@@ -185,9 +186,12 @@ async def _observe(handle: HookHandle, event: Event) -> None:
         task = asyncio.current_task()
         if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
-        telemetry.hook_failed(handle.name, type(event).__name__, failure)
+        telemetry.hook_failed(handle.name, type(event).__name__, failure, is_raised=handle.fail_fast)
         if handle.fail_fast:
-            raise HookError(handle.name, type(event).__name__) from failure
+            reason = f"{type(failure).__name__}: {telemetry.error_text(failure)}"
+            error = HookError(handle.name, type(event).__name__, reason.rstrip("."))
+            blame(error, failure)
+            raise error from failure
 
 
 def entity_events(world: Any, outcome: Outcome) -> Iterator[Event]:

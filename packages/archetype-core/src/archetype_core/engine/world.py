@@ -40,6 +40,7 @@ from archetype_core.errors import (
 from archetype_core.read import history
 from archetype_core.store.port import Store
 from archetype_core.store.timeline import Head, Point, Segment, Timeline
+from archetype_core.user_traceback import door
 
 _THREAD_BUDGET_S = 0.01
 """How long ``run`` stays in a thread before it looks at the loop again, if a single tick does not take longer."""
@@ -125,6 +126,7 @@ class World(WorldView, Staging):
         self._is_ending = False
 
     @classmethod
+    @door
     async def open(
         cls,
         store: Store,
@@ -234,6 +236,7 @@ class World(WorldView, Staging):
         """A read-only view of this world."""
         return WorldView(self._state, self._store)
 
+    @door
     async def step(self, config: RunConfig | None = None, *, applied: tuple[str, ...] = (), **inputs: Any) -> Outcome:
         """Run one tick and commit it. After an error the world is unchanged and the staged mutations are kept (T7).
 
@@ -245,6 +248,7 @@ class World(WorldView, Staging):
         (outcome,) = await self._advance(config or RunConfig(), inputs, applied, 1, _NO_CALLBACKS)
         return outcome
 
+    @door
     async def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> RunResult:
         """Run several ticks, by default one, under one run id. After a failure the ticks before it stay committed."""
         if "applied" in inputs:
@@ -258,6 +262,7 @@ class World(WorldView, Staging):
             applied += sum(len(outcome.applied) for outcome in done)
         return RunResult(self.world_id, self.run_id, first, self.tick - 1, applied, time.perf_counter() - began)
 
+    @door
     async def advance(
         self,
         limit: int,
@@ -383,6 +388,7 @@ class World(WorldView, Staging):
             raise RunConflict(run_id)
         return Segment(active.world_id, run_id, state.tick, state.tip, active.name, active.seed)
 
+    @door
     async def fork(
         self,
         name: str | None = None,
@@ -456,6 +462,7 @@ class World(WorldView, Staging):
         self._store = store
         self._engine = Engine(self._state, self.system, store, engine.kernel, engine.executor)
 
+    @door
     async def destroy(self) -> None:
         """Fire ``OnDestroy``, then close; history stays in the store."""
         self._refuse_inside()
@@ -464,6 +471,7 @@ class World(WorldView, Staging):
             await self._hooks.fire(hook.OnDestroy(self, self.tick))
         await self.close()
 
+    @door
     async def close(self) -> None:
         """Wait for a running tick and spawned hooks, then refuse further use; idempotent. The store stays open."""
         self._refuse_inside()
