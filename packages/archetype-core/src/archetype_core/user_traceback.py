@@ -34,6 +34,7 @@ OWN_PACKAGES = frozenset({
 """The import roots of Archetype; a package of a user may begin with ``archetype_`` too."""
 _MACHINERY = OWN_PACKAGES | {"asyncio", "concurrent", "contextlib", "threading", "daft"}
 """What runs between a user's lines without being called by them."""
+_CLEARED = "__archetype_cleared__"
 _RAISES = frozenset({dis.opmap["RAISE_VARARGS"]})
 
 
@@ -79,9 +80,15 @@ def door(method: F) -> F:
 def trim(failure: BaseException) -> None:
     """Take all frames but the user's out of an exception's traceback, unless it is a defect of ours."""
     trace = failure.__traceback__
-    if keeps_all() or (not _has_user_line(trace) and not _is_deliberate(trace)) or _is_defect(trace):
+    if keeps_all():
         return
-    failure.__traceback__ = shown(trace)
+    # A door that it passed before has taken out the frame that raised it.
+    is_deliberate = _is_deliberate(trace) or _CLEARED in _facts(failure)
+    if is_deliberate and not _has_user_line(trace):
+        failure.__traceback__ = None
+        _facts(failure)[_CLEARED] = True
+    elif is_deliberate or (_has_user_line(trace) and not _is_defect(trace)):
+        failure.__traceback__ = shown(trace)
 
 
 def shown(trace: TracebackType | None) -> TracebackType | None:
@@ -155,6 +162,7 @@ def _leave(failure: Exception, method: Callable[..., Any]) -> None:
         # The arguments do not fit the signature, so the method did not begin.
         failure.args = (_with_suggestion(str(failure), method),)
         failure.__traceback__ = None
+        _facts(failure)[_CLEARED] = True
         return
     trim(failure)
 
@@ -182,6 +190,11 @@ def _cut_chain(failure: BaseException) -> None:
         seen.add(id(cause))
         cause.__traceback__ = shown(cause.__traceback__) if _has_user_line(cause.__traceback__) else None
         failure = cause
+
+
+def _facts(failure: BaseException) -> dict[str, Any]:
+    """An exception's attributes; a dictionary that nobody keeps for one of an extension that has none."""
+    return getattr(failure, "__dict__", {})
 
 
 def _entries(trace: TracebackType | None) -> Iterator[TracebackType]:

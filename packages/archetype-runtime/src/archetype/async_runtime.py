@@ -17,10 +17,11 @@ from archetype.runtime_state import RuntimeState, is_inside_tick
 from archetype.storage import Storage, cache_config, storage_config
 from archetype.waits import converts, waits_for
 from archetype.world import RuntimeWorld, handle_of, handle_of_event
+from archetype_core.argument import listed
 from archetype_core.clock import SystemIds
 from archetype_core.command import ADMIN, ActorCtx, AuditFilter, CloseWorld, ListWorlds, RunResult, Status, WorldInfo
 from archetype_core.config import CacheConfig, RunConfig
-from archetype_core.engine import Hook, Processor
+from archetype_core.engine import Hook, Processor, hook_pairs
 from archetype_core.errors import PermissionDenied, ReentrantStep
 from archetype_core.user_traceback import door
 from archetype_gate import Policy, Quotas, ServiceContainer
@@ -117,9 +118,9 @@ class AsyncRuntime:
             name=_text("name", name),
             storage=storage_config(storage) or self._storage,
             cache=cache_config(cache),
-            processors=tuple(processors),
-            resources=tuple(resources),
-            hooks=tuple((event, handler) for event, handler in hooks),
+            processors=listed("processors", processors),
+            resources=listed("resources", resources),
+            hooks=hook_pairs(hooks),
             handlers=dict(handlers or {}),
             seed=seed,
             world_id=None if world_id is None else _text("world_id", str(world_id)),
@@ -150,9 +151,9 @@ class AsyncRuntime:
             name=_text("name or id", world),
             storage=storage_config(storage) or self._storage,
             cache=cache_config(cache),
-            processors=tuple(processors),
-            resources=tuple(resources),
-            hooks=tuple((event, handler) for event, handler in hooks),
+            processors=listed("processors", processors),
+            resources=listed("resources", resources),
+            hooks=hook_pairs(hooks),
             handlers=dict(handlers or {}),
             kernel=kernel,
             must_exist=True,

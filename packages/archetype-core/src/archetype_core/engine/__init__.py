@@ -15,6 +15,7 @@ from archetype_core.engine.hook import (
     OnSpawn,
     PostTick,
     PreTick,
+    hook_pairs,
 )
 from archetype_core.engine.materialize import Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
@@ -56,6 +57,7 @@ __all__ = [
     "World",
     "WorldView",
     "conformed",
+    "hook_pairs",
     "in_thread",
     "load_kernel",
 ]

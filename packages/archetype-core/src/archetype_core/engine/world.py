@@ -12,11 +12,11 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from archetype_core import telemetry
-from archetype_core.argument import check_command_ids, check_text, checked_seed
+from archetype_core.argument import check_command_ids, check_text, checked_seed, config_of, listed
 from archetype_core.clock import IdSource, SystemIds
-from archetype_core.config import RunConfig
+from archetype_core.config import RunConfig, run_config, step_config
 from archetype_core.engine import hook
-from archetype_core.engine.context import RESERVED_ARGUMENTS, TickContext
+from archetype_core.engine.context import TickContext, check_inputs
 from archetype_core.engine.entity_ids import EntityIds
 from archetype_core.engine.entity_index import EntityIndex
 from archetype_core.engine.fair_lock import FairLock
@@ -104,14 +104,14 @@ class World(WorldView, Staging):
         self,
         processors: Iterable[Processor],
         resources: Iterable[object],
-        hooks: Iterable[tuple[type[hook.Event], hook.Handler]],
+        hooks: Iterable[hook.Hook],
     ) -> None:
         """Add the parts given when a world is made or opened."""
-        for resource in resources:
+        for resource in listed("resources", resources):
             self.resources.insert(resource)
-        for processor in processors:
+        for processor in listed("processors", processors):
             self.add_processor(processor)
-        for event, handler in hooks:
+        for event, handler in hook.hook_pairs(hooks):
             self.add_hook(event, handler)
 
     def _set_up(self, state: WorldState, store: Store, kernel: Kernel, executor: Executor) -> None:
@@ -201,16 +201,19 @@ class World(WorldView, Staging):
     def __repr__(self) -> str:
         return f"World({self.name!r}, tick {self.tick}, {len(self)} entities in {len(self._state.live)} archetypes)"
 
+    @door
     def add_processor(self, processor: Processor) -> None:
         """Add a processor; it runs from the next tick on."""
         self._check_open()
         self.system.add(processor)
 
+    @door
     def remove_processor(self, processor: Processor | type[Processor]) -> int:
         """Remove a processor, or all of a class; returns how many were removed."""
         self._check_open()
         return self.system.remove(processor)
 
+    @door
     def add_hook(
         self,
         event: type[hook.E],
@@ -223,6 +226,7 @@ class World(WorldView, Staging):
         self._check_open()
         return self._hooks.add(event, handler, mode, fail_fast)
 
+    @door
     def remove_hook(self, handle: hook.HookHandle) -> bool:
         """Remove a hook; returns whether it was registered."""
         return self._hooks.remove(handle)
@@ -245,7 +249,7 @@ class World(WorldView, Staging):
         ``HookError`` of a hook with ``fail_fast=True``.
         """
         check_command_ids(applied)
-        (outcome,) = await self._advance(config or RunConfig(), inputs, applied, 1, _NO_CALLBACKS)
+        (outcome,) = await self._advance(step_config(config), inputs, applied, 1, _NO_CALLBACKS)
         return outcome
 
     @door
@@ -253,8 +257,8 @@ class World(WorldView, Staging):
         """Run several ticks, by default one, under one run id. After a failure the ticks before it stay committed."""
         if "applied" in inputs:
             raise TypeError("applied: commands belong to one tick, so pass them to step")
-        config = config or RunConfig()
-        left = RunConfig(steps=config.steps if steps is None else steps).steps
+        config = run_config(steps, config)
+        left = config.steps
         began, first, applied = time.perf_counter(), self.tick, 0
         while left:
             done = await self._advance(config, inputs, (), left, _NO_CALLBACKS)
@@ -278,7 +282,7 @@ class World(WorldView, Staging):
         committed, even if the caller was cancelled by then. Both are called in a worker thread.
         """
         callbacks = _TickCallbacks(before, after)
-        return await self._advance(config or RunConfig(), inputs or {}, (), max(limit, 1), callbacks)
+        return await self._advance(config_of(RunConfig, config), inputs or {}, (), max(limit, 1), callbacks)
 
     async def _advance(
         self,
@@ -289,8 +293,8 @@ class World(WorldView, Staging):
         callbacks: _TickCallbacks,
     ) -> list[Outcome]:
         inputs = {**config.inputs, **inputs}
-        if taken := RESERVED_ARGUMENTS & inputs.keys():
-            raise TypeError(f"{', '.join(sorted(taken))}: reserved, the engine passes these to processors itself")
+        if inputs:
+            check_inputs(inputs, self.system.slots)
         self._refuse_inside()
         async with self._step_lock:
             self._check_open()

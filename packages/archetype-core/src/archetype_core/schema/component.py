@@ -228,6 +228,16 @@ def resolve(name: str) -> type[Component]:
         raise UnknownComponent(name, f"import the module that defines it{nearest(name, _BY_NAME)}") from None
 
 
+def type_of_class(given: object) -> ComponentType:
+    """Return the type of a component class; ``TypeError`` for anything else, such as its name or an instance."""
+    if isinstance(given, type) and issubclass(given, Component):
+        return given.component_type()
+    hint = f": pass the class {type(given).__name__}" if isinstance(given, Component) else ""
+    if isinstance(given, str):
+        hint = f": pass the class {given}" if given in _BY_NAME else nearest(given, _BY_NAME)
+    raise TypeError(f"a component is named by its class, such as Position, not {given!r}{hint}")
+
+
 def type_with_column(name: str) -> ComponentType | None:
     """Return the latest component type that has a column of that name, if there is one."""
     kinds = (plan.type for plan in _BY_NAME.values())
