@@ -15,12 +15,13 @@ from archetype_core.read.diff import diff
 from archetype_core.read.request import HistoryQuery, SearchQuery
 from archetype_core.read.search import Wanted
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component
+from archetype_core.schema.component import Component, type_of_class
 from archetype_core.schema.entity import Entity
 from archetype_core.schema.snapshot import Snapshot
 from archetype_core.store.digest import digest
 from archetype_core.store.port import Capability, SearchStore
 from archetype_core.store.timeline import Segment, Timeline
+from archetype_core.user_traceback import door
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -88,9 +89,10 @@ class WorldView:
         with self._state.lock:
             return {archetype.name: rows.num_rows for archetype, rows in self._state.live.items()}
 
+    @door
     def entity_ids(self, *components: type[Component]) -> pa.Array:
         """The ids of live entities that have all the components, ascending."""
-        kinds = [component.component_type() for component in components]
+        kinds = [type_of_class(component) for component in components]
         with self._state.lock:
             found = [rows.entity_ids for archetype, rows in self._state.live.items() if archetype.has(kinds)]
         ids = pa.concat_arrays(found) if found else pa.array([], pa.int64())
@@ -113,6 +115,7 @@ class WorldView:
         self, entity_id: int, first: type[A], second: type[B], third: type[C], /, *more: type[Component]
     ) -> tuple[Component, ...]: ...
 
+    @door
     def get(self, entity_id: int, *components: type[Component]) -> Any:
         """A live entity as of the last completed tick: whole, or the components asked for.
 
@@ -129,6 +132,7 @@ class WorldView:
         entity = Entity(entity_id, archetype, row.to_pylist(maps_as_pydicts="strict")[0])
         return entity.pick(*components)
 
+    @door
     def get_components(self, entity_id: int, *components: type[Component]) -> tuple[Component, ...]:
         """The given components of a live entity, or all it has; ``KeyError`` names one that it lacks."""
         entity = self.get(entity_id)
@@ -143,6 +147,7 @@ class WorldView:
         spans = tuple(span for span in whole.between(None, tip.tick))
         return Timeline(spans, whole.tables)
 
+    @door
     def query(
         self,
         *components: type[Component],
@@ -164,6 +169,7 @@ class WorldView:
         timeline = self.timeline() or Timeline((), {})
         return history.query(self._store, timeline if request.lineage else timeline.own(self.world_id), request)
 
+    @door
     def search(
         self,
         column: Any,
@@ -203,6 +209,7 @@ class WorldView:
         assert span is not None
         return search.in_history(store, timeline.tables, span, wanted)
 
+    @door
     def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:
         """One tick as a DataFrame; by default the last completed one, from memory."""
         at = checked_tick(at)
@@ -222,10 +229,12 @@ class WorldView:
         timeline = self._known(at)
         return history.load(self._store, timeline, self._store.head(timeline.spans[-1].segment.world_id, at=at))[0]
 
+    @door
     def diff(self, before: int | tuple[WorldView, int], after: int | tuple[WorldView, int] | WorldView) -> DataFrame:
         """What differs between two ticks of this world, or of branches given as ``(world, tick)`` or ``world`` (latest)."""
         return diff(self._moment(before), self._moment(after))
 
+    @door
     def digest(self, at: int | None = None) -> str:
         """The canonical digest of a committed tick, by default the last: equal for equal contents, in any store."""
         at = checked_tick(at)

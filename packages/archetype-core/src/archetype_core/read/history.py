@@ -12,7 +12,7 @@ from archetype_core.errors import TickNotFound
 from archetype_core.read.plan import ReadPlan, plan, plan_branches, query_schema
 from archetype_core.read.request import Branch, HistoryQuery
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component
+from archetype_core.schema.component import Component, type_of_class
 from archetype_core.schema.message import Message
 from archetype_core.schema.snapshot import ENTITY_ID, Snapshot
 from archetype_core.store.port import Store
@@ -34,8 +34,13 @@ def query_branches(store: Store, branches: Iterable[Branch], request: HistoryQue
 
 
 def _frame(plan: ReadPlan, request: HistoryQuery) -> DataFrame:
+    from daft.expressions import Expression
+
     from archetype_core.read.source import HistorySource
 
+    where: object = request.where
+    if where is not None and not isinstance(where, Expression):
+        raise TypeError(f"where is an expression, such as Position.c.x > 1, not {where!r}")
     frame = HistorySource(plan).read()
     return frame if request.where is None else frame.where(request.where)
 
@@ -76,7 +81,7 @@ def live(
     import daft
     from daft import lit
 
-    kinds = tuple(component.component_type() for component in components)
+    kinds = tuple(map(type_of_class, components))
     schema = query_schema(kinds)
     found = [
         rows.to_arrow().select([ENTITY_ID, *schema.names[len(BASE_FIELDS) :]])

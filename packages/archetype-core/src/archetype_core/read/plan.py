@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from archetype_core.argument import checked_id, whole_number
+from archetype_core.argument import MAX_ENTITY_ID, checked_id, whole_number
 from archetype_core.read.request import BRANCH_FIELDS, Branch, HistoryQuery, Ticks
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component, ComponentType
+from archetype_core.schema.component import Component, ComponentType, type_of_class
 from archetype_core.schema.message import Message
 from archetype_core.store.port import Store
 from archetype_core.store.request import BASE_FIELDS
@@ -59,10 +59,7 @@ def query_schema(kinds: Sequence[ComponentType]) -> pa.Schema:
 
 
 def _kinds(components: Sequence[type[Component]]) -> tuple[ComponentType, ...]:
-    given: Sequence[object] = components
-    if odd := [one for one in given if not isinstance(one, type) or not issubclass(one, Component)]:
-        raise TypeError(f"a query takes component classes, not {odd[0]!r}")
-    return tuple(component.component_type() for component in components)
+    return tuple(map(type_of_class, components))
 
 
 def _parts(
@@ -80,7 +77,12 @@ def _parts(
 
 def _ids(entity_ids: int | Iterable[int] | None) -> pa.Array | None:
     wanted = entity_ids if entity_ids is None or isinstance(entity_ids, Iterable) else [entity_ids]
-    return None if wanted is None else pa.array([checked_id(one) for one in wanted], pa.int64())
+    if wanted is None:
+        return None
+    ids = [checked_id(one) for one in wanted]
+    if odd := [one for one in ids if not -MAX_ENTITY_ID <= one <= MAX_ENTITY_ID]:
+        raise ValueError(f"entity_ids holds {odd[0]}, and entity ids end at {MAX_ENTITY_ID}")
+    return pa.array(ids, pa.int64())
 
 
 def _answers(archetype: Archetype, kinds: Sequence[ComponentType]) -> bool:

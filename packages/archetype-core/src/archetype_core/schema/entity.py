@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component, ComponentType
+from archetype_core.schema.component import Component, ComponentType, type_of_class
 
 C = TypeVar("C", bound=Component)
 
@@ -34,7 +34,7 @@ class Entity(Mapping[type[Component], Component]):
         return entity
 
     def __getitem__(self, component: type[C]) -> C:
-        kind = component.component_type()
+        kind = type_of_class(component)
         if kind not in self.archetype:
             has = ", ".join(one.name for one in self.archetype.components)
             raise KeyError(f"entity {self.entity_id} has no {component.__name__}; it has {has}")
