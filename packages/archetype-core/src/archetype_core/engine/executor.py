@@ -112,6 +112,7 @@ class _TickRun:
         self.done: dict[Archetype, Snapshot] = {}
         self.over = threading.Event()
         self.caller = threading.get_ident()
+        self.is_raised_early = False
         self.completed = 0
         self.helpers: list[Future[None]] = []
         self.waiting: dict[tuple[Any, ...], list[_Job]] = {}
@@ -177,7 +178,8 @@ class _TickRun:
                 if not helper.done():
                     self._raise_early()
                 helper.result()
-        if self.context.is_cancelled:
+        # A failure that was raised early belongs to the caller by now: raised here too, it would gather this thread's frames.
+        if self.context.is_cancelled or self.is_raised_early:
             raise asyncio.CancelledError
         if self.context.failure is not None:
             raise self.context.failure
@@ -187,6 +189,7 @@ class _TickRun:
         """Tell whoever waits for the tick about its failure; other threads may still be busy for long."""
         context = self.context
         if context.failure is not None and context.raise_early is not None:
+            self.is_raised_early = True
             context.raise_early(context.failure)
 
     def _guard(self, act: Callable[[Any], None], argument: Any) -> None:
