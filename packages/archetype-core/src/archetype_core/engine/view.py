@@ -18,6 +18,7 @@ from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
 from archetype_core.schema.entity import Entity
 from archetype_core.schema.snapshot import Snapshot
+from archetype_core.schema.version import Missing, version_in
 from archetype_core.store.digest import digest
 from archetype_core.store.port import Capability, SearchStore
 from archetype_core.store.timeline import Segment, Timeline
@@ -90,9 +91,13 @@ class WorldView:
 
     def entity_ids(self, *components: type[Component]) -> pa.Array:
         """The ids of live entities that have all the components, ascending."""
-        kinds = [component.component_type() for component in components]
         with self._state.lock:
-            found = [rows.entity_ids for archetype, rows in self._state.live.items() if archetype.has(kinds)]
+            live = dict(self._state.live)
+        found = [
+            rows.entity_ids
+            for archetype, rows in live.items()
+            if all(version_in(archetype, component) is not None for component in components)
+        ]
         ids = pa.concat_arrays(found) if found else pa.array([], pa.int64())
         return ids.take(pc.sort_indices(ids))
 
@@ -126,8 +131,7 @@ class WorldView:
                 raise EntityNotFound(entity_id, self.name)
             rows = self._state.live[archetype]
         row = rows.slice(pc.index(rows.entity_ids, entity_id).as_py(), 1).to_arrow()
-        entity = Entity(entity_id, archetype, row.to_pylist(maps_as_pydicts="strict")[0])
-        return entity.pick(*components)
+        return Entity(entity_id, archetype, row).pick(*components)
 
     def get_components(self, entity_id: int, *components: type[Component]) -> tuple[Component, ...]:
         """The given components of a live entity, or all it has; ``KeyError`` names one that it lacks."""
@@ -151,13 +155,17 @@ class WorldView:
         where: Expression | None = None,
         include_inactive: bool = False,
         lineage: bool = True,
+        missing: Missing = "null",
     ) -> DataFrame:
         """History as a lazy DataFrame: base columns and those of the components, over every table that has them all.
 
         Default: every committed tick of this world and the ancestors it grew from, active rows. ``lineage=False`` leaves
         the ancestors out. Costs nothing until it is collected; columns, filters and limits are pushed to the store.
+
+        Rows of all versions of the components are read (M8). A field that an older version lacks is null, or its default
+        with ``missing="default"``; renamed, widened and converted fields have their new names and types.
         """
-        return self.select(HistoryQuery(components, ticks, entity_ids, where, include_inactive, lineage))
+        return self.select(HistoryQuery(components, ticks, entity_ids, where, include_inactive, lineage, missing))
 
     def select(self, request: HistoryQuery) -> DataFrame:
         """What ``query`` returns, for a request that was made elsewhere."""

@@ -3,6 +3,7 @@
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, ComponentType, fields_of, resolve
 from archetype_core.schema.entity import Entity
+from archetype_core.schema.evolution import Evolution, each
 from archetype_core.schema.message import Letter, Mailbox, Message
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, contiguous, owned, stack
 from archetype_core.schema.vector import Vector
@@ -14,12 +15,14 @@ __all__ = [
     "Component",
     "ComponentType",
     "Entity",
+    "Evolution",
     "Letter",
     "Mailbox",
     "Message",
     "Snapshot",
     "Vector",
     "contiguous",
+    "each",
     "fields_of",
     "owned",
     "resolve",
