@@ -28,7 +28,14 @@ from scene import (
 )
 
 from archetype_core.engine import OnDespawn
-from archetype_core.errors import CommitError, EntityNotFound, ProcessorError, SignatureError, StoreClosed, TickConflict
+from archetype_core.errors import (
+    CommitError,
+    EntityNotFound,
+    ProcessorError,
+    SignatureError,
+    StoreClosed,
+    TickConflict,
+)
 from archetype_core.schema import Archetype, Entity, Letter, Mailbox
 
 
@@ -65,39 +72,6 @@ def test_initial_condition_is_on_record() -> None:
             (4, 5.0),
             (5, 7.0),
         ]
-
-    drive(scenario)
-
-
-def test_update_lands_over_the_latest_state() -> None:
-    """An updated row is the prior state overlaid with the given fields, without the tick's processors (T2)."""
-
-    async def scenario() -> None:
-        there = world(Move())
-        first, second = there.spawn_many([(Position(), Velocity(dx=1.0, dy=1.0))] * 2)
-        await there.run(3)
-        there.update(first, Position(x=100.0))
-        await there.step()
-        assert there.get(first)[Position] == Position(x=100.0, y=2.0)
-        assert there.get(second)[Position] == Position(x=3.0, y=3.0)
-        await there.step()
-        assert there.get(first)[Position] == Position(x=101.0, y=3.0)
-
-    drive(scenario)
-
-
-def test_migrated_row_is_not_processed_in_its_tick() -> None:
-    """A migrating row keeps its prior values; processors act on it from the next tick on (T2, T5)."""
-
-    async def scenario() -> None:
-        there = world(Move())
-        entity = there.spawn(Position(), Velocity())
-        await there.run(2)
-        there.add_components(entity, Frozen())
-        await there.step()
-        assert there.get(entity)[Position].x == 1.0
-        await there.step()
-        assert there.get(entity)[Position].x == 2.0
 
     drive(scenario)
 
@@ -397,7 +371,7 @@ def test_failing_commit_undoes_the_tick(fault: Exception, kind: type[Exception])
         assert (there.tick, there.tables(), there.pending) == (1, before, 2)
         assert [row["tick"] for row in history(there, include_inactive=True)] == [0]
         await there.step()
-        assert there.get(entity) == {Position: Position(), Velocity: Velocity(), Flagged: Flagged()}
+        assert there.get(entity) == Entity.of(entity, (Position(x=1.0), Velocity(), Flagged()))
         assert other in there
 
     drive(scenario)

@@ -172,7 +172,7 @@ def test_cancelled_step_leaves_the_world_usable() -> None:
         assert ended == [True]
         assert (there.tick, there.pending) == (1, 1)
         await there.step()
-        assert there.get(entity)[Position] == Position(x=0.0, y=1.0)
+        assert there.get(entity)[Position] == Position(x=1.0, y=1.0)
 
     drive(scenario)
 

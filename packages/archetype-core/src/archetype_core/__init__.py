@@ -18,7 +18,7 @@ from archetype_core.engine.hook import (
     PostTick,
     PreTick,
 )
-from archetype_core.engine.materialize import Patch, PythonKernel, Staged
+from archetype_core.engine.materialize import Arrival, Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
 from archetype_core.engine.processor import AsyncProcessor, Processor
 from archetype_core.engine.registry import load_kernel
@@ -42,6 +42,7 @@ from archetype_core.store.timeline import Head, Point, Segment, Span, Timeline, 
 
 __all__ = [
     "Archetype",
+    "Arrival",
     "AsyncProcessor",
     "CacheConfig",
     "Capability",

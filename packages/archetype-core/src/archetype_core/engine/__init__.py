@@ -16,7 +16,7 @@ from archetype_core.engine.hook import (
     PostTick,
     PreTick,
 )
-from archetype_core.engine.materialize import Patch, PythonKernel, Staged
+from archetype_core.engine.materialize import Arrival, Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
 from archetype_core.engine.processor import AsyncProcessor, Processor
 from archetype_core.engine.registry import load_kernel
@@ -28,6 +28,7 @@ from archetype_core.engine.view import WorldView
 from archetype_core.engine.world import World
 
 __all__ = [
+    "Arrival",
     "AsyncProcessor",
     "Bundle",
     "EntityEvent",

@@ -163,7 +163,10 @@ class Staging:
                     state.pending.despawn(entity_id)
 
     def update(self, entity_id: int, *components: Component) -> None:
-        """Stage new values for an entity: the fields that were given; all others stay (T2, T4)."""
+        """Stage new values for an entity: the fields that were passed or assigned (T2, T4).
+
+        They land after the tick's processors; every other field is what the processors make of it.
+        """
         self._check_open()
         entity_id = checked_id(entity_id)
         values = {
@@ -256,12 +259,17 @@ def _columns(kind: ComponentType) -> list[str]:
 
 
 def _given_values(kind: ComponentType, component: Component, row: tuple[Any, ...]) -> dict[str, Any]:
-    """The column values of the fields that were given to an instance."""
+    """The column values of the fields that were passed to an instance or assigned since."""
     given = component.model_fields_set
     wanted = {column.name for field in fields_of(kind) if field.name in given for column in field.columns}
     values = {name: value for name, value in zip(_columns(kind), row, strict=True) if name in wanted}
     if kind.fields and not values:
-        raise ValueRejected(kind.name, "*", "no field was given: pass the fields to change, such as Position(x=1.0)")
+        raise ValueRejected(
+            kind.name,
+            "*",
+            "no field was passed or assigned: pass the fields to change, such as Position(x=1.0), or assign to one; "
+            "a list or model that is changed in place counts once it is assigned again",
+        )
     return values
 
 

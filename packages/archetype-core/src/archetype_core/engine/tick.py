@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from archetype_core import telemetry
-from archetype_core.engine.materialize import Staged
 from archetype_core.engine.mutation_log import Change, Folded, fold
 from archetype_core.errors import ArchetypeError, CommitError
 from archetype_core.schema import message
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from archetype_core.engine.state import WorldState
     from archetype_core.store.port import Store
 
-_UNTOUCHED = Staged()
 _UNFOLDED = Folded({}, ())
 
 
@@ -86,7 +84,7 @@ class Engine:
             try:
                 if frozen.commands:
                     applied = (*frozen.commands, *applied)
-                folded = fold(frozen, self.state.live, self.state.index.get) if frozen else _UNFOLDED
+                folded = fold(frozen, self.state.index.get) if frozen else _UNFOLDED
                 folded_at = time.perf_counter()
                 written, letters = self._materialize(folded, context, outbox)
                 made_at = time.perf_counter()
@@ -122,16 +120,9 @@ class Engine:
             if busy:
                 frames = self.executor.run(live, busy, context)
         with telemetry.span("archetype.phase.materialize"):
-            written: dict[Archetype, Rows] = {}
-            for archetype in busy.keys() | folded.tables.keys() if folded.tables else busy:
-                prior = live.get(archetype)
-                if prior is None:
-                    prior = Snapshot.empty(archetype)
-                processed = frames.get(archetype, prior)
-                staged = folded.tables.get(archetype, _UNTOUCHED)
-                # A table that did not change is not written again.
-                if processed is not prior or staged:
-                    written[archetype] = self.kernel.materialize(prior, processed, staged)
+            # A table that did not change is not written again.
+            processed = {archetype: rows for archetype, rows in frames.items() if rows is not live[archetype]}
+            written = dict(self.kernel.materialize(live, processed, folded.tables))
         sent = [*outbox, *(one for name in sorted(context.mailboxes) for one in context.mailboxes[name].sent)]
         return written, message.rows(sent) if sent else None
 
