@@ -55,6 +55,7 @@ class Slot:
     processor: Processor
     name: str
     priority: float
+    components: tuple[type[Component], ...]
     needs: frozenset[ComponentType]
     accepts: frozenset[str] | None
     """Keyword arguments that ``process`` names; ``None`` if it takes all."""
@@ -101,12 +102,7 @@ class System:
         priority = getattr(processor, "priority", 0)
         if not isinstance(priority, int | float) or math.isnan(priority):
             raise TypeError(f"{name}.priority must be a number, got {priority!r}")
-        components = getattr(processor, "components", ())
-        if not isinstance(components, (tuple, list, set, frozenset)):
-            raise TypeError(f"{name}.components must be a tuple of component classes, got {components!r}")
-        for component in components:
-            if not (isinstance(component, type) and issubclass(component, Component)):
-                raise TypeError(f"{name}.components holds {component!r}, which is not a component class")
+        components = checked_components(getattr(processor, "components", ()), f"{name}.components")
         base = type(processor).__qualname__
         taken = {slot.name for slot in self._slots}
         name, count = base, 1
@@ -117,6 +113,7 @@ class System:
             processor=processor,
             name=name,
             priority=priority,
+            components=components,
             needs=frozenset(component.component_type() for component in components),
             accepts=_accepted(method),
             is_coroutine=inspect.iscoroutinefunction(method),
@@ -152,6 +149,16 @@ class System:
     def _replace(self, slots: Iterable[Slot]) -> None:
         self._slots = tuple(sorted(slots, key=lambda slot: slot.priority))
         self._matching = {}
+
+
+def checked_components(given: object, name: str) -> tuple[type[Component], ...]:
+    """Return component classes as a tuple; `TypeError` if something else is given."""
+    if not isinstance(given, (tuple, list, set, frozenset)):
+        raise TypeError(f"{name} must be a tuple of component classes, got {given!r}")
+    for component in given:
+        if not (isinstance(component, type) and issubclass(component, Component)):
+            raise TypeError(f"{name} holds {component!r}, which is not a component class")
+    return tuple(given)
 
 
 def _accepted(method: Any) -> frozenset[str] | None:

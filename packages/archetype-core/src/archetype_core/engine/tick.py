@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from archetype_core import telemetry
+from archetype_core.engine import evolution
 from archetype_core.engine.mutation_log import Change, Folded, fold
 from archetype_core.errors import ArchetypeError, CommitError
 from archetype_core.schema import message
@@ -80,6 +81,8 @@ class Engine:
             "archetype.tick": context.tick,
         }
         with telemetry.span("archetype.step", lambda: attributes):
+            evolution.evolve(self.state, self.system)
+            evolution.warn(self.state, self.system)
             frozen, outbox = self.state.freeze()
             try:
                 if frozen.commands:
@@ -95,6 +98,7 @@ class Engine:
                 if telemetry.is_measured():
                     telemetry.counter("archetype.tick.failures").add(1)
                 raise
+            evolution.announce(self.state, context.tick)
             self.state.swap(segment, written, folded.changes, letters)
         duration = time.perf_counter() - began
         if telemetry.is_measured():
@@ -122,7 +126,8 @@ class Engine:
         with telemetry.span("archetype.phase.materialize"):
             # A table that did not change is not written again.
             processed = {archetype: rows for archetype, rows in frames.items() if rows is not live[archetype]}
-            written = dict(self.kernel.materialize(live, processed, folded.tables))
+            written = self.kernel.materialize(live, processed, folded.tables)
+            written = evolution.with_evolved(written, self.state)
         sent = [*outbox, *(one for name in sorted(context.mailboxes) for one in context.mailboxes[name].sent)]
         return written, message.rows(sent) if sent else None
 

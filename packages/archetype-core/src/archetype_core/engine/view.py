@@ -204,7 +204,8 @@ class WorldView:
         wanted = Wanted.of(request)
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
-                live, segment, tick = dict(self._state.live), self._state.segment, self._state.tick - 1
+                live = dict(self._state.live if at is None else self._state.last)
+                segment, tick = self._state.segment, self._state.tick - 1
             return search.among(live, wanted, segment, tick)
         timeline = self._known(at)
         span = timeline.at(at)
@@ -226,7 +227,7 @@ class WorldView:
         at = checked_tick(at)
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
-                return dict(self._state.live)
+                return dict(self._state.live if at is None else self._state.last)
         timeline = self._known(at)
         return history.load(self._store, timeline, self._store.head(timeline.spans[-1].segment.world_id, at=at))[0]
 

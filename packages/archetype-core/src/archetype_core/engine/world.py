@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -19,10 +19,11 @@ from archetype_core.engine import hook
 from archetype_core.engine.context import RESERVED_ARGUMENTS, TickContext
 from archetype_core.engine.entity_ids import EntityIds
 from archetype_core.engine.entity_index import EntityIndex
+from archetype_core.engine.evolution import admit, evolve
 from archetype_core.engine.fair_lock import FairLock
 from archetype_core.engine.fork import branched, carry_over
 from archetype_core.engine.port import Executor, Kernel
-from archetype_core.engine.processor import Processor, System
+from archetype_core.engine.processor import Processor, System, checked_components
 from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
 from archetype_core.engine.staging import Staging
@@ -38,6 +39,7 @@ from archetype_core.errors import (
     WorldNotFound,
 )
 from archetype_core.read import history
+from archetype_core.schema.component import Component
 from archetype_core.store.port import Store
 from archetype_core.store.timeline import Head, Point, Segment, Timeline
 
@@ -74,6 +76,7 @@ class World(WorldView, Staging):
         seed: int | None = None,
         world_id: str | None = None,
         run_id: str | None = None,
+        components: Collection[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[hook.Hook] = (),
@@ -97,10 +100,11 @@ class World(WorldView, Staging):
             seed=checked_seed(seed),
         )
         self._set_up(WorldState(segment, tick=0), store, load_kernel(kernel), executor or _shared_executor())
-        self._add_parts(processors, resources, hooks)
+        self._add_parts(components, processors, resources, hooks)
 
     def _add_parts(
         self,
+        components: Collection[type[Component]],
         processors: Iterable[Processor],
         resources: Iterable[object],
         hooks: Iterable[tuple[type[hook.Event], hook.Handler]],
@@ -108,8 +112,10 @@ class World(WorldView, Staging):
         """Add the parts given when a world is made or opened."""
         for resource in resources:
             self.resources.insert(resource)
+        self._state.components = checked_components(components, "components")
         for processor in processors:
-            self.add_processor(processor)
+            self.system.add(processor)
+        evolve(self._state, self.system)
         for event, handler in hooks:
             self.add_hook(event, handler)
 
@@ -131,6 +137,7 @@ class World(WorldView, Staging):
         world: str,
         *,
         branch: Segment | None = None,
+        components: Collection[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[hook.Hook] = (),
@@ -142,6 +149,9 @@ class World(WorldView, Staging):
 
         Cost grows with the live rows, not with the length of history. Processors, resources and hooks are code, so pass them
         again. ``branch`` is the segment of a fork that never ran a tick: it opens that fork.
+
+        Live rows evolve to the classes that processors and ``components`` name (M8): reads show it at once, the next tick
+        writes it. ``SchemaMismatch`` for a difference that a class does not declare.
         """
 
         def load() -> World:
@@ -155,11 +165,11 @@ class World(WorldView, Staging):
             head = store.head(found[0].world_id, at=origin)
             # Read after the head: another process may be committing ticks.
             timeline = store.timeline(found[0].world_id)
-            return cls._loaded(store, timeline, head, segment=branch, kernel=kernel, executor=executor, ids=ids)
+            opened = cls._loaded(store, timeline, head, segment=branch, kernel=kernel, executor=executor, ids=ids)
+            opened._add_parts(components, processors, resources, hooks)  # noqa: SLF001  # reason: of the same class
+            return opened
 
-        opened = await in_thread(load)
-        opened._add_parts(processors, resources, hooks)  # noqa: SLF001  # reason: a world of the same class
-        return opened
+        return await in_thread(load)
 
     @classmethod
     def _loaded(
@@ -200,9 +210,12 @@ class World(WorldView, Staging):
         return f"World({self.name!r}, tick {self.tick}, {len(self)} entities in {len(self._state.live)} archetypes)"
 
     def add_processor(self, processor: Processor) -> None:
-        """Add a processor; it runs from the next tick on."""
+        """Add a processor; it runs from the next tick on.
+
+        Live rows of other versions of its components evolve (M8), or the processor is refused with a ``SchemaMismatch``.
+        """
         self._check_open()
-        self.system.add(processor)
+        admit(self._state, self.system, processor)
 
     def remove_processor(self, processor: Processor | type[Processor]) -> int:
         """Remove a processor, or all of a class; returns how many were removed."""
@@ -421,6 +434,7 @@ class World(WorldView, Staging):
         else:
             world = await in_thread(lambda: self._forked_past(segment, at_tick))
         world._inherit(self, forked_resources)  # noqa: SLF001  # reason: a world of the same class
+        await in_thread(lambda: evolve(world._state, world.system))  # noqa: SLF001  # reason: as above
         if store is not None and store is not self._store:
             await in_thread(lambda: world._move(store))  # noqa: SLF001  # reason: a world of the same class
         return world
@@ -447,6 +461,7 @@ class World(WorldView, Staging):
         """Copy a source's registered processors and hooks."""
         self.resources = resources
         self.system.adopt(source.system)
+        self._state.components = source._state.components  # reason: a world of the same class
         self._hooks = source._hooks.copy()  # reason: a world of the same class
 
     def _move(self, store: Store) -> None:

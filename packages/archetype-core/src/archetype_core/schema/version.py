@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pyarrow as pa
@@ -47,7 +47,9 @@ class Source:
     @property
     def is_kept(self) -> bool:
         """Whether the stored columns are the wanted ones, under the same names."""
-        return self.stored is not None and self.convert is None and self.stored.name == self.field.name
+        if self.stored is None or self.convert is not None:
+            return False
+        return [one.name for one in self.stored.columns] == [one.name for one in self.field.columns]
 
     def form(self, missing: Missing) -> tuple[pa.Field, ...]:
         """Return the columns that it gives to a read: as wide as stored or wanted, nullable if a value may be missing."""
@@ -78,7 +80,7 @@ class Source:
         return converted(self.field, self.convert, given)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Transition:
     """The way from a stored form to a class, field by field."""
 
@@ -108,7 +110,7 @@ class Transition:
             elif [one.type for one in stored.columns] != [one.type for one in source.field.columns]:
                 words.append(f"{name} widened")
         words += [f"{name} dropped" for name in self.dropped]
-        return tuple(words) or ("stored form changed",)
+        return tuple(words) or ("its values stay",)
 
     def arrays(
         self, table: pa.Table, missing: Missing = "default", entity_ids: pa.Array | None = None
@@ -127,8 +129,8 @@ class Transition:
         return found
 
 
-def evolve_columns(transition: Transition, table: pa.Table, entity_ids: pa.Array) -> dict[str, pa.ChunkedArray]:
-    """Return columns that are exactly the class's, for rows that evolve; `SchemaMismatch` if a value does not fit.
+def changed_columns(transition: Transition, table: pa.Table, entity_ids: pa.Array) -> dict[str, pa.ChunkedArray]:
+    """Return the columns of a class that rows of a stored form do not have yet; `SchemaMismatch` if a value does not fit.
 
     A field whose values no longer fit, such as a removed enum member, goes through its converter if it has one.
     """
@@ -141,11 +143,14 @@ def evolve_columns(transition: Transition, table: pa.Table, entity_ids: pa.Array
         try:
             check_field(source.field, found[names[0]])
         except Refusal as refusal:
-            converter = convert.get(source.field.name)
-            if converter is None:
+            if (converter := convert.get(source.field.name)) is None:
                 raise _unfit(transition.cls, source.field, refusal, entity_ids) from refusal
-            again = Transition(transition.stored, transition.cls, (Source(source.field, source.stored, converter),), ())
+            again = replace(transition, sources=(replace(source, convert=converter),))
             found.update(again.arrays(table, entity_ids=entity_ids))
+        else:
+            for old, new in zip(source.stored.columns, source.field.columns, strict=True):
+                if source.is_kept and old.type == new.type:
+                    del found[new.name]
     return found
 
 
