@@ -1,10 +1,15 @@
-"""Versions of a component class, as a program that changes over time defines them."""
+"""Versions of a component class, as a program that changes over time defines them, and worlds that hold them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from archetype_core.schema import Component, Evolution
+import pyarrow as pa
+from daft import DataFrame
+
+from archetype_core.engine import Processor, World
+from archetype_core.schema import Archetype, Component, Evolution
+from archetype_core.store import MemoryStore, Store
 
 
 def version(name: str, declared: Evolution | None = None, /, **fields: tuple[Any, Any]) -> Any:
@@ -14,3 +19,39 @@ def version(name: str, declared: Evolution | None = None, /, **fields: tuple[Any
     if declared is not None:
         body["evolution"] = declared
     return type(name, (Component,), body)
+
+
+INT32: Any = Annotated[int, pa.int32()]
+
+Old = version("Health", hp=(int, 10), note=(str, "n"))
+New = version("Health", hp=(int, 10), note=(str, "n"), armor=(int, 5))
+
+
+class Heal(Processor):
+    """Adds one to the hp of a version of Health."""
+
+    def __init__(self, health: Any, *more: Any) -> None:
+        self.health = health
+        self.components = (health, *more)  # type: ignore[misc]  # reason: the class of each test
+
+    def process(self, df: DataFrame) -> DataFrame:
+        return df.with_column("health__hp", self.health.c.hp + 1)
+
+
+def heal(health: Any, *more: Any) -> Processor:
+    """A processor of a version of Health, and of other components."""
+    return Heal(health, *more)
+
+
+async def stored(*entities: tuple[Any, ...], store: Store | None = None, steps: int = 1) -> Store:
+    """A store with a world "w" that has these entities."""
+    store = store or MemoryStore()
+    there = World(store, "w", seed=1)
+    there.spawn_many(entities)
+    await there.run(steps)
+    return store
+
+
+def tables(view: World, at: int | None = None) -> dict[Archetype, list[dict[str, Any]]]:
+    """The live rows of every table, now or at a tick."""
+    return {archetype: rows.to_arrow().to_pylist() for archetype, rows in view.tables(at).items()}

@@ -18,6 +18,7 @@ from archetype.world import RuntimeWorld
 from archetype_core.command import ActorCtx, RunResult, Status, WorldInfo
 from archetype_core.config import CacheConfig, RunConfig
 from archetype_core.engine import Hook, Processor
+from archetype_core.schema import Component
 from archetype_gate import Policy, Quotas
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class SyncArchetypeRuntime(SyncScope):
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
+        components: Iterable[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[Hook] = (),
@@ -78,6 +80,9 @@ class SyncArchetypeRuntime(SyncScope):
         If the storage has a world of that name or id, it is resumed, unless ``resume=False``: then the first use is
         ``WorldExists``. Declaring the same world again gives another handle of it; configuring it again is a ``ValueError``.
 
+        A resumed world's live rows evolve to the component classes that its processors and ``components`` name. A
+        difference that a class does not declare in an ``Evolution`` is a ``SchemaMismatch`` at the first use.
+
         >>> world = runtime.world("demo", processors=[Movement()], hooks=[(PreTick, print)], seed=7)
         """
         return self._handle(
@@ -85,6 +90,7 @@ class SyncArchetypeRuntime(SyncScope):
                 name,
                 storage=storage,
                 cache=cache,
+                components=components,
                 processors=processors,
                 resources=resources,
                 hooks=self._async_hooks(hooks),
@@ -102,6 +108,7 @@ class SyncArchetypeRuntime(SyncScope):
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
+        components: Iterable[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[Hook] = (),
@@ -117,6 +124,7 @@ class SyncArchetypeRuntime(SyncScope):
                 world,
                 storage=storage,
                 cache=cache,
+                components=components,
                 processors=processors,
                 resources=resources,
                 hooks=self._async_hooks(hooks),

@@ -11,7 +11,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from archetype_core.schema.archetype import BASE_COLUMNS, Archetype
-from archetype_core.schema.component import Component, ComponentType
+from archetype_core.schema.component import Component, ComponentType, checked_components
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -149,16 +149,6 @@ class System:
     def _replace(self, slots: Iterable[Slot]) -> None:
         self._slots = tuple(sorted(slots, key=lambda slot: slot.priority))
         self._matching = {}
-
-
-def checked_components(given: object, name: str) -> tuple[type[Component], ...]:
-    """Return component classes as a tuple; `TypeError` if something else is given."""
-    if not isinstance(given, (tuple, list, set, frozenset)):
-        raise TypeError(f"{name} must be a tuple of component classes, got {given!r}")
-    for component in given:
-        if not (isinstance(component, type) and issubclass(component, Component)):
-            raise TypeError(f"{name} holds {component!r}, which is not a component class")
-    return tuple(given)
 
 
 def _accepted(method: Any) -> frozenset[str] | None:

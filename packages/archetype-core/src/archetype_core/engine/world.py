@@ -23,7 +23,7 @@ from archetype_core.engine.evolution import admit, evolve
 from archetype_core.engine.fair_lock import FairLock
 from archetype_core.engine.fork import branched, carry_over
 from archetype_core.engine.port import Executor, Kernel
-from archetype_core.engine.processor import Processor, System, checked_components
+from archetype_core.engine.processor import Processor, System
 from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
 from archetype_core.engine.staging import Staging
@@ -39,7 +39,7 @@ from archetype_core.errors import (
     WorldNotFound,
 )
 from archetype_core.read import history
-from archetype_core.schema.component import Component
+from archetype_core.schema.component import Component, checked_components
 from archetype_core.store.port import Store
 from archetype_core.store.timeline import Head, Point, Segment, Timeline
 

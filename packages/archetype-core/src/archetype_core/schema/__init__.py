@@ -1,7 +1,7 @@
 """Components, archetypes, and the columns and rows that store them."""
 
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component, ComponentType, fields_of, resolve
+from archetype_core.schema.component import Component, ComponentType, checked_components, fields_of, resolve
 from archetype_core.schema.entity import Entity
 from archetype_core.schema.evolution import Evolution, each
 from archetype_core.schema.message import Letter, Mailbox, Message
@@ -21,6 +21,7 @@ __all__ = [
     "Message",
     "Snapshot",
     "Vector",
+    "checked_components",
     "contiguous",
     "each",
     "fields_of",

@@ -412,3 +412,13 @@ def _target(cls: type[Component], name: str) -> type[Component]:
     if not issubclass(found, cls):
         raise PayloadError(f"{_spell_class(found)} is not a subclass of {cls.__name__}: call from_payload on Component")
     return found
+
+
+def checked_components(given: object, name: str) -> tuple[type[Component], ...]:
+    """Return component classes as a tuple; `TypeError` if something else is given."""
+    if not isinstance(given, (tuple, list, set, frozenset)):
+        raise TypeError(f"{name} must be a tuple of component classes, got {given!r}")
+    for component in given:
+        if not (isinstance(component, type) and issubclass(component, Component)):
+            raise TypeError(f"{name} holds {component!r}, which is not a component class")
+    return tuple(given)
