@@ -107,8 +107,8 @@ def warn(state: WorldState, system: System) -> None:
     for name, count in unknown.items():
         _warn_once(
             state,
-            f"world {world!r} has {count} entities with a {name} that is stored like no class of this process: they stay "
-            f"as they are; name the class in components=[{name}] or in a processor",
+            f"world {world!r}: no class of this process is stored like the {name} of {count} entities, which stay as they "
+            f"are: name it in components=[{name}] or in a processor",
         )
     idle = [slot.name for slot in system.slots if not any(slot in system.matching(one) for one in state.live)]
     for name in idle if state.live else ():

@@ -54,11 +54,14 @@ def report(
 def unfit_value(cls: type[Component], field: ComponentField, reason: str, entity: int | None = None) -> SchemaMismatch:
     """Return the error of a stored value that its field cannot hold, of an entity if it is known."""
     where = "" if entity is None else f" of entity {entity}"
-    lines = [
-        f"Write in class {cls.__name__}, with a function from the old column to the new one:",
-        f"    evolution = {_declaration(cls, (), (field.name,))}",
-    ]
-    return SchemaMismatch(cls.__name__, [f"field {field.name!r}{where}: {reason}"], remedy="\n".join(lines))
+    if field.name in evolution_of(cls).convert:
+        remedy = f"Correct the converter of {field.name!r} in the evolution of class {cls.__name__}."
+    else:
+        remedy = (
+            f"Write in class {cls.__name__}, with a function from the old column to the new one:\n"
+            f"    evolution = {_declaration(cls, (), (field.name,))}"
+        )
+    return SchemaMismatch(cls.__name__, [f"field {field.name!r}{where}: {reason}"], remedy=remedy)
 
 
 def _side_by_side(forms: Mapping[str, str], fields: Mapping[str, ComponentField]) -> list[str]:
@@ -84,7 +87,8 @@ def _declaration(cls: type[Component], drop: Iterable[str], convert: Iterable[st
     """The declaration that a class needs, together with what it declares already."""
     declared = evolution_of(cls)
     dropped = tuple(dict.fromkeys([*declared.drop, *drop]))
-    converters = {name: getattr(one, "__name__", "...") for name, one in declared.convert.items()}
+    converters = {name: getattr(one, "__name__", "<") for name, one in declared.convert.items()}
+    converters = {name: "..." if one.startswith("<") else one for name, one in converters.items()}
     converters.update(dict.fromkeys([name for name in convert if name not in converters], "..."))
     parts = {
         "rename": repr(dict(declared.rename)) if declared.rename else "",
