@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pytest
@@ -17,10 +18,11 @@ from archetype_core.engine import (
     OnComponentRemoved,
     OnDespawn,
     OnSpawn,
+    PreTick,
     Processor,
     World,
 )
-from archetype_core.errors import CommitError, ProcessorError
+from archetype_core.errors import CommitError, CommitUncertain, ProcessorError
 from archetype_core.schema import Archetype, ComponentType, Snapshot
 from archetype_core.store import MemoryStore, Rows, TickCommit
 
@@ -86,7 +88,7 @@ def test_default_factory_runs_once_per_row() -> None:
         stamped = version(
             "Health", hp=(int, 10), note=(str, "n"), stamp=(int, Field(default_factory=lambda: next(count)))
         )
-        store = FaultyStore(await stored((Old(),), (Old(),)))  # type: ignore[arg-type]
+        store = FaultyStore(await stored((Old(),), (Old(),)))
         there = await World.open(store, "w", components=[stamped])
         assert [there.get(one, stamped).stamp for one in (1, 2)] == [100, 101]
         store.faults.append(OSError("full"))
@@ -152,7 +154,7 @@ def test_evolution_fires_no_hooks_and_is_logged_once(caplog: pytest.LogCaptureFi
     async def scenario() -> None:
         seen: list[object] = []
         kinds = (OnSpawn, OnDespawn, OnComponentAdded, OnComponentRemoved)
-        store = FaultyStore(await stored((Old(),), (Old(), Name())))  # type: ignore[arg-type]
+        store = FaultyStore(await stored((Old(),), (Old(), Name())))
         there = await World.open(store, "w", processors=[heal(New)], hooks=[(kind, seen.append) for kind in kinds])
         store.faults.append(OSError("full"))
         with pytest.raises(CommitError):
@@ -258,6 +260,49 @@ def test_processor_added_in_a_tick_evolves_before_the_next() -> None:
         assert set(there.tables()) == {Archetype.of(Old, Position)}
         await there.step()
         assert there.get(1, New) == New(hp=2)
+
+    drive(scenario)
+
+
+def test_hook_stages_and_names_a_class_in_one_attempt() -> None:
+    """What a pre-tick hook staged before it named a newer class lands in the evolved row of that tick (M8, T7)."""
+
+    async def scenario() -> None:
+        store = await stored((Old(hp=1),), (Old(hp=2),))
+        there = await World.open(store, "w")
+
+        def begin(_: PreTick) -> None:
+            if not there.system.slots:
+                there.update(1, Old(hp=50))
+                there.add_components(2, Name(label="x"))
+                there.add_processor(heal(New))
+
+        there.add_hook(PreTick, begin)
+        await there.step()
+        assert there.get(1, New) == New(hp=50)
+        assert there.get(2, New, Name) == (New(hp=3), Name(label="x"))
+
+    drive(scenario)
+
+
+def test_tick_whose_commit_was_in_doubt_is_adopted_with_its_evolution() -> None:
+    """A tick that was stored although its commit raised evolves its rows once (M8, T7)."""
+
+    class Doubtful(FaultyStore):
+        def commit(self, ticks: Sequence[TickCommit]) -> None:
+            super().commit(ticks)
+            if len(self.commits) == 1:
+                raise CommitUncertain(ticks[0].segment.world_id, ticks[0].tick, "the disk is gone")
+
+    async def scenario() -> None:
+        store = Doubtful(await stored((Old(hp=1),)))
+        there = await World.open(store, "w", processors=[heal(New)])
+        with pytest.raises(CommitUncertain):
+            await there.step()
+        assert (await there.step()).tick == 1
+        await there.step()
+        assert [row["health__hp"] for row in history(there, New)] == [1, 2, 3]
+        assert len(history(there, Old, include_inactive=True)) == 4
 
     drive(scenario)
 

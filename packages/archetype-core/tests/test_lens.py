@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from scene import drive, history
 from versions import INT32, New, Old, heal, stored, version
@@ -112,26 +110,5 @@ def test_older_class_reads_and_does_not_step() -> None:
             reader.add_processor(heal(small))
         with pytest.raises(SchemaMismatch, match="'armor' is not in the class"):
             await World.open(store, "w", processors=[heal(Old)])
-
-    drive(scenario)
-
-
-def test_where_is_not_pushed_to_a_converted_column() -> None:
-    """A condition on a column whose converter rounds or fills nulls is not answered from what is stored (M8, Q2)."""
-    one = version("Gauge", v=(float, 0.0), w=(int | None, None))
-    convert = {"v": lambda column: pc.round(column).cast(pa.int64()), "w": lambda column: column.fill_null(3)}
-    other = version("Gauge", Evolution(convert=convert), v=(int, 0), w=(int, 0))
-
-    async def scenario() -> None:
-        store = await stored((one(v=4.7),), (one(v=5.0, w=4),))
-        there = await World.open(store, "w")
-        for where, expected in (
-            (other.c.v == 5, [1, 2]),
-            (other.c.v < 5, []),
-            (other.c.w == 3, [1]),
-            (other.c.w.not_null(), [1, 2]),
-            (other.c.w.is_null(), []),
-        ):
-            assert [row["entity_id"] for row in history(there, other, where=where)] == expected
 
     drive(scenario)

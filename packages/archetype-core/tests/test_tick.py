@@ -316,38 +316,6 @@ def test_failing_processor_undoes_the_tick(kind: type[BaseException]) -> None:
     drive(scenario)
 
 
-def test_mutations_of_a_failed_tick_keep_their_order() -> None:
-    """What was staged before a failing tick applies before what was staged while it ran (T7)."""
-
-    async def scenario() -> None:
-        fails = True
-
-        def act(df: DataFrame, **_: Any) -> DataFrame:
-            if fails:
-                there.update(entity, Position(x=2.0))
-                spawned.append(there.spawn(Position(x=20.0)))
-                raise RuntimeError("boom")
-            return df
-
-        there = world(Calls(act))
-        entity = there.spawn(Position())
-        spawned: list[int] = []
-        await there.step()
-        there.update(entity, Position(x=1.0, y=1.0))
-        early = there.spawn(Position(x=10.0))
-        with pytest.raises(ProcessorError):
-            await there.step()
-        assert there.pending == 4
-        fails = False
-        await there.step()
-        assert xs(there) == {entity: 2.0, early: 10.0, spawned[0]: 20.0}
-        assert there.get(entity)[Position].y == 1.0
-        (rows,) = there.tables().values()
-        assert rows.entity_ids.to_pylist() == [entity, early, spawned[0]]
-
-    drive(scenario)
-
-
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [(OSError("disk full"), CommitError), (TickConflict("w", 3, 1), TickConflict), (StoreClosed("it"), StoreClosed)],

@@ -375,32 +375,3 @@ def test_hooks_hear_of_every_committed_tick() -> None:
         assert heard == [0]
 
     drive(scenario)
-
-
-def test_unacknowledged_commit_asks_for_reopening() -> None:
-    """If a store fails after it committed, nothing is written twice: the next step is TickConflict (T7, S3)."""
-
-    async def scenario() -> None:
-        class LostAck(MemoryStore):
-            loses = False
-
-            def commit(self, ticks: Any) -> None:
-                super().commit(ticks)
-                if self.loses:
-                    self.loses = False
-                    raise OSError("connection lost")
-
-        store = LostAck()
-        there = world(store=store)
-        entity = there.spawn(Position())
-        await there.step()
-        store.loses = True
-        there.update(entity, Position(x=1.0))
-        with pytest.raises(CommitError):
-            await there.step()
-        with pytest.raises(TickConflict):
-            await there.step()
-        again = await World.open(store, there.world_id)
-        assert (again.tick, xs(again)) == (2, {entity: 1.0})
-
-    drive(scenario)

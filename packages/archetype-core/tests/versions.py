@@ -9,7 +9,7 @@ from daft import DataFrame
 
 from archetype_core.engine import Processor, World
 from archetype_core.schema import Archetype, Component, Evolution
-from archetype_core.store import MemoryStore, Store
+from archetype_core.store import MemoryStore
 
 
 def version(name: str, declared: Evolution | None = None, /, **fields: tuple[Any, Any]) -> Any:
@@ -43,9 +43,9 @@ def heal(health: Any, *more: Any) -> Processor:
     return Heal(health, *more)
 
 
-async def stored(*entities: tuple[Any, ...], store: Store | None = None, steps: int = 1) -> Store:
+async def stored(*entities: tuple[Any, ...], steps: int = 1) -> MemoryStore:
     """A store with a world "w" that has these entities."""
-    store = store or MemoryStore()
+    store = MemoryStore()
     there = World(store, "w", seed=1)
     there.spawn_many(entities)
     await there.run(steps)

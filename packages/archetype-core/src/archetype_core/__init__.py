@@ -6,6 +6,7 @@ the rest.
 
 from archetype_core.clock import Clock, IdSource
 from archetype_core.config import CacheConfig, RunConfig, StorageConfig
+from archetype_core.engine.commands import Commands
 from archetype_core.engine.hook import (
     Event,
     Hook,
@@ -48,6 +49,7 @@ __all__ = [
     "CacheConfig",
     "Capability",
     "Clock",
+    "Commands",
     "Component",
     "ComponentType",
     "Entity",

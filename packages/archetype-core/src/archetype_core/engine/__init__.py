@@ -1,5 +1,7 @@
 """Worlds and their ticks: staging, processors, hooks, the kernel and the executor."""
 
+from archetype_core.engine.attempt import Attempt, current_attempt
+from archetype_core.engine.commands import Commands
 from archetype_core.engine.fair_lock import FairLock
 from archetype_core.engine.hook import (
     EntityEvent,
@@ -30,7 +32,9 @@ from archetype_core.engine.world import World
 __all__ = [
     "Arrival",
     "AsyncProcessor",
+    "Attempt",
     "Bundle",
+    "Commands",
     "EntityEvent",
     "Event",
     "Executor",
@@ -57,6 +61,7 @@ __all__ = [
     "World",
     "WorldView",
     "conformed",
+    "current_attempt",
     "in_thread",
     "load_kernel",
 ]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from archetype_core import telemetry
 from archetype_core.engine.entity_index import EntityIndex
-from archetype_core.engine.mutation_log import Moved, MutationLog, Operation, Updated
+from archetype_core.engine.mutation_log import Moved, MutationLog, Operation, Updated, Values
 from archetype_core.engine.processor import Processor, System
 from archetype_core.engine.state import WorldState
 from archetype_core.errors import SchemaMismatch, SignatureError
@@ -28,11 +28,11 @@ from archetype_core.store.commit import Rows
 Live = Mapping[Archetype, Snapshot]
 
 
-def evolve(state: WorldState, system: System) -> None:
+def evolve(state: WorldState, system: System, *logs: MutationLog) -> None:
     """Bring the live tables to the classes that the world's processors and its declaration name.
 
     Costs nothing while these and the set of live tables stay the same; a running tick is left alone, and the next one
-    looks again. `SchemaMismatch` changes nothing.
+    looks again. What is staged, in the world and in ``logs``, follows. `SchemaMismatch` changes nothing.
     """
     with state.lock:
         if state.evolved_for is system.slots or state.frozen is not None:
@@ -46,7 +46,9 @@ def evolve(state: WorldState, system: System) -> None:
                     ways[kind] = _way(kind, classes, state.checked)
             evolved.add(archetype, rows, ways)
         if evolved.moved:
-            state.pending = _translated(state.pending, state.index, evolved.moved, ways)
+            translated = [(log, _translated(log, state.index, evolved.moved, ways)) for log in (state.pending, *logs)]
+            for log, made in translated:
+                log.reset(made)
         if evolved.is_changed:
             state.replace_live(evolved.tables())
             state.evolutions += evolved.notes()
@@ -54,9 +56,14 @@ def evolve(state: WorldState, system: System) -> None:
         state.evolved_for = system.slots
 
 
-def admit(state: WorldState, system: System, processor: Processor) -> None:
-    """Add a processor and evolve rows to its components; a processor whose components do not fit the rows is not added."""
+def admit(state: WorldState, system: System, processor: Processor, *, is_stepping: bool) -> None:
+    """Add a processor and evolve rows to its components; a processor whose components do not fit the rows is not added.
+
+    During a step the rows evolve with the next tick, together with what pre-tick hooks have staged by then.
+    """
     system.add(processor)
+    if is_stepping:
+        return
     try:
         evolve(state, system)
     except BaseException:
@@ -211,23 +218,23 @@ def _translated(
 ) -> MutationLog:
     """Staged mutations of entities that evolve, in their new form. Entities that are only staged evolve once they live."""
 
-    def target(archetype: Archetype) -> Archetype:
-        forms = ((kind, ways.get(kind)) for kind in archetype.components)
-        return Archetype.of(*(kind if way is None else way.kind for kind, way in forms))
+    def form_of(kind: ComponentType) -> ComponentType:
+        way = ways.get(kind)
+        return kind if way is None else way.kind
+
+    def values_of(values: Values) -> Values:
+        known = ((kind, ways.get(kind), given) for kind, given in values.items())
+        return {form_of(kind): given if way is None else _carried(way, given) for kind, way, given in known}
 
     def of(operation: Operation) -> Operation:
         if not isinstance(operation, Updated | Moved) or index.get(operation.entity_id) not in moved:
             return operation
-        values = {
-            kind if (way := ways.get(kind)) is None else way.kind: given if way is None else _carried(way, given)
-            for kind, given in operation.values.items()
-        }
         if isinstance(operation, Moved):
-            return replace(operation, values=values, archetype=target(operation.archetype))
-        return replace(operation, values=values)
+            return replace(operation, gained=values_of(operation.gained), lost=tuple(map(form_of, operation.lost)))
+        return replace(operation, values=values_of(operation.values))
 
     places = {
-        one: target(place) if place is not None and index.get(one) in moved else place
+        one: place if place is None or index.get(one) not in moved else Archetype.of(*map(form_of, place.components))
         for one, place in log.places.items()
     }
     return replace(log, operations=[of(one) for one in log.operations], places=places)
