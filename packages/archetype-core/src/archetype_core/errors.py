@@ -69,7 +69,8 @@ class SchemaMismatch(ArchetypeError, TypeError):
 
     def __init__(self, table: str, differences: Iterable[str], *, remedy: str = "") -> None:
         self.table, self.differences, self.remedy = table, tuple(differences), remedy
-        text = f"columns do not fit {table}: {'; '.join(self.differences)}"
+        what = f"stored rows of {table} do not fit its class" if remedy else f"columns do not fit table {table}"
+        text = f"{what}: {'; '.join(self.differences)}"
         super().__init__(f"{text}\n{remedy}" if remedy else text)
 
 

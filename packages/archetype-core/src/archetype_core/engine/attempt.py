@@ -198,6 +198,9 @@ class Attempt:
             for table in sorted(self._drafts):
                 self._state.pending.extend(self._drafts[table].log)
             self._state.pending.extend(after)
+
+    def release(self) -> None:
+        """Stage what was held for other worlds, and run what waits for the commit."""
         for key in sorted(self._elsewhere):
             self._elsewhere[key].pass_on(self._parent)
         self._settle(commit for commit, _ in self._held)
