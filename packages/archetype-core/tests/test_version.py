@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 from collections.abc import Callable
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from pydantic import BaseModel
 from scene import Position, drive, history
 from versions import INT32, New, Old, heal, stored, version
 
@@ -304,5 +307,43 @@ def test_subclass_inherits_what_became_of_fields_and_no_names() -> None:
         assert there.get(1, child).b == 3  # type: ignore[attr-defined]
         assert there.entity_ids(child).to_pylist() == [1]
         assert there.entity_ids(base).to_pylist() == [2]
+
+    drive(scenario)
+
+
+class Spot(BaseModel):
+    """The nested model of one version."""
+
+    x: float
+
+
+class Place(BaseModel):
+    """The nested model of the next."""
+
+    x: float
+    name: str = "here"
+
+
+def test_datetimes_and_nested_models_follow() -> None:
+    """A renamed datetime keeps its zone, a converter gets it as a struct, and a nested model goes through `each` (M8)."""
+    moment = dt.datetime(2026, 1, 2, 3, tzinfo=ZoneInfo("Europe/Berlin"))
+    one = version("Stop", at=(dt.datetime, ...), left=(dt.datetime, ...), spot=(Spot, ...))
+    evolution = Evolution(
+        rename={"came": "at"},
+        convert={
+            "left": lambda column: pc.struct_field(column, "zone"),
+            "spot": each(lambda spot: Place(**spot)),
+        },
+    )
+    other = version("Stop", evolution, came=(dt.datetime | None, None), left=(str, ""), spot=(Place, ...))
+
+    async def scenario() -> None:
+        store = await stored((one(at=moment, left=moment, spot=Spot(x=1.5)),))
+        there = await World.open(store, "w", components=[other])
+        await there.step()
+        found = there.get(1, other)
+        assert (found.came, found.came.tzinfo, found.left) == (moment, moment.tzinfo, "Europe/Berlin")
+        assert found.spot == Place(x=1.5, name="here")
+        assert len(history(there, other)) == 2
 
     drive(scenario)

@@ -40,11 +40,14 @@ def evolve(state: WorldState, system: System, *logs: MutationLog) -> None:
         classes = {one.component_type(): one for one in _named(state, system)}
         evolved = _Evolved()
         ways: dict[ComponentType, Transition | None] = {}
-        for archetype, rows in state.live.items():
+        for archetype, rows in state.live.items() if classes else ():
             for kind in archetype.components:
                 if kind not in ways:
                     ways[kind] = _way(kind, classes, state.checked)
-            evolved.add(archetype, rows, ways)
+            if any(ways[kind] is not None for kind in archetype.components):
+                evolved.add(archetype, rows, ways)
+            else:
+                evolved.same[archetype] = rows
         if evolved.moved:
             translated = [(log, _translated(log, state.index, evolved.moved, ways)) for log in (state.pending, *logs)]
             for log, made in translated:

@@ -88,11 +88,13 @@ def lenses(
             continue
         ways = [transition(version, one, strict=False) for one, version in versions if version is not None]
         found[archetype] = tuple(ways)
-        for column in (column for way in ways for source in way.sources for column in source.form(missing)):
+        changed = [way for way in ways if way.stored != way.kind]
+        for column in (column for way in changed for source in way.sources for column in source.form(missing)):
             other = columns[column.name]
             is_nullable = other.nullable or column.nullable
             columns[column.name] = pa.field(column.name, wider(other.type, column.type), is_nullable)
     schema = pa.schema([*BASE_FIELDS.values(), *columns.values()])
+    # Rows of the classes' own form need a lens only if those of another are wider.
     return schema, {
         archetype: None if _is_plain(ways, schema) else Lens(ways, schema, missing) for archetype, ways in found.items()
     }

@@ -216,7 +216,8 @@ def version_in(archetype: Archetype, cls: type[Component]) -> ComponentType | No
     kind = cls.component_type()
     if kind in archetype:
         return kind
-    found = [one for one in archetype.components if claims(cls, one)]
+    names = (kind.name, *evolution_of(cls).previous_names)
+    found = [one for one in archetype.components if one.name in names and claims(cls, one)]
     # The name of the class comes before its previous ones.
     return min(found, key=lambda one: one.name != kind.name) if found else None
 
