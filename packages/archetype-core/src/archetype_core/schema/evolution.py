@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-import pyarrow as pa
-
-Converter = Callable[[pa.Array], Any]
-"""Makes a field's new values from its old column: an Arrow array of the same length, a NumPy array, or Python values."""
+# Not `pa.Array`: to strict checkers it is generic, and a user's lambda over it would be of unknown type.
+Converter = Callable[[Any], Any]
+"""Makes a field's new values from its old column, a `pyarrow.Array`: an Arrow or NumPy array, or Python values."""
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -96,7 +95,7 @@ def each(function: Callable[[Any], Any]) -> Converter:
     >>> Evolution(convert={"level": each(int)})
     """
 
-    def convert(column: pa.Array) -> list[Any]:
+    def convert(column: Any) -> list[Any]:
         values = column.to_pylist(maps_as_pydicts="strict")
         return [None if value is None else function(value) for value in values]
 
