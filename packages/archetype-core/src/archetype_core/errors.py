@@ -73,13 +73,15 @@ class UnknownComponent(ArchetypeError, LookupError):
 
 
 class SchemaMismatch(ArchetypeError, TypeError):
-    """Columns do not match the schema of their table."""
+    """Columns do not match the schema of their table, or stored rows do not match the class of their component."""
 
     code = "ARC-M006"
 
-    def __init__(self, table: str, differences: Iterable[str]) -> None:
-        self.table, self.differences = table, tuple(differences)
-        super().__init__(f"columns do not fit table {table}: {'; '.join(self.differences)}")
+    def __init__(self, table: str, differences: Iterable[str], *, remedy: str = "") -> None:
+        self.table, self.differences, self.remedy = table, tuple(differences), remedy
+        what = f"stored rows of {table} do not fit its class" if remedy else f"columns do not fit table {table}"
+        text = f"{what}: {'; '.join(self.differences)}"
+        super().__init__(f"{text}\n{remedy}" if remedy else text)
 
 
 # The tick (ARC-T)

@@ -96,7 +96,7 @@ from archetype_core.errors import (
     WorldNotActive,
     WorldNotFound,
 )
-from archetype_core.schema import Archetype, Component, Entity, Letter, Mailbox, Vector
+from archetype_core.schema import Archetype, Component, Entity, Evolution, Letter, Mailbox, Vector, each
 from archetype_core.store import digest
 from archetype_gate import Policy, Quotas, otel_hooks
 
@@ -127,6 +127,7 @@ __all__ = [
     "EpisodeConfig",
     "EpisodeResult",
     "Event",
+    "Evolution",
     "GateClosed",
     "Hook",
     "HookError",
@@ -196,6 +197,7 @@ __all__ = [
     "WorldNotFound",
     "WorldView",
     "digest",
+    "each",
     "otel_hooks",
     "run_sync",
 ]

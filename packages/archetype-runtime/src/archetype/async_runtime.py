@@ -23,6 +23,7 @@ from archetype_core.command import ADMIN, ActorCtx, AuditFilter, CloseWorld, Lis
 from archetype_core.config import CacheConfig, RunConfig
 from archetype_core.engine import Hook, Processor, hook_pairs
 from archetype_core.errors import PermissionDenied, ReentrantStep
+from archetype_core.schema import Component, checked_components
 from archetype_core.user_traceback import door
 from archetype_gate import Policy, Quotas, ServiceContainer
 
@@ -98,6 +99,7 @@ class AsyncRuntime:
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
+        components: Iterable[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[Hook] = (),
@@ -112,12 +114,16 @@ class AsyncRuntime:
         If the storage has a world of that name or id, it is resumed, unless ``resume=False``: then the first use is
         ``WorldExists``. Declaring the same world again gives another handle of it; configuring it again is a ``ValueError``.
 
+        A resumed world's live rows evolve to the component classes that its processors and ``components`` name. A
+        difference that a class does not declare in an ``Evolution`` is a ``SchemaMismatch`` at the first use.
+
         >>> world = runtime.world("demo", processors=[Movement()], hooks=[(PreTick, print)], seed=7)
         """
         spec = WorldSpec(
             name=_text("name", name),
             storage=storage_config(storage) or self._storage,
             cache=cache_config(cache),
+            components=checked_components(tuple(components), "components"),
             processors=listed("processors", processors),
             resources=listed("resources", resources),
             hooks=hook_pairs(hooks),
@@ -137,6 +143,7 @@ class AsyncRuntime:
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
+        components: Iterable[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[Hook] = (),
@@ -151,6 +158,7 @@ class AsyncRuntime:
             name=_text("name or id", world),
             storage=storage_config(storage) or self._storage,
             cache=cache_config(cache),
+            components=checked_components(tuple(components), "components"),
             processors=listed("processors", processors),
             resources=listed("resources", resources),
             hooks=hook_pairs(hooks),

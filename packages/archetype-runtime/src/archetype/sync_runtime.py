@@ -18,6 +18,7 @@ from archetype.world import RuntimeWorld
 from archetype_core.command import ActorCtx, RunResult, Status, WorldInfo
 from archetype_core.config import CacheConfig, RunConfig
 from archetype_core.engine import Hook, Processor
+from archetype_core.schema import Component
 from archetype_core.user_traceback import door
 from archetype_gate import Policy, Quotas
 
@@ -66,6 +67,7 @@ class SyncArchetypeRuntime(SyncScope):
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
+        components: Iterable[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[Hook] = (),
@@ -80,6 +82,9 @@ class SyncArchetypeRuntime(SyncScope):
         If the storage has a world of that name or id, it is resumed, unless ``resume=False``: then the first use is
         ``WorldExists``. Declaring the same world again gives another handle of it; configuring it again is a ``ValueError``.
 
+        A resumed world's live rows evolve to the component classes that its processors and ``components`` name. A
+        difference that a class does not declare in an ``Evolution`` is a ``SchemaMismatch`` at the first use.
+
         >>> world = runtime.world("demo", processors=[Movement()], hooks=[(PreTick, print)], seed=7)
         """
         return self._handle(
@@ -87,6 +92,7 @@ class SyncArchetypeRuntime(SyncScope):
                 name,
                 storage=storage,
                 cache=cache,
+                components=components,
                 processors=processors,
                 resources=resources,
                 hooks=self._async_hooks(hooks),
@@ -105,6 +111,7 @@ class SyncArchetypeRuntime(SyncScope):
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
+        components: Iterable[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[Hook] = (),
@@ -120,6 +127,7 @@ class SyncArchetypeRuntime(SyncScope):
                 world,
                 storage=storage,
                 cache=cache,
+                components=components,
                 processors=processors,
                 resources=resources,
                 hooks=self._async_hooks(hooks),

@@ -29,7 +29,7 @@ from archetype_core.command import (
 )
 from archetype_core.config import RunConfig
 from archetype_core.engine import Bundle, HookHandle, Mode, Processor
-from archetype_core.read import Ticks
+from archetype_core.read import Missing, Ticks
 from archetype_core.schema import Component, Entity
 from archetype_core.user_traceback import door
 
@@ -145,12 +145,16 @@ class SyncRuntimeWorld(SyncHandle):
         where: Expression | None = None,
         include_inactive: bool = False,
         lineage: bool = True,
+        missing: Missing = "null",
     ) -> DataFrame:
         """Query tick history: base columns and those of the components, from every table that has them all.
 
         By default every committed tick of this world and of the ancestors it was forked from, active rows only.
         ``lineage=False`` leaves the ancestors out, ``include_inactive=True`` adds tombstones. The frame is lazy: rows are
         read when it is collected, and columns, ``ticks``, ``entity_ids`` and ``where`` are pushed down to the store.
+
+        Rows of all versions of the components are read. A field that an older version lacks is null, or its default with
+        ``missing="default"``.
 
         >>> frame = world.query(Position, ticks=range(10))
         """
@@ -162,6 +166,7 @@ class SyncRuntimeWorld(SyncHandle):
                 where=where,
                 include_inactive=include_inactive,
                 lineage=lineage,
+                missing=missing,
             ),
             "threads",
         )

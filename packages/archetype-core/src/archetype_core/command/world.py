@@ -11,6 +11,7 @@ from archetype_core.command.info import ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.config import CacheConfig, StorageConfig
 from archetype_core.engine.hook import Event, Handler, HookHandle, Mode
 from archetype_core.engine.processor import Processor
+from archetype_core.schema.component import Component
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ class CreateWorld(Command[WorldInfo]):
     world_id: str | None = None
     seed: int | None = None
     kernel: str = "python"
+    components: tuple[type[Component], ...] = ()
+    """Component classes that the world names, besides those of its processors."""
 
     def describe(self) -> Mapping[str, Any]:
         return {"name": self.name, "storage": self.storage.uri, "world_id": self.world_id, "seed": self.seed}
@@ -116,13 +119,17 @@ class CreateWorld(Command[WorldInfo]):
 
 @dataclass(frozen=True, slots=True)
 class OpenWorld(Command[WorldInfo]):
-    """Open a world by name or id at its last committed tick, queued commands included."""
+    """Open a world by name or id at its last committed tick, queued commands included.
+
+    Live rows of other versions of ``components`` evolve; ``SchemaMismatch`` if a class does not declare a difference.
+    """
 
     kind: ClassVar[str] = "open_world"
     world: str
     storage: StorageConfig
     cache: CacheConfig | None = None
     kernel: str = "python"
+    components: tuple[type[Component], ...] = ()
 
     def describe(self) -> Mapping[str, Any]:
         return {"world": self.world, "storage": self.storage.uri}

@@ -64,6 +64,11 @@ class Driver:
     _running: object | None = None
     _early: Early = field(default_factory=Early)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a step is under way, its hooks included."""
+        return self._running is not None
+
     async def advance(
         self,
         config: RunConfig,

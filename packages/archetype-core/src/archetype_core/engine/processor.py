@@ -11,7 +11,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from archetype_core.schema.archetype import BASE_COLUMNS, Archetype
-from archetype_core.schema.component import Component, ComponentType
+from archetype_core.schema.component import Component, ComponentType, checked_components
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -55,6 +55,7 @@ class Slot:
     processor: Processor
     name: str
     priority: float
+    components: tuple[type[Component], ...]
     needs: frozenset[ComponentType]
     accepts: frozenset[str] | None
     """Keyword arguments that ``process`` names; ``None`` if it takes all."""
@@ -103,12 +104,7 @@ class System:
         priority = getattr(processor, "priority", 0)
         if not isinstance(priority, int | float) or math.isnan(priority):
             raise TypeError(f"{name}.priority must be a number, got {priority!r}")
-        components = getattr(processor, "components", ())
-        if not isinstance(components, (tuple, list, set, frozenset)):
-            raise TypeError(f"{name}.components must be a tuple of component classes, got {components!r}")
-        for component in components:
-            if not (isinstance(component, type) and issubclass(component, Component)):
-                raise TypeError(f"{name}.components holds {component!r}, which is not a component class")
+        components = checked_components(getattr(processor, "components", ()), f"{name}.components")
         base = type(processor).__qualname__
         taken = {slot.name for slot in self._slots}
         name, count = base, 1
@@ -119,6 +115,7 @@ class System:
             processor=processor,
             name=name,
             priority=priority,
+            components=components,
             needs=frozenset(component.component_type() for component in components),
             accepts=_accepted(method),
             takes_any=_takes_any(method),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from archetype_core import telemetry
+from archetype_core.engine import evolution
 from archetype_core.engine.mutation_log import Change, Folded, fold
 from archetype_core.errors import (
     ArchetypeError,
@@ -123,7 +124,10 @@ class Engine:
         state, attempt = self.state, context.attempt
         with telemetry.span("archetype.step", lambda: attributes, traced=context.is_traced):
             try:
-                frozen = state.freeze(attempt.freeze())
+                before = attempt.freeze()
+                evolution.evolve(state, self.system, before)
+                evolution.warn(state, self.system)
+                frozen = state.freeze(before)
                 if frozen.commands:
                     applied = (*frozen.commands, *applied)
                 folded = fold(frozen, state.index.get) if frozen else _UNFOLDED
@@ -183,6 +187,7 @@ class Engine:
     def _swap(self, made: _Made) -> None:
         """Make a committed tick the live state."""
         with self.state.lock:
+            evolution.announce(self.state, made.tick)
             self.state.swap(made.segment, made.written, made.changes, made.letters)
             made.attempt.commit()
         made.attempt.release()
@@ -200,7 +205,8 @@ class Engine:
         with telemetry.span("archetype.phase.materialize", traced=context.is_traced):
             # A table that did not change is not written again.
             processed = {archetype: rows for archetype, rows in frames.items() if rows is not live[archetype]}
-            return dict(self.kernel.materialize(live, processed, folded.tables))
+            written = self.kernel.materialize(live, processed, folded.tables)
+            return evolution.with_evolved(written, self.state)
 
     def _commit(self, made: _Made, *, traced: bool) -> None:
         state, letters = self.state, made.letters

@@ -18,6 +18,7 @@ from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, type_of_class
 from archetype_core.schema.entity import Entity
 from archetype_core.schema.snapshot import Snapshot
+from archetype_core.schema.version import Missing, version_in
 from archetype_core.store.digest import digest
 from archetype_core.store.port import Capability, SearchStore
 from archetype_core.store.timeline import Segment, Timeline
@@ -92,9 +93,13 @@ class WorldView:
     @door
     def entity_ids(self, *components: type[Component]) -> pa.Array:
         """The ids of live entities that have all the components, ascending."""
-        kinds = [type_of_class(component) for component in components]
         with self._state.lock:
-            found = [rows.entity_ids for archetype, rows in self._state.live.items() if archetype.has(kinds)]
+            live = dict(self._state.live)
+        found = [
+            rows.entity_ids
+            for archetype, rows in live.items()
+            if all(version_in(archetype, component) is not None for component in components)
+        ]
         ids = pa.concat_arrays(found) if found else pa.array([], pa.int64())
         return ids.take(pc.sort_indices(ids))
 
@@ -129,8 +134,7 @@ class WorldView:
                 raise EntityNotFound(entity_id, self.name)
             rows = self._state.live[archetype]
         row = rows.slice(pc.index(rows.entity_ids, entity_id).as_py(), 1).to_arrow()
-        entity = Entity(entity_id, archetype, row.to_pylist(maps_as_pydicts="strict")[0])
-        return entity.pick(*components)
+        return Entity(entity_id, archetype, row).pick(*components)
 
     @door
     def get_components(self, entity_id: int, *components: type[Component]) -> tuple[Component, ...]:
@@ -156,13 +160,17 @@ class WorldView:
         where: Expression | None = None,
         include_inactive: bool = False,
         lineage: bool = True,
+        missing: Missing = "null",
     ) -> DataFrame:
         """History as a lazy DataFrame: base columns and those of the components, over every table that has them all.
 
         Default: every committed tick of this world and the ancestors it grew from, active rows. ``lineage=False`` leaves
         the ancestors out. Costs nothing until it is collected; columns, filters and limits are pushed to the store.
+
+        Rows of all versions of the components are read (M8). A field that an older version lacks is null, or its default
+        with ``missing="default"``; renamed, widened and converted fields have their new names and types.
         """
-        return self.select(HistoryQuery(components, ticks, entity_ids, where, include_inactive, lineage))
+        return self.select(HistoryQuery(components, ticks, entity_ids, where, include_inactive, lineage, missing))
 
     def select(self, request: HistoryQuery) -> DataFrame:
         """What ``query`` returns, for a request that was made elsewhere."""
@@ -202,7 +210,8 @@ class WorldView:
         wanted = Wanted.of(request)
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
-                live, segment, tick = dict(self._state.live), self._state.segment, self._state.tick - 1
+                live = dict(self._state.live if at is None else self._state.last)
+                segment, tick = self._state.segment, self._state.tick - 1
             return search.among(live, wanted, segment, tick)
         timeline = self._known(at)
         span = timeline.at(at)
@@ -225,7 +234,7 @@ class WorldView:
         at = checked_tick(at)
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
-                return dict(self._state.live)
+                return dict(self._state.live if at is None else self._state.last)
         timeline = self._known(at)
         return history.load(self._store, timeline, self._store.head(timeline.spans[-1].segment.world_id, at=at))[0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from archetype_core.engine import hook
 from archetype_core.engine.driver import NO_CALLBACKS, Driver, TickCallbacks
 from archetype_core.engine.entity_ids import EntityIds
 from archetype_core.engine.entity_index import EntityIndex
+from archetype_core.engine.evolution import admit, evolve
 from archetype_core.engine.fork import branched, carry_over
 from archetype_core.engine.port import Executor, Kernel
 from archetype_core.engine.processor import Processor, System
@@ -31,6 +32,7 @@ from archetype_core.errors import (
     WorldNotFound,
 )
 from archetype_core.read import history
+from archetype_core.schema.component import Component, checked_components
 from archetype_core.store.port import Store
 from archetype_core.store.timeline import Head, Point, Segment, Timeline
 from archetype_core.user_traceback import door
@@ -51,6 +53,7 @@ class World(WorldView, Staging):
         seed: int | None = None,
         world_id: str | None = None,
         run_id: str | None = None,
+        components: Collection[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[hook.Hook] = (),
@@ -74,10 +77,11 @@ class World(WorldView, Staging):
             seed=checked_seed(seed),
         )
         self._set_up(WorldState(segment, tick=0), store, load_kernel(kernel), executor or _shared_executor())
-        self._add_parts(processors, resources, hooks)
+        self._add_parts(components, processors, resources, hooks)
 
     def _add_parts(
         self,
+        components: Collection[type[Component]],
         processors: Iterable[Processor],
         resources: Iterable[object],
         hooks: Iterable[hook.Hook],
@@ -85,8 +89,10 @@ class World(WorldView, Staging):
         """Add the parts given when a world is made or opened."""
         for resource in listed("resources", resources):
             self.resources.insert(resource)
+        self._state.components = checked_components(components, "components")
         for processor in listed("processors", processors):
-            self.add_processor(processor)
+            self.system.add(processor)
+        evolve(self._state, self.system)
         for event, handler in hook.hook_pairs(hooks):
             self.add_hook(event, handler)
 
@@ -106,6 +112,7 @@ class World(WorldView, Staging):
         world: str,
         *,
         branch: Segment | None = None,
+        components: Collection[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[hook.Hook] = (),
@@ -117,6 +124,9 @@ class World(WorldView, Staging):
 
         Cost grows with the live rows, not with the length of history. Processors, resources and hooks are code, so pass them
         again. ``branch`` is the segment of a fork that never ran a tick: it opens that fork.
+
+        Live rows evolve to the classes that processors and ``components`` name (M8): reads show it at once, the next tick
+        writes it. ``SchemaMismatch`` for a difference that a class does not declare.
         """
 
         def load() -> World:
@@ -130,11 +140,11 @@ class World(WorldView, Staging):
             head = store.head(found[0].world_id, at=origin)
             # Read after the head: another process may be committing ticks.
             timeline = store.timeline(found[0].world_id)
-            return cls._loaded(store, timeline, head, segment=branch, kernel=kernel, executor=executor, ids=ids)
+            opened = cls._loaded(store, timeline, head, segment=branch, kernel=kernel, executor=executor, ids=ids)
+            opened._add_parts(components, processors, resources, hooks)  # noqa: SLF001  # reason: of the same class
+            return opened
 
-        opened = await in_thread(load)
-        opened._add_parts(processors, resources, hooks)  # noqa: SLF001  # reason: a world of the same class
-        return opened
+        return await in_thread(load)
 
     @classmethod
     def _loaded(
@@ -176,9 +186,12 @@ class World(WorldView, Staging):
 
     @door
     def add_processor(self, processor: Processor) -> None:
-        """Add a processor; it runs from the next tick on."""
+        """Add a processor; it runs from the next tick on.
+
+        Live rows of other versions of its components evolve (M8), or the processor is refused with a ``SchemaMismatch``.
+        """
         self._check_open()
-        self.system.add(processor)
+        admit(self._state, self.system, processor, is_stepping=self._driver.is_running)
 
     @door
     def remove_processor(self, processor: Processor | type[Processor]) -> int:
@@ -301,6 +314,7 @@ class World(WorldView, Staging):
         else:
             world = await in_thread(lambda: self._forked_past(segment, at_tick))
         world._inherit(self, forked_resources)  # noqa: SLF001  # reason: a world of the same class
+        await in_thread(lambda: evolve(world._state, world.system))  # noqa: SLF001  # reason: as above
         if store is not None and store is not self._store:
             await in_thread(lambda: world._move(store))  # noqa: SLF001  # reason: a world of the same class
         return world
@@ -327,6 +341,7 @@ class World(WorldView, Staging):
         """Copy a source's registered processors and hooks."""
         self._driver.resources = resources
         self.system.adopt(source.system)
+        self._state.components = source._state.components  # reason: a world of the same class
         self._driver.hooks = source._driver.hooks.copy()  # reason: a world of the same class
 
     def _move(self, store: Store) -> None:
