@@ -147,11 +147,11 @@ class Model:
             self.rule(kinds, processed, self.tick)
             for (entity, before), after in zip(rows, processed, strict=True):
                 life = lives[entity]
+                life.values = {name: value if name in life.laid else after[name] for name, value in life.values.items()}
                 if life.kinds != kinds:
                     tombstones.setdefault(kinds, []).append((entity, before))
                 else:
-                    is_written = any(owner(column, kinds) for column in life.laid)
-                    live.setdefault(kinds, []).append((entity, life.values if is_written else after))
+                    live.setdefault(kinds, []).append((entity, life.values))
         arriving = [
             (life.entered[life.kinds], entity, life)
             for entity, life in lives.items()

@@ -82,6 +82,21 @@ class SkippedCalls(Calls):
     on_error = "skip"
 
 
+class Fails:
+    """Fails so many times, after it has called a function; then only calls it."""
+
+    def __init__(self, times: int, act: Callable[..., Any]) -> None:
+        self.times = times
+        self.act = act
+
+    def __call__(self, df: DataFrame, **given: Any) -> DataFrame:
+        self.act(**given)
+        if self.times:
+            self.times -= 1
+            raise RuntimeError("boom")
+        return df
+
+
 class FaultyStore:
     """A memory store whose next commits fail with what ``faults`` holds, before or after they were made."""
 

@@ -125,12 +125,12 @@ def test_branches_are_compared() -> None:
         fork.update(1, Velocity(dx=5.0))
         await fork.step()
         await moved.step()
-        assert rows(there, 1, fork) == [("changed", 1, "velocity__dx", "1.0", "5.0")]
-        assert rows(there, there, (fork, 1)) == []
-        assert rows(there, (fork, 2), moved) == [
+        assert rows(there, 1, fork) == [
             ("changed", 1, "position__x", "1.0", "2.0"),
-            ("changed", 1, "velocity__dx", "5.0", "1.0"),
+            ("changed", 1, "velocity__dx", "1.0", "5.0"),
         ]
+        assert rows(there, there, (fork, 1)) == []
+        assert rows(there, (fork, 2), moved) == [("changed", 1, "velocity__dx", "5.0", "1.0")]
 
     drive(scenario)
 

@@ -12,11 +12,10 @@ import daft
 import numpy as np
 import pytest
 from daft import DataFrame, DataType, lit
-from scene import PATIENCE_S, Calls, Flagged, Frozen, Health, Move, Position, Velocity, drive, world, xs
+from scene import PATIENCE_S, Calls, Flagged, Frozen, Move, Position, Velocity, drive, world, xs
 
 from archetype_core.engine import Executor, PostTick, Processor, World
 from archetype_core.engine.executor import LocalExecutor
-from archetype_core.errors import ProcessorError
 from archetype_core.store import MemoryStore
 
 _: Callable[[], Executor] = LocalExecutor
@@ -256,33 +255,6 @@ def test_slow_commit_does_not_block_the_loop() -> None:
         there = world(store=SlowStore())
         await asyncio.gather(there.step(), beat())
         assert there.tick == 1
-
-    drive(scenario)
-
-
-def test_failure_stops_the_other_archetypes_and_waits_for_them() -> None:
-    """When one table fails, no processor of the tick is still running when the caller hears of it (T7)."""
-
-    async def scenario() -> None:
-        other_is_in, failed = threading.Event(), threading.Event()
-        ended: list[str] = []
-
-        def act(df: DataFrame, **_: Any) -> DataFrame:
-            if "health__hp" in df.column_names:
-                assert other_is_in.wait(PATIENCE_S)
-                failed.set()
-                raise RuntimeError("boom")
-            other_is_in.set()
-            assert failed.wait(PATIENCE_S)
-            ended.append("other")
-            return df
-
-        there = world(Calls(act))
-        there.spawn_many([(Position(),), (Position(), Health())])
-        await there.step()
-        with pytest.raises(ProcessorError):
-            await there.step()
-        assert ended == ["other"]
 
     drive(scenario)
 

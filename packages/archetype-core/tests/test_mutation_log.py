@@ -337,7 +337,7 @@ def test_a_million_rows() -> None:
         there.add_components(3, Frozen())
         there.despawn(5)
         await there.step()
-        assert (len(there), there.get(3)[Position].x, there.get(4)[Position].x) == (count - 3, 3.0, 5.0)
+        assert (len(there), there.get(3)[Position].x, there.get(4)[Position].x) == (count - 3, 4.0, 5.0)
         assert there.query(Position, ticks=2).count_rows() == count - 3
 
     drive(scenario)

@@ -63,7 +63,7 @@ def test_process_gets_what_it_names() -> None:
         assert named == {"tick": 1, "gravity": 9.81, "absent": "default"}
         assert keyword.keys() == {"world"}
         assert type(keyword["world"]) is WorldView
-        assert everything.keys() == {"tick", "resources", "world", "rng", "messages", "gravity", "wind"}
+        assert everything.keys() == {"tick", "resources", "world", "rng", "messages", "commands", "gravity", "wind"}
         assert isinstance(everything["resources"], Resources)
         assert isinstance(everything["messages"], Mailbox)
         assert isinstance(everything["rng"], np.random.Generator)

@@ -28,7 +28,14 @@ from scene import (
 )
 
 from archetype_core.engine import OnDespawn
-from archetype_core.errors import CommitError, EntityNotFound, ProcessorError, SignatureError, StoreClosed, TickConflict
+from archetype_core.errors import (
+    CommitError,
+    EntityNotFound,
+    ProcessorError,
+    SignatureError,
+    StoreClosed,
+    TickConflict,
+)
 from archetype_core.schema import Archetype, Entity, Letter, Mailbox
 
 
@@ -65,39 +72,6 @@ def test_initial_condition_is_on_record() -> None:
             (4, 5.0),
             (5, 7.0),
         ]
-
-    drive(scenario)
-
-
-def test_update_lands_over_the_latest_state() -> None:
-    """An updated row is the prior state overlaid with the given fields, without the tick's processors (T2)."""
-
-    async def scenario() -> None:
-        there = world(Move())
-        first, second = there.spawn_many([(Position(), Velocity(dx=1.0, dy=1.0))] * 2)
-        await there.run(3)
-        there.update(first, Position(x=100.0))
-        await there.step()
-        assert there.get(first)[Position] == Position(x=100.0, y=2.0)
-        assert there.get(second)[Position] == Position(x=3.0, y=3.0)
-        await there.step()
-        assert there.get(first)[Position] == Position(x=101.0, y=3.0)
-
-    drive(scenario)
-
-
-def test_migrated_row_is_not_processed_in_its_tick() -> None:
-    """A migrating row keeps its prior values; processors act on it from the next tick on (T2, T5)."""
-
-    async def scenario() -> None:
-        there = world(Move())
-        entity = there.spawn(Position(), Velocity())
-        await there.run(2)
-        there.add_components(entity, Frozen())
-        await there.step()
-        assert there.get(entity)[Position].x == 1.0
-        await there.step()
-        assert there.get(entity)[Position].x == 2.0
 
     drive(scenario)
 
@@ -342,38 +316,6 @@ def test_failing_processor_undoes_the_tick(kind: type[BaseException]) -> None:
     drive(scenario)
 
 
-def test_mutations_of_a_failed_tick_keep_their_order() -> None:
-    """What was staged before a failing tick applies before what was staged while it ran (T7)."""
-
-    async def scenario() -> None:
-        fails = True
-
-        def act(df: DataFrame, **_: Any) -> DataFrame:
-            if fails:
-                there.update(entity, Position(x=2.0))
-                spawned.append(there.spawn(Position(x=20.0)))
-                raise RuntimeError("boom")
-            return df
-
-        there = world(Calls(act))
-        entity = there.spawn(Position())
-        spawned: list[int] = []
-        await there.step()
-        there.update(entity, Position(x=1.0, y=1.0))
-        early = there.spawn(Position(x=10.0))
-        with pytest.raises(ProcessorError):
-            await there.step()
-        assert there.pending == 4
-        fails = False
-        await there.step()
-        assert xs(there) == {entity: 2.0, early: 10.0, spawned[0]: 20.0}
-        assert there.get(entity)[Position].y == 1.0
-        (rows,) = there.tables().values()
-        assert rows.entity_ids.to_pylist() == [entity, early, spawned[0]]
-
-    drive(scenario)
-
-
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [(OSError("disk full"), CommitError), (TickConflict("w", 3, 1), TickConflict), (StoreClosed("it"), StoreClosed)],
@@ -397,7 +339,7 @@ def test_failing_commit_undoes_the_tick(fault: Exception, kind: type[Exception])
         assert (there.tick, there.tables(), there.pending) == (1, before, 2)
         assert [row["tick"] for row in history(there, include_inactive=True)] == [0]
         await there.step()
-        assert there.get(entity) == {Position: Position(), Velocity: Velocity(), Flagged: Flagged()}
+        assert there.get(entity) == Entity.of(entity, (Position(x=1.0), Velocity(), Flagged()))
         assert other in there
 
     drive(scenario)

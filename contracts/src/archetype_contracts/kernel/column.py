@@ -10,9 +10,10 @@ from archetype_contracts.assertion import ClauseFailed, require_equal
 from archetype_contracts.exact import difference
 from archetype_contracts.kernel.registry import clause
 from archetype_contracts.kernel.subject import KernelSubject, both, plain_rows, require_rows, row, staged
+from archetype_contracts.sample import MARKED, snapshot
 from archetype_contracts.sample_columns import SampleColumn, every_sample
-from archetype_core.engine import Patch, Staged
-from archetype_core.schema import Column, Snapshot
+from archetype_core.engine import Arrival, Patch, Staged
+from archetype_core.schema import Archetype, Column, Snapshot
 from archetype_core.store import Rows
 
 
@@ -68,8 +69,8 @@ def patches_keep_their_bits(subject: KernelSubject) -> None:
         _require_column(sample, result.live, ids, backwards)
 
 
-@clause("K-204", "A patched row gets the exact bits from before the processors, in every type of column.")
-def prior_keeps_its_bits(subject: KernelSubject) -> None:
+@clause("K-204", "A patched row keeps the exact processed bits in columns that the patch does not name, in every type.")
+def processed_keeps_its_bits(subject: KernelSubject) -> None:
     for sample in every_sample():
         prior = sample.snapshot()
         size = prior.num_rows
@@ -77,8 +78,7 @@ def prior_keeps_its_bits(subject: KernelSubject) -> None:
         backwards = sample.column.take(pa.array(range(size - 1, -1, -1)))
         processed = prior.with_columns({sample.name: Column(backwards)})
         untouched = Patch(pa.array(ids[1:], pa.int64()), {})
-        expected = pa.concat_arrays([backwards.slice(0, 1), sample.column.slice(1)])
-        _require_column(sample, subject.fold(prior, processed, Staged(patches=[untouched])).live, ids, expected)
+        _require_column(sample, subject.fold(prior, processed, Staged(patches=[untouched])).live, ids, backwards)
 
 
 @clause("K-205", "Inputs that are slices of larger arrays fold like whole arrays, in every type of column.")
@@ -91,7 +91,7 @@ def sliced_inputs(subject: KernelSubject) -> None:
         prior, new = wide.slice(1, size - 1), wide.slice(size + 1, size - 1)
         tail = Patch(ids.slice(1, 1), {sample.name: doubled.slice(size - 1, 1)})
         leaving = ids.slice(size - 1, 1)
-        result = subject.fold(prior, None, Staged(new, [tail], leaving))
+        result = subject.fold(prior, None, Staged(new, patches=[tail], leaving=leaving))
         kept = [*range(1, size - 1), *range(size + 1, 2 * size)]
         expected = [doubled.slice(size - 1, 1), doubled.slice(2, size - 3), doubled.slice(size + 1)] if size > 2 else []
         live = pa.concat_arrays(expected) if expected else doubled.slice(size + 1)
@@ -131,6 +131,24 @@ def threads(subject: KernelSubject) -> None:
         require_equal(plain_rows(expected.live), plain_rows(result.live), "active rows")
         require_equal(plain_rows(expected.tombstones), plain_rows(result.tombstones), "tombstones")
     require_rows(subject.fold(prior.slice(0, 1), None, staged(leaving=[0])), {}, {0: row(0)})
+
+
+@clause("K-209", "What a moving entity brings and gains keeps every bit, in every type of column.")
+def arrivals_keep_their_bits(subject: KernelSubject) -> None:
+    for sample in every_sample():
+        size = len(sample.column)
+        ids = pa.array(range(1, size + 1), pa.int64())
+        backwards = pa.array(range(size - 1, -1, -1))
+        tags, table = snapshot(MARKED, list(range(1, size + 1))), sample.archetype
+        gained = Arrival(MARKED, ids.take(backwards), {sample.name: sample.column.take(backwards)})
+        mutations = {MARKED: Staged(leaving=ids), table: Staged(arriving=[gained])}
+        result = subject.fold_all({MARKED: tags}, {}, mutations)[table]
+        _require_column(sample, result.live, list(range(size, 0, -1)), sample.column.take(backwards))
+        wide = Archetype.of(*sample.archetype.components, *MARKED.components)
+        brought = Arrival(table, ids.take(backwards), {})
+        mutations = {table: Staged(leaving=ids), wide: Staged(arriving=[brought])}
+        result = subject.fold_all({table: sample.snapshot()}, {}, mutations)[wide]
+        _require_column(sample, result.live, list(range(size, 0, -1)), sample.column.take(backwards))
 
 
 def _at(sample: SampleColumn, ids: list[int]) -> pa.Array:

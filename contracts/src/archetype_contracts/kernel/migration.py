@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from archetype_contracts.assertion import require_equal
 from archetype_contracts.kernel.registry import clause
 from archetype_contracts.kernel.subject import KernelSubject, both, require_rows, row, staged
 from archetype_contracts.sample import BOTH, SPOT, snapshot, spots
-from archetype_core.schema import Snapshot
-from archetype_core.store import IS_ACTIVE
+from archetype_core.engine import Arrival, Staged
+from archetype_core.schema import Column, Snapshot
+from archetype_core.store import IS_ACTIVE, Rows
 
 
 def doubled(prior: Snapshot) -> Snapshot:
@@ -60,13 +64,24 @@ def despawn(subject: KernelSubject) -> None:
     require_rows(later, {1: row(1), 3: row(3)}, what="rows one tick later")
 
 
-@clause("K-006", "An update is stored as written at its tick; processors act on it from the next tick.")
+@clause(
+    "K-006",
+    "An update is stored as written at its tick, over what processors made; they act on it from the next tick.",
+)
 def update(subject: KernelSubject) -> None:
     prior = snapshot(SPOT, {1: 1.0, 2: 2.0})
     changed = staged(patches=[[(2, {"spot__x": 7.0})]], archetype=SPOT)
     first = subject.fold(prior, doubled(prior), changed)
     require_rows(first, {1: (2.0,), 2: (7.0,)})
     require_rows(subject.fold(first.live, doubled(first.live)), {1: (4.0,), 2: (14.0,)})
+    controlled = both({1: row(1)})
+    for tick in range(1, 4):
+        spot = "spot__x"
+        moved = controlled.with_columns({spot: Column(pc.add(controlled.columns[spot].arrow, 1.0))})
+        controlled = subject.fold(controlled, moved, staged(patches=[[(1, {"motto__rank": tick})]])).live
+        require_rows(
+            Rows(controlled), {1: (*row(1)[:2], tick, 1.0 + tick)}, what="rows of an entity updated every tick"
+        )
 
 
 @clause("K-007", "Every row has the columns of its table, its id, and whether it is active.")
@@ -81,10 +96,13 @@ def stamps(subject: KernelSubject) -> None:
 @clause("K-008", "A migration writes a tombstone to the old table and a row with the same id to the new one.")
 def migration(subject: KernelSubject) -> None:
     old = snapshot(SPOT, {1: 1.0, 2: 2.0})
-    left = subject.fold(old, doubled(old), staged(leaving=[2], archetype=SPOT))
-    require_rows(left, {1: (2.0,)}, {2: (2.0,)})
-    arrived = subject.fold(both({7: row(7)}), None, staged([(2, ("new", b"", 0, 2.0))]))
-    require_rows(arrived, {7: row(7), 2: ("new", b"", 0, 2.0)})
+    gained = {"motto__text": pa.array(["new"], pa.large_string()), "motto__data": pa.array([b""], pa.large_binary())}
+    gained["motto__rank"] = pa.array([0], pa.int16())
+    arrival = Arrival(SPOT, pa.array([2], pa.int64()), gained)
+    mutations = {SPOT: staged(leaving=[2], archetype=SPOT), BOTH: Staged(arriving=[arrival])}
+    found = subject.fold_all({SPOT: old, BOTH: both({7: row(7)})}, {SPOT: doubled(old)}, mutations)
+    require_rows(found[SPOT], {1: (2.0,)}, {2: (2.0,)}, "rows of the old table")
+    require_rows(found[BOTH], {7: row(7), 2: ("new", b"", 0, 4.0)}, what="rows of the new table")
 
 
 @clause("K-009", "If nothing is staged, the processed rows are stored unchanged.")

@@ -17,6 +17,7 @@ from archetype_core.store import Rows
 
 Values = tuple[Any, ...]
 PatchRows = Sequence[tuple[int, Mapping[str, Any]]]
+Tables = Mapping[Archetype, Snapshot]
 
 
 @dataclass(slots=True)
@@ -27,14 +28,24 @@ class KernelSubject:
     examples: int | None = None
 
     def fold(self, prior: Snapshot, processed: Snapshot | None = None, staged: Staged | None = None) -> Rows:
-        """Call ``materialize`` and require that the answer has the columns of the same table."""
-        after = prior if processed is None else processed
-        result = self.kernel.materialize(prior, after, Staged() if staged is None else staged)
-        require(isinstance(result, Rows), f"expected Rows from materialize, got {type(result).__name__}")
-        for part in (result.live, result.tombstones):
-            if part is not None:
-                _require_form(prior.archetype, part)
-        return result
+        """Call ``materialize`` for one table; ``processed`` is left out if no processor changed it."""
+        archetype = prior.archetype
+        after = {} if processed is None and staged is not None else {archetype: processed or prior}
+        mutations = {} if staged is None else {archetype: staged}
+        return self.fold_all({archetype: prior}, after, mutations)[archetype]
+
+    def fold_all(self, prior: Tables, processed: Tables, staged: Mapping[Archetype, Staged]) -> dict[Archetype, Rows]:
+        """Call ``materialize`` and require one answer, with the columns of its table, for each table that it was about."""
+        found = self.kernel.materialize(prior, processed, staged)
+        require(isinstance(found, Mapping), f"expected a mapping from materialize, got {type(found).__name__}")
+        wanted = {one.name for one in (*processed, *staged)}
+        require_equal(wanted, {one.name for one in found}, "tables of the answer")
+        for archetype, rows in found.items():
+            require(isinstance(rows, Rows), f"expected Rows for each table, got {type(rows).__name__}")
+            for part in (rows.live, rows.tombstones):
+                if part is not None:
+                    _require_form(archetype, part)
+        return dict(found)
 
 
 def both(values: Mapping[int, Values] | None = None) -> Snapshot:
@@ -56,7 +67,7 @@ def staged(
     """Make mutations from plain Python. Entities may repeat; all rows of one patch name the same columns."""
     ids = list(leaving)
     made = [patch(rows, archetype) for rows in patches]
-    return Staged(rows_of(list(entering), archetype), made, pa.array(ids, pa.int64()) if ids else None)
+    return Staged(rows_of(list(entering), archetype), patches=made, leaving=pa.array(ids, pa.int64()) if ids else None)
 
 
 def rows_of(entering: Sequence[tuple[int, Values]], archetype: Archetype = BOTH) -> Snapshot | None:

@@ -6,6 +6,7 @@ the rest.
 
 from archetype_core.clock import Clock, IdSource
 from archetype_core.config import CacheConfig, RunConfig, StorageConfig
+from archetype_core.engine.commands import Commands
 from archetype_core.engine.hook import (
     Event,
     Hook,
@@ -18,7 +19,7 @@ from archetype_core.engine.hook import (
     PostTick,
     PreTick,
 )
-from archetype_core.engine.materialize import Patch, PythonKernel, Staged
+from archetype_core.engine.materialize import Arrival, Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
 from archetype_core.engine.processor import AsyncProcessor, Processor
 from archetype_core.engine.registry import load_kernel
@@ -42,10 +43,12 @@ from archetype_core.store.timeline import Head, Point, Segment, Span, Timeline, 
 
 __all__ = [
     "Archetype",
+    "Arrival",
     "AsyncProcessor",
     "CacheConfig",
     "Capability",
     "Clock",
+    "Commands",
     "Component",
     "ComponentType",
     "Entity",

@@ -152,6 +152,19 @@ class HookError(ArchetypeError, RuntimeError):
         )
 
 
+class AttemptOver(ArchetypeError, RuntimeError):
+    """Code that outlived a failed attempt of a tick tried to stage something."""
+
+    code = "ARC-T006"
+
+    def __init__(self, world: str, tick: int) -> None:
+        self.world, self.tick = world, tick
+        super().__init__(
+            f"the attempt of tick {tick} of world {world!r} that this code belongs to has failed: nothing can be staged in it; "
+            "the next step makes a new attempt"
+        )
+
+
 # Worlds, runs and reads (ARC-W)
 
 
@@ -229,6 +242,19 @@ class TickConflict(CommitError):
         by = f" (last written by {owner})" if owner else ""
         super().__init__(
             f"world {world_id} expects tick {expected}, got {got}{by}: another writer advanced it; open the world again"
+        )
+
+
+class CommitUncertain(CommitError):
+    """A commit failed when its data may have been on disk already; the next step finds out and repeats or adopts it."""
+
+    code = "ARC-S008"
+
+    def __init__(self, world_id: str, tick: int, reason: str) -> None:
+        self.world_id, self.tick, self.reason = world_id, tick, reason
+        super().__init__(
+            f"tick {tick} of world {world_id} may be stored or not: {reason}; step again: "
+            "it finds out, and adopts the tick or repeats it"
         )
 
 

@@ -1,5 +1,7 @@
 """Worlds and their ticks: staging, processors, hooks, the kernel and the executor."""
 
+from archetype_core.engine.attempt import Attempt, current_attempt
+from archetype_core.engine.commands import Commands
 from archetype_core.engine.fair_lock import FairLock
 from archetype_core.engine.hook import (
     EntityEvent,
@@ -17,7 +19,7 @@ from archetype_core.engine.hook import (
     PreTick,
     hook_pairs,
 )
-from archetype_core.engine.materialize import Patch, PythonKernel, Staged
+from archetype_core.engine.materialize import Arrival, Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
 from archetype_core.engine.processor import AsyncProcessor, Processor
 from archetype_core.engine.registry import load_kernel
@@ -29,8 +31,11 @@ from archetype_core.engine.view import WorldView
 from archetype_core.engine.world import World
 
 __all__ = [
+    "Arrival",
     "AsyncProcessor",
+    "Attempt",
     "Bundle",
+    "Commands",
     "EntityEvent",
     "Event",
     "Executor",
@@ -57,6 +62,7 @@ __all__ = [
     "World",
     "WorldView",
     "conformed",
+    "current_attempt",
     "hook_pairs",
     "in_thread",
     "load_kernel",

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from archetype_core.engine.context import TickContext
+    from archetype_core.engine.mutation_log import MutationLog
     from archetype_core.engine.processor import Slot
     from archetype_core.schema.archetype import Archetype
-    from archetype_core.schema.message import Mailbox
 
 
 class LocalExecutor:
@@ -110,8 +110,9 @@ class _TickRun:
         self.slow = slow
         self.constants = base_columns(context.world_id, context.run_id, context.tick - 1)
         self.done: dict[Archetype, Snapshot] = {}
-        self.failures: list[BaseException] = []
         self.over = threading.Event()
+        self.caller = threading.get_ident()
+        self.is_raised_early = False
         self.completed = 0
         self.helpers: list[Future[None]] = []
         self.waiting: dict[tuple[Any, ...], list[_Job]] = {}
@@ -148,7 +149,7 @@ class _TickRun:
 
     def work(self) -> None:
         """Run queued jobs, then the batched results that wait, until the tick is finished or has failed."""
-        while not self.failures and not self.context.is_cancelled:
+        while not self.context.is_over:
             try:
                 job = self.queue.popleft()
             except IndexError:
@@ -174,19 +175,31 @@ class _TickRun:
         # The watcher may still add threads to this list.
         for helper in self.helpers:
             if not helper.cancel():
+                if not helper.done():
+                    self._raise_early()
                 helper.result()
-        if self.context.is_cancelled:
+        # A failure that was raised early belongs to the caller by now: raised here too, it would gather this thread's frames.
+        if self.context.is_cancelled or self.is_raised_early:
             raise asyncio.CancelledError
-        if self.failures:
-            raise self.failures[0]
+        if self.context.failure is not None:
+            raise self.context.failure
         return self.done
+
+    def _raise_early(self) -> None:
+        """Tell whoever waits for the tick about its failure; other threads may still be busy for long."""
+        context = self.context
+        if context.failure is not None and context.raise_early is not None:
+            self.is_raised_early = True
+            context.raise_early(context.failure)
 
     def _guard(self, act: Callable[[Any], None], argument: Any) -> None:
         try:
             act(argument)
         # Any failure belongs to the caller of the tick, not to this thread.
         except BaseException as failure:  # noqa: BLE001  # reason: carried over to the caller, above
-            self.failures.append(failure)
+            self.context.fail(failure)
+            if threading.get_ident() != self.caller:
+                self._raise_early()
 
     def _advance(self, job: _Job) -> None:
         """Run a job's remaining processors, until it is done or its result waits to be batched."""
@@ -203,10 +216,13 @@ class _TickRun:
         """Run one processor. Returns whether the job now waits with an unevaluated result."""
         slot, rows = job.slot, job.rows
         table = rows.archetype.name
-        mailbox = self.context.mailbox(table) if slot.takes("messages") else None
-        sent = len(mailbox.sent) if mailbox is not None else 0
+        attempt = self.context.attempt
+        mark = attempt.mark(table) if slot.skips_errors else None
         result: Any = None
-        with telemetry.processor(slot.name, table, rows.num_rows, self.context.is_traced) as span:
+        with (
+            telemetry.processor(slot.name, table, rows.num_rows, self.context.is_traced) as span,
+            attempt.inside(table),
+        ):
             try:
                 with panics_as_errors():
                     result = call(slot, rows, self.constants, self.context) if job.record is None else job.record
@@ -215,25 +231,22 @@ class _TickRun:
                     job.record = None
                     job.rows = settle(rows, collect(result, rows))
             except (CancelledError, asyncio.CancelledError) as failure:
-                if self.context.is_cancelled:
+                if self.context.is_over:
                     raise
                 # The tick was not cancelled: the processor itself raised it.
-                self._fail(job, mailbox, sent, span, failure, result=result)
+                self._fail(job, mark, span, failure, result=result)
             # A processor is user code and may raise anything; the caller gets one typed error with the cause.
             except Exception as failure:  # noqa: BLE001  # reason: raised again as one type, in _fail
-                self._fail(job, mailbox, sent, span, failure, result=result)
+                self._fail(job, mark, span, failure, result=result)
         return False
 
-    def _fail(
-        self, job: _Job, mailbox: Mailbox | None, sent: int, span: Span, failure: BaseException, *, result: object
-    ) -> None:
+    def _fail(self, job: _Job, mark: MutationLog | None, span: Span, failure: BaseException, *, result: object) -> None:
         """Drop the frame if the processor has ``on_error="skip"``; otherwise raise ``ProcessorError``."""
         job.record = None
         slot, table = job.slot, job.rows.archetype.name
-        if not slot.skips_errors:
+        if mark is None:
             raise processor_error(slot, job.rows.archetype, self.context.tick, failure, result) from failure
-        if mailbox is not None:
-            del mailbox.sent[sent:]
+        self.context.attempt.rewind(table, mark)
         telemetry.processor_skipped(span, slot.name, table, self.context.tick, failure)
 
     def _may_wait(self, job: _Job, result: Any) -> bool:

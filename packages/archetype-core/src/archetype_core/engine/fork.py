@@ -25,7 +25,6 @@ def branched(state: WorldState, segment: Segment) -> WorldState:
             index=state.index.copy(),
             delivered=state.delivered,
             pending=pending,
-            outbox=[*state.leaving, *state.outbox],
             has_history=state.has_history,
         )
 

@@ -1,4 +1,4 @@
-"""The reference kernel: folds a tick's mutations into the rows that processors produced, in Arrow and numpy.
+"""The reference kernel: lays a tick's mutations over the rows that processors made, in Arrow and numpy.
 
 It defines what a kernel does; the kernel contract compares faster ones with it.
 """
@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.schema.snapshot import Column, Snapshot, stack
+from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, stack
 from archetype_core.store.commit import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy as np
+
+    from archetype_core.schema.archetype import Archetype
+
+    Tables = Mapping[Archetype, Snapshot]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,113 +33,152 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """Entities that move in from another table: they bring their processed values along and gain ``columns``."""
+
+    source: Archetype
+    entity_ids: pa.Array
+    columns: Mapping[str, pa.Array]
+    """The columns that the source lacks: one row per entity id."""
+
+
+@dataclass(frozen=True, slots=True)
 class Staged:
     """What a tick does to one table, folded to one operation per entity.
 
-    An entity in ``leaving`` gets a tombstone if ``prior`` has it, otherwise no row. ``patches`` apply in order,
-    to prior and to entering rows. ``entering`` rows are new: an entity's first row decides its position, its last row its
-    values.
+    An entity in ``leaving`` gets a tombstone if the table has it, otherwise no row. ``entering`` and ``arriving`` rows are
+    new: an entity's first row decides its position, its last row its values. ``patches`` apply in order, to all rows.
     """
 
     entering: Snapshot | None = None
+    arriving: Sequence[Arrival] = ()
     patches: Sequence[Patch] = ()
     leaving: pa.Array | None = None
+    order: pa.Array | None = None
+    """The ids of all new rows in their final order; ``None`` if it is that of ``entering``, then ``arriving``."""
 
     def __bool__(self) -> bool:
-        return bool(self.entering) or bool(self.patches) or bool(self.leaving)
+        return bool(self.entering) or bool(self.arriving) or bool(self.patches) or bool(self.leaving)
 
 
 class PythonKernel:
-    """Materializes with Arrow and numpy. Cost grows with the rows touched; without staged mutations it is zero."""
+    """Materializes with Arrow and numpy. Cost grows with the tables touched; without staged mutations it is zero."""
 
-    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
-        """Fold one table's mutations into the rows that its processors made."""
-        if not staged:
-            return Rows(processed)
-        tombstones = None
-        entering = _dedupe(staged.entering) if staged.entering else None
-        if staged.leaving is not None and len(staged.leaving):
-            gone = pc.is_in(prior.entity_ids, value_set=staged.leaving)
-            if pc.any(gone).as_py():
-                tombstones = prior.take(_positions(gone))
-                stay = _positions(pc.invert(gone))
-                same = processed is prior
-                prior = prior.take(stay)
-                processed = prior if same else processed.take(stay)
-            if entering:
-                entering = entering.take(_positions(pc.invert(pc.is_in(entering.entity_ids, value_set=staged.leaving))))
-        patches = list(staged.patches)
-        if entering:
-            again = pc.is_in(entering.entity_ids, value_set=prior.entity_ids)
-            if pc.any(again).as_py():
-                # A new row of an existing entity replaces all its values, in its old position.
-                known = entering.take(_positions(again))
-                values = {name: column.arrow for name, column in known.columns.items() if name != "entity_id"}
-                patches.insert(0, Patch(known.entity_ids, values))
-                entering = entering.take(_positions(pc.invert(again)))
-        live = _patched(prior, processed, patches)
-        if entering:
-            live = stack(live.archetype, (live, _overlay(entering, patches)))
-        return Rows(live, tombstones)
+    def materialize(
+        self, prior: Tables, processed: Tables, staged: Mapping[Archetype, Staged]
+    ) -> dict[Archetype, Rows]:
+        """Lay the mutations of all tables over the rows that processors made."""
+        written = {archetype: Rows(rows) for archetype, rows in processed.items() if archetype not in staged}
+        for archetype, mutations in staged.items():
+            before = _rows_of(archetype, prior)
+            after = processed.get(archetype, before)
+            arriving = [_arrived(archetype, one, prior, processed) for one in mutations.arriving]
+            written[archetype] = _folded(before, after, mutations, arriving)
+        return written
 
 
-def _positions(mask: pa.Array) -> pa.Array:
+def _rows_of(archetype: Archetype, tables: Tables) -> Snapshot:
+    rows = tables.get(archetype)
+    return Snapshot.empty(archetype) if rows is None else rows
+
+
+def _arrived(archetype: Archetype, arrival: Arrival, prior: Tables, processed: Tables) -> Snapshot:
+    """The rows of entities that move in: processed values of what they had, and what they gain."""
+    source = processed.get(arrival.source)
+    if source is None:
+        source = _rows_of(arrival.source, prior)
+    places = positions(source.entity_ids, arrival.entity_ids)
+    known = places >= 0
+    rows = pa.array(places[known])
+    gained = None if bool(known.all()) else pa.array(known)
+    columns = {}
+    for name in archetype.schema.names:
+        if name in arrival.columns:
+            array = arrival.columns[name]
+            columns[name] = Column(array if gained is None else array.filter(gained))
+        else:
+            columns[name] = source.columns[name].take(rows)
+    return Snapshot(archetype, columns, len(rows))
+
+
+def _folded(prior: Snapshot, processed: Snapshot, staged: Staged, arriving: Sequence[Snapshot]) -> Rows:
+    tombstones = None
+    new = _in_order(stack(prior.archetype, [*([staged.entering] if staged.entering else ()), *arriving]), staged.order)
+    if staged.leaving is not None and len(staged.leaving):
+        gone = pc.is_in(prior.entity_ids, value_set=staged.leaving)
+        if pc.any(gone).as_py():
+            tombstones = prior.take(_where(gone))
+            processed = processed.take(_where(pc.invert(gone)))
+        new = new.take(_where(pc.invert(pc.is_in(new.entity_ids, value_set=staged.leaving)))) if new else new
+    patches = list(staged.patches)
+    if new:
+        again = pc.is_in(new.entity_ids, value_set=processed.entity_ids)
+        if pc.any(again).as_py():
+            # A new row of an existing entity replaces all its values, in its old position.
+            known = new.take(_where(again))
+            values = {name: column.arrow for name, column in known.columns.items() if name != ENTITY_ID}
+            patches.insert(0, Patch(known.entity_ids, values))
+            new = new.take(_where(pc.invert(again)))
+    live = _patched(processed, patches)
+    if new:
+        live = stack(live.archetype, (live, _patched(new, patches)))
+    return Rows(live, tombstones)
+
+
+def _where(mask: pa.Array) -> pa.Array:
     return pc.indices_nonzero(mask).cast(pa.int64())
 
 
-def _dedupe(entering: Snapshot) -> Snapshot:
-    """One row per entity: the position of its first row, the values of its last."""
+def positions(ids: pa.Array, wanted: pa.Array) -> np.ndarray[Any, Any]:
+    """For each wanted id its position among ``ids``, or -1."""
     import numpy as np
 
-    ids = entering.entity_ids.to_numpy(zero_copy_only=False)
-    if len(ids) < 2 or bool(np.all(ids[1:] > ids[:-1])):
-        return entering
-    unique, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-    if len(unique) == len(ids):
-        return entering
+    here = ids.to_numpy(zero_copy_only=False)
+    if len(here) and bool(np.all(here[1:] > here[:-1])):
+        there = wanted.to_numpy(zero_copy_only=False)
+        places = here.searchsorted(there)
+        places[places == len(here)] = 0
+        return np.where(here[places] == there, places, -1)
+    found = pc.fill_null(pc.index_in(wanted, value_set=ids), -1).to_numpy(zero_copy_only=False)
+    return np.asarray(found, np.int64)
+
+
+def _in_order(new: Snapshot, order: pa.Array | None) -> Snapshot:
+    """New rows, one per entity: in the given order, else by each one's first row; the last row has the values."""
+    import numpy as np
+
+    ids = new.entity_ids.to_numpy(zero_copy_only=False)
+    if order is None:
+        order_ids = ids
+        if len(ids) < 2 or bool(np.all(ids[1:] > ids[:-1])):
+            return new
+    else:
+        order_ids = order.to_numpy(zero_copy_only=False)
+    unique, inverse = np.unique(ids, return_inverse=True)
     last = np.zeros(len(unique), np.int64)
     np.maximum.at(last, inverse, np.arange(len(ids)))
-    return entering.take(pa.array(last[np.argsort(first, kind="stable")]))
+    wanted, first = np.unique(order_ids, return_index=True)
+    wanted = wanted[np.argsort(first, kind="stable")]
+    places = unique.searchsorted(wanted)
+    places[places == len(unique)] = 0
+    known = unique[places] == wanted if len(unique) else np.zeros(len(wanted), bool)
+    return new.take(pa.array(last[places[known]]))
 
 
-def _patched(prior: Snapshot, processed: Snapshot, patches: Sequence[Patch]) -> Snapshot:
-    """``processed`` with each patched row replaced by its ``prior`` values plus the patches (T2)."""
-    import numpy as np
-
-    ids = prior.entity_ids
-    hits = [pc.index_in(patch.entity_ids, value_set=ids) for patch in patches]
-    rows = [pc.drop_null(hit) for hit in hits]
-    if not any(len(row) for row in rows):
-        return processed
-    touched = np.unique(np.concatenate([row.to_numpy(zero_copy_only=False) for row in rows]))
-    written = _overlay(prior.take(pa.array(touched)), patches)
-    place = np.arange(prior.num_rows)
-    place[touched] = prior.num_rows + np.arange(len(touched))
-    indices = pa.array(place)
-    patched = {name for patch in patches for name in patch.columns}
-    changed = {}
-    for name, column in processed.columns.items():
-        if column is prior.columns[name] and name not in patched:
-            continue
-        changed[name] = Column(pa.concat_arrays([column.arrow, written.columns[name].arrow]).take(indices))
-    return processed.with_columns(changed)
-
-
-def _overlay(rows: Snapshot, patches: Sequence[Patch]) -> Snapshot:
-    """The rows with the patches applied in order."""
+def _patched(rows: Snapshot, patches: Sequence[Patch]) -> Snapshot:
+    """The rows with the patches applied in order, field by field (T2)."""
     import numpy as np
 
     changed: dict[str, Any] = {}
     for patch in patches:
-        hit = pc.index_in(patch.entity_ids, value_set=rows.entity_ids)
-        mask = hit.is_valid()
-        if not pc.any(mask).as_py():
+        places = positions(rows.entity_ids, patch.entity_ids)
+        source = np.flatnonzero(places >= 0)
+        if not len(source):
             continue
-        source = _positions(mask).to_numpy()
-        place: np.ndarray[Any, Any] = np.arange(rows.num_rows)
+        merged: np.ndarray[Any, Any] = np.arange(rows.num_rows)
         # Assigned in order, so the last of several rows for one entity wins.
-        place[hit.drop_null().to_numpy()] = rows.num_rows + source
-        indices = pa.array(place)
+        merged[places[source]] = rows.num_rows + source
+        indices = pa.array(merged)
         for name, values in patch.columns.items():
             base = changed.get(name, rows.columns[name].arrow)
             changed[name] = pa.concat_arrays([base, values]).take(indices)

@@ -14,7 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.engine.materialize import Patch, Staged
+from archetype_core import telemetry
+from archetype_core.engine.materialize import Arrival, Patch, Staged
+from archetype_core.errors import SignatureError
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import ComponentType
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, stack
@@ -22,6 +24,8 @@ from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, stack
 Values = dict[ComponentType, dict[str, Any]]
 """Column values by component; an update has only the given ones."""
 Row = tuple[Any, ...]
+StagedLetter = tuple[int, Row]
+"""A message's recipient and its stored values."""
 
 
 @dataclass(slots=True)
@@ -51,11 +55,26 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The move of an entity to another archetype, with the values of the components it gains."""
+    """The components that an entity gains, with their values, and those that it loses."""
 
     entity_id: int
-    archetype: Archetype
-    values: Values
+    gained: Values
+    lost: tuple[ComponentType, ...]
+
+    def target(self, archetype: Archetype) -> Archetype:
+        """The archetype of an entity that has ``archetype`` before.
+
+        Staging checked the move against what it saw. If a log that was staged beside it makes it impossible, it changes nothing.
+        """
+        kinds = [kind for kind in archetype.components if kind not in self.lost]
+        kinds += [kind for kind in self.gained if kind not in archetype]
+        if set(kinds) == set(archetype.components):
+            return archetype
+        try:
+            return Archetype.of(*kinds)
+        except SignatureError as failure:
+            telemetry.log.warning("a change of the components of entity %s is skipped: %s", self.entity_id, failure)
+            return archetype
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +96,8 @@ class MutationLog:
     """The archetype that single entities will have; ``None`` once despawned."""
     bulk: list[SpawnedTable] = field(default_factory=list)
     """Entities spawned as columns, by ascending id; ``places`` overrides."""
+    letters: list[StagedLetter] = field(default_factory=list)
+    """Messages."""
     count: int = 0
     commands: list[str] = field(default_factory=list)
     """Ids of the commands staged here; they become part of the tick's commit."""
@@ -119,10 +140,10 @@ class MutationLog:
         self.operations.append(Updated(entity_id, values))
         self.count += 1
 
-    def move(self, entity_id: int, archetype: Archetype, values: Values) -> None:
-        """Stage a migration."""
-        self.operations.append(Moved(entity_id, archetype, values))
-        self.places[entity_id] = archetype
+    def move(self, moved: Moved, archetype: Archetype) -> None:
+        """Stage a migration to an archetype."""
+        self.operations.append(moved)
+        self.places[moved.entity_id] = archetype
         self.count += 1
 
     def despawn(self, entity_id: int) -> None:
@@ -131,15 +152,43 @@ class MutationLog:
         self.places[entity_id] = None
         self.count += 1
 
+    def send(self, letter: StagedLetter) -> None:
+        """Stage a message."""
+        self.letters.append(letter)
+        self.count += 1
+
+    def extend(self, later: MutationLog) -> None:
+        """Append the mutations of a log that was staged beside or after this one."""
+        both = self.places.keys() & later.places.keys()
+        places = {**self.places, **later.places}
+        if both:
+            # The later log may have been staged without this one in sight, so its moves are applied to this one's results.
+            places.update((entity_id, self.places[entity_id]) for entity_id in both)
+            for operation in later.operations:
+                if isinstance(operation, Moved) and (place := places.get(operation.entity_id)) is not None:
+                    if operation.entity_id in both:
+                        places[operation.entity_id] = operation.target(place)
+                elif isinstance(operation, Despawned):
+                    places[operation.entity_id] = None
+        self.places = places
+        self.operations += later.operations
+        self.bulk = sorted([*self.bulk, *later.bulk], key=lambda spawn: spawn.first)
+        self.letters += later.letters
+        self.count += later.count
+        self.commands += later.commands
+
     def then(self, later: MutationLog) -> MutationLog:
         """The log that has this one's mutations, then those of a later one."""
-        return MutationLog(
-            [*self.operations, *later.operations],
-            {**self.places, **later.places},
-            [*self.bulk, *later.bulk],
-            self.count + later.count,
-            [*self.commands, *later.commands],
+        joined = MutationLog(
+            list(self.operations), self.places, self.bulk, list(self.letters), self.count, list(self.commands)
         )
+        joined.extend(later)
+        return joined
+
+    def reset(self, earlier: MutationLog) -> None:
+        """Become an earlier copy of this log again."""
+        self.operations, self.places, self.bulk = earlier.operations, earlier.places, earlier.bulk
+        self.letters, self.count, self.commands = earlier.letters, earlier.count, earlier.commands
 
     def copy(self) -> MutationLog:
         """An independent copy."""
@@ -147,7 +196,9 @@ class MutationLog:
             SpawnedRows(one.archetype, list(one.ids), list(one.rows)) if isinstance(one, SpawnedRows) else one
             for one in self.operations
         ]
-        return MutationLog(copied, dict(self.places), list(self.bulk), self.count, list(self.commands))
+        return MutationLog(
+            copied, dict(self.places), list(self.bulk), list(self.letters), self.count, list(self.commands)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,18 +240,18 @@ class _Entity:
             self.values.setdefault(kind, {}).update(columns)
 
 
-def fold(log: MutationLog, live: Mapping[Archetype, Snapshot], where: Callable[[int], Archetype | None]) -> Folded:
-    """Fold a log over the live tables; ``where`` returns the live archetype of an entity."""
-    return _Fold(live, where).run(log)
+def fold(log: MutationLog, where: Callable[[int], Archetype | None]) -> Folded:
+    """Fold a log; ``where`` returns the live archetype of an entity."""
+    return _Fold(where).run(log)
 
 
 class _Fold:
-    def __init__(self, live: Mapping[Archetype, Snapshot], where: Callable[[int], Archetype | None]) -> None:
-        self.live = live
+    def __init__(self, where: Callable[[int], Archetype | None]) -> None:
         self.where = where
         self.entities: dict[int, _Entity] = {}
+        self.targets: dict[tuple[Archetype, frozenset[ComponentType], tuple[ComponentType, ...]], Archetype] = {}
         self.chunks: dict[Archetype, list[Snapshot | list[int]]] = {}
-        """What enters each table, in first-seen order: spawned rows, or ids of entities that move in."""
+        """What comes into each table, in first-seen order: spawned rows, or ids of entities that move in."""
 
     def run(self, log: MutationLog) -> Folded:
         spawns = MutationLog()
@@ -214,11 +265,8 @@ class _Fold:
                     self.chunks.setdefault(snapshot.archetype, []).append(snapshot)
                 case Updated(entity_id=entity_id, values=values):
                     self._entity(entity_id, spawns).lay(values)
-                case Moved(entity_id=entity_id, archetype=archetype, values=values):
-                    entity = self._entity(entity_id, spawns)
-                    entity.place = archetype
-                    entity.lay(values)
-                    self._migrant(entity_id, archetype)
+                case Moved(entity_id=entity_id):
+                    self._move(operation, self._entity(entity_id, spawns))
                 case Despawned(entity_id=entity_id):
                     self._entity(entity_id, spawns).place = None
         return self._folded()
@@ -231,13 +279,22 @@ class _Fold:
             found = self.entities[entity_id] = _Entity(origin, birth, origin or birth)
         return found
 
-    def _migrant(self, entity_id: int, archetype: Archetype) -> None:
-        chunks = self.chunks.setdefault(archetype, [])
+    def _move(self, moved: Moved, entity: _Entity) -> None:
+        if entity.place is None:
+            return  # another log of the same tick despawned it
+        lay = {kind: values for kind, values in moved.gained.items() if kind not in entity.place}
+        key = (entity.place, frozenset(lay), moved.lost)
+        place = self.targets.get(key)
+        if place is None:
+            place = self.targets[key] = moved.target(entity.place)
+        entity.place = place
+        entity.lay(lay)
+        chunks = self.chunks.setdefault(place, [])
         if not chunks or not isinstance(chunks[-1], list):
             chunks.append([])
         migrants = chunks[-1]
         assert isinstance(migrants, list)
-        migrants.append(entity_id)
+        migrants.append(moved.entity_id)
 
     def _folded(self) -> Folded:
         leaving: dict[Archetype, list[int]] = {}
@@ -248,24 +305,28 @@ class _Fold:
             if entity.birth is not None and entity.place != entity.birth:
                 unborn.setdefault(entity.birth, []).append(entity_id)
         changes: list[Change] = []
-        entering = {archetype: self._entering(archetype, unborn, changes) for archetype in self.chunks}
+        coming = {archetype: self._coming(archetype, unborn, changes) for archetype in self.chunks}
         patches = self._patches()
         for archetype, ids in leaving.items():
             ended = [entity_id for entity_id in ids if self.entities[entity_id].place is None]
             if ended:
                 changes.append(Change(pa.array(ended, pa.int64()), archetype, None))
         tables = {}
-        for archetype in dict.fromkeys([*entering, *patches, *leaving]):
+        for archetype in dict.fromkeys([*coming, *patches, *leaving]):
             gone = pa.array(leaving[archetype], pa.int64()) if archetype in leaving else None
-            staged = Staged(entering.get(archetype), tuple(patches.get(archetype, ())), gone)
+            entering, arriving, order = coming.get(archetype, (None, (), None))
+            staged = Staged(entering, arriving, tuple(patches.get(archetype, ())), gone, order)
             if staged:
                 tables[archetype] = staged
         return Folded(tables, _joined(changes))
 
-    def _entering(
+    def _coming(
         self, archetype: Archetype, unborn: Mapping[Archetype, list[int]], changes: list[Change]
-    ) -> Snapshot | None:
-        parts: list[Snapshot] = []
+    ) -> tuple[Snapshot | None, tuple[Arrival, ...], pa.Array | None]:
+        """The rows that come into a table: those known now, those that move there from live tables, and their order."""
+        known: list[Snapshot] = []
+        moving: dict[Archetype, list[int]] = {}
+        order: list[pa.Array] = []
         seen: set[int] = set()
         cancelled = pa.array(unborn[archetype], pa.int64()) if archetype in unborn else None
         for chunk in self.chunks[archetype]:
@@ -275,50 +336,61 @@ class _Fold:
                     keep = pc.invert(pc.is_in(part.entity_ids, value_set=cancelled))
                     part = part.take(pc.indices_nonzero(keep).cast(pa.int64()))
                 if part.num_rows:
+                    known.append(part)
+                    order.append(part.entity_ids)
                     changes.append(Change(part.entity_ids, None, archetype))
-            else:
-                arriving = [
-                    one
-                    for one in dict.fromkeys(chunk)
-                    if one not in seen and self.entities[one].place == archetype != self.entities[one].source
-                ]
-                seen.update(arriving)
-                part = self._migrants(archetype, arriving, changes)
-            parts.append(part)
-        entering = stack(archetype, parts)
-        return entering if entering.num_rows else None
+                continue
+            ids = [
+                one
+                for one in dict.fromkeys(chunk)
+                if one not in seen and self.entities[one].place == archetype != self.entities[one].source
+            ]
+            if not ids:
+                continue
+            seen.update(ids)
+            order.append(pa.array(ids, pa.int64()))
+            born: dict[Archetype, list[int]] = {}
+            for one in ids:
+                entity = self.entities[one]
+                source = entity.source
+                assert source is not None
+                (born if entity.origin is None else moving).setdefault(source, []).append(one)
+            known += [self._born_elsewhere(archetype, source, group, changes) for source, group in born.items()]
+        arriving = tuple(self._arrival(archetype, source, group, changes) for source, group in moving.items())
+        entering = stack(archetype, known)
+        # A single part is in order already.
+        is_mixed = len(known) + len(arriving) > 1
+        return entering or None, arriving, pa.concat_arrays(order) if is_mixed else None
 
-    def _migrants(self, archetype: Archetype, ids: Sequence[int], changes: list[Change]) -> Snapshot:
-        """The rows of entities that move in from other tables: their own values, and those of the components they gain."""
-        by_source: dict[tuple[Archetype, bool], list[int]] = {}
-        for entity_id in ids:
-            entity = self.entities[entity_id]
-            assert entity.source is not None
-            by_source.setdefault((entity.source, entity.origin is None), []).append(entity_id)
-        parts = [
-            self._from_source(archetype, source, is_born, group, changes)
-            for (source, is_born), group in by_source.items()
-        ]
-        rows = stack(archetype, parts)
-        if len(parts) < 2:
-            return rows
-        return rows.take(pc.index_in(pa.array(ids, pa.int64()), value_set=rows.entity_ids))
-
-    def _from_source(
-        self, archetype: Archetype, source: Archetype, is_born: bool, group: Sequence[int], changes: list[Change]
-    ) -> Snapshot:
+    def _arrival(self, archetype: Archetype, source: Archetype, group: Sequence[int], changes: list[Change]) -> Arrival:
+        """Entities that move in from a live table, with the components that they gain."""
         ids = pa.array(group, pa.int64())
-        rows = stack(source, self._spawned(source)) if is_born else self.live[source]
-        positions = pc.index_in(ids, value_set=rows.entity_ids)
+        changes.append(Change(ids, source, archetype))
+        return Arrival(source, ids, self._gained(archetype, source, group))
+
+    def _born_elsewhere(
+        self, archetype: Archetype, source: Archetype, group: Sequence[int], changes: list[Change]
+    ) -> Snapshot:
+        """The rows of entities that this log spawned into another table and then moved here."""
+        ids = pa.array(group, pa.int64())
+        changes.append(Change(ids, None, archetype))
+        spawned = stack(source, self._spawned(source))
+        positions = pc.index_in(ids, value_set=spawned.entity_ids)
         columns = {ENTITY_ID: Column(ids)}
         for kind in archetype.components:
             if kind in source:
-                columns.update({one.name: rows.columns[one.name].take(positions) for one in kind.fields})
-            else:
-                given = [self.entities[one].values[kind] for one in group]
-                columns.update({one.name: Column(_array(one, given)) for one in kind.fields})
-        changes.append(Change(ids, None if is_born else source, archetype))
+                columns.update({one.name: spawned.columns[one.name].take(positions) for one in kind.fields})
+        columns.update({name: Column(array) for name, array in self._gained(archetype, source, group).items()})
         return Snapshot(archetype, columns, len(group))
+
+    def _gained(self, archetype: Archetype, source: Archetype, group: Sequence[int]) -> dict[str, pa.Array]:
+        """The columns of the components that entities of another table gain here."""
+        columns: dict[str, pa.Array] = {}
+        for kind in archetype.components:
+            if kind not in source:
+                given = [self.entities[one].values[kind] for one in group]
+                columns.update({one.name: _array(one, given) for one in kind.fields})
+        return columns
 
     def _spawned(self, archetype: Archetype) -> Iterable[Snapshot]:
         return (chunk for chunk in self.chunks[archetype] if isinstance(chunk, Snapshot))

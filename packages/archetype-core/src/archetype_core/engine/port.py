@@ -16,13 +16,18 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Kernel(Protocol):
-    """Folds the mutations of a tick into the rows that processors produced."""
+    """Lays the mutations of a tick over the rows that processors made."""
 
-    def materialize(self, prior: Snapshot, processed: Snapshot, staged: Staged) -> Rows:
-        """The rows that a tick writes to one table.
+    def materialize(
+        self,
+        prior: Mapping[Archetype, Snapshot],
+        processed: Mapping[Archetype, Snapshot],
+        staged: Mapping[Archetype, Staged],
+    ) -> Mapping[Archetype, Rows]:
+        """The rows that a tick writes: one entry for each table in ``processed`` or ``staged``.
 
-        ``prior`` are the live rows of the tick before, ``processed`` the same entities in the same order after the
-        processors. A patched row is its ``prior`` values plus the patch; what processors did to it is dropped (T2).
+        ``prior`` are the live tables of the tick before. ``processed`` are those that processors changed: the same entities in
+        the same order. Mutations land after the processors, field by field; tombstones have the ``prior`` values (T2, T3).
         """
         ...
 

@@ -13,6 +13,9 @@ import pyarrow as pa
 
 from archetype_core import telemetry
 from archetype_core.argument import checked_id, is_count, listed
+from archetype_core.engine.attempt import Draft, draft_of
+from archetype_core.engine.entity_ids import Supply
+from archetype_core.engine.mutation_log import Moved, Row
 from archetype_core.engine.state import WorldState
 from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected, WorldClosed
 from archetype_core.schema import message
@@ -35,9 +38,8 @@ class Staging:
     def pending(self) -> int:
         """The number of staged mutations and messages."""
         with self._state.lock:
-            state = self._state
-            taken = state.frozen.count + len(state.leaving) if state.frozen else 0
-            return taken + state.pending.count + len(state.outbox)
+            taken = self._state.frozen.count if self._state.frozen else 0
+            return taken + self._state.pending.count
 
     @property
     def lock(self) -> AbstractContextManager[Any]:
@@ -53,13 +55,22 @@ class Staging:
         if not self._is_open:
             raise WorldClosed(self._state.segment.name)
 
+    def _draft(self) -> Draft:
+        """Where a mutation is staged: in the attempt that the caller is part of, else in the world."""
+        return draft_of(self._state)
+
     def reserve(self, count: int = 1) -> range:
         """Reserve entity ids, each for one later ``spawn(…, entity_id=…)``; they are never given out again."""
         self._check_open()
         if not is_count(count):
             raise ValueError(f"count is a number of ids, 0 or more, not {count!r}")
         with self._state.lock:
-            return self._state.ids.reserve(count)
+            return self._draft().reserve(count)
+
+    def supply_ids(self, supply: Supply) -> None:
+        """Take new ids only from what ``supply(first, count)`` returns, so that other processes do not use them too."""
+        with self._state.lock:
+            self._state.ids.supply = supply
 
     def claim(self, next_entity_id: int, reserved: Iterable[range] = ()) -> None:
         """Continue after ids that an earlier process gave out: none below ``next_entity_id`` is given out again.
@@ -78,35 +89,47 @@ class Staging:
         no undo, because it is refused as a whole.
         """
         self._check_open()
-        state = self._state
-        with state.lock:
-            before = (state.pending.copy(), list(state.outbox)) if undo else None
+        with self._state.lock:
+            log = self._draft().log
+            before = log.copy() if undo else None
             try:
                 yield
             except BaseException:
                 if before is not None:
-                    state.pending, state.outbox = before
+                    log.reset(before)
                 raise
-            state.pending.commands.append(command_id)
+            log.commands.append(command_id)
 
     def spawn(self, *components: Component, entity_id: int | None = None) -> int:
         """Stage an entity and return its id; ``entity_id`` uses a reserved one."""
         self._check_open()
         archetype, row = self._row(components)
-        state = self._state
-        with state.lock:
+        with self._state.lock:
+            draft = self._draft()
             if entity_id is None:
-                entity_id = state.ids.take(1).start
+                entity_id = draft.take(1).start
             else:
                 entity_id = checked_id(entity_id)
-                state.ids.redeem(range(entity_id, entity_id + 1))
-            state.pending.spawn(archetype, (entity_id,), (row,))
+                draft.redeem(range(entity_id, entity_id + 1))
+            draft.log.spawn(archetype, (entity_id,), (row,))
         return entity_id
 
     def spawn_many(self, bundles: Iterable[Bundle], *, entity_ids: range | None = None) -> range:
         """Stage one entity per bundle of components, all or none, and return their ids in order."""
         self._check_open()
-        runs: list[tuple[Archetype, list[tuple[Any, ...]]]] = []
+        runs, count = self._runs(bundles)
+        with self._state.lock:
+            draft = self._draft()
+            ids = _given(draft, count, entity_ids)
+            first = ids.start
+            for archetype, rows in runs:
+                draft.log.spawn(archetype, range(first, first + len(rows)), rows)
+                first += len(rows)
+        return ids
+
+    def _runs(self, bundles: Iterable[Bundle]) -> tuple[list[tuple[Archetype, list[Row]]], int]:
+        """The rows of some bundles, grouped where the archetype stays the same, and how many there are."""
+        runs: list[tuple[Archetype, list[Row]]] = []
         count = 0
         for bundle in listed("bundles", bundles):
             archetype, row = self._row((bundle,) if isinstance(bundle, Component) else bundle)
@@ -114,13 +137,7 @@ class Staging:
                 runs.append((archetype, []))
             runs[-1][1].append(row)
             count += 1
-        with self._state.lock:
-            ids = self._state.ids.given(count, entity_ids)
-            first = ids.start
-            for archetype, rows in runs:
-                self._state.pending.spawn(archetype, range(first, first + len(rows)), rows)
-                first += len(rows)
-        return ids
+        return runs, count
 
     def spawn_table(
         self,
@@ -136,34 +153,32 @@ class Staging:
         if nothing does.
         """
         self._check_open()
-        archetype = _storable(Archetype.of(*components))
-        table = conformed(data, archetype)
+        archetype, columns, count = spawned_columns(data, components, copy=copy)
         with self._state.lock:
-            ids = self._state.ids.given(table.num_rows, entity_ids)
+            draft = self._draft()
+            ids = _given(draft, count, entity_ids)
             if len(ids):
-                columns = {ENTITY_ID: Column(_consecutive(ids))}
-                columns.update(
-                    (name, Column(owned(table.column(name)) if copy else contiguous(table.column(name))))
-                    for name in archetype.column_names
-                )
-                self._state.pending.spawn_table(Snapshot(archetype, columns, len(ids)), ids.start)
+                draft.log.spawn_table(spawned_part(archetype, columns, ids), ids.start)
         return ids
 
     def despawn(self, *entity_ids: int) -> None:
         """Stage the end of entities; an entity that is not alive is logged and skipped."""
         self._check_open()
-        state = self._state
         # Check all before staging the first.
         ids = [checked_id(entity_id) for entity_id in entity_ids]
-        with state.lock:
+        with self._state.lock:
+            draft = self._draft()
             for entity_id in ids:
-                if state.place(entity_id) is None:
+                if draft.place(entity_id) is None:
                     telemetry.log.warning("despawn of entity %s skipped: it is not alive", entity_id)
                 else:
-                    state.pending.despawn(entity_id)
+                    draft.log.despawn(entity_id)
 
     def update(self, entity_id: int, *components: Component) -> None:
-        """Stage new values for an entity: the fields that were given; all others stay (T2, T4)."""
+        """Stage new values for an entity: the fields that were passed or assigned (T2, T4).
+
+        They land after the tick's processors; every other field is what the processors make of it.
+        """
         self._check_open()
         entity_id = checked_id(entity_id)
         values = {
@@ -171,7 +186,8 @@ class Staging:
             for one, (kind, row) in zip(components, _values(components).items(), strict=True)
         }
         with self._state.lock:
-            archetype = self._placed(entity_id)
+            draft = self._draft()
+            archetype = self._placed(draft, entity_id)
             missing = [kind.name for kind in values if kind not in archetype]
             if missing:
                 raise SignatureError(
@@ -179,7 +195,7 @@ class Staging:
                     "add_components adds new ones"
                 )
             if values:
-                self._state.pending.update(entity_id, values)
+                draft.log.update(entity_id, values)
 
     def add_components(self, entity_id: int, *components: Component) -> None:
         """Stage new components for an entity; those it already has stay unchanged."""
@@ -187,14 +203,15 @@ class Staging:
         entity_id = checked_id(entity_id)
         values = _values(components)
         with self._state.lock:
-            archetype = self._placed(entity_id)
+            draft = self._draft()
+            archetype = self._placed(draft, entity_id)
             new = {
                 kind: dict(zip(_columns(kind), row, strict=True))
                 for kind, row in values.items()
                 if kind not in archetype
             }
             if new:
-                self._state.pending.move(entity_id, _storable(archetype.plus(*new)), new)
+                draft.log.move(Moved(entity_id, new, ()), _storable(archetype.plus(*new)))
 
     def remove_components(self, entity_id: int, *components: type[Component]) -> None:
         """Stage the removal of components from an entity; ``SignatureError`` if it would lose its last one."""
@@ -202,25 +219,26 @@ class Staging:
         entity_id = checked_id(entity_id)
         kinds = [type_of_class(component) for component in components]
         with self._state.lock:
-            archetype = self._placed(entity_id)
-            present = [kind for kind in kinds if kind in archetype]
+            draft = self._draft()
+            archetype = self._placed(draft, entity_id)
+            present = tuple(kind for kind in kinds if kind in archetype)
             if present:
-                self._state.pending.move(entity_id, archetype.minus(*present), {})
+                draft.log.move(Moved(entity_id, {}, present), archetype.minus(*present))
 
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
         """Stage a message: it is sent with the next tick and delivered to processors in the one after."""
         self._check_open()
         letter = message.encode(recipient, body, sender, kind)
         with self._state.lock:
-            self._state.outbox.append(letter)
+            self._draft().log.send(letter)
 
-    def _placed(self, entity_id: int) -> Archetype:
-        archetype = self._state.place(entity_id)
+    def _placed(self, draft: Draft, entity_id: int) -> Archetype:
+        archetype = draft.place(entity_id)
         if archetype is None:
             raise EntityNotFound(entity_id, self._state.segment.name)
         return archetype
 
-    def _row(self, components: Sequence[Component]) -> tuple[Archetype, tuple[Any, ...]]:
+    def _row(self, components: Sequence[Component]) -> tuple[Archetype, Row]:
         """The archetype of some components, and their checked values in its order."""
         kinds = tuple(map(type, components))
         found = self._archetypes.get(kinds)
@@ -245,6 +263,34 @@ def conformed(data: Any, archetype: Archetype) -> pa.Table:
     return table if archetype.column_names else given.select([])
 
 
+def _given(draft: Draft, count: int, reserved: range | None) -> range:
+    """Ids for new entities: the given reserved ones, or fresh ones."""
+    if reserved is None:
+        return draft.take(count)
+    if len(reserved) != count:
+        raise ValueError(f"{len(reserved)} reserved ids for {count} entities: give one each")
+    draft.redeem(reserved)
+    return reserved
+
+
+def spawned_columns(
+    data: Any, components: Sequence[type[Component] | ComponentType], *, copy: bool
+) -> tuple[Archetype, dict[str, Column], int]:
+    """The checked columns of entities that are spawned as a table."""
+    archetype = _storable(Archetype.of(*components))
+    table = conformed(data, archetype)
+    columns = {
+        name: Column(owned(table.column(name)) if copy else contiguous(table.column(name)))
+        for name in archetype.column_names
+    }
+    return archetype, columns, table.num_rows
+
+
+def spawned_part(archetype: Archetype, columns: Mapping[str, Column], ids: range) -> Snapshot:
+    """The rows of entities that are spawned as a table, with their ids."""
+    return Snapshot(archetype, {ENTITY_ID: Column(_consecutive(ids)), **columns}, len(ids))
+
+
 def _storable(archetype: Archetype) -> Archetype:
     if message.Message.component_type() in archetype:
         raise SignatureError("Message is the engine's own component and no entity can have it: use send()")
@@ -256,12 +302,17 @@ def _columns(kind: ComponentType) -> list[str]:
 
 
 def _given_values(kind: ComponentType, component: Component, row: tuple[Any, ...]) -> dict[str, Any]:
-    """The column values of the fields that were given to an instance."""
+    """The column values of the fields that were passed to an instance or assigned since."""
     given = component.model_fields_set
     wanted = {column.name for field in fields_of(kind) if field.name in given for column in field.columns}
     values = {name: value for name, value in zip(_columns(kind), row, strict=True) if name in wanted}
     if kind.fields and not values:
-        raise ValueRejected(kind.name, "*", "no field was given: pass the fields to change, such as Position(x=1.0)")
+        raise ValueRejected(
+            kind.name,
+            "*",
+            "no field was passed or assigned: pass the fields to change, such as Position(x=1.0), or assign to one; "
+            "a list or model that is changed in place counts once it is assigned again",
+        )
     return values
 
 

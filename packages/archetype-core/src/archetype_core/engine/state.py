@@ -6,7 +6,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 from archetype_core.engine.entity_ids import EntityIds
 from archetype_core.engine.entity_index import EntityIndex
@@ -33,12 +32,10 @@ class WorldState:
     pending: MutationLog = field(default_factory=MutationLog)
     frozen: MutationLog | None = None
     """Mutations that a running tick applies, until it commits or restores them."""
-    outbox: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
-    """Messages that wait for the next tick."""
-    leaving: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
-    """Messages that a running tick sends."""
     has_history: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
+    _taken: MutationLog | None = None
+    """What ``freeze`` took, without what the attempt's own hooks staged."""
     _busy: dict[Archetype, tuple[Slot, ...]] | None = None
     _busy_for: tuple[Slot, ...] = ()
     _written: frozenset[Archetype] | None = None
@@ -58,19 +55,36 @@ class WorldState:
         """All mutations that are not in the live tables yet: those of a running tick, then those staged since."""
         return self.frozen.then(self.pending) if self.frozen else self.pending
 
-    def freeze(self) -> tuple[MutationLog, list[tuple[int, tuple[Any, ...]]]]:
-        """Take everything staged, for a tick; later mutations belong to the next tick."""
+    @property
+    def log(self) -> MutationLog:
+        """Where callers outside a tick stage mutations."""
+        return self.pending
+
+    def take(self, count: int) -> range:
+        """Fresh entity ids."""
+        return self.ids.take(count)
+
+    def reserve(self, count: int) -> range:
+        """Fresh entity ids for entities that come later."""
+        return self.ids.reserve(count)
+
+    def redeem(self, ids: range) -> None:
+        """Consume reserved entity ids."""
+        self.ids.redeem(ids)
+
+    def freeze(self, before: MutationLog) -> MutationLog:
+        """Take everything staged for a tick, then what its own hooks staged; later mutations belong to the next tick."""
         with self.lock:
-            self.frozen, self.pending = self.pending, MutationLog()
-            self.leaving, self.outbox = self.outbox, []
-            return self.frozen, self.leaving
+            self._taken, self.pending = self.pending, MutationLog()
+            self.frozen = self._taken.then(before) if before.count else self._taken
+            return self.frozen
 
     def restore(self) -> None:
         """Put back what ``freeze`` took, before everything staged since."""
         with self.lock:
-            if self.frozen is not None:
-                self.pending, self.frozen = self.frozen.then(self.pending), None
-            self.outbox, self.leaving = [*self.leaving, *self.outbox], []
+            if self._taken is not None:
+                self.pending = self._taken.then(self.pending)
+            self.frozen = self._taken = None
 
     def place(self, entity_id: int) -> Archetype | None:
         """The archetype that an entity will have once everything staged is applied."""
@@ -120,6 +134,5 @@ class WorldState:
             self.segment = segment
             self.tick += 1
             self.has_history = True
-            self.frozen = None
-            self.leaving = []
+            self.frozen = self._taken = None
             self.delivered = letters

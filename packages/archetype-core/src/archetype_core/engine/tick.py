@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from archetype_core import telemetry
-from archetype_core.engine.materialize import Staged
 from archetype_core.engine.mutation_log import Change, Folded, fold
-from archetype_core.errors import ArchetypeError, CommitError
+from archetype_core.errors import (
+    ArchetypeError,
+    CommitError,
+    CommitUncertain,
+    StoreClosed,
+    TickConflict,
+    WorldNotFound,
+)
 from archetype_core.schema import message
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.snapshot import Snapshot
@@ -19,13 +25,13 @@ from archetype_core.store.commit import Rows, TickCommit
 from archetype_core.store.timeline import Segment
 
 if TYPE_CHECKING:
+    from archetype_core.engine.attempt import Attempt
     from archetype_core.engine.context import TickContext
     from archetype_core.engine.port import Executor, Kernel
     from archetype_core.engine.processor import System
     from archetype_core.engine.state import WorldState
     from archetype_core.store.port import Store
 
-_UNTOUCHED = Staged()
 _UNFOLDED = Folded({}, ())
 
 
@@ -64,6 +70,32 @@ class RunResult:
 
 
 @dataclass(frozen=True, slots=True)
+class _Made:
+    """A tick that is ready to be committed, and what becomes live by it."""
+
+    segment: Segment
+    tick: int
+    attempt: Attempt
+    changes: Sequence[Change]
+    written: Mapping[Archetype, Rows]
+    letters: Snapshot | None
+    applied: tuple[str, ...]
+    phases: tuple[tuple[str, float], ...]
+
+    def outcome(self, duration_s: float, commit_s: float) -> Outcome:
+        """What the tick did, once it is committed."""
+        return Outcome(
+            self.tick,
+            self.segment,
+            tuple(self.changes),
+            duration_s,
+            self.applied,
+            (*self.phases, ("commit", commit_s)),
+            {archetype.name: rows.num_rows for archetype, rows in self.written.items()},
+        )
+
+
+@dataclass(slots=True)
 class Engine:
     """What runs the ticks of one world."""
 
@@ -72,6 +104,13 @@ class Engine:
     store: Store
     kernel: Kernel
     executor: Executor
+    _doubt: _Made | None = None
+    """A tick whose commit raised when its data may have been on disk already."""
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the last commit may have succeeded or not; ``resolve`` finds out."""
+        return self._doubt is not None
 
     def run(self, segment: Segment, context: TickContext, applied: tuple[str, ...]) -> Outcome:
         """Run and commit the next tick; blocks. After any failure the world is unchanged."""
@@ -81,94 +120,116 @@ class Engine:
             "archetype.run": segment.run_id,
             "archetype.tick": context.tick,
         }
-        with telemetry.span("archetype.step", lambda: attributes):
-            frozen, outbox = self.state.freeze()
+        state, attempt = self.state, context.attempt
+        with telemetry.span("archetype.step", lambda: attributes, traced=context.is_traced):
             try:
+                frozen = state.freeze(attempt.freeze())
                 if frozen.commands:
                     applied = (*frozen.commands, *applied)
-                folded = fold(frozen, self.state.live, self.state.index.get) if frozen else _UNFOLDED
+                folded = fold(frozen, state.index.get) if frozen else _UNFOLDED
+                context.leaving = {
+                    one.origin: one.entity_ids
+                    for one in folded.changes
+                    if one.origin is not None and one.target is None
+                }
                 folded_at = time.perf_counter()
-                written, letters = self._materialize(folded, context, outbox)
+                written = self._materialize(folded, context)
+                sent = [*frozen.letters, *attempt.close()]
+                letters = message.rows(sent) if sent else None
+                if context.is_cancelled:
+                    raise asyncio.CancelledError
                 made_at = time.perf_counter()
-                self._commit(segment, context, written, letters, applied)
-                stored_at = time.perf_counter()
+                phases = (("fold", folded_at - began), ("processors", made_at - folded_at))
+                made = _Made(segment, context.tick, attempt, folded.changes, written, letters, applied, phases)
+                self._commit(made, traced=context.is_traced)
             except BaseException:
-                self.state.restore()
-                if telemetry.is_measured():
-                    telemetry.counter("archetype.tick.failures").add(1)
+                if self._doubt is None:
+                    attempt.fail()
                 raise
-            self.state.swap(segment, written, folded.changes, letters)
+            stored_at = time.perf_counter()
+            self._swap(made)
         duration = time.perf_counter() - began
         if telemetry.is_measured():
             telemetry.counter("archetype.ticks").add(1)
             telemetry.histogram("archetype.tick.duration", "s").record(duration)
-        return Outcome(
-            context.tick,
-            segment,
-            tuple(folded.changes),
-            duration,
-            applied,
-            (("fold", folded_at - began), ("processors", made_at - folded_at), ("commit", stored_at - made_at)),
-            {archetype.name: rows.num_rows for archetype, rows in written.items()},
-        )
+            rows = [*(one.num_rows for one in written.values()), letters.num_rows if letters else 0]
+            telemetry.counter("archetype.commit.rows").add(sum(rows))
+        return made.outcome(duration, stored_at - made_at)
 
-    def _materialize(
-        self, folded: Folded, context: TickContext, outbox: list[Any]
-    ) -> tuple[dict[Archetype, Rows], Snapshot | None]:
+    def resolve(self) -> Outcome | None:
+        """Settle a tick whose commit is in doubt: adopt it if the store has it, else undo it; blocks.
+
+        Returns what an adopted tick did, ``None`` if there was no doubt or the tick is not stored.
+        """
+        doubt = self._doubt
+        if doubt is None:
+            return None
+        segment = doubt.segment
+        try:
+            head = self.store.head(segment.world_id)
+            is_stored = head.tick == doubt.tick and head.attempt == doubt.attempt.id
+        except WorldNotFound:
+            is_stored = False
+        self._doubt = None
+        if not is_stored:
+            doubt.attempt.fail()
+            return None
+        telemetry.log.warning(
+            "tick %s of world %s is stored although its commit raised; it is adopted", doubt.tick, segment.name
+        )
+        self._swap(doubt)
+        return doubt.outcome(0.0, 0.0)
+
+    def _swap(self, made: _Made) -> None:
+        """Make a committed tick the live state."""
+        with self.state.lock:
+            self.state.swap(made.segment, made.written, made.changes, made.letters)
+            made.attempt.commit()
+        made.attempt.release()
+
+    def _materialize(self, folded: Folded, context: TickContext) -> dict[Archetype, Rows]:
         live = self.state.live
         busy = self.state.busy(self.system)
-        with telemetry.span("archetype.phase.execute"):
+        with telemetry.span("archetype.phase.execute", traced=context.is_traced):
             frames: Mapping[Archetype, Snapshot] = {}
             if busy:
+                staging = [one.name for one, slots in busy.items() if any(slot.takes("commands") for slot in slots)]
+                if staging:
+                    context.attempt.run_side_by_side(staging)
                 frames = self.executor.run(live, busy, context)
-        with telemetry.span("archetype.phase.materialize"):
-            written: dict[Archetype, Rows] = {}
-            for archetype in busy.keys() | folded.tables.keys() if folded.tables else busy:
-                prior = live.get(archetype)
-                if prior is None:
-                    prior = Snapshot.empty(archetype)
-                processed = frames.get(archetype, prior)
-                staged = folded.tables.get(archetype, _UNTOUCHED)
-                # A table that did not change is not written again.
-                if processed is not prior or staged:
-                    written[archetype] = self.kernel.materialize(prior, processed, staged)
-        sent = [*outbox, *(one for name in sorted(context.mailboxes) for one in context.mailboxes[name].sent)]
-        return written, message.rows(sent) if sent else None
+        with telemetry.span("archetype.phase.materialize", traced=context.is_traced):
+            # A table that did not change is not written again.
+            processed = {archetype: rows for archetype, rows in frames.items() if rows is not live[archetype]}
+            return dict(self.kernel.materialize(live, processed, folded.tables))
 
-    def _commit(
-        self,
-        segment: Segment,
-        context: TickContext,
-        written: Mapping[Archetype, Rows],
-        letters: Snapshot | None,
-        applied: tuple[str, ...],
-    ) -> None:
-        tables = {archetype.name: rows for archetype, rows in written.items()}
+    def _commit(self, made: _Made, *, traced: bool) -> None:
+        state, letters = self.state, made.letters
+        tables = {archetype.name: rows for archetype, rows in made.written.items()}
         if letters is not None:
             name = letters.archetype.name
-            rows = tables.get(name, Rows(self.state.live.get(letters.archetype) or Snapshot.empty(letters.archetype)))
+            rows = tables.get(name, Rows(state.live.get(letters.archetype) or Snapshot.empty(letters.archetype)))
             tables[name] = Rows(rows.live, letters)
-        state = self.state
-        if context.is_cancelled:
-            raise asyncio.CancelledError
         commit = TickCommit(
-            segment=segment,
-            tick=context.tick,
+            segment=made.segment,
+            tick=made.tick,
             written=tables,
             next_entity_id=state.ids.next,
-            carried=state.carried(frozenset(written)),
-            applied=applied,
+            carried=state.carried(frozenset(made.written)),
+            applied=made.applied,
+            attempt=made.attempt.id,
         )
-        with telemetry.span("archetype.commit", lambda: {"archetype.tables": len(tables)}):
+        with telemetry.span("archetype.commit", lambda: {"archetype.tables": len(tables)}, traced=traced):
             try:
                 self.store.commit((commit,))
+            except (TickConflict, StoreClosed):
+                raise
+            except CommitError:
+                self._doubt = made
+                raise
             except ArchetypeError:
                 raise
-            # Whatever a store's engine raises, the caller gets one type.
+            # Whatever a store's engine raises, the caller gets one type; the data may be on disk.
             except Exception as failure:
-                raise CommitError(
-                    f"tick {context.tick} was not committed: {type(failure).__name__}: {failure}"
-                ) from failure
-        if telemetry.is_measured():
-            rows_written = sum(rows.num_rows for rows in tables.values())
-            telemetry.counter("archetype.commit.rows").add(rows_written)
+                self._doubt = made
+                reason = f"{type(failure).__name__}: {failure}"
+                raise CommitUncertain(commit.segment.world_id, commit.tick, reason) from failure

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
 
-from archetype_core import telemetry
 from archetype_core.argument import check_command_ids, check_text, checked_seed, config_of, listed
 from archetype_core.clock import IdSource, SystemIds
 from archetype_core.config import RunConfig, run_config, step_config
 from archetype_core.engine import hook
-from archetype_core.engine.context import TickContext, check_inputs
+from archetype_core.engine.driver import NO_CALLBACKS, Driver, TickCallbacks
 from archetype_core.engine.entity_ids import EntityIds
 from archetype_core.engine.entity_index import EntityIndex
-from archetype_core.engine.fair_lock import FairLock
 from archetype_core.engine.fork import branched, carry_over
 from archetype_core.engine.port import Executor, Kernel
 from archetype_core.engine.processor import Processor, System
@@ -33,31 +28,12 @@ from archetype_core.engine.view import WorldView, checked_tick
 from archetype_core.errors import (
     AmbiguousWorld,
     PendingMutations,
-    ReentrantStep,
-    RunConflict,
     WorldNotFound,
 )
 from archetype_core.read import history
 from archetype_core.store.port import Store
 from archetype_core.store.timeline import Head, Point, Segment, Timeline
 from archetype_core.user_traceback import door
-
-_THREAD_BUDGET_S = 0.01
-"""How long ``run`` stays in a thread before it looks at the loop again, if a single tick does not take longer."""
-
-# The steps that the current context is part of, to tell a step from inside a step.
-_inside: contextvars.ContextVar[frozenset[object]] = contextvars.ContextVar("archetype_inside", default=frozenset())
-
-
-@dataclass(frozen=True, slots=True)
-class _TickCallbacks:
-    """Callbacks around each tick, called in the thread that runs it."""
-
-    before: Callable[[int], None] | None = None
-    after: Callable[[Outcome], None] | None = None
-
-
-_NO_CALLBACKS = _TickCallbacks()
 
 
 class World(WorldView, Staging):
@@ -117,12 +93,9 @@ class World(WorldView, Staging):
     def _set_up(self, state: WorldState, store: Store, kernel: Kernel, executor: Executor) -> None:
         WorldView.__init__(self, state, store)
         Staging.__init__(self, state)
-        self.resources = Resources()
         self.system = System()
-        self._hooks = hook.Hooks()
-        self._engine = Engine(state, self.system, store, kernel, executor)
-        self._step_lock = FairLock()
-        self._running: object | None = None
+        engine = Engine(state, self.system, store, kernel, executor)
+        self._driver = Driver(self, state, engine, self._check_open, Resources())
         self._is_ending = False
 
     @classmethod
@@ -224,17 +197,22 @@ class World(WorldView, Staging):
     ) -> hook.HookHandle:
         """Call a handler, sync or async, on every event of a type; returns a handle for ``remove_hook``."""
         self._check_open()
-        return self._hooks.add(event, handler, mode, fail_fast)
+        return self._driver.hooks.add(event, handler, mode, fail_fast)
 
     @door
     def remove_hook(self, handle: hook.HookHandle) -> bool:
         """Remove a hook; returns whether it was registered."""
-        return self._hooks.remove(handle)
+        return self._driver.hooks.remove(handle)
 
     @property
     def hooks(self) -> tuple[hook.HookHandle, ...]:
         """The registered hooks, in call order."""
-        return tuple(self._hooks.handles)
+        return tuple(self._driver.hooks.handles)
+
+    @property
+    def resources(self) -> Resources:
+        """The objects that processors share, by type."""
+        return self._driver.resources
 
     def view(self) -> WorldView:
         """A read-only view of this world."""
@@ -249,7 +227,7 @@ class World(WorldView, Staging):
         ``HookError`` of a hook with ``fail_fast=True``.
         """
         check_command_ids(applied)
-        (outcome,) = await self._advance(step_config(config), inputs, applied, 1, _NO_CALLBACKS)
+        (outcome,) = await self._driver.advance(step_config(config), inputs, applied, 1, NO_CALLBACKS)
         return outcome
 
     @door
@@ -261,7 +239,7 @@ class World(WorldView, Staging):
         left = config.steps
         began, first, applied = time.perf_counter(), self.tick, 0
         while left:
-            done = await self._advance(config, inputs, (), left, _NO_CALLBACKS)
+            done = await self._driver.advance(config, inputs, (), left, NO_CALLBACKS)
             left -= len(done)
             applied += sum(len(outcome.applied) for outcome in done)
         return RunResult(self.world_id, self.run_id, first, self.tick - 1, applied, time.perf_counter() - began)
@@ -281,116 +259,8 @@ class World(WorldView, Staging):
         ``before`` is called with a tick's number before its mutations are taken, ``after`` with its outcome once it is
         committed, even if the caller was cancelled by then. Both are called in a worker thread.
         """
-        callbacks = _TickCallbacks(before, after)
-        return await self._advance(config_of(RunConfig, config), inputs or {}, (), max(limit, 1), callbacks)
-
-    async def _advance(
-        self,
-        config: RunConfig,
-        inputs: Mapping[str, Any],
-        applied: tuple[str, ...],
-        limit: int,
-        callbacks: _TickCallbacks,
-    ) -> list[Outcome]:
-        inputs = {**config.inputs, **inputs}
-        if inputs:
-            check_inputs(inputs, self.system.slots)
-        self._refuse_inside()
-        async with self._step_lock:
-            self._check_open()
-            token = self._running = object()
-            reset = _inside.set(_inside.get() | {token})
-            try:
-                segment = await self._segment(config.run_id)
-                done = await self._ticks(segment, inputs, applied, 1 if config.debug else limit, callbacks)
-                if config.debug:
-                    from archetype_core.engine import debug
-
-                    debug.show(self, done[-1])
-                return done
-            finally:
-                self._running = None
-                _inside.reset(reset)
-
-    async def _ticks(
-        self,
-        segment: Segment,
-        inputs: Mapping[str, Any],
-        applied: tuple[str, ...],
-        limit: int,
-        callbacks: _TickCallbacks,
-    ) -> list[Outcome]:
-        if self._hooks.wants(hook.PreTick):
-            await self._hooks.fire(hook.PreTick(self, self.tick, segment.run_id))
-        loop = asyncio.get_running_loop()
-        done: list[Outcome] = []
-        running: list[TickContext] = []
-        stopped = threading.Event()
-
-        def work() -> None:
-            # A thread hop costs about as much as a small tick, so several ticks share one.
-            until = time.perf_counter() + _THREAD_BUDGET_S
-            while len(done) < limit:
-                running[:] = [self._context(segment, inputs, loop)]
-                if stopped.is_set():
-                    if done:
-                        return
-                    # A cancellation may have come before this context was visible to it.
-                    running[0].cancel()
-                if callbacks.before is not None:
-                    callbacks.before(self.tick)
-                done.append(self._engine.run(segment, running[0], applied))
-                if callbacks.after is not None:
-                    callbacks.after(done[-1])
-                if self._hooks.handles or time.perf_counter() >= until:
-                    return
-
-        def cancel() -> None:
-            stopped.set()
-            for context in running:
-                context.cancel()
-
-        try:
-            await in_thread(work, cancel)
-        finally:
-            # A tick that was committed during a cancellation still counts.
-            if done:
-                await self._announce(done[-1])
-        return done
-
-    def _context(self, segment: Segment, inputs: Mapping[str, Any], loop: asyncio.AbstractEventLoop) -> TickContext:
-        return TickContext(
-            world_id=segment.world_id,
-            run_id=segment.run_id,
-            tick=self.tick,
-            seed=segment.seed,
-            world=self.view(),
-            resources=self.resources,
-            delivered=self._state.delivered,
-            inputs=inputs,
-            loop=loop,
-            is_traced=telemetry.is_traced(),
-        )
-
-    async def _announce(self, outcome: Outcome) -> None:
-        if not self._hooks.handles:
-            return
-        for event in hook.entity_events(self, outcome):
-            await self._hooks.fire(event)
-        results = {archetype.name: rows for archetype, rows in self._state.live.items()}
-        await self._hooks.fire(hook.PostTick(self, outcome.tick, outcome.segment.run_id, results))
-
-    async def _segment(self, run_id: str | None) -> Segment:
-        """The active segment, or a new one for a new run."""
-        state = self._state
-        active = state.segment
-        if run_id is None or run_id == active.run_id:
-            return active
-        timeline = await in_thread(self.timeline)
-        spans = timeline.own(self.world_id).spans if timeline else ()
-        if any(span.segment.run_id == run_id for span in spans):
-            raise RunConflict(run_id)
-        return Segment(active.world_id, run_id, state.tick, state.tip, active.name, active.seed)
+        callbacks = TickCallbacks(before, after)
+        return await self._driver.advance(config_of(RunConfig, config), inputs or {}, (), max(limit, 1), callbacks)
 
     @door
     async def fork(
@@ -424,7 +294,7 @@ class World(WorldView, Staging):
         # first_tick and parent are set below, where they are known.
         segment = Segment(world_id, self._ids.new(), 0, None, name or f"{self.name}-{world_id[-12:]}", seed)
         if at_tick is None or (at_tick == self.tick - 1 and self._state.has_history):
-            engine = self._engine
+            engine = self._driver.engine
             world = self._from_state(
                 branched(self._state, segment), self._store, engine.kernel, engine.executor, self._ids
             )
@@ -442,7 +312,7 @@ class World(WorldView, Staging):
         assert span is not None
         # The world that committed the tick: this one may be a fork without a tick of its own, unknown to the store.
         parent = Point(span.segment.world_id, span.segment.run_id, tick)
-        engine = self._engine
+        engine = self._driver.engine
         return self._loaded(
             self._store,
             timeline,
@@ -455,38 +325,33 @@ class World(WorldView, Staging):
 
     def _inherit(self, source: World, resources: Resources) -> None:
         """Copy a source's registered processors and hooks."""
-        self.resources = resources
+        self._driver.resources = resources
         self.system.adopt(source.system)
-        self._hooks = source._hooks.copy()  # reason: a world of the same class
+        self._driver.hooks = source._driver.hooks.copy()  # reason: a world of the same class
 
     def _move(self, store: Store) -> None:
         """Continue in another store."""
         carry_over(self._state, store)
-        engine = self._engine
+        engine = self._driver.engine
         self._store = store
-        self._engine = Engine(self._state, self.system, store, engine.kernel, engine.executor)
+        self._driver.engine = Engine(self._state, self.system, store, engine.kernel, engine.executor)
 
     @door
     async def destroy(self) -> None:
         """Fire ``OnDestroy``, then close; history stays in the store."""
-        self._refuse_inside()
+        self._driver.refuse_inside()
         if self._is_open and not self._is_ending:
             self._is_ending = True
-            await self._hooks.fire(hook.OnDestroy(self, self.tick))
+            await self._driver.hooks.fire(hook.OnDestroy(self, self.tick))
         await self.close()
 
     @door
     async def close(self) -> None:
         """Wait for a running tick and spawned hooks, then refuse further use; idempotent. The store stays open."""
-        self._refuse_inside()
-        async with self._step_lock:
+        self._driver.refuse_inside()
+        async with self._driver.lock:
             self._is_open = False
-        await self._hooks.drain()
-
-    def _refuse_inside(self) -> None:
-        """Raise ``ReentrantStep`` inside a tick of this world: waiting for that tick would deadlock."""
-        if self._running is not None and self._running in _inside.get():
-            raise ReentrantStep(self.name, self.tick)
+        await self._driver.hooks.drain()
 
 
 @lru_cache(maxsize=1)

@@ -131,7 +131,8 @@ class ComponentType:
     def decode(self, row: Mapping[str, Any], cls: type[Component] | None = None) -> Component:
         """Return the component of a row of `to_pylist(maps_as_pydicts="strict")`; other columns are ignored.
 
-        It is of class `cls`, by default the latest class stored like this. Validators do not run again.
+        It is of class `cls`, by default the latest class stored like this. Validators do not run again. Its
+        `model_fields_set` is empty, so that an update with it writes only what is assigned to it afterwards.
         """
         plan = cls.__archetype_plan__ if cls is not None else _plan_for(self)
         if plan is None or plan.type != self:
@@ -142,7 +143,9 @@ class ComponentType:
                 values[field.name] = field.read(row)
             except Refusal as exc:
                 raise ValueRejected(self.name, field.name, str(exc)) from None
-        return build(plan.cls, values)
+        made = build(plan.cls, values)
+        made.model_fields_set.clear()
+        return made
 
 
 class _Plan:

@@ -6,7 +6,7 @@ They are rows of their own table, with the recipient's ``entity_id`` and never a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,14 +65,14 @@ def rows(staged: Sequence[tuple[int, tuple[Any, ...]]]) -> Snapshot:
 class Mailbox:
     """A processor's messages: those sent in the tick before, and ``send`` for the next one."""
 
-    def __init__(self, delivered: Snapshot | None) -> None:
+    def __init__(self, delivered: Snapshot | None, send: Callable[[tuple[int, tuple[Any, ...]]], None]) -> None:
         self._delivered = delivered
         self._letters: tuple[Letter, ...] | None = None
-        self.sent: list[tuple[int, tuple[Any, ...]]] = []
+        self._send = send
 
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
         """Send a message; the next tick delivers it if this one commits."""
-        self.sent.append(encode(recipient, body, sender, kind))
+        self._send(encode(recipient, body, sender, kind))
 
     def to(self, recipient: int) -> tuple[Letter, ...]:
         """Return the messages to one entity, in the order of sending."""

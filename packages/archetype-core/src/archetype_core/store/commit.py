@@ -42,7 +42,8 @@ class TickCommit:
 
     ``written`` has the tables that this tick changed. ``carried`` has the other live tables, whose active rows are the same
     as one tick before. A store may keep only ``written`` and look the rest up in earlier ticks, so that idle tables cost
-    nothing; a simple store writes both. ``applied`` has the ids of the commands that this tick applied.
+    nothing; a simple store writes both. ``applied`` has the ids of the commands that this tick applied. ``attempt`` is the id
+    of this try of the tick; the head has it too, so that a writer whose commit ended in doubt can tell whether it is stored.
     """
 
     segment: Segment
@@ -51,6 +52,7 @@ class TickCommit:
     next_entity_id: int
     carried: Mapping[str, Snapshot] = field(default_factory=lambda: _NOTHING)
     applied: tuple[str, ...] = ()
+    attempt: str = ""
 
     def tables(self) -> Iterator[tuple[str, Rows]]:
         """Yield every table with rows at this tick, written or carried."""

@@ -49,7 +49,9 @@ class Store(Protocol):
         """Store consecutive ticks of one segment, all or none; an empty sequence is a no-op.
 
         ``TickConflict`` if the first tick does not follow the world's head, or starts a segment that does not begin there.
-        ``CommitError`` if the ticks are not consecutive ticks of one segment, or its parent tick is not in this store.
+        ``CommitError`` if the ticks are not consecutive ticks of one segment, or its parent tick is not in this store. An
+        error that may come after the data reached the disk is ``CommitUncertain``, or not one of ours: the writer then reads
+        the head, where ``attempt`` tells whether its ticks are stored.
         """
         ...
 

@@ -42,6 +42,8 @@ class Head:
     applied: tuple[str, ...]
     live: Mapping[str, int]
     """The number of active rows per table; tables without any are left out."""
+    attempt: str = ""
+    """The attempt that committed the tick."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,255 @@
+"""An attempt: one try of a tick, and everything that is staged from inside it (T7).
+
+What processors and pre-tick hooks stage, by whatever handle, waits in the attempt. It moves on with the commit and is dropped
+with a failure, so that after any number of failures the world is as if only the last try had been made.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from archetype_core import telemetry
+from archetype_core.engine.entity_ids import IdBlocks
+from archetype_core.engine.mutation_log import MutationLog, StagedLetter
+from archetype_core.errors import AttemptOver
+
+if TYPE_CHECKING:
+    from archetype_core.engine.state import WorldState
+    from archetype_core.schema.archetype import Archetype
+
+_HOOKS = ""
+"""Stands for a table where a pre-tick hook, or a task that it started, stages something."""
+
+_here: ContextVar[tuple[Attempt, str] | None] = ContextVar("archetype_attempt", default=None)
+
+
+class Draft(Protocol):
+    """Where a mutation is staged: a log, and what it needs of the world beneath. The caller holds the world's lock."""
+
+    @property
+    def log(self) -> MutationLog:
+        """The log that takes it."""
+        ...
+
+    def place(self, entity_id: int) -> Archetype | None:
+        """The archetype that an entity will have once everything before is applied."""
+        ...
+
+    def take(self, count: int) -> range:
+        """Fresh entity ids."""
+        ...
+
+    def reserve(self, count: int) -> range:
+        """Fresh entity ids for entities that come later."""
+        ...
+
+    def redeem(self, ids: range) -> None:
+        """Consume reserved ids."""
+        ...
+
+
+class AttemptDraft:
+    """What one table's processors, or the hooks, stage for one world from inside an attempt."""
+
+    __slots__ = ("_redeemed", "_state", "_taken", "log")
+
+    def __init__(self, state: WorldState) -> None:
+        self.log = MutationLog()
+        self._state = state
+        self._taken: list[range] = []
+        self._redeemed: list[range] = []
+
+    def place(self, entity_id: int) -> Archetype | None:
+        """The archetype that an entity will have; other tables of the tick are not in sight."""
+        return self.log.place(entity_id, self._state.place)
+
+    def take(self, count: int) -> range:
+        """Fresh entity ids, given back if the attempt fails."""
+        ids = self._state.ids.take(count)
+        self._taken.append(ids)
+        return ids
+
+    def reserve(self, count: int) -> range:
+        """Reserved entity ids, given back if the attempt fails."""
+        ids = self._state.ids.reserve(count)
+        self._taken.append(ids)
+        return ids
+
+    def redeem(self, ids: range) -> None:
+        """Consume reserved ids, unless the attempt fails."""
+        self._state.ids.redeem(ids)
+        self._redeemed.append(ids)
+
+    def drop(self) -> None:
+        """Forget everything and give the ids back."""
+        with self._state.lock:
+            self._state.ids.undo(self._taken, self._redeemed)
+
+    def pass_on(self, here: tuple[Attempt, str] | None) -> None:
+        """Stage everything in the attempt that this one was made in, or in the world."""
+        with self._state.lock:
+            _draft_of(self._state, here).log.extend(self.log)
+
+
+class Attempt:
+    """One try of one tick of a world. Thread-safe."""
+
+    def __init__(self, state: WorldState, attempt_id: str) -> None:
+        self.id = attempt_id
+        self.tick = state.tick
+        self.status: Literal["open", "committed", "failed"] = "open"
+        self._state = state
+        self._parent = _here.get()
+        self._is_frozen = False
+        self._before = AttemptDraft(state)
+        self._drafts: dict[str, AttemptDraft] = {}
+        self._elsewhere: dict[tuple[str, str], AttemptDraft] = {}
+        self._blocks: IdBlocks | None = None
+        self._held: list[tuple[Callable[[], object], Callable[[], object]]] = []
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def inside(self, table: str = _HOOKS) -> Iterator[None]:
+        """Code in this context, and whatever copies it, belongs to the attempt and to a table."""
+        token = _here.set((self, table))
+        try:
+            yield
+        finally:
+            _here.reset(token)
+
+    def draft(self, state: WorldState, table: str) -> Draft:
+        """Where code inside the attempt stages mutations of a world; ``AttemptOver`` if the attempt has failed."""
+        with self._lock:
+            if self.status == "failed":
+                raise AttemptOver(self._state.segment.name, self.tick)
+            if self.status == "committed":
+                return _draft_of(state, self._parent)
+            if state is not self._state:
+                return self._elsewhere.setdefault((table, state.segment.world_id), AttemptDraft(state))
+            if table == _HOOKS and not self._is_frozen:
+                return self._before
+            found = self._drafts.get(table)
+            if found is None:
+                found = self._drafts[table] = AttemptDraft(state)
+            return found
+
+    def hold(self, commit: Callable[[], object], drop: Callable[[], object]) -> None:
+        """Call ``commit`` once the tick is committed, or ``drop`` once the attempt has failed."""
+        with self._lock:
+            if self.status == "open":
+                self._held.append((commit, drop))
+                return
+            if self.status == "failed":
+                raise AttemptOver(self._state.segment.name, self.tick)
+        commit()
+
+    def freeze(self) -> MutationLog:
+        """What the pre-tick hooks staged; it belongs to this tick, everything later to the next one."""
+        with self._lock:
+            self._is_frozen = True
+            return self._before.log
+
+    def run_side_by_side(self, tables: Iterable[str]) -> None:
+        """The tables whose processors may stage with ``commands``; they take ids from blocks of their own."""
+        self._blocks = IdBlocks(self._draft(_HOOKS).take, tables)
+
+    def take_ids(self, table: str, count: int) -> list[range]:
+        """Ids for entities that a table's processors spawn; the same ones whatever the other tables do meanwhile."""
+        if self.status != "open" or self._blocks is None or table not in self._blocks:
+            return [self.draft(self._state, table).take(count)]
+        return self._blocks.take(table, count)
+
+    def mark(self, table: str) -> MutationLog:
+        """What a table's processors have staged so far, for ``rewind``."""
+        return self._draft(table).log.copy()
+
+    def rewind(self, table: str, mark: MutationLog) -> None:
+        """Drop what a table's processors staged since the mark."""
+        with self._state.lock:
+            self._draft(table).log.reset(mark)
+
+    def send(self, table: str, letter: StagedLetter) -> None:
+        """Send a message from a table's processors, as part of this tick."""
+        with self._state.lock:
+            self.draft(self._state, table).log.send(letter)
+
+    def close(self) -> list[StagedLetter]:
+        """All messages that processors sent, by table. Unused ids of the tables' blocks can be given out again."""
+        with self._state.lock:
+            if self._blocks is not None and (unused := self._blocks.unused()):
+                self._state.ids.undo([unused], ())
+            sent = []
+            for table in sorted(self._drafts):
+                log = self._drafts[table].log
+                sent += log.letters
+                log.count -= len(log.letters)
+                log.letters = []
+            return sent
+
+    def commit(self) -> None:
+        """The tick is committed: what was staged inside waits for the next one, after it what others staged meanwhile."""
+        with self._state.lock, self._lock:
+            self.status = "committed"
+            after, self._state.pending = self._state.pending, MutationLog()
+            for table in sorted(self._drafts):
+                self._state.pending.extend(self._drafts[table].log)
+            self._state.pending.extend(after)
+
+    def release(self) -> None:
+        """Stage what was held for other worlds, and run what waits for the commit."""
+        for key in sorted(self._elsewhere):
+            self._elsewhere[key].pass_on(self._parent)
+        self._settle(commit for commit, _ in self._held)
+
+    def fail(self) -> None:
+        """The attempt failed: everything staged inside is dropped, and the world is as it was before. Idempotent."""
+        with self._state.lock, self._lock:
+            if self.status != "open":
+                return
+            self.status = "failed"
+            self._state.restore()
+            for draft in (*self._drafts.values(), self._before):
+                draft.drop()
+        for draft in self._elsewhere.values():
+            draft.drop()
+        if telemetry.is_measured():
+            telemetry.counter("archetype.tick.failures").add(1)
+        self._settle(drop for _, drop in self._held)
+
+    def _draft(self, table: str) -> AttemptDraft:
+        with self._lock:
+            return self._drafts.setdefault(table, AttemptDraft(self._state))
+
+    def _settle(self, acts: Iterable[Callable[[], object]]) -> None:
+        for act in acts:
+            try:
+                act()
+            # The tick is decided, and the other callbacks must still run.
+            except Exception:  # noqa: BLE001  # reason: logged with its traceback
+                telemetry.log.exception("what was held in an attempt of tick %s could not be settled", self.tick)
+
+
+def draft_of(state: WorldState) -> Draft:
+    """Where code in the current context stages mutations of a world: in its attempt, or in the world itself."""
+    return _draft_of(state, _here.get())
+
+
+def current_attempt() -> Attempt | None:
+    """The open attempt that the current context is part of; ``AttemptOver`` if it has failed."""
+    here = _here.get()
+    while here is not None:
+        attempt, _ = here
+        if attempt.status == "failed":
+            raise AttemptOver(attempt._state.segment.name, attempt.tick)  # noqa: SLF001  # reason: of this module
+        if attempt.status == "open":
+            return attempt
+        here = attempt._parent  # noqa: SLF001  # reason: of this module
+    return None
+
+
+def _draft_of(state: WorldState, here: tuple[Attempt, str] | None) -> Draft:
+    return state if here is None else here[0].draft(state, here[1])

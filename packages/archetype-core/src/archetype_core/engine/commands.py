@@ -1,0 +1,124 @@
+"""``commands``: how a processor stages mutations for the next tick (T9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from archetype_core.engine.staging import Bundle, Staging, spawned_columns, spawned_part
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from archetype_core.engine.attempt import Attempt, Draft
+    from archetype_core.engine.state import WorldState
+    from archetype_core.schema.component import Component, ComponentType
+
+
+class Commands:
+    """What a processor asks of the next tick. It is dropped if this tick fails.
+
+    The commands of tables that ran side by side apply by table, then processor priority, then call. Entity ids depend
+    on the table alone, not on threads. A message that is sent here belongs to this tick and is delivered in the next one.
+    """
+
+    def __init__(self, state: WorldState, attempt: Attempt, table: str) -> None:
+        self._staging = _TableStaging(state, attempt, table)
+
+    def spawn(self, *components: Component) -> int:
+        """Stage an entity and return its id."""
+        return int(self._staging.spawn_bundles([components])[0])
+
+    def spawn_many(self, bundles: Iterable[Bundle]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Stage one entity per bundle of components, all or none, and return their ids in order."""
+        return self._staging.spawn_bundles(bundles)
+
+    def spawn_table(
+        self, data: Any, *components: type[Component] | ComponentType
+    ) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Stage one entity per row of a table, DataFrame or mapping of columns, and return their ids in order."""
+        return self._staging.spawn_rows(data, *components)
+
+    def despawn(self, entities: int | Iterable[int], *more: int) -> None:
+        """Stage the end of one entity or many; one that is not alive is logged and skipped."""
+        self._staging.despawn(*_ids(entities), *more)
+
+    def update(self, entities: int | Iterable[int], *components: Component) -> None:
+        """Stage new values for one entity or many: the fields that were passed or assigned."""
+        self._staging.stage_each(entities, lambda one: self._staging.update(one, *components))
+
+    def add_components(self, entities: int | Iterable[int], *components: Component) -> None:
+        """Stage new components for one entity or many; those that they have already stay unchanged."""
+        self._staging.stage_each(entities, lambda one: self._staging.add_components(one, *components))
+
+    def remove_components(self, entities: int | Iterable[int], *components: type[Component]) -> None:
+        """Stage the removal of components from one entity or many."""
+        self._staging.stage_each(entities, lambda one: self._staging.remove_components(one, *components))
+
+    def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
+        """Send a message; it is delivered in the next tick."""
+        self._staging.send(recipient, body, sender=sender, kind=kind)
+
+
+class _TableStaging(Staging):
+    """Stages for one table of an attempt, in whatever thread it is called."""
+
+    def __init__(self, state: WorldState, attempt: Attempt, table: str) -> None:
+        super().__init__(state)
+        self._attempt = attempt
+        self._table = table
+
+    def _draft(self) -> Draft:
+        return self._attempt.draft(self._state, self._table)
+
+    def stage_each(self, entities: int | Iterable[int], stage: Callable[[Any], None]) -> None:
+        """Stage something for every entity, or for none if one of them is refused."""
+        ids = _ids(entities)
+        with self._state.lock:
+            log = self._draft().log
+            before = log.copy() if len(ids) > 1 else None
+            try:
+                for entity_id in ids:
+                    stage(entity_id)
+            except BaseException:
+                if before is not None:
+                    log.reset(before)
+                raise
+
+    def spawn_bundles(self, bundles: Iterable[Bundle]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Stage one entity per bundle of components; the ids need not be consecutive."""
+        runs, count = self._runs(bundles)
+        with self._state.lock:
+            draft, ids = self._draft(), _array(self._attempt.take_ids(self._table, count))
+            first = 0
+            for archetype, rows in runs:
+                draft.log.spawn(archetype, ids[first : first + len(rows)].tolist(), rows)
+                first += len(rows)
+        return ids
+
+    def spawn_rows(
+        self, data: Any, *components: type[Component] | ComponentType
+    ) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Stage one entity per row of a table; the ids need not be consecutive."""
+        archetype, columns, count = spawned_columns(data, components, copy=True)
+        with self._state.lock:
+            draft, pieces = self._draft(), self._attempt.take_ids(self._table, count)
+            first = 0
+            for ids in pieces:
+                part = {name: column.slice(first, len(ids)) for name, column in columns.items()}
+                draft.log.spawn_table(spawned_part(archetype, part, ids), ids.start)
+                first += len(ids)
+        return _array(pieces)
+
+
+def _ids(entities: int | Iterable[int]) -> list[Any]:
+    """One entity or many as a list; an array's elements as Python ints."""
+    if isinstance(entities, Iterable):
+        return [*(entities.tolist() if hasattr(entities, "tolist") else entities)]
+    return [entities]
+
+
+def _array(pieces: list[range]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    import numpy as np
+
+    return np.concatenate([np.arange(ids.start, ids.stop) for ids in pieces]) if pieces else np.empty(0, np.int64)
