@@ -30,6 +30,7 @@ from archetype_core.engine.world import World
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, ComponentType
 from archetype_core.schema.entity import Entity
+from archetype_core.schema.evolution import Evolution, each
 from archetype_core.schema.message import Letter, Mailbox, Message
 from archetype_core.schema.snapshot import Snapshot
 from archetype_core.schema.vector import Vector
@@ -53,6 +54,7 @@ __all__ = [
     "ComponentType",
     "Entity",
     "Event",
+    "Evolution",
     "Executor",
     "Head",
     "Hook",
@@ -93,6 +95,7 @@ __all__ = [
     "WorldRecord",
     "WorldView",
     "digest",
+    "each",
     "load_kernel",
     "open_store",
 ]

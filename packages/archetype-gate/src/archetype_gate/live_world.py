@@ -206,10 +206,11 @@ class LiveWorld:
     def info(self) -> WorldInfo:
         """Describe the world as of now, from memory."""
         world = self.world
-        tables = {
-            " + ".join(kind.name for kind in archetype.components): rows.num_rows
-            for archetype, rows in world.tables().items()
-        }
+        tables: dict[str, int] = {}
+        for archetype, rows in world.tables().items():
+            # Versions of a component have one name and different tables.
+            name = " + ".join(kind.name for kind in archetype.components)
+            tables[name] = tables.get(name, 0) + rows.num_rows
         return WorldInfo(
             world_id=world.world_id,
             name=world.name,

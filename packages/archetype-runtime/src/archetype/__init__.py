@@ -99,7 +99,7 @@ from archetype_core.errors import (
     WorldNotActive,
     WorldNotFound,
 )
-from archetype_core.schema import Archetype, Component, Entity, Letter, Mailbox, Vector
+from archetype_core.schema import Archetype, Component, Entity, Evolution, Letter, Mailbox, Vector, each
 from archetype_core.store import digest
 from archetype_gate import Policy, Quotas, otel_hooks
 
@@ -133,6 +133,7 @@ __all__ = [
     "EpisodeConfig",
     "EpisodeResult",
     "Event",
+    "Evolution",
     "GateClosed",
     "Hook",
     "HookError",
@@ -202,6 +203,7 @@ __all__ = [
     "WorldNotFound",
     "WorldView",
     "digest",
+    "each",
     "otel_hooks",
     "run_sync",
 ]

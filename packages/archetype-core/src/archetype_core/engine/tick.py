@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from archetype_core import telemetry
+from archetype_core.engine import evolution
 from archetype_core.engine.mutation_log import Change, Folded, fold
 from archetype_core.errors import (
     ArchetypeError,
@@ -121,14 +122,19 @@ class Engine:
             "archetype.tick": context.tick,
         }
         state, attempt = self.state, context.attempt
-        with telemetry.span("archetype.step", lambda: attributes):
+        with telemetry.span("archetype.step", lambda: attributes, traced=context.is_traced):
             try:
-                frozen = state.freeze(attempt.freeze())
+                before = attempt.freeze()
+                evolution.evolve(state, self.system, before)
+                evolution.warn(state, self.system)
+                frozen = state.freeze(before)
                 if frozen.commands:
                     applied = (*frozen.commands, *applied)
                 folded = fold(frozen, state.index.get) if frozen else _UNFOLDED
                 context.leaving = {
-                    one.origin: one.entity_ids for one in folded.changes if one.origin and not one.target
+                    one.origin: one.entity_ids
+                    for one in folded.changes
+                    if one.origin is not None and one.target is None
                 }
                 folded_at = time.perf_counter()
                 written = self._materialize(folded, context)
@@ -140,7 +146,7 @@ class Engine:
                 phases = (("fold", folded_at - began), ("processors", made_at - folded_at))
                 made = _Made(segment, context.tick, attempt, folded.changes, written, letters, applied, phases)
                 attempt.prepare()
-                self._commit(made)
+                self._commit(made, traced=context.is_traced)
             except BaseException:
                 if self._doubt is None:
                     attempt.fail()
@@ -151,6 +157,8 @@ class Engine:
         if telemetry.is_measured():
             telemetry.counter("archetype.ticks").add(1)
             telemetry.histogram("archetype.tick.duration", "s").record(duration)
+            rows = [*(one.num_rows for one in written.values()), letters.num_rows if letters else 0]
+            telemetry.counter("archetype.commit.rows").add(sum(rows))
         return made.outcome(duration, stored_at - made_at)
 
     def resolve(self) -> Outcome | None:
@@ -180,6 +188,7 @@ class Engine:
     def _swap(self, made: _Made) -> None:
         """Make a committed tick the live state."""
         with self.state.lock:
+            evolution.announce(self.state, made.tick)
             self.state.swap(made.segment, made.written, made.changes, made.letters)
             made.attempt.commit()
         made.attempt.release()
@@ -187,19 +196,20 @@ class Engine:
     def _materialize(self, folded: Folded, context: TickContext) -> dict[Archetype, Rows]:
         live = self.state.live
         busy = self.state.busy(self.system)
-        with telemetry.span("archetype.phase.execute"):
+        with telemetry.span("archetype.phase.execute", traced=context.is_traced):
             frames: Mapping[Archetype, Snapshot] = {}
             if busy:
                 staging = [one.name for one, slots in busy.items() if any(slot.takes("commands") for slot in slots)]
                 if staging:
                     context.attempt.run_side_by_side(staging)
                 frames = self.executor.run(live, busy, context)
-        with telemetry.span("archetype.phase.materialize"):
+        with telemetry.span("archetype.phase.materialize", traced=context.is_traced):
             # A table that did not change is not written again.
             processed = {archetype: rows for archetype, rows in frames.items() if rows is not live[archetype]}
-            return dict(self.kernel.materialize(live, processed, folded.tables))
+            written = self.kernel.materialize(live, processed, folded.tables)
+            return evolution.with_evolved(written, self.state)
 
-    def _commit(self, made: _Made) -> None:
+    def _commit(self, made: _Made, *, traced: bool) -> None:
         state, letters = self.state, made.letters
         tables = {archetype.name: rows for archetype, rows in made.written.items()}
         if letters is not None:
@@ -215,7 +225,7 @@ class Engine:
             applied=made.applied,
             attempt=made.attempt.id,
         )
-        with telemetry.span("archetype.commit", lambda: {"archetype.tables": len(tables)}):
+        with telemetry.span("archetype.commit", lambda: {"archetype.tables": len(tables)}, traced=traced):
             try:
                 self.store.commit((commit,))
             except (TickConflict, StoreClosed):
@@ -230,6 +240,3 @@ class Engine:
                 self._doubt = made
                 reason = f"{type(failure).__name__}: {failure}"
                 raise CommitUncertain(commit.segment.world_id, commit.tick, reason) from failure
-        if telemetry.is_measured():
-            rows_written = sum(rows.num_rows for rows in tables.values())
-            telemetry.counter("archetype.commit.rows").add(rows_written)

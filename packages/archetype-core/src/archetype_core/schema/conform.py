@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from archetype_core.errors import ValueRejected
 from archetype_core.schema.cast import is_bytes, is_kin, is_list, is_text
 from archetype_core.schema.component import ComponentField, ComponentType, fields_of, is_moment
-from archetype_core.schema.nested import ListOf, Nullable
+from archetype_core.schema.nested import ListOf, MapOf, Nullable, StructOf
 from archetype_core.schema.scalar import Bool, Choice, Codec, Float, Int, Member, Refusal, Text, Uuid, clip
 from archetype_core.schema.temporal import UNIT_US, zone_named
 from archetype_core.schema.vector import VectorOf
@@ -45,20 +45,21 @@ def columns_of(component_type: ComponentType, data: pa.Table) -> Iterator[pa.Chu
     """Yield the component's columns in order, from `data` or from the fields' defaults."""
     for field in fields_of(component_type):
         try:
-            yield from _field_columns(field, data)
+            yield from field_columns(field, data)
         except _BadRow as exc:
             raise ValueRejected(component_type.name, field.name, str(exc), row=exc.row) from None
         except Refusal as exc:
             raise ValueRejected(component_type.name, field.name, str(exc)) from None
 
 
-def _field_columns(field: ComponentField, data: pa.Table) -> list[pa.ChunkedArray]:
+def field_columns(field: ComponentField, data: pa.Table) -> list[pa.ChunkedArray]:
+    """Return a field's one or two columns, from `data` or from its default; a `Refusal` gives the reason."""
     name = field.columns[0].name
     present = set(data.column_names)
     if name not in present:
         if len(field.columns) == 2 and field.columns[1].name in present:
             raise Refusal(f"column {field.columns[1].name} has no meaning without column {name}")
-        return _defaults(field, data.num_rows)
+        return defaults(field, data.num_rows)
     column = data.column(name)
     if is_moment(field.codec):
         zone = field.columns[1].name
@@ -70,9 +71,10 @@ def _field_columns(field: ComponentField, data: pa.Table) -> list[pa.ChunkedArra
     return [column]
 
 
-def _defaults(field: ComponentField, size: int) -> list[pa.ChunkedArray]:
+def defaults(field: ComponentField, size: int) -> list[pa.ChunkedArray]:
+    """Return a field's columns filled with its default; a default factory runs once per row."""
     info = field.info
-    if info.is_required() or info.default_factory_takes_validated_data:
+    if not has_default(field):
         raise Refusal(f"column {field.columns[0].name} is missing, and the field has no default")
     count = 1 if info.default_factory is None else size
     values = [info.get_default(call_default_factory=True) for _ in range(count)]
@@ -83,6 +85,11 @@ def _defaults(field: ComponentField, size: int) -> list[pa.ChunkedArray]:
             array = array.take(pa.array(np.zeros(size, np.int64)))
         columns.append(pa.chunked_array([array], column.type))
     return columns
+
+
+def has_default(field: ComponentField) -> bool:
+    """Return whether a field has a default that needs no other field's value."""
+    return not field.info.is_required() and not field.info.default_factory_takes_validated_data
 
 
 def _cast(column: pa.ChunkedArray, codec: Codec, nullable: bool) -> pa.ChunkedArray:
@@ -211,6 +218,28 @@ def value_checks(component_type: ComponentType) -> dict[str, Callable[[pa.Array]
         elif isinstance(codec, Choice | Member | Uuid):
             checks[field.columns[0].name] = partial(_check_array, codec)
     return checks
+
+
+def check_field(field: ComponentField, column: pa.ChunkedArray) -> None:
+    """Refuse values of a column of the right type that are none of its field, such as a removed enum member."""
+    codec = field.codec.inner if isinstance(field.codec, Nullable) else field.codec
+    if isinstance(codec, Choice | Member | Uuid):
+        _check_values(column, codec)
+    elif _has_choices(codec):
+        _by_row(column, codec)
+
+
+def _has_choices(codec: Codec) -> bool:
+    match codec:
+        case Choice() | Member() | Uuid():
+            return True
+        case Nullable(inner=inner):
+            return _has_choices(inner)
+        case ListOf(item=item) | MapOf(item=item):
+            return _has_choices(item)
+        case StructOf(fields=fields):
+            return any(map(_has_choices, fields.values()))
+    return False
 
 
 def _check_array(codec: Codec, array: pa.Array) -> None:
