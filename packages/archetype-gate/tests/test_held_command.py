@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import contextvars
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,28 @@ def test_only_the_last_attempt_leaves_commands() -> None:
             assert (await gate.execute(ADMIN, GetWorldInfo(), world_id)).entities == 3
             with pytest.raises(QuotaExceeded):
                 await gate.execute(PLAYER, Spawn((Position(),)), world_id)
+
+    run_scenario(scenario)
+
+
+def test_a_later_tick_of_another_world_keeps_its_count() -> None:
+    """What is given back for a world that has ticked meanwhile does not change what was used in its new tick (G3)."""
+
+    async def scenario() -> None:
+        async def outside(work: Coroutine[Any, Any, object]) -> None:
+            await asyncio.create_task(work, context=contextvars.Context())
+
+        async def act() -> None:
+            await gate.execute(PLAYER, Spawn((Position(),)), other)
+            await outside(step(gate, other))
+            await outside(gate.execute(PLAYER, Spawn((Position(),)), other))
+
+        async with open_gate(quotas=Quotas(commands=1, exempt=frozenset({ADMIN.id}))) as gate:
+            other = await create_world(gate, StorageConfig("memory:"), "other")
+            world_id = await acting_world(gate, StorageConfig("memory:"), act, 1)
+            await failing_steps(gate, world_id, 1)
+            with pytest.raises(QuotaExceeded):
+                await gate.execute(PLAYER, Spawn((Position(),)), other)
 
     run_scenario(scenario)
 
