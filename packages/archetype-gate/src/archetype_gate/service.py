@@ -122,7 +122,8 @@ class CommandService:
         """Execute a command now and return its result; mutations are staged for the world's next tick.
 
         A staged command is on disk with its tick, or after 100 ms if that is sooner; with ``durable`` it is on disk when this
-        returns. Mutations need no thread and no I/O, except to reserve the next block of entity ids.
+        returns. Mutations need no thread and no I/O, except to reserve the next block of entity ids. Inside a tick they are
+        held until its attempt is committed, and forgotten if it fails.
 
         Raises ``PermissionDenied``, ``QuotaExceeded``, ``WorldNotFound``, ``GateClosed``, ``TypeError`` for a wrong
         actor or address, ``LedgerError`` while the ledger cannot be written (reads still work), and whatever the
@@ -241,6 +242,8 @@ class CommandService:
     ) -> Ticket:
         """Queue a command for the first tick that is not before ``tick``, by default the next; on disk when this returns.
 
+        Inside a tick it is held, and is on disk with that tick's commit; it is forgotten if the attempt fails.
+
         Due commands apply by tick, then ascending priority, then submission. A command that cannot be applied at its
         tick is recorded as ``failed`` and stops neither the tick nor the others. Costs one group commit of the ledger.
 
@@ -299,17 +302,17 @@ class CommandService:
             due = due_tick(tick, priority, live.world.tick + is_own)
             commands = [command_codec.with_own_table(one) for one in commands]
             accepted = self._accept(live, commands, due, priority)
-            if attempt is not None:
-                self._hold_queued(attempt, call, commands, accepted)
             if attempt is None:
                 await in_thread(lambda: self._write_queued(call, commands, accepted))
-            elif attempt.status == "committed":
-                # It was committed meanwhile, so nobody else writes them before this returns.
-                await in_thread(live.backend.ledger.sync)
+            else:
+                self._hold_queued(attempt, call, commands, accepted)
         except Exception as failure:
             call.usage = usage
             self._reject(call, commands, failure)
             raise
+        if attempt is not None and attempt.status == "committed":
+            # It was committed meanwhile, so nobody else writes them before this returns.
+            await in_thread(live.backend.ledger.sync)
         return tuple(Ticket(one.command_id, one.entity_ids) for one in accepted)
 
     def _write_queued(
