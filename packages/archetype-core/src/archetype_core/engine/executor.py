@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from archetype_core import telemetry
 from archetype_core.engine.batch import SMALL_ROWS, Batch, groups
-from archetype_core.engine.call import call
+from archetype_core.engine.call import Call
 from archetype_core.engine.daft.expression import Structure
 from archetype_core.engine.daft.frame import Frame, base_columns
-from archetype_core.engine.processor_result import collect, is_local, settle
+from archetype_core.engine.frame_result import is_local
+from archetype_core.engine.processor_result import collect, recorded
+from archetype_core.engine.settle import settle
+from archetype_core.engine.wrong_result import WrongResult
 from archetype_core.errors import ArchetypeError, ProcessorError
 from archetype_core.panic import panics_as_errors
 from archetype_core.schema.snapshot import Snapshot
@@ -91,6 +94,11 @@ class _Job:
     def slot(self) -> Slot:
         return self.slots[self.position]
 
+    @property
+    def members(self) -> tuple[Archetype, ...]:
+        """The tables whose rows these are."""
+        return (self.rows.archetype,) if self.batch is None else self.batch.members
+
 
 class _TickRun:
     """One tick's jobs and the threads that run them."""
@@ -108,7 +116,7 @@ class _TickRun:
         self.live = live
         self.context = context
         self.slow = slow
-        self.constants = base_columns(context.world_id, context.run_id, context.tick - 1)
+        self.constants = base_columns(context.base_values)
         self.done: dict[Archetype, Snapshot] = {}
         self.failures: list[BaseException] = []
         self.over = threading.Event()
@@ -128,7 +136,9 @@ class _TickRun:
     def add_threads(self, most: int, submit: Callable[[Callable[[], None]], Future[None]]) -> None:
         """Start threads for the slow tables, and a watcher for tables that turn out slow."""
         known = sum(
-            1 for job in self.queue if job.rows.archetype in self.slow or any(slot.suspends for slot in job.slots)
+            1
+            for job in self.queue
+            if job.rows.archetype in self.slow or any(slot.signature.suspends for slot in job.slots)
         )
         at_once = min(known, len(self.queue), most + 1) - 1
         self.helpers += [submit(self.work) for _ in range(at_once)]
@@ -203,16 +213,18 @@ class _TickRun:
         """Run one processor. Returns whether the job now waits with an unevaluated result."""
         slot, rows = job.slot, job.rows
         table = rows.archetype.name
-        mailbox = self.context.mailbox(table) if slot.takes("messages") else None
+        mailbox = self.context.mailbox(table) if slot.signature.takes("messages") else None
         sent = len(mailbox.sent) if mailbox is not None else 0
         with telemetry.processor(slot.name, table, rows.num_rows, self.context.is_traced) as span:
             try:
                 with panics_as_errors():
-                    result = call(slot, rows, self.constants, self.context) if job.record is None else job.record
-                    if job.record is None and self._may_wait(job, result):
+                    call = Call(slot, rows, self.constants, self.context)
+                    # Only this list holds the result, so that arrays in it can be taken over.
+                    box: list[Any] = [call.run(job.members) if job.record is None else job.record]
+                    if job.record is None and self._may_wait(job, recorded(box, call)):
                         return True
                     job.record = None
-                    job.rows = settle(rows, collect(result, rows))
+                    job.rows = settle(rows, collect(box, call))
             except (CancelledError, asyncio.CancelledError) as failure:
                 if self.context.is_cancelled:
                     raise
@@ -228,19 +240,23 @@ class _TickRun:
         job.record = None
         slot, table = job.slot, job.rows.archetype.name
         if not slot.skips_errors:
-            text = telemetry.error_text(failure)
+            text = telemetry.error_text(failure).rstrip(".")
+            if isinstance(failure, WrongResult):
+                raise ProcessorError(
+                    slot.name, table, self.context.tick, text, column=failure.column, entity_id=failure.entity_id
+                ) from failure
             reason = text if isinstance(failure, ArchetypeError) else f"{type(failure).__name__}: {text}"
-            raise ProcessorError(slot.name, table, self.context.tick, reason.rstrip(".")) from failure
+            raise ProcessorError(slot.name, table, self.context.tick, reason) from failure
         if mailbox is not None:
             del mailbox.sent[sent:]
         telemetry.processor_skipped(span, slot.name, table, self.context.tick, failure)
 
-    def _may_wait(self, job: _Job, result: Any) -> bool:
+    def _may_wait(self, job: _Job, result: Frame | None) -> bool:
         """Set a small table's recorded columns aside, to be evaluated with equal ones of other tables."""
         rows = job.rows
         if not self.is_crowded or job.batch is not None or rows.num_rows > SMALL_ROWS:
             return False
-        if not isinstance(result, Frame) or result.snapshot is not rows or not result.stages or not result.is_record:
+        if result is None:
             return False
         key = (job.slot, *[(name, Structure(one)) for stage in result.stages for name, one in stage.items()])
         with self.lock:
@@ -262,9 +278,8 @@ class _TickRun:
             batch = Batch.of(tuple(rows), rows, (first.slot,))
             try:
                 with panics_as_errors():
-                    result = settle(
-                        batch.rows, collect(Frame(batch.rows, self.constants, first.record.stages), batch.rows)
-                    )
+                    call = Call(first.slot, batch.rows, self.constants, self.context)
+                    result = settle(batch.rows, collect([Frame(batch.rows, self.constants, first.record.stages)], call))
             # A value of one of the tables does not fit: evaluate them one by one, so that only that table fails or skips.
             except Exception:  # noqa: BLE001  # reason: raised again below, for the table at fault
                 telemetry.log.debug("%s is evaluated table by table", first.slot.name, exc_info=True)
