@@ -44,8 +44,8 @@ def to_arrow(box: list[Any], arrow_type: pa.DataType, codec: Codec, size: int) -
         _check_size(array, size)
         return owned(array)
     if kind == "numpy":
-        value = value.tolist()
-    if kind == "scalar" or not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        value = value if value.ndim == 0 else value.tolist()
+    if not isinstance(value, Sequence) or kind == "scalar":
         return _repeated(value, codec, size)
     _check_size(value, size)
     return _from_rows(value, codec)
@@ -174,5 +174,8 @@ def _stored(value: Any, codec: Codec) -> Any:
 
 def _python(value: Any) -> Any:
     if value.dtype.kind in "mM":
-        value = value.astype(f"{value.dtype.kind}8[us]")
+        microseconds = value.astype(f"{value.dtype.kind}8[us]")
+        if np.any((microseconds != value) & ~np.isnat(value)):
+            raise Refusal(f"{value} is finer than a microsecond")
+        value = microseconds
     return value.tolist()

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.schema.cast import is_kin
+from archetype_core.schema.cast import is_kin, is_text
 from archetype_core.schema.nested import ListOf, MapOf, Nullable, StructOf
 from archetype_core.schema.scalar import Choice, Codec, DecimalNumber, Float, Member, Refusal, Text, Uuid, clip
 from archetype_core.schema.temporal import UNIT_US, Moment, zone_named
@@ -40,6 +40,39 @@ class Misfit(Refusal):
 
 def fit(values: Values, codec: Codec) -> Values:
     """Return the values as the codec stores them; `Misfit` for the first one that it cannot store."""
+    try:
+        return _fit_all(values, codec)
+    except Misfit as misfit:
+        raise _first(misfit, lambda size: _fit_all(values.slice(0, size), codec)) from None
+
+
+def fit_moment(at: Values, zone: Values | None, *, nullable: bool) -> list[Values]:
+    """Return the two columns of a plain `datetime` field.
+
+    Without `zone`, values are naive, or in the zone of the type of `at`.
+    """
+    try:
+        return _fit_moment(at, zone, nullable)
+    except Misfit as misfit:
+        raise _first(
+            misfit,
+            lambda size: _fit_moment(at.slice(0, size), None if zone is None else zone.slice(0, size), nullable),
+        ) from None
+
+
+def _first(misfit: Misfit, check: Callable[[int], object]) -> Misfit:
+    """The misfit of the lowest row: checks run one after the other, and a later one may fail at an earlier row."""
+    while misfit.row:
+        try:
+            check(misfit.row)
+        except Misfit as earlier:
+            misfit = earlier
+        else:
+            break
+    return misfit
+
+
+def _fit_all(values: Values, codec: Codec) -> Values:
     if isinstance(values, pa.Array):
         return _fit(values, codec)
     if not is_kin(values.type, codec.type):
@@ -54,11 +87,7 @@ def fit(values: Values, codec: Codec) -> Values:
     return pa.chunked_array(chunks, codec.type)
 
 
-def fit_moment(at: Values, zone: Values | None, *, nullable: bool) -> list[Values]:
-    """Return the two columns of a plain `datetime` field.
-
-    Without `zone`, values are naive, or in the zone of the type of `at`.
-    """
+def _fit_moment(at: Values, zone: Values | None, nullable: bool) -> list[Values]:
     at = _plain(at)
     if not nullable and at.null_count:
         raise Misfit(first(at.is_null()), _NULL)
@@ -71,7 +100,7 @@ def fit_moment(at: Values, zone: Values | None, *, nullable: bool) -> list[Value
         at = _each_chunk(at, lambda chunk: chunk.view(_WALL.type))
     if zone is None:
         zone = _each_chunk(at, lambda chunk: _zones(chunk, source_zone))
-    zone = fit(zone, Nullable(_TEXT))
+    zone = _fit_all(zone, Nullable(_TEXT))
     _check_each(zone, zone_named)
     refuse_where(pc.and_(at.is_null(), zone.is_valid()), zone, "is a zone without a time")
     _check_range(at)
@@ -156,7 +185,7 @@ def _fit_nested(array: pa.Array, codec: Codec) -> pa.Array:
             parts = [_part(array, name, part) for name, part in codec.fields.items()]
         case Moment():
             try:
-                parts = fit_moment(array.field("at"), array.field("zone"), nullable=False)
+                parts = _fit_moment(array.field("at"), array.field("zone"), nullable=False)
             except Misfit as exc:
                 raise Misfit(exc.row, f".at: {exc}") from None
         case _:
@@ -265,6 +294,8 @@ def _by_row(values: Values, codec: Codec) -> Values:
 
 def _check(values: Values, codec: Codec) -> None:
     """Refuse values that fit the Arrow type and not the Python type."""
+    if is_text(codec.type) or isinstance(codec, DecimalNumber):
+        _check_valid(values)
     match codec:
         case Member() if codec.combines:
             _check_each(values, codec.decode)
@@ -274,8 +305,6 @@ def _check(values: Values, codec: Codec) -> None:
             refuse_where(pc.and_(pc.invert(allowed), values.is_valid()), values, f"is none of {known}")
         case Uuid():
             refuse_where(pc.invert(pc.match_substring_regex(values, _UUID)), values, "is not canonical UUID text")
-        case Text() | DecimalNumber():
-            _check_valid(values)
         case _ if pa.types.is_temporal(codec.type):
             _check_range(values)
 
@@ -327,5 +356,8 @@ def _check_range(values: Values, margin_us: int = 0) -> None:
 def _peek(values: Values, row: int) -> Any:
     try:
         return values[row].as_py()
+    except UnicodeDecodeError:
+        return values[row].as_buffer().to_pybytes()
     except (ValueError, OverflowError):
-        return str(values[row])
+        # a time that Python cannot hold, as its count
+        return getattr(values[row], "value", values.type)
