@@ -50,7 +50,10 @@ class Call:
     def _finished(self, result: Any) -> Any:
         signature = self.slot.signature
         if signature.suspends or not signature.is_coroutine:
-            return _await(result, self.context) if inspect.isawaitable(result) else result
+            # a dictionary is the most frequent result, and asking whether something can be awaited is not cheap
+            if type(result) is dict or not inspect.isawaitable(result):
+                return result
+            return _await(result, self.context)
         # It never suspends, so it needs no loop and must not block one.
         try:
             result.send(None)

@@ -8,7 +8,7 @@ import pyarrow as pa
 from daft import DataFrame, col
 from daft.expressions import Expression
 
-from archetype_core.engine.daft.expression import evaluate, read
+from archetype_core.engine.daft.expression import evaluate, is_same, read
 from archetype_core.engine.daft.frame import PLAN_LIMIT, Frame, depth
 from archetype_core.engine.daft.guard import Stage, is_rowwise
 from archetype_core.engine.table_result import aligned, check_base, check_names, shared
@@ -25,6 +25,21 @@ def collect_frame(frame: DataFrame, rows: Snapshot, constants: Mapping[str, Expr
     if isinstance(frame, Frame) and frame.snapshot is rows and frame.is_record:
         return _replay(frame)
     return _planned(frame, rows, constants)
+
+
+def are_equal(some: Sequence[Stage], others: Sequence[Stage]) -> bool:
+    """Whether two lists of recorded steps compute the same."""
+    if len(some) != len(others):
+        return False
+    for one, other in zip(some, others, strict=True):
+        if one is other:
+            continue
+        if one.keys() != other.keys():
+            return False
+        for name, expression in one.items():
+            if expression is not other[name] and not is_same(expression, other[name]):
+                return False
+    return True
 
 
 def is_local(stages: Sequence[Stage], columns: frozenset[str]) -> bool:

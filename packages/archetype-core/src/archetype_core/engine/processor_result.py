@@ -12,12 +12,13 @@ from daft.expressions import Expression
 from archetype_core.engine.arrays import column_name
 from archetype_core.engine.column_value import ALONE, references, to_arrow
 from archetype_core.engine.daft.frame import Frame
+from archetype_core.engine.daft.guard import Stage
 from archetype_core.engine.frame_result import collect_frame
 from archetype_core.engine.settle import fields_of_columns
 from archetype_core.engine.table_result import check_names, collect_table
 from archetype_core.engine.wrong_result import WrongResult
 from archetype_core.schema.fit import Misfit
-from archetype_core.schema.snapshot import Column
+from archetype_core.schema.snapshot import Column, Snapshot
 
 if TYPE_CHECKING:
     from archetype_core.engine.call import Call
@@ -43,14 +44,35 @@ def collect(box: list[Any], call: Call) -> dict[str, Column]:
     raise WrongResult(f"process returned {type(result).__name__}: return {forms}")
 
 
-def recorded(box: list[Any], call: Call) -> Frame | None:
-    """Return a result that is nothing but expressions over the given rows as a frame that records them."""
-    result = box[0]
-    if isinstance(result, Frame):
-        return result if result.snapshot is call.rows and result.stages and result.is_record else None
-    if isinstance(result, Mapping) and result and all(isinstance(value, Expression) for value in result.values()):
-        return Frame(call.rows, call.constants, (dict(_named(result.items())),))
-    return None
+class Recorder:
+    """Reads results that are nothing but expressions, for one processor. Equal results of many tables are read once."""
+
+    __slots__ = ("_items", "_stages")
+
+    def __init__(self) -> None:
+        self._items: tuple[tuple[Any, Any], ...] = ()
+        self._stages: tuple[Stage, ...] = ()
+
+    def stages(self, box: list[Any], rows: Snapshot) -> tuple[Stage, ...]:
+        """Return the steps of a frame over these rows, or of a mapping to expressions; none if the result is another."""
+        result = box[0]
+        if type(result) is Frame:
+            return result.stages if result.snapshot is rows and result.is_record else ()
+        if type(result) is not dict:
+            return ()
+        items = self._items
+        if len(items) == len(result) and items:
+            for (key, value), (known_key, known) in zip(result.items(), items, strict=True):
+                if value is not known or key is not known_key:
+                    break
+            else:
+                return self._stages
+        for value in result.values():
+            if not isinstance(value, Expression):
+                return ()
+        self._items = tuple(result.items())
+        self._stages = (dict(_named(self._items)),) if self._items else ()
+        return self._stages
 
 
 def _named(items: Iterable[tuple[Any, Any]]) -> Iterable[tuple[str, Any]]:
