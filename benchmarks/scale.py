@@ -27,7 +27,10 @@ class FixedMovement(Processor):
     """Movement by expressions that are built once."""
 
     components = (Position, Velocity)
-    moves: ClassVar = {Position.c.x: Position.c.x + Velocity.c.dx, Position.c.y: Position.c.y + Velocity.c.dy}
+    moves: ClassVar[dict[Expression, Expression]] = {
+        Position.c.x: Position.c.x + Velocity.c.dx,
+        Position.c.y: Position.c.y + Velocity.c.dy,
+    }
 
     def process(self) -> dict[Expression, Expression]:
         """The moved positions."""

@@ -298,7 +298,7 @@ def test_each_processor_sees_the_result_of_the_one_before() -> None:
 
 def test_columns_that_are_not_returned_stand() -> None:
     """A frame, a table or a mapping with some columns leaves the others as they are, by reference (T8, T11)."""
-    doubled = {"position__x": Position.c.x * lit(2.0)}
+    doubled: dict[str, Any] = {"position__x": Position.c.x * lit(2.0)}
     acts = [
         lambda df, **_: df.with_columns(doubled).select("entity_id", "position__x"),
         lambda df, **_: (

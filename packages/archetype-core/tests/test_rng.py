@@ -62,8 +62,8 @@ def test_seed_tick_processor_and_call_decide() -> None:
     """Another seed, tick, processor or call gives other numbers; the same give the same (T10)."""
     ids = [1, 2, 3]
     first = stream(ids)
-    drawn = [first.random(), first.random(), *(stream(ids, **{key: value}).random() for key, value in
-             (("seed", 2), ("tick", 2), ("processor", "Run")))]  # fmt: skip
+    others = (stream(ids, seed=2), stream(ids, tick=2), stream(ids, processor="Run"))
+    drawn = [first.random(), first.random(), *(other.random() for other in others)]
     assert len({value for array in drawn for value in array.tolist()}) == 15
     assert np.array_equal(stream(ids).random(), drawn[0])
 

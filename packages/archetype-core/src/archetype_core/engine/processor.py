@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from daft import DataFrame
     from daft.expressions import Expression
 
+    from archetype_core.schema.expression import ColumnExpression
+
 ProcessorResult: TypeAlias = (
-    "DataFrame | pa.Table | Mapping[Expression, Any] | Mapping[str, Any] | Mapping[Expression | str, Any] | None"
+    "DataFrame | pa.Table | Mapping[str, Any] | Mapping[Expression, Any] | Mapping[Expression | str, Any] "
+    "| Mapping[ColumnExpression, Any] | Mapping[ColumnExpression | str, Any] | None"
 )
 """What ``process`` may return; ``Processor.process`` says what each form means."""
 

@@ -74,11 +74,8 @@ class Frame(Guarded):
 
     def with_columns(self, columns: dict[str, Expression]) -> DataFrame:
         keep_ids(columns)
-        if self._result_cache is not None:
+        if self._result_cache is not None or not all(isinstance(one, Expression) for one in columns.values()):
             return super().with_columns(dict(columns))
-        for one in columns.values():
-            if not isinstance(one, Expression):
-                return super().with_columns(dict(columns))
         return Frame(self.snapshot, self.constants, (*self.stages, dict(columns)))
 
     @property
