@@ -44,7 +44,9 @@ from archetype_core.command import (
 )
 from archetype_core.config import CacheConfig, RunConfig, StorageConfig
 from archetype_core.engine import (
+    Arrays,
     AsyncProcessor,
+    EntityRng,
     Event,
     Hook,
     HookHandle,
@@ -56,7 +58,9 @@ from archetype_core.engine import (
     PostTick,
     PreTick,
     Processor,
+    ProcessorResult,
     Resources,
+    Rng,
     WorldView,
 )
 from archetype_core.errors import (
@@ -113,6 +117,7 @@ __all__ = [
     "Archetype",
     "ArchetypeError",
     "ArchetypeRuntime",
+    "Arrays",
     "AsyncProcessor",
     "AuditRow",
     "CacheConfig",
@@ -124,6 +129,7 @@ __all__ = [
     "Despawn",
     "Entity",
     "EntityNotFound",
+    "EntityRng",
     "EpisodeConfig",
     "EpisodeResult",
     "Event",
@@ -154,6 +160,7 @@ __all__ = [
     "Processor",
     "ProcessorError",
     "ProcessorInfo",
+    "ProcessorResult",
     "ProgressBars",
     "QuotaExceeded",
     "Quotas",
@@ -161,6 +168,7 @@ __all__ = [
     "RemoveComponents",
     "ResourceInfo",
     "Resources",
+    "Rng",
     "RolloutConfig",
     "RolloutResult",
     "RunConfig",
