@@ -102,7 +102,7 @@ class Table(Processor):
     components = (Position,)
 
     def process(self, arrays: Arrays) -> pa.Table:
-        return pa.table({"position__x": arrays.arrow(Position.c.x)})
+        return pa.Table.from_arrays([arrays.arrow(Position.c.x)], names=["position__x"])
 
 
 class Tell(Processor):

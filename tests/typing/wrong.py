@@ -52,7 +52,7 @@ class Number(Processor):
 
 class Indexed(Processor):
     def process(self, arrays: Arrays) -> dict[int, float]:  # E: override | reportIncompatibleMethodOverride
-        return {len(arrays): arrays[1]}  # E: index | reportArgumentType
+        return {len(arrays): float(arrays[1][0])}  # E: index | reportArgumentType
 
 
 class Awaited(Processor):

@@ -45,7 +45,7 @@ class Arrays:
             self._source[id(made)] = name
         return made
 
-    def arrow(self, column: Expression | str) -> pa.Array:
+    def arrow(self, column: Expression | str) -> pa.Array[Any]:
         """Return a column as an Arrow array, nulls included, without a copy."""
         name = column_name(column)
         try:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from archetype_core.argument import nearest
 from archetype_core.engine.signature import Signature
@@ -13,19 +13,34 @@ from archetype_core.schema.archetype import BASE_COLUMNS, Archetype
 from archetype_core.schema.component import Component, ComponentType, checked_components
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from daft import DataFrame
     from daft.expressions import Expression
 
-    from archetype_core.schema.expression import ColumnExpression
 
 RESERVED_ARGUMENTS = frozenset({"df", "frame", "arrays", "tick", "resources", "world", "messages", "commands", "rng"})
 """The names of what the engine passes to processors; a caller's input cannot have one of them."""
 
-ProcessorResult: TypeAlias = (
-    "DataFrame | pa.Table | Mapping[str, Any] | Mapping[Expression, Any] | Mapping[Expression | str, Any] "
-    "| Mapping[ColumnExpression, Any] | Mapping[ColumnExpression | str, Any] | None"
-)
+
+class ArrowStream(Protocol):
+    """A table of any library that offers it as Arrow, such as ``pyarrow.Table``."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Export the table through Arrow's C interface."""
+        ...
+
+
+class ColumnMapping(Protocol):
+    """A mapping from columns to values, for type checkers: keys may be expressions, names or both."""
+
+    def items(self) -> Collection[tuple[Expression | str, Any]]:
+        """Return the columns with their values."""
+        ...
+
+
+if TYPE_CHECKING:
+    ProcessorResult: TypeAlias = DataFrame | ArrowStream | ColumnMapping | Mapping[Expression | str, Any] | None
+else:
+    ProcessorResult = Any  # Daft's types are imported only when a processor runs
 """What ``process`` may return; ``Processor.process`` says what each form means."""
 
 
