@@ -73,7 +73,7 @@ def _await(awaitable: Any, context: TickContext) -> Any:
     future = asyncio.run_coroutine_threadsafe(settled(), context.loop)
     context.running.add(future)
     try:
-        if context.is_cancelled:
+        if context.is_over:
             future.cancel()
         return future.result()
     finally:
