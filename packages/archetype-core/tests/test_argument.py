@@ -96,7 +96,7 @@ CALLS: dict[str, tuple[Callable[[Any], object], type[BaseException], str]] = {
     "a processor": (
         lambda world: world.add_processor(object()),
         TypeError,
-        "object has no process(self, df): define it",
+        "object has no process method: define process(self, df)",
     ),
     "no processor": (lambda world: world.remove_processor(3), TypeError, "takes a processor or its class, not 3"),
     "no handle": (lambda world: world.remove_hook(print), TypeError, "takes the handle that add_hook returned"),

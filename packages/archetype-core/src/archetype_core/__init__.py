@@ -6,6 +6,7 @@ the rest.
 
 from archetype_core.clock import Clock, IdSource
 from archetype_core.config import CacheConfig, RunConfig, StorageConfig
+from archetype_core.engine.arrays import Arrays
 from archetype_core.engine.commands import Commands
 from archetype_core.engine.hook import (
     Event,
@@ -21,9 +22,10 @@ from archetype_core.engine.hook import (
 )
 from archetype_core.engine.materialize import Arrival, Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
-from archetype_core.engine.processor import AsyncProcessor, Processor
+from archetype_core.engine.processor import AsyncProcessor, Processor, ProcessorResult
 from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
+from archetype_core.engine.rng import EntityRng, Rng
 from archetype_core.engine.tick import Outcome, RunResult
 from archetype_core.engine.view import WorldView
 from archetype_core.engine.world import World
@@ -44,6 +46,7 @@ from archetype_core.store.timeline import Head, Point, Segment, Span, Timeline, 
 
 __all__ = [
     "Archetype",
+    "Arrays",
     "Arrival",
     "AsyncProcessor",
     "CacheConfig",
@@ -53,6 +56,7 @@ __all__ = [
     "Component",
     "ComponentType",
     "Entity",
+    "EntityRng",
     "Event",
     "Evolution",
     "Executor",
@@ -76,8 +80,10 @@ __all__ = [
     "PostTick",
     "PreTick",
     "Processor",
+    "ProcessorResult",
     "PythonKernel",
     "Resources",
+    "Rng",
     "Rows",
     "RunConfig",
     "RunResult",

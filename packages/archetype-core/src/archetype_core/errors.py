@@ -100,12 +100,25 @@ class EntityNotFound(ArchetypeError, LookupError):
 
 
 class ProcessorError(ArchetypeError, RuntimeError):
-    """A processor raised, or returned a frame that does not fit its table; the tick was rolled back."""
+    """A processor raised, or returned what does not fit its table; the tick was rolled back.
+
+    ``column`` and ``entity_id`` are those of the first wrong value, if there is one.
+    """
 
     code = "ARC-T002"
 
-    def __init__(self, processor: str, table: str, tick: int, reason: str) -> None:
+    def __init__(
+        self,
+        processor: str,
+        table: str,
+        tick: int,
+        reason: str,
+        *,
+        column: str | None = None,
+        entity_id: int | None = None,
+    ) -> None:
         self.processor, self.table, self.tick, self.reason = processor, table, tick, reason
+        self.column, self.entity_id = column, entity_id
         stop = "" if reason.endswith(("?", "!")) else "."
         # A reason of several lines must not hide what to do.
         space = "\n" if "\n" in reason else " "

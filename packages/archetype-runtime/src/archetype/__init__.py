@@ -44,8 +44,10 @@ from archetype_core.command import (
 )
 from archetype_core.config import CacheConfig, RunConfig, StorageConfig
 from archetype_core.engine import (
+    Arrays,
     AsyncProcessor,
     Commands,
+    EntityRng,
     Event,
     Hook,
     HookHandle,
@@ -57,7 +59,9 @@ from archetype_core.engine import (
     PostTick,
     PreTick,
     Processor,
+    ProcessorResult,
     Resources,
+    Rng,
     WorldView,
 )
 from archetype_core.errors import (
@@ -116,6 +120,7 @@ __all__ = [
     "Archetype",
     "ArchetypeError",
     "ArchetypeRuntime",
+    "Arrays",
     "AsyncProcessor",
     "AttemptOver",
     "AuditRow",
@@ -130,6 +135,7 @@ __all__ = [
     "Despawn",
     "Entity",
     "EntityNotFound",
+    "EntityRng",
     "EpisodeConfig",
     "EpisodeResult",
     "Event",
@@ -160,6 +166,7 @@ __all__ = [
     "Processor",
     "ProcessorError",
     "ProcessorInfo",
+    "ProcessorResult",
     "ProgressBars",
     "QuotaExceeded",
     "Quotas",
@@ -167,6 +174,7 @@ __all__ = [
     "RemoveComponents",
     "ResourceInfo",
     "Resources",
+    "Rng",
     "RolloutConfig",
     "RolloutResult",
     "RunConfig",

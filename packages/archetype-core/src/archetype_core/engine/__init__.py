@@ -1,5 +1,6 @@
 """Worlds and their ticks: staging, processors, hooks, the kernel and the executor."""
 
+from archetype_core.engine.arrays import Arrays
 from archetype_core.engine.attempt import Attempt, current_attempt, outside_attempts
 from archetype_core.engine.commands import Commands
 from archetype_core.engine.fair_lock import FairLock
@@ -21,9 +22,10 @@ from archetype_core.engine.hook import (
 )
 from archetype_core.engine.materialize import Arrival, Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
-from archetype_core.engine.processor import AsyncProcessor, Processor
+from archetype_core.engine.processor import AsyncProcessor, Processor, ProcessorResult
 from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
+from archetype_core.engine.rng import EntityRng, Rng
 from archetype_core.engine.staging import Bundle, conformed
 from archetype_core.engine.thread import in_thread
 from archetype_core.engine.tick import Outcome, RunResult
@@ -31,12 +33,14 @@ from archetype_core.engine.view import WorldView
 from archetype_core.engine.world import World
 
 __all__ = [
+    "Arrays",
     "Arrival",
     "AsyncProcessor",
     "Attempt",
     "Bundle",
     "Commands",
     "EntityEvent",
+    "EntityRng",
     "Event",
     "Executor",
     "FairLock",
@@ -55,8 +59,10 @@ __all__ = [
     "PostTick",
     "PreTick",
     "Processor",
+    "ProcessorResult",
     "PythonKernel",
     "Resources",
+    "Rng",
     "RunResult",
     "Staged",
     "World",

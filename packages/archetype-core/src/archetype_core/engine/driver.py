@@ -16,8 +16,9 @@ from archetype_core.clock import SystemIds
 from archetype_core.engine import hook
 from archetype_core.engine.attempt import Attempt
 from archetype_core.engine.commands import Commands
-from archetype_core.engine.context import TickContext, check_inputs
+from archetype_core.engine.context import TickContext
 from archetype_core.engine.fair_lock import FairLock
+from archetype_core.engine.processor import check_inputs
 from archetype_core.engine.thread import Early, in_thread
 from archetype_core.engine.view import WorldView
 from archetype_core.errors import ReentrantStep, RunConflict

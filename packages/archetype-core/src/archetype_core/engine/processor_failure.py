@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from archetype_core import telemetry
 from archetype_core.argument import nearest
-from archetype_core.engine.call import call
+from archetype_core.engine.call import Call
 from archetype_core.engine.daft.frame import Frame
+from archetype_core.engine.wrong_result import WrongResult
 from archetype_core.errors import ArchetypeError, ProcessorError
 from archetype_core.schema.component import type_with_column
 from archetype_core.user_traceback import Line, blame, ends_in, line_of, point_at
@@ -22,7 +23,7 @@ _UNKNOWN_COLUMN = re.compile(r'Column (?:col\()?"?(\w+)"?\)? not found|^(\w+) do
 
 
 def processor_error(
-    slot: Slot, archetype: Archetype, tick: int, failure: BaseException, result: object
+    slot: Slot, archetype: Archetype, tick: int, failure: BaseException, frame: Frame | None
 ) -> ProcessorError:
     """The error that a step raises for a failure of a processor or of its result.
 
@@ -31,11 +32,13 @@ def processor_error(
     text = telemetry.error_text(failure)
     reason = _missing_column(failure, text, slot, archetype)
     if not reason:
-        reason = text if isinstance(failure, ArchetypeError) else f"{type(failure).__name__}: {text}"
-    error = ProcessorError(slot.name, archetype.name, tick, reason.rstrip("\n."))
+        is_told = isinstance(failure, ArchetypeError | WrongResult)
+        reason = text if is_told else f"{type(failure).__name__}: {text}"
+    column, entity_id = (failure.column, failure.entity_id) if isinstance(failure, WrongResult) else (None, None)
+    error = ProcessorError(slot.name, archetype.name, tick, reason.rstrip("\n."), column=column, entity_id=entity_id)
     # Arguments that do not fit the signature fail in our call of it.
-    is_certain = ends_in(failure, call)
-    point_at(failure, _writing_line(result, text) or line_of(slot.processor.process), is_certain=is_certain)
+    is_certain = ends_in(failure, Call.run)
+    point_at(failure, _writing_line(frame, text) or line_of(slot.processor.process), is_certain=is_certain)
     blame(error, failure)
     return error
 
@@ -56,10 +59,10 @@ def _missing_column(failure: BaseException, text: str, slot: Slot, archetype: Ar
     return f"{here}{nearest(name, archetype.column_names) or '; it has ' + ', '.join(archetype.column_names)}"
 
 
-def _writing_line(result: Any, text: str) -> Line | None:
+def _writing_line(frame: Frame | None, text: str) -> Line | None:
     """The line that wrote the column that an error names, if it was a recorded step of a frame."""
-    if not isinstance(result, Frame):
+    if frame is None:
         return None
     named = set(re.findall(r"\bcolumn (\w+)", text))
-    steps = zip(reversed(result.stages), reversed(result.lines), strict=False)
+    steps = zip(reversed(frame.stages), reversed(frame.lines), strict=False)
     return next((line for stage, line in steps if named & stage.keys()), None)

@@ -199,7 +199,9 @@ class Engine:
         with telemetry.span("archetype.phase.execute", traced=context.is_traced):
             frames: Mapping[Archetype, Snapshot] = {}
             if busy:
-                staging = [one.name for one, slots in busy.items() if any(slot.takes("commands") for slot in slots)]
+                staging = [
+                    one.name for one, slots in busy.items() if any(slot.signature.takes("commands") for slot in slots)
+                ]
                 if staging:
                     context.attempt.run_side_by_side(staging)
                 frames = self.executor.run(live, busy, context)

@@ -26,8 +26,9 @@ from archetype_core.schema.component import (
     is_moment,
     type_of_class,
 )
-from archetype_core.schema.conform import check_field, defaults, field_columns, has_default
+from archetype_core.schema.conform import defaults, field_columns, has_default
 from archetype_core.schema.evolution import Converter
+from archetype_core.schema.fit import fit
 from archetype_core.schema.message import Message
 from archetype_core.schema.scalar import Refusal
 from archetype_core.schema.snapshot import contiguous
@@ -142,7 +143,8 @@ def changed_columns(transition: Transition, table: pa.Table, entity_ids: pa.Arra
         if source.stored is None or source.convert is not None:
             continue
         try:
-            check_field(source.field, found[names[0]])
+            if not is_moment(source.field.codec):
+                fit(found[names[0]], source.field.codec)
         except Refusal as refusal:
             if (converter := convert.get(source.field.name)) is None:
                 raise _unfit(transition.cls, source.field, refusal, entity_ids) from refusal

@@ -103,13 +103,11 @@ class Frame(Guarded):
         return self._result_cache is None
 
 
-def base_columns(world_id: str, run_id: str, tick: int) -> dict[str, Expression]:
+def base_columns(values: Mapping[str, Any]) -> dict[str, Expression]:
     """The constant base columns of live rows, as expressions: they cost nothing unless they are read."""
     return {
-        "world_id": lit(world_id),
-        "run_id": lit(run_id),
-        "tick": lit(tick).cast(daft.DataType.int64()),
-        "is_active": lit(True),
+        name: lit(value).cast(daft.DataType.int64()) if type(value) is int else lit(value)
+        for name, value in values.items()
     }
 
 
