@@ -67,7 +67,8 @@ class CommandService:
     """The ``CommandGate`` over a ledger: authorizes, charges, executes or queues, and records every command.
 
     Methods may be called from any thread and event loop. Every command leaves one audit row, also if it is
-    rejected or fails, except after ``GateClosed``, ``LedgerError`` or a wrong actor. A rejected command costs nothing.
+    rejected or fails, except after ``GateClosed``, ``LedgerError``, a wrong actor or what is no command. A rejected
+    command costs nothing.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class CommandService:
         actor or address, ``LedgerError`` while the ledger cannot be written (reads still work), and whatever the
         command itself raises.
         """
+        _check_commands([command])
         with telemetry.command_span(command.kind, world_id, actor) as span, self._in_flight.call():
             status: Status = "rejected"
             call = self._begin(actor, world_id)
@@ -220,6 +222,7 @@ class CommandService:
         """Queue several commands, all or none, in one group commit; raises as ``submit``. No commands: no row, no check."""
         if not commands:
             return ()
+        _check_commands(commands)
         kind = commands[0].kind if len(commands) == 1 else "batch"
         with telemetry.command_span(kind, world_id, actor) as span, self._in_flight.call():
             status: Status = "rejected"
@@ -448,6 +451,14 @@ class _InFlightCall:
     def __exit__(self, *failure: object) -> None:
         _inside.reset(self._reset)
         self._calls.end(self)
+
+
+def _check_commands(commands: Sequence[object]) -> None:
+    """Raise ``TypeError`` for what is no command: it has no price, no name and no audit row."""
+    for one in commands:
+        if not isinstance(one, Command):
+            hint = f": wrap it, Spawn(({type(one).__name__}(…),))" if isinstance(one, Component) else ""
+            raise TypeError(f"a command is an object such as Spawn, Update or Despawn, not {one!r}{hint}")
 
 
 def _payload_text(command: Command[Any]) -> str:

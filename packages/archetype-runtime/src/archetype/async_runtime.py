@@ -17,12 +17,14 @@ from archetype.runtime_state import RuntimeState, is_inside_tick
 from archetype.storage import Storage, cache_config, storage_config
 from archetype.waits import converts, waits_for
 from archetype.world import RuntimeWorld, handle_of, handle_of_event
+from archetype_core.argument import listed
 from archetype_core.clock import SystemIds
 from archetype_core.command import ADMIN, ActorCtx, AuditFilter, CloseWorld, ListWorlds, RunResult, Status, WorldInfo
 from archetype_core.config import CacheConfig, RunConfig
-from archetype_core.engine import Hook, Processor
+from archetype_core.engine import Hook, Processor, hook_pairs
 from archetype_core.errors import PermissionDenied, ReentrantStep
 from archetype_core.schema import Component, checked_components
+from archetype_core.user_traceback import door
 from archetype_gate import Policy, Quotas, ServiceContainer
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ class AsyncRuntime:
         state = "shut down" if self._state.is_closing else f"{len(self._state.live)} worlds up"
         return f"ArchetypeRuntime({state})"
 
+    @door
     @converts(hooks="_async_hooks")
     def world(
         self,
@@ -121,9 +124,9 @@ class AsyncRuntime:
             storage=storage_config(storage) or self._storage,
             cache=cache_config(cache),
             components=checked_components(tuple(components), "components"),
-            processors=tuple(processors),
-            resources=tuple(resources),
-            hooks=tuple((event, handler) for event, handler in hooks),
+            processors=listed("processors", processors),
+            resources=listed("resources", resources),
+            hooks=hook_pairs(hooks),
             handlers=dict(handlers or {}),
             seed=seed,
             world_id=None if world_id is None else _text("world_id", str(world_id)),
@@ -132,6 +135,7 @@ class AsyncRuntime:
         )
         return self._declare(spec)
 
+    @door
     @converts(hooks="_async_hooks")
     def open(
         self,
@@ -155,9 +159,9 @@ class AsyncRuntime:
             storage=storage_config(storage) or self._storage,
             cache=cache_config(cache),
             components=checked_components(tuple(components), "components"),
-            processors=tuple(processors),
-            resources=tuple(resources),
-            hooks=tuple((event, handler) for event, handler in hooks),
+            processors=listed("processors", processors),
+            resources=listed("resources", resources),
+            hooks=hook_pairs(hooks),
             handlers=dict(handlers or {}),
             kernel=kernel,
             must_exist=True,

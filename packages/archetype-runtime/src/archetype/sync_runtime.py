@@ -19,6 +19,7 @@ from archetype_core.command import ActorCtx, RunResult, Status, WorldInfo
 from archetype_core.config import CacheConfig, RunConfig
 from archetype_core.engine import Hook, Processor
 from archetype_core.schema import Component
+from archetype_core.user_traceback import door
 from archetype_gate import Policy, Quotas
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class SyncArchetypeRuntime(SyncScope):
         """The actor that handles act for, unless ``as_actor`` gives them another."""
         return self._original.actor
 
+    @door
     def world(
         self,
         name: str = "world",
@@ -102,6 +104,7 @@ class SyncArchetypeRuntime(SyncScope):
             )
         )
 
+    @door
     def open(
         self,
         world: str,
@@ -133,10 +136,12 @@ class SyncArchetypeRuntime(SyncScope):
             )
         )
 
+    @door
     def worlds(self, storage: Storage | None = None) -> tuple[WorldInfo, ...]:
         """List the worlds of a storage, by default the runtime's; without any storage, those that are up."""
         return self._call(self._original.worlds(storage), "threads")
 
+    @door
     def run_all(
         self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any
     ) -> tuple[RunResult, ...]:
@@ -148,6 +153,7 @@ class SyncArchetypeRuntime(SyncScope):
         """
         return self._call(self._original.run_all(steps, config=config, **inputs), "loop")
 
+    @door
     def history(
         self,
         limit: int = 100,
@@ -178,6 +184,7 @@ class SyncArchetypeRuntime(SyncScope):
             "threads",
         )
 
+    @door
     def shutdown(self) -> None:
         """Close all worlds, the last one first, then the gate; idempotent.
 

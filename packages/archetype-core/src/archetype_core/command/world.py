@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from archetype_core.command.command import Command, spelled
+from archetype_core.command.command import Command, names, spelled
 from archetype_core.command.info import ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.config import CacheConfig, StorageConfig
 from archetype_core.engine.hook import Event, Handler, HookHandle, Mode
@@ -48,7 +48,7 @@ class AddHook(Command[HookHandle]):
 
     def describe(self) -> Mapping[str, Any]:
         handler = getattr(self.handler, "__qualname__", None) or repr(self.handler)
-        return {"event": self.event.__name__, "handler": handler, "mode": self.mode, "fail_fast": self.fail_fast}
+        return {"event": names([self.event])[0], "handler": handler, "mode": self.mode, "fail_fast": self.fail_fast}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,10 @@ class RemoveHook(Command[bool]):
     handle: HookHandle
 
     def describe(self) -> Mapping[str, Any]:
-        return {"event": self.handle.event.__name__, "handler": self.handle.name}
+        handle: object = self.handle
+        if not isinstance(handle, HookHandle):
+            return {"handle": repr(handle)}
+        return {"event": handle.event.__name__, "handler": handle.name}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from archetype_core.engine.hook import (
     OnSpawn,
     PostTick,
     PreTick,
+    hook_pairs,
 )
 from archetype_core.engine.materialize import Arrival, Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
@@ -62,6 +63,7 @@ __all__ = [
     "WorldView",
     "conformed",
     "current_attempt",
+    "hook_pairs",
     "in_thread",
     "load_kernel",
 ]

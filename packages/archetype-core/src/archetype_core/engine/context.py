@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from archetype_core.argument import nearest
 from archetype_core.engine.processor import Slot
 from archetype_core.schema.message import Mailbox
 
@@ -102,3 +103,15 @@ class TickContext:
 
 
 RESERVED_ARGUMENTS = frozenset({"df", "tick", "resources", "world", "messages", "rng", "commands", "arrays"})
+
+
+def check_inputs(inputs: Mapping[str, Any], slots: Iterable[Slot]) -> None:
+    """Raise ``TypeError`` for inputs of a step that the engine passes itself, or that no processor can take."""
+    if taken := RESERVED_ARGUMENTS & inputs.keys():
+        raise TypeError(f"{', '.join(sorted(taken))}: reserved, the engine passes these to processors itself")
+    if any(slot.takes_any for slot in slots):
+        return
+    named = {name for slot in slots for name in slot.accepts or ()} - RESERVED_ARGUMENTS
+    if odd := sorted(inputs.keys() - named):
+        has = f"they name {', '.join(sorted(named))}" if named else "they name no input"
+        raise TypeError(f"no processor takes the input {odd[0]!r}: {has}{nearest(odd[0], named)}")

@@ -16,7 +16,7 @@ from archetype_core.clock import SystemIds
 from archetype_core.engine import hook
 from archetype_core.engine.attempt import Attempt
 from archetype_core.engine.commands import Commands
-from archetype_core.engine.context import RESERVED_ARGUMENTS, TickContext
+from archetype_core.engine.context import TickContext, check_inputs
 from archetype_core.engine.fair_lock import FairLock
 from archetype_core.engine.thread import Early, in_thread
 from archetype_core.engine.view import WorldView
@@ -78,8 +78,8 @@ class Driver:
         callbacks: TickCallbacks,
     ) -> list[Outcome]:
         inputs = {**config.inputs, **inputs}
-        if taken := RESERVED_ARGUMENTS & inputs.keys():
-            raise TypeError(f"{', '.join(sorted(taken))}: reserved, the engine passes these to processors itself")
+        if inputs:
+            check_inputs(inputs, self.engine.system.slots)
         self.refuse_inside()
         async with self.lock:
             self.check_open()

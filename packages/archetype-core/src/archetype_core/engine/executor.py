@@ -22,8 +22,8 @@ from archetype_core.engine.batch import SMALL_ROWS, Batch, groups
 from archetype_core.engine.call import call
 from archetype_core.engine.daft.expression import Structure
 from archetype_core.engine.daft.frame import Frame, base_columns
+from archetype_core.engine.processor_failure import processor_error
 from archetype_core.engine.processor_result import collect, is_local, settle
-from archetype_core.errors import ArchetypeError, ProcessorError
 from archetype_core.panic import panics_as_errors
 from archetype_core.schema.snapshot import Snapshot
 
@@ -112,6 +112,7 @@ class _TickRun:
         self.done: dict[Archetype, Snapshot] = {}
         self.over = threading.Event()
         self.caller = threading.get_ident()
+        self.is_raised_early = False
         self.completed = 0
         self.helpers: list[Future[None]] = []
         self.waiting: dict[tuple[Any, ...], list[_Job]] = {}
@@ -177,7 +178,8 @@ class _TickRun:
                 if not helper.done():
                     self._raise_early()
                 helper.result()
-        if self.context.is_cancelled:
+        # A failure that was raised early belongs to the caller by now: raised here too, it would gather this thread's frames.
+        if self.context.is_cancelled or self.is_raised_early:
             raise asyncio.CancelledError
         if self.context.failure is not None:
             raise self.context.failure
@@ -187,6 +189,7 @@ class _TickRun:
         """Tell whoever waits for the tick about its failure; other threads may still be busy for long."""
         context = self.context
         if context.failure is not None and context.raise_early is not None:
+            self.is_raised_early = True
             context.raise_early(context.failure)
 
     def _guard(self, act: Callable[[Any], None], argument: Any) -> None:
@@ -215,6 +218,7 @@ class _TickRun:
         table = rows.archetype.name
         attempt = self.context.attempt
         mark = attempt.mark(table) if slot.skips_errors else None
+        result: Any = None
         with (
             telemetry.processor(slot.name, table, rows.num_rows, self.context.is_traced) as span,
             attempt.inside(table),
@@ -230,20 +234,18 @@ class _TickRun:
                 if self.context.is_over:
                     raise
                 # The tick was not cancelled: the processor itself raised it.
-                self._fail(job, mark, span, failure)
+                self._fail(job, mark, span, failure, result=result)
             # A processor is user code and may raise anything; the caller gets one typed error with the cause.
             except Exception as failure:  # noqa: BLE001  # reason: raised again as one type, in _fail
-                self._fail(job, mark, span, failure)
+                self._fail(job, mark, span, failure, result=result)
         return False
 
-    def _fail(self, job: _Job, mark: MutationLog | None, span: Span, failure: BaseException) -> None:
+    def _fail(self, job: _Job, mark: MutationLog | None, span: Span, failure: BaseException, *, result: object) -> None:
         """Drop the frame if the processor has ``on_error="skip"``; otherwise raise ``ProcessorError``."""
         job.record = None
         slot, table = job.slot, job.rows.archetype.name
         if mark is None:
-            text = telemetry.error_text(failure)
-            reason = text if isinstance(failure, ArchetypeError) else f"{type(failure).__name__}: {text}"
-            raise ProcessorError(slot.name, table, self.context.tick, reason.rstrip(".")) from failure
+            raise processor_error(slot, job.rows.archetype, self.context.tick, failure, result) from failure
         self.context.attempt.rewind(table, mark)
         telemetry.processor_skipped(span, slot.name, table, self.context.tick, failure)
 

@@ -59,6 +59,8 @@ class Slot:
     needs: frozenset[ComponentType]
     accepts: frozenset[str] | None
     """Keyword arguments that ``process`` names; ``None`` if it takes all."""
+    takes_any: bool
+    """Whether ``process`` has ``**kwargs``, even if it never reads them."""
     is_coroutine: bool
     suspends: bool
     """Whether ``process`` may await, and so belongs on the event loop."""
@@ -116,6 +118,7 @@ class System:
             components=components,
             needs=frozenset(component.component_type() for component in components),
             accepts=_accepted(method),
+            takes_any=_takes_any(method),
             is_coroutine=inspect.iscoroutinefunction(method),
             suspends=_suspends(method),
             columns=frozenset(
@@ -127,6 +130,8 @@ class System:
 
     def remove(self, processor: Processor | type[Processor]) -> int:
         """Remove a processor, or all of a class; return how many were registered."""
+        if not isinstance(processor, type) and not hasattr(processor, "process"):
+            raise TypeError(f"remove_processor takes a processor or its class, not {processor!r}")
         kind = processor if isinstance(processor, type) else None
         gone = [
             slot for slot in self._slots if (isinstance(slot.processor, kind) if kind else slot.processor is processor)
@@ -162,6 +167,12 @@ def _accepted(method: Any) -> frozenset[str] | None:
     # The first parameter is the frame.
     named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return frozenset(parameter.name for parameter in parameters[1:] if parameter.kind in named)
+
+
+def _takes_any(method: Any) -> bool:
+    """Whether a method has ``**kwargs``; a wrapper is called with its own, and shows those of what it wraps."""
+    shown = inspect.signature(method).parameters.values()
+    return _accepted(method) is None or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in shown)
 
 
 def _reads(method: Any, name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.cast import CastRefused, cast
 from archetype_core.schema.conform import value_checks
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, owned
+from archetype_core.user_traceback import point_at
 
 
 def collect(result: Any, snapshot: Snapshot) -> dict[str, Column]:
@@ -61,11 +63,15 @@ def _replay(frame: Frame) -> dict[str, Column]:
     """Evaluate the recorded steps in order, each over the columns it reads."""
     snapshot = frame.snapshot
     changed: dict[str, Column] = {}
-    for stage in frame.stages:
-        if is_rowwise(stage):
-            changed.update(_evaluate(stage, frame, changed))
-        else:
-            changed.update(_run_stage(stage, frame, changed))
+    for stage, line in zip_longest(frame.stages, frame.lines):
+        try:
+            if is_rowwise(stage):
+                changed.update(_evaluate(stage, frame, changed))
+            else:
+                changed.update(_run_stage(stage, frame, changed))
+        except Exception as failure:
+            point_at(failure, line)
+            raise
     return {name: column for name, column in changed.items() if name in snapshot.columns}
 
 

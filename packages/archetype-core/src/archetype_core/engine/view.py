@@ -15,13 +15,14 @@ from archetype_core.read.diff import diff
 from archetype_core.read.request import HistoryQuery, SearchQuery
 from archetype_core.read.search import Wanted
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component
+from archetype_core.schema.component import Component, type_of_class
 from archetype_core.schema.entity import Entity
 from archetype_core.schema.snapshot import Snapshot
 from archetype_core.schema.version import Missing, version_in
 from archetype_core.store.digest import digest
 from archetype_core.store.port import Capability, SearchStore
 from archetype_core.store.timeline import Segment, Timeline
+from archetype_core.user_traceback import door
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -89,6 +90,7 @@ class WorldView:
         with self._state.lock:
             return {archetype.name: rows.num_rows for archetype, rows in self._state.live.items()}
 
+    @door
     def entity_ids(self, *components: type[Component]) -> pa.Array:
         """The ids of live entities that have all the components, ascending."""
         with self._state.lock:
@@ -118,6 +120,7 @@ class WorldView:
         self, entity_id: int, first: type[A], second: type[B], third: type[C], /, *more: type[Component]
     ) -> tuple[Component, ...]: ...
 
+    @door
     def get(self, entity_id: int, *components: type[Component]) -> Any:
         """A live entity as of the last completed tick: whole, or the components asked for.
 
@@ -133,6 +136,7 @@ class WorldView:
         row = rows.slice(pc.index(rows.entity_ids, entity_id).as_py(), 1).to_arrow()
         return Entity(entity_id, archetype, row).pick(*components)
 
+    @door
     def get_components(self, entity_id: int, *components: type[Component]) -> tuple[Component, ...]:
         """The given components of a live entity, or all it has; ``KeyError`` names one that it lacks."""
         entity = self.get(entity_id)
@@ -147,6 +151,7 @@ class WorldView:
         spans = tuple(span for span in whole.between(None, tip.tick))
         return Timeline(spans, whole.tables)
 
+    @door
     def query(
         self,
         *components: type[Component],
@@ -172,6 +177,7 @@ class WorldView:
         timeline = self.timeline() or Timeline((), {})
         return history.query(self._store, timeline if request.lineage else timeline.own(self.world_id), request)
 
+    @door
     def search(
         self,
         column: Any,
@@ -212,6 +218,7 @@ class WorldView:
         assert span is not None
         return search.in_history(store, timeline.tables, span, wanted)
 
+    @door
     def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:
         """One tick as a DataFrame; by default the last completed one, from memory."""
         at = checked_tick(at)
@@ -231,10 +238,12 @@ class WorldView:
         timeline = self._known(at)
         return history.load(self._store, timeline, self._store.head(timeline.spans[-1].segment.world_id, at=at))[0]
 
+    @door
     def diff(self, before: int | tuple[WorldView, int], after: int | tuple[WorldView, int] | WorldView) -> DataFrame:
         """What differs between two ticks of this world, or of branches given as ``(world, tick)`` or ``world`` (latest)."""
         return diff(self._moment(before), self._moment(after))
 
+    @door
     def digest(self, at: int | None = None) -> str:
         """The canonical digest of a committed tick, by default the last: equal for equal contents, in any store."""
         at = checked_tick(at)

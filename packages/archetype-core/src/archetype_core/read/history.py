@@ -35,8 +35,13 @@ def query_branches(store: Store, branches: Iterable[Branch], request: HistoryQue
 
 
 def _frame(plan: ReadPlan, request: HistoryQuery) -> DataFrame:
+    from daft.expressions import Expression
+
     from archetype_core.read.source import HistorySource
 
+    where: object = request.where
+    if where is not None and not isinstance(where, Expression):
+        raise TypeError(f"where is an expression, such as Position.c.x > 1, not {where!r}")
     frame = HistorySource(plan).read()
     return frame if request.where is None else frame.where(request.where)
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from archetype_core.argument import checked_id, whole_number
+from archetype_core.argument import MAX_ENTITY_ID, checked_id, whole_number
 from archetype_core.read.lens import Lens, lenses
 from archetype_core.read.request import BRANCH_FIELDS, Branch, HistoryQuery, Ticks
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component
+from archetype_core.schema.component import type_of_class
 from archetype_core.store.port import Store
 from archetype_core.store.timeline import Span, Timeline
 
@@ -57,9 +57,8 @@ def plan_branches(store: Store, branches: Iterable[Branch], request: HistoryQuer
 
 def _tables(timelines: Sequence[Timeline], request: HistoryQuery) -> tuple[pa.Schema, Mapping[Archetype, Lens | None]]:
     """The columns of a query, and the tables that answer it."""
-    given: Sequence[object] = request.components
-    if odd := [one for one in given if not isinstance(one, type) or not issubclass(one, Component)]:
-        raise TypeError(f"a query takes component classes, not {odd[0]!r}")
+    for component in request.components:
+        type_of_class(component)
     if request.missing not in ("null", "default"):
         raise ValueError(f"missing is 'null' or 'default', not {request.missing!r}")
     archetypes = dict.fromkeys(Archetype.from_schema(table) for one in timelines for table in one.tables.values())
@@ -81,7 +80,12 @@ def _parts(
 
 def _ids(entity_ids: int | Iterable[int] | None) -> pa.Array | None:
     wanted = entity_ids if entity_ids is None or isinstance(entity_ids, Iterable) else [entity_ids]
-    return None if wanted is None else pa.array([checked_id(one) for one in wanted], pa.int64())
+    if wanted is None:
+        return None
+    ids = [checked_id(one) for one in wanted]
+    if odd := [one for one in ids if not -MAX_ENTITY_ID <= one <= MAX_ENTITY_ID]:
+        raise ValueError(f"entity_ids holds {odd[0]}, and entity ids end at {MAX_ENTITY_ID}")
+    return pa.array(ids, pa.int64())
 
 
 def _runs(ticks: Ticks) -> list[tuple[int | None, int | None]]:

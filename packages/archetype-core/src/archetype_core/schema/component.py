@@ -17,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Private
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 
+from archetype_core.argument import nearest
 from archetype_core.errors import ComponentTypeError, PayloadError, UnknownComponent, ValueRejected
 from archetype_core.schema.codec import codec_for
-from archetype_core.schema.column_access import Columns, column_of, nearest
+from archetype_core.schema.column_access import Columns, column_of
 from archetype_core.schema.datatype import describe
 from archetype_core.schema.evolution import Evolution
 from archetype_core.schema.nested import Nullable, build
@@ -264,6 +265,22 @@ def resolve(name: str) -> type[Component]:
         return _BY_NAME[name].cls
     except KeyError:
         raise UnknownComponent(name, f"import the module that defines it{nearest(name, _BY_NAME)}") from None
+
+
+def type_of_class(given: object) -> ComponentType:
+    """Return the type of a component class; ``TypeError`` for anything else, such as its name or an instance."""
+    if isinstance(given, type) and issubclass(given, Component):
+        return given.component_type()
+    hint = f": pass the class {type(given).__name__}" if isinstance(given, Component) else ""
+    if isinstance(given, str):
+        hint = f": pass the class {given}" if given in _BY_NAME else nearest(given, _BY_NAME)
+    raise TypeError(f"a component is named by its class, such as Position, not {given!r}{hint}")
+
+
+def type_with_column(name: str) -> ComponentType | None:
+    """Return the latest component type that has a column of that name, if there is one."""
+    kinds = (plan.type for plan in _BY_NAME.values())
+    return next((kind for kind in kinds if any(field.name == name for field in kind.fields)), None)
 
 
 def _spell_class(cls: type) -> str:

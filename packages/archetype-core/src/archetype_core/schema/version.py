@@ -24,6 +24,7 @@ from archetype_core.schema.component import (
     declared_fields,
     evolution_of,
     is_moment,
+    type_of_class,
 )
 from archetype_core.schema.conform import check_field, defaults, field_columns, has_default
 from archetype_core.schema.evolution import Converter
@@ -213,7 +214,7 @@ def claims(cls: type[Component], stored: ComponentType) -> bool:
 
 def version_in(archetype: Archetype, cls: type[Component]) -> ComponentType | None:
     """Return the form in which an archetype has a component, for a read of a class: the class's own, or another version."""
-    kind = cls.component_type()
+    kind = type_of_class(cls)
     if kind in archetype:
         return kind
     names = (kind.name, *evolution_of(cls).previous_names)
