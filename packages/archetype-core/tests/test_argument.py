@@ -33,6 +33,11 @@ class TakesAny(Processor):
         return df
 
 
+def made(**parts: Any) -> World:
+    """A world with these parts."""
+    return World(MemoryStore(), **parts)
+
+
 async def outcome(call: Callable[..., object], *arguments: object) -> object:
     """What a call gives, awaited if it is a coroutine."""
     result = call(*arguments)
@@ -81,13 +86,13 @@ CALLS: dict[str, tuple[Callable[[Any], object], type[BaseException], str]] = {
     "a hook of nothing": (lambda world: world.add_hook(int, print), TypeError, "give a class such as PreTick"),
     "a hook without function": (lambda world: world.add_hook(PostTick, 3), TypeError, "3 cannot be called"),
     "hooks": (
-        lambda _: World(MemoryStore(), hooks=[print]),
+        lambda _: made(hooks=[print]),
         TypeError,
         "a hook is a pair of an event type and a function",
     ),
-    "one hook": (lambda _: World(MemoryStore(), hooks=(PostTick, print)), TypeError, "a hook is a pair"),
-    "one processor": (lambda _: World(MemoryStore(), processors=Blow()), TypeError, "processors must be a list"),
-    "resources": (lambda _: World(MemoryStore(), resources="wind"), TypeError, "resources must be a list"),
+    "one hook": (lambda _: made(hooks=(PostTick, print)), TypeError, "a hook is a pair"),
+    "one processor": (lambda _: made(processors=Blow()), TypeError, "processors must be a list"),
+    "resources": (lambda _: made(resources="wind"), TypeError, "resources must be a list"),
     "a processor": (
         lambda world: world.add_processor(object()),
         TypeError,

@@ -102,7 +102,7 @@ class Blow(Processor):
     components = (Position,)
 
     def process(self, df: DataFrame, wind: float = 0.0) -> DataFrame:
-        return df.with_columns({Position.c.x: Position.c.x + wind})
+        return df.with_columns({"position__x": Position.c.x + wind})
 
 
 CALLS: dict[str, tuple[Callable[[Any, Any], object], type[BaseException], str]] = {

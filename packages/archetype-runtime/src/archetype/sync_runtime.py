@@ -148,6 +148,7 @@ class SyncArchetypeRuntime(SyncScope):
         """Run every world of this runtime side by side, declared ones and forks too, and return their results.
 
         When some fail, the others still finish; then the errors are raised as one exception group.
+        Inputs go to every world, so each must have a processor that takes them.
 
         >>> runtime.run_all(steps=10)
         """
