@@ -15,7 +15,7 @@ from archetype_core.read.diff import diff
 from archetype_core.read.request import HistoryQuery, SearchQuery
 from archetype_core.read.search import Wanted
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component, type_of_class
+from archetype_core.schema.component import Component
 from archetype_core.schema.entity import Entity
 from archetype_core.schema.snapshot import Snapshot
 from archetype_core.schema.version import Missing, version_in

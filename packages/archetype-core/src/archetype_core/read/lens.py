@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component
+from archetype_core.schema.component import Component, type_of_class
 from archetype_core.schema.message import Message
 from archetype_core.schema.version import Missing, Source, Transition, transition, version_in, wider
 from archetype_core.store.request import BASE_FIELDS
@@ -79,7 +79,7 @@ def lenses(
 
     The schema has the base columns, then those of the components, wide enough for every version.
     """
-    columns = {column.name: column for one in components for column in one.component_type().fields}
+    columns = {column.name: column for one in components for column in type_of_class(one).fields}
     found: dict[Archetype, tuple[Transition, ...]] = {}
     for archetype in archetypes:
         versions = [(one, version_in(archetype, one)) for one in components]

@@ -11,7 +11,6 @@ from archetype_core.argument import MAX_ENTITY_ID, checked_id, whole_number
 from archetype_core.read.lens import Lens, lenses
 from archetype_core.read.request import BRANCH_FIELDS, Branch, HistoryQuery, Ticks
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import type_of_class
 from archetype_core.store.port import Store
 from archetype_core.store.timeline import Span, Timeline
 
@@ -57,8 +56,6 @@ def plan_branches(store: Store, branches: Iterable[Branch], request: HistoryQuer
 
 def _tables(timelines: Sequence[Timeline], request: HistoryQuery) -> tuple[pa.Schema, Mapping[Archetype, Lens | None]]:
     """The columns of a query, and the tables that answer it."""
-    for component in request.components:
-        type_of_class(component)
     if request.missing not in ("null", "default"):
         raise ValueError(f"missing is 'null' or 'default', not {request.missing!r}")
     archetypes = dict.fromkeys(Archetype.from_schema(table) for one in timelines for table in one.tables.values())

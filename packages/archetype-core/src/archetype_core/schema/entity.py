@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import pyarrow as pa
 
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component, ComponentType, type_of_class
+from archetype_core.schema.component import Component, ComponentType
 from archetype_core.schema.version import projected, version_in
 
 C = TypeVar("C", bound=Component)
