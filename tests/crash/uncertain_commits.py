@@ -56,10 +56,14 @@ def in_child(work: Callable[[Report], None]) -> dict[str, Any]:
     """Fork, and return what the child reports before it ends or kills itself."""
     reading, writing = os.pipe()
     if os.fork() == 0:
+
+        def report(**found: Any) -> None:
+            os.write(writing, json.dumps(found).encode() + b"\n")
+
         try:
-            work(lambda **found: os.write(writing, json.dumps(found).encode() + b"\n"))
+            work(report)
         except BaseException as failure:  # noqa: BLE001  # reason: reported to the test
-            os.write(writing, json.dumps({"raw": f"{type(failure).__name__}: {failure}"}).encode())
+            report(raw=f"{type(failure).__name__}: {failure}")
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
