@@ -12,7 +12,7 @@ from archetype_core import World
 from archetype_core.clock import IdSource
 from archetype_core.command import CreateWorld, ForkWorld, OpenWorld, WorldInfo
 from archetype_core.config import StorageConfig
-from archetype_core.engine import FairLock, in_thread
+from archetype_core.engine import FairLock, in_thread, outside_attempts
 from archetype_core.errors import GateClosed, PendingMutations, WorldNotFound
 from archetype_core.schema import Component
 from archetype_core.store import WorldRecord
@@ -236,8 +236,8 @@ class WorldService:
         for one, command in unstaged:
             live.enqueue(one, command)
         for one in copies:
-            with live.world.commanded(one.command_id):
-                live.staged[one.command_id] = one
+            with outside_attempts(), live.world.commanded(one.command_id):
+                live.add_staged(one)
 
     async def close(self, world_id: str) -> bool:
         """Close a live world after its current tick, with everything on disk; returns whether there was one.

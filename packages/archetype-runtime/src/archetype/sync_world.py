@@ -316,6 +316,8 @@ class SyncRuntimeWorld(SyncHandle):
     def submit(self, command: EntityCommand[Any], *, tick: int | None = None, priority: int = 0) -> Ticket:
         """Queue a command for a tick, by default the next. It is durable when this returns, and applied exactly once.
 
+        From inside a tick, it is durable with that tick's commit, and forgotten if the attempt fails.
+
         Commands of one tick apply by ascending priority, then in the order of submission. What cannot be queued is
         ``NotDeferrable``.
 

@@ -1,7 +1,7 @@
 """Worlds and their ticks: staging, processors, hooks, the kernel and the executor."""
 
 from archetype_core.engine.arrays import Arrays
-from archetype_core.engine.attempt import Attempt, current_attempt
+from archetype_core.engine.attempt import Attempt, current_attempt, outside_attempts
 from archetype_core.engine.commands import Commands
 from archetype_core.engine.fair_lock import FairLock
 from archetype_core.engine.hook import (
@@ -72,4 +72,5 @@ __all__ = [
     "hook_pairs",
     "in_thread",
     "load_kernel",
+    "outside_attempts",
 ]

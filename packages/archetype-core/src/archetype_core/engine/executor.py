@@ -32,9 +32,9 @@ from archetype_core.schema.snapshot import Snapshot
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+    from archetype_core.engine.attempt import Mark
     from archetype_core.engine.context import TickContext
     from archetype_core.engine.daft.guard import Stage
-    from archetype_core.engine.mutation_log import MutationLog
     from archetype_core.engine.processor import Slot
     from archetype_core.schema.archetype import Archetype
     from archetype_core.user_traceback import Line
@@ -291,9 +291,7 @@ class _TickRun:
                 self._fail(job, mark, span, failure, frame=frame)
         return False
 
-    def _fail(
-        self, job: _Job, mark: MutationLog | None, span: Span, failure: BaseException, *, frame: Frame | None
-    ) -> None:
+    def _fail(self, job: _Job, mark: Mark | None, span: Span, failure: BaseException, *, frame: Frame | None) -> None:
         """Drop the frame if the processor has ``on_error="skip"``; otherwise raise ``ProcessorError``."""
         job.record = job.lines = ()
         slot, table = job.slot, job.rows.archetype.name

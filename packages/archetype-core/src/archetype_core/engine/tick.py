@@ -145,6 +145,7 @@ class Engine:
                 made_at = time.perf_counter()
                 phases = (("fold", folded_at - began), ("processors", made_at - folded_at))
                 made = _Made(segment, context.tick, attempt, folded.changes, written, letters, applied, phases)
+                attempt.prepare()
                 self._commit(made, traced=context.is_traced)
             except BaseException:
                 if self._doubt is None:
