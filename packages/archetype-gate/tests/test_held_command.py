@@ -150,7 +150,7 @@ def test_a_later_tick_of_another_world_keeps_its_count() -> None:
     """What is given back for a world that has ticked meanwhile does not change what was used in its new tick (G3)."""
 
     async def scenario() -> None:
-        async def outside(work: Coroutine[Any, Any, object]) -> None:
+        async def outside(work: Coroutine[Any, Any, Any]) -> None:
             await asyncio.create_task(work, context=contextvars.Context())
 
         async def act() -> None:
