@@ -20,10 +20,11 @@ from archetype_core.engine import (
     OnSpawn,
     PreTick,
     Processor,
+    Rng,
     World,
 )
 from archetype_core.errors import CommitError, CommitUncertain, ProcessorError
-from archetype_core.schema import Archetype, ComponentType, Snapshot
+from archetype_core.schema import Archetype, Component, ComponentType, Snapshot
 from archetype_core.store import MemoryStore, Rows, TickCommit
 
 
@@ -78,6 +79,25 @@ def test_only_named_classes_count() -> None:
         assert there.get(1, New) == New(hp=1, armor=5)
 
     drive(scenario)
+
+
+def test_random_numbers_stay_the_same() -> None:
+    """An evolved table draws what it would have drawn without the evolution, by table and by entity (M8, T10)."""
+
+    async def scenario(kind: type[Component]) -> list[list[float]]:
+        class Draws(Processor):
+            components = (kind,)
+
+            def process(self, df: DataFrame, rng: Rng) -> DataFrame:
+                drawn.append([*rng.random(2), *rng.by_entity.random()])
+                return df
+
+        drawn: list[list[float]] = []
+        there = await World.open(await stored((Old(hp=1),), (Old(hp=2),)), "w", processors=[Draws()])
+        await there.run(3)
+        return drawn
+
+    assert drive(lambda: scenario(New)) == drive(lambda: scenario(Old))
 
 
 def test_default_factory_runs_once_per_row() -> None:

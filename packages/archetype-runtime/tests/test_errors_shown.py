@@ -121,7 +121,7 @@ CALLS: dict[str, tuple[Callable[[Any, Any], object], type[BaseException], str]] 
     "query an id": (lambda _, world: world.query(entity_ids=10**30), ValueError, "entity_ids holds"),
     "query": (lambda _, world: world.query(Position, tick=3), TypeError, "ticks"),
     "a hook by name": (lambda _, world: world.add_hook("PostTick", print), TypeError, "give the class PostTick"),
-    "a processor": (lambda _, world: world.add_processor(object()), TypeError, "object has no process(self, df)"),
+    "a processor": (lambda _, world: world.add_processor(object()), TypeError, "object has no process method"),
     "spawn": (lambda _, world: world.spawn("x"), TypeError, "an entity takes component instances, not 'x'"),
     "spawn_many": (lambda _, world: world.spawn_many([Position(), "x"]), TypeError, "component instances, not 'x'"),
     "update": (lambda _, world: world.update(1, "x"), TypeError, "an entity takes component instances, not 'x'"),

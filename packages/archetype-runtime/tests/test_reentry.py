@@ -159,7 +159,7 @@ def test_sync_hook_calls_its_world() -> None:
         world.step()
         inside = ("step", "run", "run_episode", "shutdown", "destroy")
         assert refused == [*(f"{name}: ReentrantStep" for name in inside), "fork: LoopBusy", "run_rollout: LoopBusy"]
-        # What the hook submitted waits for the next tick.
+        # What it staged is part of its tick; what it submitted was held until the commit.
         assert (world.info().entities, world.info().queued) == (4, 1)
         assert world.get(1, Velocity) == Velocity(dx=2.0)
 

@@ -58,46 +58,62 @@ class Draft(Protocol):
 class AttemptDraft:
     """What one table's processors, or the hooks, stage for one world from inside an attempt."""
 
-    __slots__ = ("_redeemed", "_state", "_taken", "log", "sent")
+    __slots__ = ("_below", "log", "redeemed", "sent", "state", "taken")
 
-    def __init__(self, state: WorldState) -> None:
+    def __init__(self, state: WorldState, below: Callable[[int], Archetype | None] | None = None) -> None:
         self.log = MutationLog()
         self.sent: list[StagedLetter] = []
         """Messages that are part of this tick; those in the log are staged for the next one, like all that a handle does."""
-        self._state = state
-        self._taken: list[range] = []
-        self._redeemed: list[range] = []
+        self.state = state
+        self._below = below or state.place
+        self.taken: list[range] = []
+        self.redeemed: list[range] = []
 
     def place(self, entity_id: int) -> Archetype | None:
-        """The archetype that an entity will have; other tables of the tick are not in sight."""
-        return self.log.place(entity_id, self._state.place)
+        """The archetype that an entity will have; other tables of the tick, and callers outside it, are not in sight."""
+        return self.log.place(entity_id, self._below)
 
     def take(self, count: int) -> range:
         """Fresh entity ids, given back if the attempt fails."""
-        ids = self._state.ids.take(count)
-        self._taken.append(ids)
+        ids = self.state.ids.take(count)
+        self.taken.append(ids)
         return ids
 
     def reserve(self, count: int) -> range:
         """Reserved entity ids, given back if the attempt fails."""
-        ids = self._state.ids.reserve(count)
-        self._taken.append(ids)
+        ids = self.state.ids.reserve(count)
+        self.taken.append(ids)
         return ids
 
     def redeem(self, ids: range) -> None:
         """Consume reserved ids, unless the attempt fails."""
-        self._state.ids.redeem(ids)
-        self._redeemed.append(ids)
+        self.state.ids.redeem(ids)
+        self.redeemed.append(ids)
 
-    def drop(self) -> None:
-        """Forget everything and give the ids back."""
-        with self._state.lock:
-            self._state.ids.undo(self._taken, self._redeemed)
+    def give_back(self, ids: range) -> None:
+        """Return the last of the ids that were taken, unless somebody else took some after them."""
+        if ids and ids.stop == self.state.ids.next:
+            self.state.ids.undo([ids], ())
+            self.taken = [range(one.start, ids.start) if one.stop == ids.stop else one for one in self.taken]
+
+    @staticmethod
+    def drop(drafts: Iterable[AttemptDraft]) -> None:
+        """Forget everything and give the ids back, those of one world at once: only together they may be the last ones."""
+        by_world: dict[int, list[AttemptDraft]] = {}
+        for draft in drafts:
+            by_world.setdefault(id(draft.state), []).append(draft)
+        for alike in by_world.values():
+            state = alike[0].state
+            with state.lock:
+                state.ids.undo(
+                    [ids for draft in alike for ids in draft.taken],
+                    [ids for draft in alike for ids in draft.redeemed],
+                )
 
     def pass_on(self, here: tuple[Attempt, str] | None) -> None:
         """Stage everything in the attempt that this one was made in, or in the world."""
-        with self._state.lock:
-            _draft_of(self._state, here).log.extend(self.log)
+        with self.state.lock:
+            _draft_of(self.state, here).log.extend(self.log)
 
 
 class Attempt:
@@ -140,10 +156,7 @@ class Attempt:
                 return self._elsewhere.setdefault((table, state.segment.world_id), AttemptDraft(state))
             if table == _HOOKS and not self._is_frozen:
                 return self._before
-            found = self._drafts.get(table)
-            if found is None:
-                found = self._drafts[table] = AttemptDraft(state)
-            return found
+            return self._draft(table)
 
     def hold(
         self,
@@ -217,8 +230,8 @@ class Attempt:
     def close(self) -> list[StagedLetter]:
         """All messages that processors sent, by table. Unused ids of the tables' blocks can be given out again."""
         with self._state.lock:
-            if self._blocks is not None and (unused := self._blocks.unused()):
-                self._state.ids.undo([unused], ())
+            if self._blocks is not None:
+                self._draft(_HOOKS).give_back(self._blocks.unused())
             sent = []
             for table in sorted(self._drafts):
                 draft = self._drafts[table]
@@ -250,7 +263,7 @@ class Attempt:
             try:
                 draft.pass_on(self._parent)
             except AttemptOver:
-                draft.drop()
+                AttemptDraft.drop([draft])
 
     def fail(self) -> None:
         """The attempt failed: everything staged inside is dropped, and the world is as it was before. Idempotent."""
@@ -259,17 +272,19 @@ class Attempt:
                 return
             self.status = "failed"
             self._state.restore()
-            for draft in (*self._drafts.values(), self._before):
-                draft.drop()
-        for draft in self._elsewhere.values():
-            draft.drop()
+            AttemptDraft.drop((*self._drafts.values(), self._before))
+        AttemptDraft.drop(self._elsewhere.values())
         if telemetry.is_measured():
             telemetry.counter("archetype.tick.failures").add(1)
         self._settle(drop for _, drop in self._held)
 
     def _draft(self, table: str) -> AttemptDraft:
         with self._lock:
-            return self._drafts.setdefault(table, AttemptDraft(self._state))
+            found = self._drafts.get(table)
+            if found is None:
+                # What others stage meanwhile comes after it.
+                found = self._drafts[table] = AttemptDraft(self._state, self._state.place_after_tick)
+            return found
 
     def _settle(self, acts: Iterable[Callable[[], object]]) -> None:
         for act in acts:

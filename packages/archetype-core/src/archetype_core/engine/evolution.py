@@ -102,13 +102,12 @@ def announce(state: WorldState, tick: int) -> None:
 
 def warn(state: WorldState, system: System) -> None:
     """Log, once each, what a tick passes over in silence: tables without a class, and processors without a table."""
-    world = state.segment.name
+    if state.warned_for is system.slots:
+        return
+    world, state.warned_for = state.segment.name, system.slots
     if not system.slots and state.ran and state.live:
         _warn_once(state, f"world {world!r} steps without processors; it had {', '.join(sorted(state.ran))}")
     state.ran |= {slot.name for slot in system.slots}
-    if state.warned_for is system.slots:
-        return
-    state.warned_for = system.slots
     unknown: dict[str, int] = {}
     for archetype, rows in state.live.items():
         for kind in archetype.components:

@@ -38,8 +38,8 @@ class Staging:
     def pending(self) -> int:
         """The number of staged mutations and messages."""
         with self._state.lock:
-            taken = self._state.frozen.count if self._state.frozen else 0
-            return taken + self._state.pending.count
+            frozen = self._state.frozen
+            return (0 if frozen is None else frozen.count) + self._state.pending.count
 
     @property
     def lock(self) -> AbstractContextManager[Any]:

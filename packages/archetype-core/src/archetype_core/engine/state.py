@@ -68,7 +68,7 @@ class WorldState:
     @property
     def staged(self) -> MutationLog:
         """All mutations that are not in the live tables yet: those of a running tick, then those staged since."""
-        return self.frozen.then(self.pending) if self.frozen else self.pending
+        return self.pending if self.frozen is None else self.frozen.then(self.pending)
 
     @property
     def log(self) -> MutationLog:
@@ -116,12 +116,11 @@ class WorldState:
 
     def place(self, entity_id: int) -> Archetype | None:
         """The archetype that an entity will have once everything staged is applied."""
-        taken = self.frozen
+        return self.pending.place(entity_id, self.place_after_tick)
 
-        def before(entity_id: int) -> Archetype | None:
-            return taken.place(entity_id, self.index.get) if taken else self.index.get(entity_id)
-
-        return self.pending.place(entity_id, before)
+    def place_after_tick(self, entity_id: int) -> Archetype | None:
+        """The archetype that an entity will have after the running tick, whatever was staged since it began."""
+        return self.frozen.place(entity_id, self.index.get) if self.frozen else self.index.get(entity_id)
 
     def busy(self, system: System) -> Mapping[Archetype, tuple[Slot, ...]]:
         """The live archetypes that have processors; cached between ticks, so idle archetypes cost nothing."""

@@ -1,0 +1,63 @@
+"""Whatever is staged, fails, forks and restarts, worlds and the model of the tick agree (T1 to T7, T9, R3, R5)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from tick_machine import TickMachine
+from tick_model import Send, Spawn
+from tick_player import Player
+from tick_program import Attempt, Fork, Stage, Step
+
+_TWO_TABLES = (Stage(0, Spawn(({"Body": {}}, {"Body": {}, "Purse": {}}))), Step(0))
+
+
+class QuickMachine(TickMachine):
+    pass
+
+
+class DeepMachine(TickMachine):
+    pass
+
+
+TestQuick = QuickMachine.TestCase
+TestQuick.settings = settings(max_examples=15, stateful_step_count=6)
+TestDeep = pytest.mark.thorough(DeepMachine.TestCase)
+TestDeep.settings = settings(max_examples=300, stateful_step_count=12)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param(
+            (Step(0, Attempt(hook=(Send(1, 0),), fault="lost")), Fork(0), Step(0)),
+            id="a message that waits in a tick in doubt is pending",
+        ),
+        pytest.param(
+            (
+                *_TWO_TABLES,
+                Step(0, Attempt(acts=((0, (("commands", Spawn(({"Body": {}},))),)),), fault="conflict")),
+                Stage(0, Spawn(({"Body": {}},))),
+            ),
+            id="ids of a table's block are given back when the commit fails",
+        ),
+        pytest.param(
+            (
+                *_TWO_TABLES,
+                Step(0, Attempt(acts=((0, (("commands", Spawn(({"Body": {}},))),)),), fault="lost")),
+                Step(0),
+                Stage(0, Spawn(({"Body": {}},))),
+            ),
+            id="ids of a table's block are given back when a tick in doubt is not stored",
+        ),
+    ],
+)
+def test_what_the_machine_found(lines: tuple[Stage | Step | Fork, ...]) -> None:
+    """Programs that once told the engine from the model."""
+    player = Player()
+    try:
+        for line in lines:
+            player.play(line)
+        player.finish()
+    finally:
+        player.close()
