@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from typing import ClassVar
 
 import _measure
 import _movement
+from _movement import Position, Velocity
+from daft.expressions import Expression
 
-from archetype_core import Component, MemoryStore, World
+from archetype_core import Component, MemoryStore, Processor, World
 
 TAGS = [type(f"Tag{number}", (Component,), {"__module__": __name__}) for number in range(1_000)]
 
@@ -20,17 +23,31 @@ class RowwiseMovement(_movement.Movement):
     rowwise = True
 
 
+class FixedMovement(Processor):
+    """Movement by expressions that are built once."""
+
+    components = (Position, Velocity)
+    moves: ClassVar[dict[Expression, Expression]] = {
+        Position.c.x: Position.c.x + Velocity.c.dx,
+        Position.c.y: Position.c.y + Velocity.c.dy,
+    }
+
+    def process(self) -> dict[Expression, Expression]:
+        """The moved positions."""
+        return self.moves
+
+
 class Idle(Component):
     """A column that no processor looks at."""
 
     value: float = 0.0
 
 
-async def many(processor: _movement.Movement, archetypes: int, each: int) -> World:
+async def many(processor: Processor, archetypes: int, each: int) -> World:
     """A world of so many archetypes with so many entities each, all of them moving."""
     world = World(MemoryStore(), seed=1, processors=[processor])
     for tag in TAGS[:archetypes]:
-        world.spawn_many([(_movement.Position(), _movement.Velocity(dx=1.0), tag())] * each)
+        world.spawn_many([(Position(), Velocity(dx=1.0), tag())] * each)
     await world.step()
     await world.step()
     return world
@@ -42,13 +59,16 @@ async def figures(quick: bool) -> dict[str, float]:
     count = 3 if quick else 40
     one = await _movement.moving(10_000)
     plain = await many(_movement.Movement(), 1_000, 10)
+    fixed = await many(FixedMovement(), 1_000, 10)
     rowwise = await many(RowwiseMovement(), 1_000, 10)
-    median = await _measure.rounds(count, one=one.step, plain=plain.step, rowwise=rowwise.step)
-    assert plain.digest() == rowwise.digest()
+    median = await _measure.rounds(count, one=one.step, plain=plain.step, fixed=fixed.step, rowwise=rowwise.step)
+    assert plain.digest() == fixed.digest() == rowwise.digest()
     found["tick_ms_1_archetype_of_10000"] = median["one"] * 1e3
     found["tick_ms_1000_archetypes_of_10"] = median["plain"] * 1e3
+    found["tick_ms_1000_archetypes_of_10_fixed"] = median["fixed"] * 1e3
     found["tick_ms_1000_archetypes_of_10_rowwise"] = median["rowwise"] * 1e3
     found["archetypes_over_one"] = median["plain"] / median["one"]
+    found["archetypes_over_one_fixed"] = median["fixed"] / median["one"]
     found["archetypes_over_one_rowwise"] = median["rowwise"] / median["one"]
 
     alone = await _movement.moving(1_000)
@@ -78,6 +98,7 @@ async def figures(quick: bool) -> dict[str, float]:
 
 BOUNDS = {
     "archetypes_over_one": ("<=", 20.0),
+    "archetypes_over_one_fixed": ("<=", 20.0),
     "archetypes_over_one_rowwise": ("<=", 20.0),
     "with_1000_idle_archetypes_over_alone": ("<=", 1.1),
     "with_1000000_entities_elsewhere_over_alone": ("<=", 1.1),

@@ -147,7 +147,7 @@ def methods(twin: Twin) -> Iterator[str]:
                 overload = spelled("\n".join(lines[node.lineno - 1 : node.end_lineno]))
                 yield f"    @overload\n{overload}"
                 continue
-            head = ["    @property"] if "property" in found else []
+            head = ["    @property" if "property" in found else "    @door"]
             yield "\n".join([*head, signature(node, lines), docstring(node, lines), f"        {body(node)}"])
 
 
@@ -161,6 +161,7 @@ def imports(twin: Twin, code: str) -> Iterator[tuple[bool, str]]:
     used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
     known = {one.name: (False, f"from archetype.{one.module} import {one.name}") for one in TWINS if one != twin}
     known["SyncRunner"] = (False, "from archetype.sync_runner import SyncRunner")
+    known["door"] = (False, "from archetype_core.user_traceback import door")
     known[twin.base] = (False, f"from archetype.sync_handle import {twin.base}")
     for module, _ in twin.sources:
         for node in ast.parse((PACKAGE / f"{module}.py").read_text()).body:

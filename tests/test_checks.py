@@ -70,12 +70,13 @@ def test_house_rules_catch(repository: Path, name: str, text: str) -> None:
 
 
 def test_house_rules_let_pass(repository: Path) -> None:
-    """Ordinary text, ignored files and Cargo's own lock are no violations."""
+    """Ordinary text, ignored files, Cargo's own lock and long generated modules are no violations."""
     (repository / ".gitignore").write_text("uv.lock\n")
     (repository / "uv.lock").write_text("https://" + "pypi" + ".org/simple")
     (repository / "Cargo.lock").write_text("registry+https://example.org/" + "crates" + ".io-index")
     (repository / "a.md").write_text("pip install from PyPI, https://example.org/work/x, ./work/x")
     (repository / "a.py").write_text("x = 1\n" * 500)
+    (repository / "twin.py").write_text(f'{house.GENERATED}`x.py`."""\n' + "x = 1\n" * 501)
     assert list(house.violations(repository)) == []
 
 

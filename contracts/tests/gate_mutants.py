@@ -13,6 +13,7 @@ from reference_ledger import KnownWorld, Ledger, Waiting
 from archetype_contracts import GateLimits
 from archetype_core import command as c
 from archetype_core.clock import Clock
+from archetype_core.engine import current_attempt, outside_attempts
 from archetype_core.errors import WorldExists, WorldNotFound
 from archetype_core.store import Segment
 
@@ -289,6 +290,65 @@ class LosesStagedMutations(ReferenceGate):
     def restage(self, live: LiveWorld) -> None:
         live.known.staged.clear()
         super().restage(live)
+
+
+# Attempts
+
+
+@breaks("G-261", "G-262", "G-263", machine=True)
+class ExecutesAtOnce(ReferenceGate):
+    """What a processor executes is staged even if its attempt fails."""
+
+    def attempt_to_stage(self) -> None:
+        return None
+
+    def put(self, live: LiveWorld, waiting: Waiting) -> None:
+        with outside_attempts():
+            super().put(live, waiting)
+
+    def reserve(self, live: LiveWorld, count: int) -> range:
+        with outside_attempts():
+            return super().reserve(live, count)
+
+
+@breaks("G-261", "G-262", "G-263", machine=True)
+class QueuesAtOnce(ReferenceGate):
+    """What a processor submits is queued even if its attempt fails."""
+
+    def attempt_to_queue(self) -> None:
+        return None
+
+    def reserve(self, live: LiveWorld, count: int) -> range:
+        with outside_attempts():
+            return super().reserve(live, count)
+
+
+@breaks("G-263", machine=True)
+class DroppedCommandsCost(ReferenceGate):
+    """The commands of a failed attempt use quota."""
+
+    def refund(self, *dropped: Any) -> None:
+        """Give nothing back."""
+
+
+@breaks("G-263", machine=False)
+class UncountedDrops(ReferenceGate):
+    """The row of a failed step does not say what it dropped."""
+
+    def told(self, dropped: int) -> str:
+        return ""
+
+
+@breaks("G-262", "G-264", machine=True)
+class LosesWhatIsHeld(ReferenceGate):
+    """What was submitted inside a tick is lost with its commit."""
+
+    async def submit_batch(
+        self, actor: c.ActorCtx, commands: Sequence[Any], world_id: str, **when: Any
+    ) -> tuple[c.Ticket, ...]:
+        if current_attempt() is None:
+            return await super().submit_batch(actor, commands, world_id, **when)
+        return tuple(c.Ticket("nowhere", range(0)) for _ in commands)
 
 
 # Audit

@@ -20,7 +20,7 @@ from archetype_contracts.gate.policy import allows
 from archetype_core import command as c
 from archetype_core.clock import Clock
 from archetype_core.config import StorageConfig
-from archetype_core.engine import World, load_kernel
+from archetype_core.engine import Attempt, World, current_attempt, load_kernel
 from archetype_core.errors import (
     ArchetypeError,
     GateClosed,
@@ -48,6 +48,8 @@ class LiveWorld:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     handlers: dict[str, Callable[[Any, Any], None]] = field(default_factory=dict)
     stepped_at: Any = None
+    dropped: int = 0
+    """How many commands the failed attempt of its last step dropped."""
 
 
 class ReferenceGate:
@@ -76,10 +78,14 @@ class ReferenceGate:
             return self.stage(actor, command, cast("LiveWorld", live))
         tick = None if live is None else live.world.tick
         seq = self.enter(actor, command, world_id, "queued", tick=tick).seq
+        if live is not None:
+            live.dropped = 0
         try:
             answer = await self.do(command, live, world_id)
         except BaseException as failure:
-            self.ledger.settle(seq, "failed", str(failure) or type(failure).__name__, tick, self.clock.now())
+            reason = str(failure) or type(failure).__name__
+            reason += self.told(live.dropped) if live is not None else ""
+            self.ledger.settle(seq, "failed", reason, tick, self.clock.now())
             raise
         self.ledger.settle(seq, "applied", "", tick, self.clock.now())
         return answer
@@ -101,14 +107,15 @@ class ReferenceGate:
     ) -> tuple[c.Ticket, ...]:
         self.check_open()
         live = cast("LiveWorld", self.admit(actor, commands, world_id, is_queued=True))
-        tickets = []
-        for command in commands:
-            ids = self.reserve(live, query.spawned(command))
-            row = self.enter(actor, command, world_id, "queued")
-            at = live.world.tick if tick is None else tick
-            live.known.queue.append(Waiting(row.seq, row.command_id, command, ids, at, priority))
-            tickets.append(c.Ticket(row.command_id, ids))
-        return tuple(tickets)
+        attempt = self.attempt_to_queue()
+        is_own = attempt is not None and attempt.world_id == world_id
+        at = live.world.tick + is_own if tick is None else tick
+        queued = [
+            Waiting(0, self.ledger.name(), one, self.reserve(live, query.spawned(one)), at, priority)
+            for one in commands
+        ]
+        self.keep(attempt, actor, queued, live, live.known.queue)
+        return tuple(c.Ticket(one.command_id, one.ids) for one in queued)
 
     async def submit_spawn(
         self, actor: c.ActorCtx, world_id: str, *components: Component, tick: int | None = None, priority: int = 0
@@ -167,8 +174,7 @@ class ReferenceGate:
             self.enter(actor, command, world_id, "rejected", reason=str(refusal))
 
     def charge(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], live: LiveWorld | None) -> None:
-        price = sum(self.limits.costs.get(one.kind, 1) * one.weight for one in commands)
-        day = self.day_of(actor)
+        price, day = self.price(commands), self.day_of(actor)
         used_credits = self.ledger.credits.get(day, 0)
         counted = self.counter_of(actor, live) if live is not None else None
         used = self.ledger.commands.get(counted, 0) if counted else 0
@@ -179,6 +185,9 @@ class ReferenceGate:
         self.ledger.credits[day] = used_credits + price
         if counted:
             self.ledger.commands[counted] = used + len(commands)
+
+    def price(self, commands: Sequence[c.Command[Any]]) -> int:
+        return sum(self.limits.costs.get(one.kind, 1) * one.weight for one in commands)
 
     def counter_of(self, actor: c.ActorCtx, live: LiveWorld) -> tuple[str, str, int]:
         return actor.id, live.known.world_id, live.world.tick
@@ -195,13 +204,54 @@ class ReferenceGate:
         *,
         reason: str = "",
         tick: int | None = None,
+        command_id: str = "",
     ) -> c.AuditRow:
         payload = json.dumps(dict(command.describe()), default=str)
         payload = payload if len(payload) <= _LONG else json.dumps({"bytes": len(payload)})
         row = row_fields(actor, command, world_id, payload)
         return self.ledger.enter(
-            {**row, "status": status, "reason": reason, "tick": tick, "submitted_at": self.clock.now()}
+            {**row, "status": status, "reason": reason, "tick": tick, "submitted_at": self.clock.now()}, command_id
         )
+
+    # Attempts
+
+    def attempt_to_stage(self) -> Attempt | None:
+        """The attempt that an executed command waits for."""
+        return current_attempt()
+
+    def attempt_to_queue(self) -> Attempt | None:
+        """The attempt that a submitted command waits for."""
+        return current_attempt()
+
+    def keep(
+        self, attempt: Attempt | None, actor: c.ActorCtx, waiting: list[Waiting], live: LiveWorld, place: list[Waiting]
+    ) -> None:
+        """Record commands and keep them, once the attempt that they were sent from is committed."""
+        counter, day = self.counter_of(actor, live), self.day_of(actor)
+
+        def commit() -> None:
+            for one in waiting:
+                world_id = live.known.world_id
+                one.seq = self.enter(actor, one.command, world_id, "queued", command_id=one.command_id).seq
+                place.append(one)
+
+        def drop() -> None:
+            self.refund([one.command for one in waiting], counter, day)
+            self.live[attempt.world_id].dropped += len(waiting)  # type: ignore[union-attr]  # reason: only called in one
+
+        if attempt is None:
+            commit()
+        else:
+            attempt.hold(commit, drop)
+
+    def refund(self, commands: Sequence[c.Command[Any]], counter: tuple[str, str, int], day: tuple[str, str]) -> None:
+        """Give back what dropped commands cost."""
+        self.ledger.commands[counter] -= len(commands)
+        self.ledger.credits[day] -= self.price(commands)
+
+    def told(self, dropped: int) -> str:
+        """What the row of a failed step says about its dropped commands."""
+        return f" ({dropped} commands dropped)" if dropped else ""
 
     # Mutations
 
@@ -212,15 +262,15 @@ class ReferenceGate:
 
     def stage(self, actor: c.ActorCtx, command: c.EntityCommand[Any], live: LiveWorld) -> Any:
         """Stage an executed command, and keep it until a tick applies it."""
+        attempt = self.attempt_to_stage()
         ids = self.reserve(live, query.spawned(command))
-        row = self.enter(actor, command, live.known.world_id, "queued")
-        waiting = Waiting(row.seq, row.command_id, command, ids, live.world.tick, 0)
+        waiting = Waiting(0, self.ledger.name(), command, ids, live.world.tick, 0)
         try:
             self.put(live, waiting)
         except Exception as failure:
-            self.ledger.settle(row.seq, "failed", str(failure), live.world.tick, self.clock.now())
+            self.enter(actor, command, live.known.world_id, "failed", reason=str(failure))
             raise
-        live.known.staged.append(waiting)
+        self.keep(attempt, actor, [waiting], live, live.known.staged)
         return ids.start if isinstance(command, c.Spawn) else ids or None
 
     def put(self, live: LiveWorld, waiting: Waiting) -> None:
@@ -254,19 +304,22 @@ class ReferenceGate:
             self.apply_due(live)
             outcome = await live.world.step(config, **inputs)
             live.stepped_at = self.clock.now()
-            applied = [*live.known.staged, *(one for one in live.known.queue if one.is_staged)]
+            # What a fork copied has no row, and no command id of its own.
+            waiting = [*live.known.staged, *live.known.queue]
+            applied = [one for one in waiting if one.command_id in outcome.applied or not one.seq]
             self.applied(live, applied, outcome.tick)
         return c.StepResult(live.known.world_id, live.world.run_id, outcome.tick, len(applied), outcome.duration_s)
 
     def applied(self, live: LiveWorld, applied: list[Waiting], tick: int) -> None:
         live.known.segment = live.world.segment
         for waiting in applied:
-            self.ledger.settle(waiting.seq, "applied", "", tick, self.clock.now())
+            if waiting.seq:
+                self.ledger.settle(waiting.seq, "applied", "", tick, self.clock.now())
         self.forget(live, applied)
 
     def forget(self, live: LiveWorld, applied: list[Waiting]) -> None:
-        live.known.staged.clear()
-        live.known.queue[:] = [one for one in live.known.queue if one not in applied]
+        for place in (live.known.staged, live.known.queue):
+            place[:] = [one for one in place if one not in applied]
 
     # Worlds
 

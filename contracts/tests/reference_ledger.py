@@ -53,11 +53,17 @@ class Ledger:
     worlds: dict[str, KnownWorld] = field(default_factory=dict)
     commands: dict[tuple[str, str, int], int] = field(default_factory=dict)
     credits: dict[tuple[str, str], int] = field(default_factory=dict)
+    named: int = 0
 
-    def enter(self, row: Mapping[str, Any]) -> AuditRow:
+    def name(self) -> str:
+        """A new command id."""
+        self.named += 1
+        return f"command {self.named}"
+
+    def enter(self, row: Mapping[str, Any], command_id: str = "") -> AuditRow:
         """Add a row with the next number."""
         seq = len(self.rows) + 1
-        made = AuditRow(seq=seq, command_id=f"command {seq}", settled_at=None, duration_s=0.0, **row)
+        made = AuditRow(seq=seq, command_id=command_id or self.name(), settled_at=None, duration_s=0.0, **row)
         self.rows.append(made)
         if made.status != "queued":
             self.settle(seq, made.status, made.reason, made.tick, made.submitted_at)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import broken_attempts  # noqa: F401  # reason: importing it registers its stores
 import broken_commits  # noqa: F401  # reason: importing it registers its stores
 import broken_lifetimes  # noqa: F401  # reason: importing it registers its stores
 import broken_reads  # noqa: F401  # reason: importing it registers its stores

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from file_store import FileStore
+from file_store import HEADER, FileStore
 
-from archetype_core.errors import CommitError
+from archetype_core.errors import CommitError, TickConflict
 from archetype_core.store import MemoryStore, Scan, TickCommit
 
 
@@ -201,6 +201,38 @@ class ForgetsCommands(FileStore):
 class ForgetsReservedIds(FileStore):
     def packed(self, tick: TickCommit) -> Any:
         return super().packed(replace(tick, next_entity_id=max(1, tick.next_entity_id - 1)))
+
+
+@breaks("X-001", "X-002", sound="X-030")
+class ForgetsAttempts(FileStore):
+    def packed(self, tick: TickCommit) -> Any:
+        return super().packed(replace(tick, attempt=""))
+
+
+@breaks("X-018", sound="X-002")
+class CallsUncertainCommitsRefused(FileStore):
+    """Leaves the record of a refused tick in the file until the next commit overwrites it."""
+
+    def roll_back(self, made: list[Path]) -> None:
+        pass
+
+
+@breaks("X-010", "X-018", "X-021", sound="X-002")
+class KeepsTwoVersions(FileStore):
+    """Keeps the record of a tick whose sync failed, accepts the tick again, and shows the first version once reopened."""
+
+    def append(self, data: bytes) -> int:
+        end = self.end + HEADER.size + len(data)
+        try:
+            return super().append(data)
+        except OSError:
+            if os.fstat(self.file).st_size == end:
+                self.end = end
+            raise
+
+    def replay(self, owner: int, ticks: list[Any]) -> None:
+        with suppress(TickConflict):
+            super().replay(owner, ticks)
 
 
 @breaks("X-002", "X-004", sound="X-016")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from archetype_core.errors import CommitError, StoreClosed, TickConflict
+from archetype_core.errors import CommitError, CommitUncertain, StoreClosed, TickConflict
 from archetype_core.schema import Archetype, Snapshot
 from archetype_core.store import (
     Capability,
@@ -96,8 +96,11 @@ class FileStore:
                 if len(data) > LARGE:
                     data = pickle.dumps(self.write_large(data, made))
                 size = self.append(data)
-            except BaseException:
+            except BaseException as failure:
                 self.roll_back(made)
+                if self.is_broken:
+                    # The record may be complete, and the next handle then finds it.
+                    raise CommitUncertain(world_id, ticks[-1].tick, str(failure)) from failure
                 raise
             self.memory.commit(ticks)
             self.owners[world_id] = os.getpid()
@@ -241,12 +244,12 @@ class FileStore:
             name: (to_ipc(rows.live), rows.tombstones and to_ipc(rows.tombstones))
             for name, rows in tick.written.items()
         }
-        return (tick.segment, tick.tick, tick.next_entity_id, tick.applied, written)
+        return (tick.segment, tick.tick, tick.next_entity_id, tick.applied, tick.attempt, written)
 
     def unpacked(self, packed: Any) -> TickCommit:
-        segment, number, next_entity_id, applied, written = packed
+        segment, number, next_entity_id, applied, attempt, written = packed
         tables = {name: Rows(from_ipc(live), gone and from_ipc(gone)) for name, (live, gone) in written.items()}
-        return TickCommit(segment, number, tables, next_entity_id, applied=applied)
+        return TickCommit(segment, number, tables, next_entity_id, applied=applied, attempt=attempt)
 
     def current(self) -> MemoryStore:
         """The copy in memory, with all records of other processes."""

@@ -87,3 +87,14 @@ class AnswersTooEarly(PatchedService):
     """Its ledger does not sync before the gate answers."""
 
     owner, verb = SqliteLedger, "sync"
+
+
+class ForgetsHeldCommands(PatchedService):
+    """Its store does not say which attempt committed a tick, so what that attempt sent is lost in a crash."""
+
+    owner, verb = JournalStore, "head"
+
+    @staticmethod
+    def replacement(*arguments: Any, **named: Any) -> Any:
+        """Return the head without its attempt."""
+        return replace(_head(*arguments, **named), attempt="")

@@ -10,7 +10,7 @@ import pyarrow as pa
 from daft.expressions import Expression
 from pydantic import Field
 
-from archetype import Component, Vector
+from archetype import Component, Evolution, Vector, each
 
 T = TypeVar("T")
 
@@ -42,6 +42,18 @@ class Agent(Component):
 class Memory(Component):
     embedding: Annotated[list[float], Vector(3)] = [0.0, 0.0, 0.0]
     older: Annotated[list[float], Vector(3)] | None = None
+
+
+class Badge(Component):
+    rank: int = 1
+    note: str | None = None
+
+    evolution = Evolution(
+        rename={"rank": ("level", "grade")},
+        drop=("owner",),
+        convert={"rank": each(int), "note": lambda column: column.cast(pa.large_string())},
+        previous="Medal",
+    )
 
 
 class Captain(Agent):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import daft
+import numpy as np
+import pyarrow as pa
 from components import Agent, Memory, Position, Velocity
 from daft import DataFrame, DataType
+from daft.expressions import Expression
 from numpy.random import Generator
 
-from archetype import AsyncProcessor, Mailbox, Processor, Resources, WorldView
+from archetype import Arrays, AsyncProcessor, Mailbox, Processor, ProcessorResult, Resources, Rng, WorldView
 
 
 class Wind:
@@ -56,6 +59,8 @@ class Listen(AsyncProcessor):
 class Rename(Processor):
     """Takes the frame under a name of its own, and whatever else there is."""
 
+    components = (Agent,)
+
     def __init__(self, name: str) -> None:
         self.name = name
 
@@ -63,4 +68,50 @@ class Rename(Processor):
         return frame.with_column("agent__name", daft.lit(self.name)) if rest else frame
 
 
+class Drift(Processor):
+    components = (Position, Velocity)
+
+    def process(self, arrays: Arrays) -> dict[Expression, np.ndarray]:
+        return {Position.c.x: arrays[Position.c.x] + arrays["velocity__dx"]}
+
+
+class Walk(AsyncProcessor):
+    components = (Position,)
+
+    async def process(self, *, arrays: Arrays, rng: Rng) -> dict[Expression, object]:
+        steps = rng.by_entity.normal(0.0, 1.0)
+        return {Position.c.x: arrays[Position.c.x] + np.where(arrays.leaving, 0.0, steps), Position.c.y: 0.0}
+
+
+class Halve(Processor):
+    components = (Position,)
+    half = {Position.c.x: Position.c.x / 2}
+
+    def process(self) -> ProcessorResult:
+        return self.half
+
+
+class Mixed(Processor):
+    components = (Position,)
+
+    def process(self, arrays: Arrays) -> ProcessorResult:
+        return {Position.c.x: Position.c.x * 2, "position__y": [0.0] * len(arrays)}
+
+
+class Table(Processor):
+    components = (Position,)
+
+    def process(self, arrays: Arrays) -> pa.Table:
+        return pa.Table.from_arrays([arrays.arrow(Position.c.x)], names=["position__x"])
+
+
+class Tell(Processor):
+    components = (Position,)
+
+    async def process(self, arrays: Arrays, messages: Mailbox) -> None:
+        for entity in arrays.entity_id[arrays.leaving]:
+            messages.send(int(entity), "bye")
+
+
 everyone: list[Processor] = [Move(), Gust(), Think(), Listen(), Rename("bo")]
+everyone += [Drift(), Walk(), Halve(), Mixed(), Table(), Tell()]

@@ -9,7 +9,7 @@ from daft import DataFrame
 from hooks import after, before
 from processors import Move
 
-from archetype_core import Component, MemoryStore, PostTick, PreTick, Processor, Store, Vector, World
+from archetype_core import Arrays, Component, MemoryStore, PostTick, PreTick, Processor, Store, Vector, World
 
 world = World(MemoryStore())
 
@@ -48,6 +48,17 @@ World(MemoryStore(), processors=[Move])  # E: list-item | reportArgumentType
 class Number(Processor):
     def process(self, df: DataFrame) -> int:  # E: override | reportIncompatibleMethodOverride
         return df.count_rows()
+
+
+class Indexed(Processor):
+    def process(self, arrays: Arrays) -> dict[int, float]:  # E: override | reportIncompatibleMethodOverride
+        return {len(arrays): float(arrays[1][0])}  # E: index | reportArgumentType
+
+
+class Awaited(Processor):
+    async def process(self, arrays: Arrays) -> str:  # E: override | reportIncompatibleMethodOverride
+        arrays[Position.c.x] = 1.0  # E: index | reportIndexIssue
+        return ""
 
 
 class Shelf:

@@ -51,6 +51,7 @@ class Script:
         self.segment: Segment
         self.ticks: list[WrittenTick] = []
         self.live: dict[str, Snapshot] = {}
+        self.drafts = 0
         self.next_entity_id = 1
         parent = None
         if after is not None:
@@ -105,17 +106,29 @@ class Script:
         here = self.at(tick)
         return here.ticks[tick - here.segment.first_tick]
 
-    def draft(self, *written: Rows, tick: int | None = None, applied: tuple[str, ...] = ()) -> TickCommit:
-        """A commit of the next tick, or of another one, without adding it to this script."""
+    def draft(
+        self, *written: Rows, tick: int | None = None, applied: tuple[str, ...] = (), attempt: str | None = None
+    ) -> TickCommit:
+        """A commit of the next tick, or of another one, without adding it to this script; each has an attempt of its own."""
         tables = {rows.live.archetype.name: rows for rows in written}
         ids = [pc.max(rows.live.entity_ids).as_py() or 0 for rows in written if rows.live.num_rows]
         carried = {name: snapshot for name, snapshot in self.live.items() if name not in tables}
         bound = max([self.next_entity_id, *(highest + 1 for highest in ids)])
-        return TickCommit(self.segment, self.last + 1 if tick is None else tick, tables, bound, carried, applied)
+        number = self.last + 1 if tick is None else tick
+        self.drafts += 1
+        if attempt is None:
+            attempt = identifier(f"{self.segment.run_id} tick {number} draft {self.drafts}")
+        return TickCommit(self.segment, number, tables, bound, carried, applied, attempt)
 
-    def tick(self, *written: Rows, applied: tuple[str, ...] = (), next_entity_id: int | None = None) -> TickCommit:
+    def tick(
+        self,
+        *written: Rows,
+        applied: tuple[str, ...] = (),
+        next_entity_id: int | None = None,
+        attempt: str | None = None,
+    ) -> TickCommit:
         """Add the next tick; tables that it does not write are carried."""
-        commit = self.draft(*written, applied=applied)
+        commit = self.draft(*written, applied=applied, attempt=attempt)
         if next_entity_id is not None:
             commit = replace(commit, next_entity_id=next_entity_id)
         self.next_entity_id = commit.next_entity_id

@@ -220,6 +220,8 @@ def test_heartbeat_keeps_beating(asynchronous: bool) -> None:
             return df
 
         class Waits(Processor):
+            components = (Position,)
+
             async def process(self, df: DataFrame) -> DataFrame:
                 return act(df)
 
@@ -283,11 +285,15 @@ def draws(seed: int, *, steps: int = 3, parties: Any = PARTIES) -> dict[tuple[in
     found: dict[tuple[int, str, str], float] = {}
 
     class Draws(Processor):
+        components = (Position,)
+
         def process(self, df: Any, tick: int, rng: np.random.Generator) -> DataFrame:
             found[tick, "Draws", df.snapshot.archetype.name] = rng.random()
             return df
 
     class Others(Processor):
+        components = (Position,)
+
         async def process(self, df: Any, tick: int, rng: np.random.Generator) -> DataFrame:
             await asyncio.sleep(0)
             found[tick, "Others", df.snapshot.archetype.name] = rng.random()
@@ -353,6 +359,8 @@ def test_numbers_do_not_depend_on_threads() -> None:
         found: dict[str, float] = {}
 
         class Draws(Processor):
+            components = (Position,)
+
             def process(self, df: Any, rng: np.random.Generator) -> DataFrame:
                 mine = next(name for name in ("frozen", "flagged", "") if name in df.snapshot.archetype.name)
                 assert turns[mine].wait(PATIENCE_S)

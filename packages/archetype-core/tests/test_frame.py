@@ -18,7 +18,7 @@ from scene import Health, Name, Position
 
 from archetype_core.engine.daft.expression import read
 from archetype_core.engine.daft.frame import Frame, base_columns
-from archetype_core.engine.processor_result import collect
+from archetype_core.engine.frame_result import collect_frame
 from archetype_core.panic import Panic, panics_as_errors
 from archetype_core.read.diff import same
 from archetype_core.schema import ENTITY_ID, Archetype, Component, Snapshot
@@ -36,6 +36,7 @@ class Mixed(Component):
 
 
 MIXED = Archetype.of(Mixed)
+BASE = {"world_id": "w", "run_id": "r", "tick": 0, "is_active": True}
 INT_EXTREMES = [0, 1, -1, 2, 2**63 - 1, -(2**63), 2**53 + 1, 10]
 floats = st.sampled_from([0.0, -0.0, 1.0, -1.5, 1e308, 5e-324, math.nan, math.inf, -math.inf]) | st.floats()
 ints = st.sampled_from(INT_EXTREMES) | st.integers(-(2**63), 2**63 - 1)
@@ -140,12 +141,12 @@ def snapshot(values: list[dict[str, Any]]) -> Snapshot:
 
 def directly(prior: Snapshot, stages: list[Mapping[str, Expression]]) -> Mapping[str, pa.Array] | None:
     """The changed columns as the engine evaluates them; ``None`` for an error."""
-    frame: DataFrame = Frame(prior, base_columns("w", "r", 0))
+    frame: DataFrame = Frame(prior, base_columns(BASE))
     try:
         for stage in stages:
             frame = frame.with_columns(dict(stage))
         assert isinstance(frame, Frame)
-        return {name: column.arrow for name, column in collect(frame, prior).items()}
+        return {name: column.arrow for name, column in collect_frame(frame, prior, {}).items()}
     except Exception as failure:  # noqa: BLE001  # reason: Daft has no common type of error
         event(f"error: {type(failure).__name__}")
         return None
@@ -262,10 +263,10 @@ def test_direct_path_never_plans(monkeypatch: pytest.MonkeyPatch) -> None:
         return from_arrow(table)
 
     monkeypatch.setattr(daft, "from_arrow", planning)
-    frame = Frame(snapshot([]), base_columns("w", "r", 0))
+    frame = Frame(snapshot([]), base_columns(BASE))
     changed = frame.with_column("mixed__a", col("mixed__a") + lit(1.0)).with_columns({"mixed__i": lit(1)})
     assert isinstance(changed, Frame)
-    collect(changed, frame.snapshot)
+    collect_frame(changed, frame.snapshot, {})
     assert planned == []
     changed.where(lit(True))
     assert len(planned) == 1
@@ -275,7 +276,7 @@ def test_direct_path_never_plans(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_frame_has_the_columns_of_its_table(kinds: tuple[type[Component], ...]) -> None:
     """A frame has entity id, component columns and base columns, planned or not (M5)."""
     archetype = Archetype.of(*kinds)
-    frame = Frame(Snapshot.empty(archetype), base_columns("w", "r", 3))
+    frame = Frame(Snapshot.empty(archetype), base_columns(BASE))
     assert frame.column_names == [*archetype.schema.names, "world_id", "run_id", "tick", "is_active"]
     planned = frame.where(lit(True))
     assert planned.column_names == frame.column_names

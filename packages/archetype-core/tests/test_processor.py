@@ -25,7 +25,7 @@ from scene import (
 
 from archetype_core.config import RunConfig
 from archetype_core.engine import AsyncProcessor, Processor, Resources, WorldView
-from archetype_core.engine.processor import System
+from archetype_core.engine.processor import RESERVED_ARGUMENTS, System
 from archetype_core.errors import ProcessorError
 from archetype_core.schema import Mailbox
 
@@ -35,21 +35,29 @@ def test_process_gets_what_it_names() -> None:
     got: list[dict[str, Any]] = []
 
     class Named(Processor):
+        components = (Position,)
+
         def process(self, df: DataFrame, tick: int, gravity: float, absent: str = "default") -> DataFrame:
             got.append({"tick": tick, "gravity": gravity, "absent": absent})
             return df
 
     class Keyword(Processor):
+        components = (Position,)
+
         async def process(self, df: DataFrame, *, world: Any) -> DataFrame:
             got.append({"world": world})
             return df
 
     class Everything(Processor):
+        components = (Position,)
+
         def process(self, df: DataFrame, **kwargs: Any) -> DataFrame:
             got.append(kwargs)
             return df
 
     class Nothing(Processor):
+        components = (Position,)
+
         def process(self, df: DataFrame) -> DataFrame:
             got.append({})
             return df
@@ -63,7 +71,17 @@ def test_process_gets_what_it_names() -> None:
         assert named == {"tick": 1, "gravity": 9.81, "absent": "default"}
         assert keyword.keys() == {"world"}
         assert type(keyword["world"]) is WorldView
-        assert everything.keys() == {"tick", "resources", "world", "rng", "messages", "commands", "gravity", "wind"}
+        assert everything.keys() == {
+            "arrays",
+            "tick",
+            "resources",
+            "world",
+            "rng",
+            "messages",
+            "commands",
+            "gravity",
+            "wind",
+        }
         assert isinstance(everything["resources"], Resources)
         assert isinstance(everything["messages"], Mailbox)
         assert isinstance(everything["rng"], np.random.Generator)
@@ -72,7 +90,7 @@ def test_process_gets_what_it_names() -> None:
     drive(scenario)
 
 
-@pytest.mark.parametrize("name", ["tick", "resources", "world", "rng", "messages", "df"])
+@pytest.mark.parametrize("name", sorted(RESERVED_ARGUMENTS))
 def test_reserved_input_names_are_refused(name: str) -> None:
     """An input cannot take the place of what the engine passes (T9)."""
 
@@ -92,6 +110,8 @@ def test_missing_input_is_the_processors_error() -> None:
     """A missing input is the error of the processor that needs it (T9)."""
 
     class Needs(Processor):
+        components = (Position,)
+
         def process(self, df: DataFrame, wind: float) -> DataFrame:
             return df
 
@@ -119,19 +139,27 @@ def test_any_kind_of_process_works() -> None:
         return wrapper
 
     class Plain(Processor):
+        components = (Position,)
+
         def process(self, df: DataFrame) -> DataFrame:
             return plus_one(df)
 
     class Coroutine(AsyncProcessor):
+        components = (Position,)
+
         async def process(self, df: DataFrame) -> DataFrame:
             return plus_one(df)
 
     class Awaits(AsyncProcessor):
+        components = (Position,)
+
         async def process(self, df: DataFrame) -> DataFrame:
             await asyncio.sleep(0)
             return plus_one(df)
 
     class Decorated(Processor):
+        components = (Position,)
+
         @traced
         async def process(self, df: DataFrame, tick: int) -> DataFrame:
             await asyncio.sleep(0)
@@ -139,10 +167,14 @@ def test_any_kind_of_process_works() -> None:
             return plus_one(df)
 
     class Delegates(Processor):
+        components = (Position,)
+
         def process(self, df: DataFrame) -> Any:
             return Awaits().process(df)
 
     class Comprehends(Processor):
+        components = (Position,)
+
         async def process(self, df: DataFrame) -> DataFrame:
             async def steps() -> Any:
                 await asyncio.sleep(0)
@@ -153,6 +185,8 @@ def test_any_kind_of_process_works() -> None:
             return df
 
     class Duck:
+        components = (Position,)
+
         def process(self, df: DataFrame) -> DataFrame:
             return plus_one(df)
 
@@ -170,6 +204,8 @@ def test_failure_of_a_duck_is_a_processor_error() -> None:
     """A failing object that is not a Processor is a ProcessorError too (T7)."""
 
     class Duck:
+        components = (Position,)
+
         def process(self, df: DataFrame) -> DataFrame:
             raise ValueError("quack")
 
@@ -209,10 +245,12 @@ def test_processors_run_by_priority_then_registration() -> None:
 
 
 def test_processor_runs_on_every_table_that_has_its_components() -> None:
-    """A processor runs on every table that has its components, without components on all tables."""
+    """A processor runs on every table that has its components, and on no other."""
     ran: list[frozenset[str]] = []
 
     class Anywhere(Processor):
+        components = (Position,)
+
         def process(self, df: DataFrame) -> DataFrame:
             ran.append(frozenset(df.column_names))
             return df
@@ -224,7 +262,7 @@ def test_processor_runs_on_every_table_that_has_its_components() -> None:
         )
         await there.run(2)
         assert xs(there) == {1: 1.0, 2: 1.0, 3: 0.0}
-        assert len(ran) == 5
+        assert len(ran) == 3
 
     drive(scenario)
 
@@ -233,7 +271,14 @@ def test_registration_refuses_what_could_never_run() -> None:
     """A class, an object without process, odd components or an odd on_error are refused when they are added."""
 
     class Empty(Processor):
-        pass
+        components = (Position,)
+
+    class Nowhere(Processor):
+        def process(self, df: DataFrame) -> DataFrame:
+            return df
+
+    class Emptied(Move):
+        components = ()  # type: ignore[assignment]  # reason: this is what is refused
 
     class Odd(Move):
         components = (int,)  # type: ignore[assignment]  # reason: this is what is refused
@@ -248,6 +293,9 @@ def test_registration_refuses_what_could_never_run() -> None:
     for wrong in (Move, object(), Empty(), Odd(), One()):
         with pytest.raises(TypeError):
             system.add(wrong)  # type: ignore[arg-type]  # reason: this is what is refused
+    for wrong in (Nowhere(), Emptied()):
+        with pytest.raises(TypeError, match="name at least one component"):
+            system.add(wrong)
     with pytest.raises(ValueError, match="on_error"):
         system.add(Loud())
     assert system.slots == ()

@@ -159,7 +159,8 @@ def test_sync_hook_calls_its_world() -> None:
         world.step()
         inside = ("step", "run", "run_episode", "shutdown", "destroy")
         assert refused == [*(f"{name}: ReentrantStep" for name in inside), "fork: LoopBusy", "run_rollout: LoopBusy"]
-        assert world.info().entities == 5
+        # What it staged is part of its tick; what it submitted was held until the commit.
+        assert (world.info().entities, world.info().queued) == (4, 1)
         assert world.get(1, Velocity) == Velocity(dx=2.0)
 
 
@@ -271,12 +272,15 @@ def test_hook_may_end_another_world() -> None:
 
 
 def test_hook_must_be_callable() -> None:
-    """A hook that is not callable is a TypeError when it is registered."""
+    """A hook that is not callable is a TypeError when it is declared or registered."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
-        world = runtime.world("demo", hooks=[(PreTick, 3)])  # type: ignore[list-item]  # reason: what is refused
         with pytest.raises(TypeError, match="cannot be called"):
-            await world.activate()
+            runtime.world("demo", hooks=[(PreTick, 3)])  # type: ignore[list-item]  # reason: what is refused
+        world = runtime.world("demo")
+        await world.activate()
+        with pytest.raises(TypeError, match="cannot be called"):
+            await world.add_hook(PreTick, 3)  # type: ignore[arg-type]  # reason: what is refused
         with pytest.raises(TypeError, match="cannot be called"):
             ArchetypeRuntime.sync().world(hooks=[(PreTick, 3)])  # type: ignore[list-item]  # reason: what is refused
 

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from bucket import BUCKET, emptied, served
 from hooked_files import Gate, HookedLogFiles
+from obstore.exceptions import AlreadyExistsError
 from small_limits import SMALL
 
 from archetype_contracts import Capability, StoreContract
 from archetype_contracts.sample import SPOT, spots
 from archetype_contracts.script import Script
 from archetype_core import StorageConfig, open_store
-from archetype_core.errors import TickConflict
+from archetype_core.errors import CommitUncertain, TickConflict
 from archetype_core.store import IS_ACTIVE, Scan, Store
 from archetype_journal import JournaledStore
 from archetype_store_lance import Address, LanceStore, Limits, LogFiles, RemoteLogFiles, verify
@@ -123,6 +124,97 @@ def test_a_lost_answer_is_not_a_conflict(tmp_path: Path) -> None:
     assert not files.create("x", b"2")
     other.close()
     store.close()
+
+
+class FaultyClient:
+    """A client whose requests fail while ``fails`` is set; objects that it was to create are kept in ``late``."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.fails = self.arrives = self.is_silent = False
+        self.late: list[tuple[str, bytes]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if self.is_silent and name in ("get", "list"):
+            raise OSError("the connection timed out")
+        return getattr(self._client, name)
+
+    def put(self, name: str, data: bytes, **how: Any) -> Any:
+        """Send a request, or fail before it arrives, or after."""
+        if not self.fails or not name.endswith(".commit"):
+            return self._client.put(name, data, **how)
+        self.late.append((name, data))
+        if self.arrives:
+            self._client.put(name, data, **how)
+            self.is_silent = True
+        raise OSError("the connection timed out")
+
+    def deliver(self) -> None:
+        """Let the requests arrive late."""
+        for name, data in self.late:
+            self._client.put(name, data, mode="create")
+
+
+class Doubtful:
+    """A store with a faulty client, with one tick, and two versions of the next."""
+
+    def __init__(self, place: Path) -> None:
+        address = Address.parse(prefix(place), OPTIONS)
+        self.place, self.client = address.root, FaultyClient(connect(address))
+        self.script = Script()
+        log_files = RemoteLogFiles(address, self.client)
+        self.store = LanceStore(address.root, OPTIONS, background=False, log_files=log_files)
+        self.store.commit([self.script.tick(spots({1: 0.0}))])
+        self.tried = self.script.draft(spots({1: 1.0}), attempt="tried")
+        self.other = self.script.draft(spots({1: -1.0}), attempt="other")
+
+    def commit_in_doubt(self, *, arrives: bool) -> None:
+        """Commit the first version, whose answer never comes."""
+        self.client.fails, self.client.arrives = True, arrives
+        with pytest.raises(CommitUncertain) as caught:
+            self.store.commit([self.tried])
+        assert (caught.value.world_id, caught.value.tick) == (self.tried.segment.world_id, 1)
+        self.client.fails = self.client.is_silent = False
+
+    def check(self, attempt: str, value: float) -> None:
+        """Every handle has this version of the tick, and takes no other."""
+        for store in (self.store, LanceStore(self.place, OPTIONS), LanceStore(self.place, OPTIONS)):
+            head = store.head(self.script.segment.world_id)
+            rows = store.scan(everything(self.script, 1)).read_all()
+            assert (head.tick, head.attempt, rows.column("spot__x").to_pylist()) == (1, attempt, [0.0, value])
+            for commit in (self.tried, self.other):
+                with pytest.raises(TickConflict):
+                    store.commit([commit])
+            store.close()
+        report = verify(self.place, storage_options=OPTIONS)
+        assert report.is_sound, str(report)
+
+
+def test_a_record_that_never_arrived_is_repeated(tmp_path: Path) -> None:
+    """A commit whose request was lost is uncertain; the tick is not there and can be committed with other rows (T7)"""
+    case = Doubtful(tmp_path)
+    case.commit_in_doubt(arrives=False)
+    assert case.store.head(case.script.segment.world_id).tick == 0
+    case.store.commit([case.other])
+    with pytest.raises(AlreadyExistsError):
+        case.client.deliver()
+    case.check("other", -1.0)
+
+
+def test_a_record_that_arrived_without_an_answer_counts(tmp_path: Path) -> None:
+    """A commit that no answer and no later request could confirm is uncertain; the head names its attempt (T7)"""
+    case = Doubtful(tmp_path)
+    case.commit_in_doubt(arrives=True)
+    case.check("tried", 1.0)
+
+
+def test_a_record_that_arrives_late_wins_or_loses(tmp_path: Path) -> None:
+    """A request that arrives after its writer read the head makes the repeat a conflict: one version stays (T7, S3)"""
+    case = Doubtful(tmp_path)
+    case.commit_in_doubt(arrives=False)
+    assert case.store.head(case.script.segment.world_id).tick == 0
+    case.client.deliver()
+    case.check("tried", 1.0)
 
 
 def hooked(place: str) -> HookedLogFiles:

@@ -72,12 +72,15 @@ class Run:
     fault: Fault | None = None
     kill: TimedKill | None = None
     log: str | None = None
+    dies_on_error: bool = False
+    """Whether the process kills itself right after its first failed step."""
     patience_s: float = 60.0
 
     def __str__(self) -> str:
         fault = self.fault or self.kill or "no fault"
         how = "worlds at once" if self.together else "worlds in turn"
-        return f"seed {self.seed}, until tick {self.until}, {how}: {fault}"
+        end = ", dies after the first failed step" if self.dies_on_error else ""
+        return f"seed {self.seed}, until tick {self.until}, {how}: {fault}{end}"
 
     def to_json(self) -> dict[str, Any]:
         """The run as JSON data."""

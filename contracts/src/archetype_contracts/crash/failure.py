@@ -84,3 +84,13 @@ def no_permission(subject: CrashSubject) -> None:
 )
 def read_only(subject: CrashSubject) -> None:
     subject.every_call(Fault(Kind.FAIL, 0, stays=True, error=errno.EROFS), together=True, **_closed(subject))
+
+
+@clause(
+    "X-018",
+    "If any one call fails and the process dies with the error, a refused tick never exists, and an uncertain one as committed.",
+    needs=_PERSISTENT,
+)
+def death_after_an_error(subject: CrashSubject) -> None:
+    for fault in (Fault(Kind.FAIL, 0, error=errno.EIO), Fault(Kind.FAIL, 0, int(_SPACE), error=errno.ENOSPC)):
+        subject.every_call(fault, dies_on_error=True)

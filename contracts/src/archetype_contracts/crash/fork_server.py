@@ -94,17 +94,27 @@ class ForkServer:
 
     def _run(self, run: Run, report: Report) -> None:
         def report_and_mark(**line: Any) -> None:
-            if "ack" in line:
-                world, tick, when = line["ack"]
-                if run.log:
-                    self.shim.mark(json.dumps([world, tick, when]))
+            if run.log and line.keys() & {"ack", "refused"}:
+                self.shim.mark(json.dumps(line))
             report(**line)
+
+        def die() -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
 
         place = Path(run.place)
         self.shim.arm(place, run.fault)
         if run.log:
             self.shim.trace(Path(run.log))
-        asyncio.run(Session(find(run.opener), place, run.seed, run.until, report_and_mark, together=run.together).run())
+        session = Session(
+            find(run.opener),
+            place,
+            run.seed,
+            run.until,
+            report_and_mark,
+            together=run.together,
+            die=die if run.dies_on_error else None,
+        )
+        asyncio.run(session.run())
 
     def _inspect(self, inspection: Inspection, opener: Opener, expected: Any, report: Report) -> None:
         # Armed without a fault: no power is cut here, so syncs need not wait for the disk.
@@ -114,7 +124,7 @@ class ForkServer:
             asyncio.run(inspector.run())
         finally:
             for line in inspector.lines:
-                if "ack" in line:
+                if line.keys() & {"ack", "tried", "read"}:
                     report(**line)
             for problem in inspector.problems:
                 report(problem=problem)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from archetype_contracts.crash.program import FORK, WORLDS, Schedule, schedule_of
-from archetype_contracts.crash.session import Opener, Session
+from archetype_contracts.crash.attempts import Attempts
+from archetype_contracts.crash.program import FORK, FORKED, WORLDS, Schedule, schedule_of
+from archetype_contracts.crash.session import CheckedStore, Opener, Session
 from archetype_core.store import IS_ACTIVE, TICK, Capability, Scan, Span, Store, Timeline, digest
 
 Digests = Mapping[str, Mapping[int, str]]
@@ -28,6 +29,8 @@ class Inspection:
     until: int
     required: dict[str, int]
     known: dict[str, int]
+    attempts: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """The attempts that may have committed each tick, from ``Attempts.to_json``."""
     onward: int = 1
     """The number of rounds to step after reading."""
 
@@ -46,6 +49,10 @@ class Inspector:
     expected: Digests
     problems: list[str] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
+    attempts: Attempts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.attempts = Attempts.from_json(self.inspection.attempts)
 
     async def run(self) -> None:
         """Fill ``problems`` with what is wrong, and ``lines`` with the reports of the new steps."""
@@ -59,12 +66,12 @@ class Inspector:
             self.opener, place, self.inspection.seed, self.inspection.until + 2, self._receive, together=False
         )
         session.rounds = self.inspection.onward
-        await session.step_worlds(store)
+        await session.step_worlds(CheckedStore(store, self._receive))
         store.close()
         self.problems += [
             f"stepping after reopening: expected acknowledged ticks only, got {line}"
             for line in self.lines
-            if not line.keys() & {"ack", "found"}
+            if not line.keys() & {"ack", "found", "tried", "read"}
         ]
         store = self.opener(place)
         later = self._read_worlds(store, heads)
@@ -82,6 +89,7 @@ class Inspector:
 
     def _receive(self, **line: Any) -> None:
         self.lines.append(line)
+        self.attempts.note([line])
 
     def _read_worlds(self, store: Store, seen: Mapping[str, int]) -> dict[str, int]:
         """Compare all ticks after those in ``seen``; return the head of every world."""
@@ -157,6 +165,13 @@ class Inspector:
 
     def _head(self, store: Store, schedule: Schedule, tick: int, at: int | None) -> None:
         head, plan = store.head(schedule.world_id, at=at), schedule.plan(tick)
+        owner = FORKED if tick < schedule.first else schedule.name
+        possible = self.attempts.of(owner, tick)
+        if head.attempt not in possible:
+            self.problems.append(
+                f"{schedule.name}: expected one of the attempts {possible} at tick {tick}, got {head.attempt!r}"
+            )
+        self._receive(read=[owner, tick, head.attempt])
         expected = (tick, plan.next_entity_id, plan.applied)
         actual = (head.tick, head.next_entity_id, head.applied)
         if expected != actual:

@@ -36,18 +36,28 @@ class Recording:
         """The ticks that were acknowledged after the first ``count`` events."""
         result = self.earlier.copy()
         marks = [json.loads(event.path) for event in self.events[:count] if event.kind == "M"]
+        # Of the tries after the last event nothing is on the disk, so they may be listed. A later refusal is left out: at
+        # this moment the attempt may still have been on its way.
+        result.attempts.note([*(line for line in self.outcome.lines if "tried" in line), *marks])
         window, now = self.subject.window_ns, self.events[count - 1].ns if count else 0
         for found in self.outcome.reported("found"):
             result.known.update({world: max(tick, result.known.get(world, -1)) for world, tick in found.items()})
-        for world, tick, when in marks:
+        for world, tick, when in (mark["ack"] for mark in marks if "ack" in mark):
             result.known[world] = max(tick, result.known.get(world, -1))
             if window is not None and when <= now - window:
                 result.required[world] = tick
         return result
 
+    def acknowledgements(self, after: int = -1) -> list[int]:
+        """The moments right after each acknowledgement that follows an event."""
+        found = enumerate(self.events)
+        return [
+            index + 1 for index, one in found if index > after and one.kind == "M" and "ack" in json.loads(one.path)
+        ]
+
     def moments(self, chance: random.Random, cuts: int) -> list[int]:
         """Random moments for power cuts, half of them right after an acknowledgement."""
-        marks = [index + 1 for index, event in enumerate(self.events) if event.kind == "M"]
+        marks = self.acknowledgements()
         return sorted(
             chance.choice(marks) if marks and number % 2 else chance.randint(1, len(self.events))
             for number in range(cuts)
@@ -124,7 +134,7 @@ def _fail_syncs(subject: CrashSubject, template: Path | None, acknowledged: Ackn
             recording = Recording(trial, until, together=False, fault=fault_here)
         failed = next((index for index, event in enumerate(recording.events) if event.kind == "F"), 0)
         # The moment right after the next acknowledgement can lose the most.
-        marks = [index + 1 for index, event in enumerate(recording.events) if event.kind == "M" and index > failed]
+        marks = recording.acknowledgements(failed)
         moments = sorted([chance.randint(failed + 1, len(recording.events)), *marks[:1], len(recording.events)])
         where = "a closed place" if template else "an empty place"
         recording.try_cuts(moments, chance, f"seed {subject.settings.seed}, {fault_here}, in {where}")

@@ -13,7 +13,16 @@ import pyarrow as pa
 
 from archetype_contracts.crash.program import FORK, FORK_TICK, FORKED, WORLDS, Drift, Posted, Schedule, schedule_of
 from archetype_core import RunConfig, World
-from archetype_core.errors import ArchetypeError, CommitError, CorruptStore, StoreClosed, TickConflict, WorldNotFound
+from archetype_core.clock import SystemIds
+from archetype_core.errors import (
+    ArchetypeError,
+    CommitError,
+    CommitUncertain,
+    CorruptStore,
+    StoreClosed,
+    TickConflict,
+    WorldNotFound,
+)
 from archetype_core.store import Capability, Head, Scan, Store, TickCommit, Timeline, WorldRecord
 
 Report = Callable[..., None]
@@ -29,10 +38,12 @@ EXPECTED = (CommitError, CorruptStore, StoreClosed)
 
 
 class CheckedStore:
-    """Passes calls to a store and reports errors of other types, before the engine wraps them."""
+    """Passes calls to a store; reports each attempt of a tick, and errors of other types before the engine wraps them."""
 
     def __init__(self, store: Store, report: Report) -> None:
         self._store, self._report = store, report
+        self.attempts: dict[tuple[str, int], str] = {}
+        """By world and tick, the last attempt that was committed or refused."""
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -48,7 +59,18 @@ class CheckedStore:
             raise
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
-        self._call(self._store.commit, ticks)
+        tried = [(tick.segment.name, tick.tick, tick.attempt) for tick in ticks]
+        for name, number, attempt in tried:
+            self.attempts[name, number] = attempt
+            self._report(tried=[name, number, attempt])
+        try:
+            self._call(self._store.commit, ticks)
+        except CommitUncertain:
+            raise
+        except ArchetypeError:
+            for one in tried:
+                self._report(refused=one)
+            raise
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
         reader = self._call(self._store.scan, scan)
@@ -77,13 +99,14 @@ class CheckedStore:
 
 
 class FixedIds:
-    """An id source that returns the ids in ``next``."""
+    """An id source that returns the ids in ``next``, then new ones, which name the engine's attempts."""
 
     def __init__(self) -> None:
         self.next: list[str] = []
+        self._new = SystemIds()
 
     def new(self) -> str:
-        return self.next.pop(0)
+        return self.next.pop(0) if self.next else self._new.new()
 
 
 class WorldStepper:
@@ -140,9 +163,19 @@ class WorldStepper:
 class Session:
     """Steps the worlds of one store, round by round, until a tick."""
 
-    def __init__(self, opener: Opener, place: Path, seed: int, until: int, report: Report, *, together: bool) -> None:
+    def __init__(
+        self,
+        opener: Opener,
+        place: Path,
+        seed: int,
+        until: int,
+        report: Report,
+        *,
+        together: bool,
+        die: Callable[[], None] | None = None,
+    ) -> None:
         self._opener, self._place, self._seed, self._until = opener, place, seed, until
-        self._report, self._together = report, together
+        self._report, self._together, self._die = report, together, die
         self.rounds = -1
         """The number of rounds to step; negative for no limit."""
 
@@ -168,7 +201,7 @@ class Session:
                 return
         self._report(end="gave up")
 
-    async def step_worlds(self, store: Store) -> bool:
+    async def step_worlds(self, store: CheckedStore) -> bool:
         """Step every world with one handle; return false if a world cannot continue."""
         present = {record.name: record.tick for record in store.worlds()}
         self._report(found=present)
@@ -194,8 +227,11 @@ class Session:
                     return False
         return True
 
-    async def _step(self, store: Store, one: WorldStepper) -> bool:
-        """Step a world, and try again if the step fails. A failed step must leave nothing in the store."""
+    async def _step(self, store: CheckedStore, one: WorldStepper) -> bool:
+        """Step a world, and try again if the step fails.
+
+        A failed step must leave nothing in the store, unless its error says that this is uncertain.
+        """
         name = one.schedule.name
         failed = False
         for _ in range(ATTEMPTS):
@@ -204,6 +240,8 @@ class Session:
                 await one.step()
             except EXPECTED as failure:
                 self._report(error=f"{name} tick {tick}: {_render(failure)}")
+                if self._die is not None:
+                    self._die()
                 if isinstance(failure, TickConflict):
                     why = "an earlier commit of it raised" if failed else "no other process writes"
                     self._report(
@@ -211,27 +249,32 @@ class Session:
                     )
                     return False
                 failed = True
-                if not self._nothing_left(store, one.schedule, tick):
+                if not self._nothing_left(store, one.schedule, tick, failure):
                     return False
             else:
                 self._report(ack=[name, tick, time.monotonic_ns()])
                 return True
         return False
 
-    def _nothing_left(self, store: Store, schedule: Schedule, tick: int) -> bool:
+    def _nothing_left(self, store: CheckedStore, schedule: Schedule, tick: int, failure: Exception) -> bool:
+        name = schedule.name
         try:
-            head = store.head(schedule.world_id).tick
+            head = store.head(schedule.world_id)
         except WorldNotFound:
             return True
-        except EXPECTED as failure:
-            self._report(error=f"head: {_render(failure)}")
+        except EXPECTED as found:
+            self._report(error=f"head: {_render(found)}")
             return False
-        if head >= tick:
-            self._report(
-                broken=f"{schedule.name}: expected head {tick - 1}, because the commit of tick {tick} raised, but it is {head}"
-            )
-            return False
-        return True
+        if head.tick < tick:
+            return True
+        attempt = store.attempts.get((name, tick))
+        if isinstance(failure, CommitUncertain) and (head.tick, head.attempt) == (tick, attempt):
+            return True
+        self._report(
+            broken=f"{name}: expected head {tick - 1} after {_render(failure)} (or tick {tick} of attempt {attempt}, "
+            f"if the error is CommitUncertain), but it is tick {head.tick} of attempt {head.attempt}"
+        )
+        return False
 
 
 def _render(failure: BaseException) -> str:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from archetype_contracts.assertion import ClauseFailed
+from archetype_contracts.crash.attempts import Attempts
 from archetype_contracts.crash.case import Call, Fault, Kind, Outcome, Run
 from archetype_contracts.crash.fork_client import ForkClient, ForkClientPool
 from archetype_contracts.crash.inspection import Inspection
@@ -25,18 +26,20 @@ SHORT = 3
 
 @dataclass(slots=True)
 class Acknowledged:
-    """The last acknowledged tick of every world, over several runs in one place."""
+    """The last acknowledged tick of every world, and the attempts of all its ticks, over several runs in one place."""
 
     known: dict[str, int] = field(default_factory=dict)
     required: dict[str, int] = field(default_factory=dict)
     """The last tick that must exist: all acknowledged ones, or those older than the window that the store may lose."""
+    attempts: Attempts = field(default_factory=Attempts)
 
     def copy(self) -> Acknowledged:
         """A copy that later runs do not change."""
-        return Acknowledged(dict(self.known), dict(self.required))
+        return Acknowledged(dict(self.known), dict(self.required), self.attempts.copy())
 
     def add(self, outcome: Outcome, window_ns: int | None) -> None:
         """Add the ticks that one run acknowledged, and those that it found when it started."""
+        self.attempts.note(outcome.lines)
         for found in outcome.reported("found"):
             for world, tick in found.items():
                 self.known[world] = max(tick, self.known.get(world, -1))
@@ -83,6 +86,7 @@ class Trial:
             until=until,
             required=self.acknowledged.required,
             known=self.acknowledged.known,
+            attempts=self.acknowledged.attempts.to_json(),
             onward=onward,
         )
         seen = self.client.inspect(asdict(inspection), subject.patience_s)
@@ -167,6 +171,7 @@ class CrashSubject:
         fault: Fault,
         *,
         together: bool = False,
+        dies_on_error: bool = False,
         until: int = SHORT,
         template: Path | None = None,
         acknowledged: Acknowledged | None = None,
@@ -181,8 +186,9 @@ class CrashSubject:
         def one(number: int) -> None:
             with self.trial(template, acknowledged) as trial:
                 fault_here = replace(fault, call=number)
-                outcome = trial.run(until, together=together, fault=fault_here)
+                outcome = trial.run(until, together=together, fault=fault_here, dies_on_error=dies_on_error)
                 how = "worlds at once" if together else "worlds in turn"
+                how += ", died after the error" if dies_on_error else ""
                 trial.inspect(outcome, f"{fault_here} (seed {self.settings.seed}, {how})", until)
 
         self.in_parallel(one, self.spread(count, Call(fault.classes)))
@@ -208,7 +214,7 @@ def problems_of(run: Run, outcome: Outcome) -> list[str]:
     """What the process did that no process may do, whatever its fault."""
     found = [*outcome.reported("raw"), *outcome.reported("broken"), *outcome.reported("crash")]
     is_killed = run.kill is not None or (
-        run.fault is not None and run.fault.kind in (Kind.KILL_BEFORE, Kind.KILL_AFTER)
+        run.fault is not None and (run.dies_on_error or run.fault.kind in (Kind.KILL_BEFORE, Kind.KILL_AFTER))
     )
     if outcome.hung:
         found.append(f"expected the process to end within {run.patience_s:.0f} s, but it hung")

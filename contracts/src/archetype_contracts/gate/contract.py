@@ -11,6 +11,7 @@ from archetype_contracts.contract import Contract
 
 # Importing each of these registers its clauses.
 from archetype_contracts.gate import (  # noqa: F401  # reason: importing them registers their clauses
+    attempt,
     audit,
     failing_step,
     fork,

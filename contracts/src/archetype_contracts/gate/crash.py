@@ -38,6 +38,8 @@ class Answers:
     tried: set[tuple[str, str]] = field(default_factory=set)
     kept: dict[tuple[str, str], str] = field(default_factory=dict)
     """Labels that must exist, with the id of their command if it is known."""
+    together: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """A world's label and another world's label: both exist, or neither does."""
     ids: dict[tuple[str, int], str] = field(default_factory=dict)
     ticks: dict[str, int] = field(default_factory=dict)
 
@@ -45,6 +47,9 @@ class Answers:
         """Add a line that a process reported."""
         if "tried" in line:
             self.tried.add((line["tried"][0], line["tried"][1]))
+        if "together" in line:
+            world, marker, other, label = line["together"]
+            self.together.append((world, marker, other, label))
         match line.get("ack"):
             case ["world", world, name]:
                 self.worlds[world] = name
@@ -133,11 +138,22 @@ class GateCrash:
             return
         require_equal([], list(self.hooks.verify(place)), "defects in the audit chain after a kill")
         async with self.hooks.open_gate(place, limits=GateLimits(), clock=SystemClock()) as gate:
-            for world, name in answers.worlds.items():
-                await self._inspect_world(gate, place, answers, world, name)
+            found = {
+                world: await self._inspect_world(gate, place, answers, world, name)
+                for world, name in answers.worlds.items()
+            }
+        for world, marker, other, label in answers.together:
+            if {world, other} <= found.keys():
+                require_equal(
+                    found[world][marker],
+                    found[other][label],
+                    f"how often {label} applied, which a tick sent with {marker}",
+                )
         require_equal([], list(self.hooks.verify(place)), "defects in the audit chain after more commands")
 
-    async def _inspect_world(self, gate: CommandGate, place: Path, answers: Answers, world: str, name: str) -> None:
+    async def _inspect_world(
+        self, gate: CommandGate, place: Path, answers: Answers, world: str, name: str
+    ) -> Counter[str]:
         info = await gate.execute(ADMIN_ACTOR, OpenWorld(world, self.hooks.storage(place)))
         require_equal((world, name), (info.world_id, info.name), "id and name of a world that was opened after a kill")
         require(
@@ -167,6 +183,7 @@ class GateCrash:
         for (where, issued), one in answers.ids.items():
             if where == world and one in ids:
                 require_equal(issued, ids[one], f"entity id of {one} in {name}")
+        return counts
 
     async def _require_rows(self, gate: CommandGate, answers: Answers, world: str, statuses: tuple[str, ...]) -> None:
         asked = AuditFilter(limit=1_000_000)

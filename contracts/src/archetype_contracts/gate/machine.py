@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, precondition, rule
 
 from archetype_contracts.assertion import require, require_equal, require_refusal
+from archetype_contracts.gate.attempt import Inside, step_with
 from archetype_contracts.gate.limits import GateLimits
 from archetype_contracts.gate.model import (
     AddSash,
@@ -90,6 +91,16 @@ SOME_QUEUED = st.lists(QUEUED, min_size=1, max_size=4)
 LATER = st.none() | st.integers(0, 3)
 """How many ticks after the next one."""
 PRIORITIES = st.integers(-1, 1)
+
+
+SENT: st.SearchStrategy[Edit] = st.one_of(
+    SPAWNS,
+    st.builds(SpawnCoins, st.lists(NUMBERS, min_size=1, max_size=2).map(tuple)),
+    st.builds(SendMessage, st.just(-1), NUMBERS),
+)
+"""Edits that apply to any world."""
+SOME_SENT = st.lists(st.tuples(SENT, st.booleans(), st.booleans()), min_size=1, max_size=3)
+"""What a processor sends: whether to another world, and whether to be queued."""
 
 
 class GateMachine(RuleBasedStateMachine):
@@ -281,6 +292,27 @@ class GateMachine(RuleBasedStateMachine):
         self.model.record(actor, "step", "applied", world.tick)
         self._stepped(world, [result.tick], None)
 
+    @rule(world=worlds, other=worlds, failures=st.integers(0, 2), sent=SOME_SENT)
+    def step_with_commands(
+        self, world: ModelWorld, other: ModelWorld, failures: int, sent: list[tuple[Edit, bool, bool]]
+    ) -> None:
+        if not (world.is_live and other.is_live) or not any("Coin" in kinds for kinds in world.contents.values()):
+            return
+        # Its quota pays for one attempt, and only if what failed ones sent is given back.
+        actor = self._fresh("player")
+        changes = [(edit.change_for(world), other if is_far else world, is_queued) for edit, is_far, is_queued in sent]
+        inside = [Inside(change.command, there.world_id, is_queued) for change, there, is_queued in changes]
+        for _ in range(failures):
+            step_with(self.subject, world.world_id, world.failing, actor, inside, fails=True)
+            self._require_contents(world)
+        answers = step_with(self.subject, world.world_id, world.failing, actor, inside)
+        self._stepped(world, [world.tick], None)
+        for (change, there, is_queued), answer in zip(changes, answers, strict=True):
+            if is_queued:
+                self._queued(actor, there, change, answer.entity_ids, tick=None, priority=0)
+            else:
+                self._staged(actor, there, change, answer)
+
     # Reads
 
     @rule(name=EVERYBODY, world=worlds)
@@ -331,11 +363,7 @@ class GateMachine(RuleBasedStateMachine):
             require_refusal(ArchetypeError, act)
             self.model.record(actor, change.command.kind, "failed")
             return
-        answer = act()
-        if isinstance(answer, int | range):
-            change.ids = world.issue(answer if isinstance(answer, range) else range(answer, answer + 1))
-        change.row = self.model.record(actor, change.command.kind, "queued")
-        world.staged.append(change)
+        self._staged(actor, world, change, act())
 
     def _add_world(self, world_id: str, name: str, failing: Failing, *, is_fork: bool = False) -> ModelWorld:
         world = ModelWorld(world_id, name, failing)
@@ -412,6 +440,12 @@ class GateMachine(RuleBasedStateMachine):
         change.ids = world.issue(ids)
         change.row = self.model.record(actor, change.command.kind, "queued")
         self.model.queue(world, change, tick, priority)
+
+    def _staged(self, actor: ActorCtx, world: ModelWorld, change: Change, answer: Any) -> None:
+        if isinstance(answer, int | range):
+            change.ids = world.issue(answer if isinstance(answer, range) else range(answer, answer + 1))
+        change.row = self.model.record(actor, change.command.kind, "queued")
+        world.staged.append(change)
 
     def _stepped(self, world: ModelWorld, ticks: list[int], applied: int | None) -> None:
         require_equal(list(range(world.tick, world.tick + len(ticks))), ticks, f"ticks of {world}")

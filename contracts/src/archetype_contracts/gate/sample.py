@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from archetype_core.engine import Processor
@@ -46,15 +47,20 @@ class SampleError(Exception):
 
 
 class Failing(Processor):
-    """Raises while ``is_failing``; it runs only in worlds with a coin."""
+    """Raises while ``is_failing``; it runs only in worlds with a coin. ``act``, if it is set, is awaited once before that."""
 
     components = (Coin,)
 
     def __init__(self) -> None:
         self.is_failing = True
+        self.act: Callable[[], Awaitable[object]] | None = None
 
-    def process(self, df: Any) -> Any:
-        """Raise, or return the frame unchanged."""
+    async def process(self, df: Any) -> Any:
+        """Act, then raise or return the frame unchanged."""
+        # A world may have several tables with coins; only one of them acts.
+        act, self.act = self.act, None
+        if act is not None:
+            await act()
         if self.is_failing:
             raise SampleError("this sample processor fails on purpose")
         return df

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from archetype_contracts.gate.limits import GateLimits
-from archetype_contracts.gate.sample import Coin
+from archetype_contracts.gate.sample import Coin, SampleError
 from archetype_contracts.gate.subject import GateHooks
 from archetype_core.clock import SystemClock
 from archetype_core.command import (
@@ -19,6 +20,7 @@ from archetype_core.command import (
     PLAYER,
     VIEWER,
     ActorCtx,
+    AddProcessor,
     Command,
     CommandGate,
     CreateWorld,
@@ -32,7 +34,9 @@ from archetype_core.command import (
     Step,
 )
 from archetype_core.config import RunConfig
-from archetype_core.errors import PendingMutations, PermissionDenied, WorldNotFound
+from archetype_core.engine import Processor
+from archetype_core.errors import PendingMutations, PermissionDenied, ProcessorError, WorldNotFound
+from archetype_core.schema import Mailbox
 
 WORLDS = ("alpha", "beta")
 AHEAD = 3
@@ -40,6 +44,35 @@ AHEAD = 3
 ADMIN_ACTOR, PLAYER_ACTOR = ActorCtx("root", (ADMIN,)), ActorCtx("player", (PLAYER,))
 
 Report = Callable[..., None]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a processor does in one tick."""
+
+    marker: str
+    """A message that is part of the tick's own commit."""
+    act: Callable[[], Awaitable[None]]
+    fails: bool
+
+
+class Sender(Processor):
+    """Carries a plan out, once; it runs only in worlds with a coin."""
+
+    components = (Coin,)
+
+    def __init__(self) -> None:
+        self.plan: Plan | None = None
+
+    async def process(self, df: Any, messages: Mailbox) -> Any:
+        """Send the marker and act, or return the frame unchanged."""
+        plan, self.plan = self.plan, None
+        if plan is not None:
+            messages.send(1, plan.marker)
+            await plan.act()
+            if plan.fails:
+                raise SampleError("this tick is planned to fail")
+        return df
 
 
 class GateSession:
@@ -50,6 +83,7 @@ class GateSession:
         self.chance = random.Random(f"{seed} {number}")  # noqa: S311  # reason: repeatable by its seed
         self._labels = 0
         self._ids: dict[str, str] = {}
+        self._senders: dict[str, Sender] = {}
         self.gate: CommandGate
 
     async def run(self, operations: int) -> None:
@@ -59,7 +93,14 @@ class GateSession:
             for name in WORLDS:
                 await self._enter(name)
             verbs = (self._submit, self._submit, self._spawn, self._batch, self._execute, self._step, self._step)
-            every: tuple[Callable[[str], Awaitable[None]], ...] = (*verbs, self._run_ticks, self._fork, self._refused)
+            every: tuple[Callable[[str], Awaitable[None]], ...] = (
+                *verbs,
+                self._send_inside,
+                self._send_inside,
+                self._run_ticks,
+                self._fork,
+                self._refused,
+            )
             for _ in range(operations):
                 await self.chance.choice(every)(self.chance.choice(WORLDS))
         self.report(end=True)
@@ -71,6 +112,8 @@ class GateSession:
         except WorldNotFound:
             info = await self.gate.execute(ADMIN_ACTOR, CreateWorld(name, storage, seed=1))
         self._ids[name] = info.world_id
+        self._senders[name] = Sender()
+        await self.gate.execute(ADMIN_ACTOR, AddProcessor(self._senders[name]), info.world_id)
         self.report(ack=["world", info.world_id, name])
 
     def _label(self) -> str:
@@ -117,6 +160,34 @@ class GateSession:
     async def _step(self, name: str) -> None:
         result = await self.gate.execute(ADMIN_ACTOR, Step(), self._ids[name])
         self.report(ack=["tick", self._ids[name], result.tick])
+
+    async def _send_inside(self, name: str) -> None:
+        """Make a tick whose processor sends a durable command; the two are there together, or neither is."""
+        world, other = self._ids[name], self._ids[self.chance.choice(WORLDS)]
+        marker, label, is_queued = self._label(), self._label(), self.chance.random() < 0.7
+        sent: list[tuple[str, list[int]]] = []
+
+        async def act() -> None:
+            command = Spawn((Coin(face=label),))
+            if is_queued:
+                ticket = await self.gate.submit(PLAYER_ACTOR, command, other)
+                sent.append((ticket.command_id, [*ticket.entity_ids]))
+            else:
+                sent.append(("", [await self.gate.execute(PLAYER_ACTOR, command, other, durable=True)]))
+
+        self.report(tried=[world, marker])
+        self.report(tried=[other, label])
+        self.report(together=[world, marker, other, label])
+        self._senders[name].plan = Plan(marker, act, fails=self.chance.random() < 0.3)
+        try:
+            result = await self.gate.execute(ADMIN_ACTOR, Step(), world)
+        except ProcessorError:
+            return
+        self.report(ack=["tick", world, result.tick])
+        for command_id, ids in sent:
+            self.report(ack=["queued", other, label, command_id, ids])
+        # Nothing is left of it if the world had no coin.
+        self._senders[name].plan = None
 
     async def _run_ticks(self, name: str) -> None:
         result = await self.gate.execute(ADMIN_ACTOR, Run(RunConfig(steps=3)), self._ids[name])

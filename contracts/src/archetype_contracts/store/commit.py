@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from archetype_contracts.assertion import require_failure, require_refusal
+from archetype_contracts.assertion import require_equal, require_failure, require_refusal
 from archetype_contracts.sample import MARKED, MOTTO, SPOT, mottos, rows, spots
 from archetype_contracts.script import Script
 from archetype_contracts.store.observation import (
@@ -18,7 +18,7 @@ from archetype_contracts.store.observation import (
 )
 from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
-from archetype_core.errors import CommitError, WorldNotFound
+from archetype_core.errors import CommitError, TickConflict, WorldNotFound
 from archetype_core.store import Capability, Rows, TickCommit
 
 
@@ -228,3 +228,49 @@ def torn_tick_after_reopening(subject: StoreSubject) -> None:
     subject.store.commit([script.tick(*second)])
     require_head(subject.store, script)
     require_history(subject, script)
+
+
+def _repeat(subject: StoreSubject, script: Script, act: Callable[[], object]) -> None:
+    """Commit a tick that breaks, act, and repeat the tick with other rows under another attempt."""
+    rows_of = spots({1: float(script.last)}), mottos({2: ("a", b"", script.last + 1)})
+    broken = script.draft(*rows_of)
+    require_failure(subject.store.commit, [torn(broken)])
+    act()
+    other = spots({1: -1.0, 3: 3.0}), rows(MARKED, [4])
+    head = subject.store.head(script.segment.world_id)
+    if head.tick > script.last:
+        # The commit counts although it raised.
+        script.tick(*rows_of, attempt=broken.attempt)
+        require_equal(broken.attempt, head.attempt, "attempt of a tick whose commit raised")
+        require_refusal(TickConflict, subject.store.commit, [script.draft(*other, tick=script.last)])
+    else:
+        subject.store.commit([script.tick(*other)])
+    require_refusal(TickConflict, subject.store.commit, [broken])
+    require_history(subject, script)
+
+
+@clause(
+    "S-015",
+    "A tick whose commit raised has that attempt's rows or does not exist; a repeat with other rows is refused or served.",
+)
+def repeat_after_failure(subject: StoreSubject) -> None:
+    script = Script()
+    subject.store.commit([script.tick(spots({1: 1.0}))])
+    for _ in range(3):
+        _repeat(subject, script, lambda: None)
+
+
+@clause(
+    "S-016",
+    "What became of a commit that raised stays so after reopening, also once the tick was repeated.",
+    needs=[Capability.PERSISTENCE],
+)
+def repeat_after_reopening(subject: StoreSubject) -> None:
+    script = Script()
+    subject.store.commit([script.tick(spots({1: 1.0}))])
+    for act in (subject.reopen, subject.abandon, lambda: None):
+        _repeat(subject, script, act)
+        for again in (subject.reopen, subject.abandon):
+            again()
+            require_worlds(subject.store, script)
+            require_history(subject, script)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from archetype_contracts.assertion import require_refusal
-from archetype_contracts.sample import spots
+from archetype_contracts.sample import mottos, spots
 from archetype_contracts.script import Script
 from archetype_contracts.store.observation import require_history, require_nothing, require_worlds
 from archetype_contracts.store.registry import clause
@@ -171,6 +171,21 @@ def run_with_a_gap(subject: StoreSubject) -> None:
     require_conflict(store, run.draft(spots({1: 9.0}), tick=3), expected=2)
     early = replace(run.draft(spots({1: 9.0})), segment=replace(run.segment, first_tick=1))
     require_refusal(CommitError, lambda: store.commit([early]))
+    require_worlds(store, script)
+    require_history(subject, script)
+
+
+@clause("S-114", "A tick that exists is refused also with the same rows, and with the same attempt.")
+def same_tick_again(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    first = script.tick(spots({1: 1.0}), mottos({2: ("a", b"", 1)}), applied=("command",))
+    second = script.tick(spots({1: 2.0}))
+    for each in (first, second):
+        store.commit([each])
+        require_conflict(store, each, expected=each.tick + 1)
+        require_conflict(store, replace(each, attempt="another"), expected=each.tick + 1)
+        require_conflict(store, script.draft(spots({1: 9.0}), tick=each.tick, attempt=each.attempt), each.tick + 1)
+    require_refusal(TickConflict, store.commit, [first, second], expected=2, got=0)
     require_worlds(store, script)
     require_history(subject, script)
 

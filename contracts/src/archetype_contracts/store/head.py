@@ -6,14 +6,23 @@ from functools import partial
 
 from archetype_contracts.assertion import require_equal, require_refusal
 from archetype_contracts.sample import MARKED, mottos, rows, spots
-from archetype_contracts.script import Script
-from archetype_contracts.store.observation import require_head, require_worlds
+from archetype_contracts.script import Script, identifier
+from archetype_contracts.store.observation import require_head, require_history, require_worlds
 from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
 from archetype_core.errors import TickNotFound
 from archetype_core.store import Capability
 
 _TRAVEL = [Capability.TIME_TRAVEL]
+_SHARED = [Capability.SHARED]
+_PERSISTENT = [Capability.PERSISTENCE]
+
+_UUID = identifier("an attempt")
+_ATTEMPTS = (
+    *("", _UUID, _UUID.upper(), _UUID.replace("-", ""), f"{{{_UUID}}}"),
+    *("a", "sixteen letters:", "u" + "seventeen bytes:", "0" * 15, "é🌍", 'a\0"b', "long " * 400),
+)
+"""The engine names attempts by UUIDs, but the port takes any text."""
 
 
 def _script() -> Script:
@@ -101,3 +110,55 @@ def state_outside_history(subject: StoreSubject) -> None:
         state = partial(subject.store.head, world, at=tick)
         require_refusal(TickNotFound, state, world=script.name, tick=tick, first=5, last=6)
     require_head(subject.store, script, at=6)
+
+
+@clause(
+    "S-608",
+    "The head names the attempt that its tick was committed with, whatever its text; in a batch the last tick's.",
+)
+def attempts(subject: StoreSubject) -> None:
+    store, script, batch = subject.store, Script(), Script("b")
+    for attempt in _ATTEMPTS:
+        store.commit([script.tick(spots({1: 1.0}), attempt=attempt)])
+        require_equal(attempt, store.head(script.segment.world_id).attempt, "attempt of the head")
+    store.commit([batch.tick(spots({1: 1.0}), attempt=attempt) for attempt in _ATTEMPTS])
+    require_equal(_ATTEMPTS[-1], store.head(batch.segment.world_id).attempt, "attempt of the last tick of a batch")
+    require_history(subject, script)
+
+
+@clause(
+    "S-609",
+    "The head at an older tick names the attempt of that tick, also within a batch and in an ancestor.",
+    needs=_TRAVEL,
+)
+def older_attempts(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    repeated = [attempt for attempt in ("", *_ATTEMPTS, _UUID, _UUID) for _ in range(2)]
+    for attempt in repeated:
+        # Some stores keep only what differs from the tick before.
+        store.commit([script.tick(attempt=attempt)])
+    store.commit([script.tick(attempt=attempt) for attempt in repeated])
+    fork = script.fork("fork")
+    store.commit([fork.tick(attempt="own"), fork.tick(attempt="")])
+    for tick, attempt in enumerate([*repeated, *repeated, "own", ""]):
+        require_equal(
+            attempt, store.head(fork.segment.world_id, at=tick).attempt, f"attempt that committed tick {tick}"
+        )
+
+
+@clause("S-610", "Another handle names the same attempts.", needs=_SHARED)
+def attempts_for_another_handle(subject: StoreSubject) -> None:
+    other, script = subject.open(), Script()
+    for attempt in _ATTEMPTS:
+        subject.store.commit([script.tick(spots({1: 1.0}), attempt=attempt), script.tick(attempt=f"{attempt} again")])
+        require_history(subject, script, other)
+    require_history(subject, script, subject.open())
+
+
+@clause("S-611", "A place that was opened again, after closing or not, names the same attempts.", needs=_PERSISTENT)
+def attempts_after_reopening(subject: StoreSubject) -> None:
+    script = Script()
+    for act in (subject.reopen, subject.abandon, subject.reopen):
+        subject.store.commit([script.tick(spots({1: 1.0}), attempt=attempt) for attempt in _ATTEMPTS])
+        act()
+        require_history(subject, script)

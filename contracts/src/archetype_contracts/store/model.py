@@ -64,6 +64,7 @@ class TickState:
     tables: Mapping[str, tuple[Row, ...]]
     next_entity_id: int
     applied: tuple[str, ...]
+    attempt: str
 
     def live(self, table: str) -> dict[int, tuple[Any, ...]]:
         """The active rows of a table."""
@@ -103,10 +104,10 @@ class World:
         return self.states[tick - self.states[0].tick]
 
     def draft(
-        self, edits: Sequence[Edit], applied: tuple[str, ...] = ()
+        self, edits: Sequence[Edit], attempt: str, applied: tuple[str, ...] = ()
     ) -> tuple[TickCommit, TickState, frozenset[str]]:
         """The next tick as a commit and as a state, and the tables known after it. The world does not change."""
-        before = self.states[-1] if self.states else TickState(self.segment, self.next_tick - 1, {}, 1, ())
+        before = self.states[-1] if self.states else TickState(self.segment, self.next_tick - 1, {}, 1, (), "")
         live = {table: before.live(table) for table in TABLES}
         gone: dict[str, dict[int, tuple[Any, ...]]] = {table: {} for table in TABLES}
         rewritten: dict[str, None] = {}
@@ -137,10 +138,10 @@ class World:
             )
             for table in [*rewritten, *idle]
         }
-        commit = TickCommit(self.segment, self.next_tick, written, next_id, carried, applied)
+        commit = TickCommit(self.segment, self.next_tick, written, next_id, carried, applied, attempt)
         return (
             commit,
-            TickState(self.segment, self.next_tick, tables, next_id, applied),
+            TickState(self.segment, self.next_tick, tables, next_id, applied, attempt),
             frozenset(self.known | set(rewritten)),
         )
 

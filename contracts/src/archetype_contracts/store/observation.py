@@ -63,6 +63,7 @@ def require_head(store: Store, script: Script, at: int | None = None) -> None:
     require_equal((segment, tick), (head.segment, head.tick), f"segment and tick of the head of {script}")
     require_equal(written.commit.next_entity_id, head.next_entity_id, f"next_entity_id at tick {tick}")
     require_equal(written.commit.applied, tuple(head.applied), f"applied command ids at tick {tick}")
+    require_equal(written.commit.attempt, head.attempt, f"attempt that committed tick {tick}")
     live = {name: rows.live.num_rows for name, rows in written.shown.items() if rows.live.num_rows}
     require_equal(live, dict(head.live), f"live rows per table at tick {tick}")
 

@@ -6,6 +6,7 @@ the rest.
 
 from archetype_core.clock import Clock, IdSource
 from archetype_core.config import CacheConfig, RunConfig, StorageConfig
+from archetype_core.engine.arrays import Arrays
 from archetype_core.engine.commands import Commands
 from archetype_core.engine.hook import (
     Event,
@@ -21,15 +22,17 @@ from archetype_core.engine.hook import (
 )
 from archetype_core.engine.materialize import Arrival, Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
-from archetype_core.engine.processor import AsyncProcessor, Processor
+from archetype_core.engine.processor import AsyncProcessor, Processor, ProcessorResult
 from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
+from archetype_core.engine.rng import EntityRng, Rng
 from archetype_core.engine.tick import Outcome, RunResult
 from archetype_core.engine.view import WorldView
 from archetype_core.engine.world import World
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, ComponentType
 from archetype_core.schema.entity import Entity
+from archetype_core.schema.evolution import Evolution, each
 from archetype_core.schema.message import Letter, Mailbox, Message
 from archetype_core.schema.snapshot import Snapshot
 from archetype_core.schema.vector import Vector
@@ -43,6 +46,7 @@ from archetype_core.store.timeline import Head, Point, Segment, Span, Timeline, 
 
 __all__ = [
     "Archetype",
+    "Arrays",
     "Arrival",
     "AsyncProcessor",
     "CacheConfig",
@@ -52,7 +56,9 @@ __all__ = [
     "Component",
     "ComponentType",
     "Entity",
+    "EntityRng",
     "Event",
+    "Evolution",
     "Executor",
     "Head",
     "Hook",
@@ -74,8 +80,10 @@ __all__ = [
     "PostTick",
     "PreTick",
     "Processor",
+    "ProcessorResult",
     "PythonKernel",
     "Resources",
+    "Rng",
     "Rows",
     "RunConfig",
     "RunResult",
@@ -93,6 +101,7 @@ __all__ = [
     "WorldRecord",
     "WorldView",
     "digest",
+    "each",
     "load_kernel",
     "open_store",
 ]

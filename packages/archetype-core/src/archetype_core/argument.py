@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import secrets
+from collections.abc import Iterable
 from operator import index
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 MAX_ENTITY_ID = 2**63 - 1
 
@@ -32,6 +36,23 @@ def check_command_ids(applied: object) -> None:
         raise TypeError(f"applied must be a tuple of command ids, not {applied!r}")
 
 
+def listed(what: str, given: Iterable[T]) -> tuple[T, ...]:
+    """Return what an argument lists; ``TypeError`` for a single thing or a text."""
+    checked: object = given
+    if not isinstance(checked, Iterable) or isinstance(checked, str | bytes):
+        raise TypeError(f"{what} must be a list or another iterable, not {given!r}: put it in a list")
+    return tuple(given)
+
+
+def config_of(kind: type[T], given: T | None) -> T:
+    """Return a configuration, by default a new one of its class; ``TypeError`` for anything else."""
+    if given is None:
+        return kind()
+    if not isinstance(given, kind):
+        raise TypeError(f"config must be a configuration, {kind.__name__}(…), not {given!r}")
+    return given
+
+
 def check_text(what: str, text: object) -> None:
     """Raise ``ValueError`` for a name or id that is empty or cannot be encoded as UTF-8."""
     if not isinstance(text, str) or not text:
@@ -50,3 +71,10 @@ def checked_seed(seed: int | None) -> int:
     if not is_count(seed) or seed >= 2**63:
         raise ValueError(f"a seed must be an int from 0 to 2**63 - 1, not {seed!r}")
     return seed
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A suggestion for a misspelt name, to end an error message with; empty if no known name is near."""
+    by_folded = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(name.casefold(), by_folded, n=1)
+    return f"; did you mean {by_folded[near[0]]}?" if near else ""

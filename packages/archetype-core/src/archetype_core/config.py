@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from types import MappingProxyType
 from typing import Any
 
-from archetype_core.argument import is_count
+from archetype_core.argument import config_of, is_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,28 @@ class RunConfig:
             raise ValueError(f"steps must be an int, 0 or more, not {self.steps!r}")
         if self.run_id == "" or not isinstance(self.run_id, str | None):
             raise ValueError(f"run_id must be a non-empty string or None, not {self.run_id!r}")
+        inputs: object = self.inputs
+        if not isinstance(inputs, Mapping):
+            raise TypeError(f"inputs must be a mapping from names to values, not {inputs!r}")
+
+
+def step_config(config: RunConfig | None) -> RunConfig:
+    """The configuration of one tick; ``ValueError`` for one of another number of ticks."""
+    config = config_of(RunConfig, config)
+    if config.steps != 1:
+        raise ValueError(f"step runs one tick, and config.steps is {config.steps}: use run(config=config)")
+    return config
+
+
+def run_config(steps: int | None, config: RunConfig | None) -> RunConfig:
+    """The configuration of a run; ``ValueError`` if ``steps`` and ``config`` give two numbers of ticks."""
+    config = config_of(RunConfig, config)
+    if steps is None:
+        return config
+    wanted = RunConfig(steps=steps).steps
+    if config.steps not in (1, wanted):
+        raise ValueError(f"steps is {steps} and config.steps is {config.steps}: pass one of them")
+    return replace(config, steps=wanted)
 
 
 DEFAULT_NAMESPACE = "default"

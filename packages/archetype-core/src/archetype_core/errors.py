@@ -7,13 +7,23 @@ next. Each one also derives from a built-in exception, so ``except LookupError``
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ArchetypeError(Exception):
-    """The root of the tree: catching it catches every error that Archetype raises itself."""
+    """The root of the tree: catching it catches every error that Archetype raises itself.
+
+    Its text is its message with the code at the end, so that a traceback's last line has the code and what to do.
+    """
 
     code: ClassVar[str] = "ARC-000"
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} [{self.code}]"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are rebuilt from their message alone, which is not what the constructors take.
+        return _rebuilt, (type(self), self.args), self.__dict__
 
 
 # Data model (ARC-M)
@@ -63,13 +73,15 @@ class UnknownComponent(ArchetypeError, LookupError):
 
 
 class SchemaMismatch(ArchetypeError, TypeError):
-    """Columns do not match the schema of their table."""
+    """Columns do not match the schema of their table, or stored rows do not match the class of their component."""
 
     code = "ARC-M006"
 
-    def __init__(self, table: str, differences: Iterable[str]) -> None:
-        self.table, self.differences = table, tuple(differences)
-        super().__init__(f"columns do not fit table {table}: {'; '.join(self.differences)}")
+    def __init__(self, table: str, differences: Iterable[str], *, remedy: str = "") -> None:
+        self.table, self.differences, self.remedy = table, tuple(differences), remedy
+        what = f"stored rows of {table} do not fit its class" if remedy else f"columns do not fit table {table}"
+        text = f"{what}: {'; '.join(self.differences)}"
+        super().__init__(f"{text}\n{remedy}" if remedy else text)
 
 
 # The tick (ARC-T)
@@ -88,14 +100,30 @@ class EntityNotFound(ArchetypeError, LookupError):
 
 
 class ProcessorError(ArchetypeError, RuntimeError):
-    """A processor raised, or returned a frame that does not fit its table; the tick was rolled back."""
+    """A processor raised, or returned what does not fit its table; the tick was rolled back.
+
+    ``column`` and ``entity_id`` are those of the first wrong value, if there is one.
+    """
 
     code = "ARC-T002"
 
-    def __init__(self, processor: str, table: str, tick: int, reason: str) -> None:
+    def __init__(
+        self,
+        processor: str,
+        table: str,
+        tick: int,
+        reason: str,
+        *,
+        column: str | None = None,
+        entity_id: int | None = None,
+    ) -> None:
         self.processor, self.table, self.tick, self.reason = processor, table, tick, reason
+        self.column, self.entity_id = column, entity_id
+        stop = "" if reason.endswith(("?", "!")) else "."
+        # A reason of several lines must not hide what to do.
+        space = "\n" if "\n" in reason else " "
         super().__init__(
-            f"{processor} failed on table {table} at tick {tick}: {reason}. "
+            f"{processor} failed on table {table} at tick {tick}: {reason}{stop}{space}"
             "The tick was rolled back and its staged mutations are kept; fix the cause and step again."
         )
 
@@ -130,11 +158,12 @@ class HookError(ArchetypeError, RuntimeError):
 
     code = "ARC-T005"
 
-    def __init__(self, hook: str, event: str) -> None:
-        self.hook, self.event = hook, event
+    def __init__(self, hook: str, event: str, reason: str) -> None:
+        self.hook, self.event, self.reason = hook, event, reason
         state = {"PreTick": "the tick did not run", "OnDestroy": "the world is not closed"}
         super().__init__(
-            f"hook {hook} has fail_fast=True and failed on {event}; {state.get(event, 'the tick is committed')}"
+            f"hook {hook} failed on {event}: {reason}. It has fail_fast=True; fix it, or remove it: "
+            f"{state.get(event, 'the tick is committed')}"
         )
 
 
@@ -418,3 +447,10 @@ class PlanTooDeep(ArchetypeError, RecursionError):
             f"a lazy plan of {depth} steps exceeds the limit of {limit}: "
             "call df.collect() in between, or combine the steps"
         )
+
+
+def _rebuilt(kind: type[ArchetypeError], arguments: tuple[Any, ...]) -> ArchetypeError:
+    """An unpickled or copied error; its facts are set afterwards."""
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    return error

@@ -19,6 +19,8 @@ from opentelemetry.metrics import Counter, Histogram
 from opentelemetry.metrics._internal import _ProxyMeterProvider
 from opentelemetry.trace import ProxyTracerProvider, Span, Status, StatusCode, Tracer
 
+from archetype_core.user_traceback import exc_info
+
 log = logging.getLogger("archetype")
 
 _NO_SPAN: AbstractContextManager[Span] = nullcontext(trace.INVALID_SPAN)
@@ -34,9 +36,14 @@ def is_measured() -> bool:
     return not isinstance(metrics.get_meter_provider(), _ProxyMeterProvider)
 
 
-def span(name: str, attributes: Callable[[], Mapping[str, Any]] | None = None) -> AbstractContextManager[Span]:
-    """Open a span that records the exception that ends it; ``attributes`` is called only when traced."""
-    if not is_traced():
+def span(
+    name: str, attributes: Callable[[], Mapping[str, Any]] | None = None, *, traced: bool | None = None
+) -> AbstractContextManager[Span]:
+    """Open a span that records the exception that ends it; ``attributes`` is called only when traced.
+
+    A caller that opens many spans asks ``is_traced`` once and passes the answer, because asking costs some microseconds.
+    """
+    if not (is_traced() if traced is None else traced):
         return _NO_SPAN
     return _span(name, dict(attributes()) if attributes else {})
 
@@ -59,16 +66,18 @@ def processor(name: str, table: str, rows: int, traced: bool) -> AbstractContext
 
 def processor_skipped(current: Span, name: str, table: str, tick: int, failure: BaseException) -> None:
     """Log, count and trace that a failing processor's frame was dropped."""
-    log.warning("processor %s skipped on %s at tick %d: %s", name, table, tick, error_text(failure), exc_info=failure)
+    text = error_text(failure)
+    log.warning("processor %s skipped on %s at tick %d: %s", name, table, tick, text, exc_info=exc_info(failure))
     counter("archetype.processor.skips").add(1, {"archetype.processor": name, "archetype.table": table})
     current.set_attribute("archetype.skipped", True)
     current.record_exception(failure)
     current.set_status(Status(StatusCode.ERROR, "skipped"))
 
 
-def hook_failed(hook: str, event: str, failure: BaseException) -> None:
-    """Log, count and trace that a hook failed."""
-    log.warning("hook %s failed on %s: %s", hook, event, error_text(failure), exc_info=failure)
+def hook_failed(hook: str, event: str, failure: BaseException, *, is_raised: bool) -> None:
+    """Log, count and trace that a hook failed; without its traceback if the caller gets that."""
+    info = None if is_raised else exc_info(failure)
+    log.warning("hook %s failed on %s: %s", hook, event, error_text(failure), exc_info=info)
     counter("archetype.hook.failures").add(1, {"archetype.hook": hook, "archetype.event": event})
     trace.get_current_span().add_event(
         "archetype.hook.failed",

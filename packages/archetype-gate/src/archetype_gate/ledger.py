@@ -6,7 +6,7 @@ ids. Its methods block and may be called from any thread, like those of a store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
@@ -68,6 +68,23 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptRef:
+    """One attempt of a world's tick, as the world's store names it."""
+
+    world_id: str
+    tick: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldEntry:
+    """A durable command that counts only if the attempt that it was sent from is committed."""
+
+    attempt: AttemptRef
+    entry: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerWorld:
     """A world as the ledger stores it: enough to open one that never made a tick."""
 
@@ -95,7 +112,7 @@ class Damage:
 class Ledger(Protocol):
     """The durable memory of a gate, beside one store.
 
-    ``record``, ``settle`` and ``settle_tick`` only collect; a background thread writes what they collected within
+    ``record``, ``release``, ``settle`` and ``settle_tick`` only collect; a background thread writes what they collected within
     100 ms, and ``sync`` waits for it. If a write fails, ``sync`` and ``check_writable`` raise ``LedgerError`` until a
     write succeeds, and everything collected is kept.
     """
@@ -110,6 +127,14 @@ class Ledger(Protocol):
 
     def withdraw(self, command_ids: Iterable[str]) -> bool:
         """Drop entries that are not written yet; returns whether all of them were dropped."""
+        ...
+
+    def hold(self, entries: Sequence[AuditEntry], attempt: AttemptRef) -> None:
+        """Store entries that count only once they are released; they are on disk when this returns."""
+        ...
+
+    def release(self, command_ids: Collection[str], entries: Sequence[AuditEntry] = ()) -> None:
+        """Delete held entries and, in the same write, record ``entries``: those of them that another process did not release."""
         ...
 
     def settle(self, settlements: Iterable[Settlement]) -> None:
@@ -157,6 +182,10 @@ class Ledger(Protocol):
 
     def waiting_commands(self, world_id: str) -> list[AcceptedCommand]:
         """Return the commands that wait for a world, in the order they were accepted."""
+        ...
+
+    def held_entries(self) -> list[HeldEntry]:
+        """Return everything that is held, in the order it was stored."""
         ...
 
     def recorded_ids(self, command_ids: Iterable[str]) -> set[str]:

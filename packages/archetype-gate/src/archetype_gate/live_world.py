@@ -23,7 +23,7 @@ from archetype_core.command import (
     Update,
     WorldInfo,
 )
-from archetype_core.engine import Bundle, Outcome
+from archetype_core.engine import Bundle, Outcome, outside_attempts
 from archetype_core.errors import NoHandler
 from archetype_core.schema import Component
 from archetype_core.telemetry import error_text
@@ -57,6 +57,7 @@ class LiveWorld:
         self._reserved_to = reserved_to
         self._block = _FIRST_BLOCK
         self._lock = threading.Lock()
+        world.supply_ids(self._reserve_ids)
         self._queue: list[tuple[int, int, int, AcceptedCommand, EntityCommand[Any]]] = []
         self._seq = itertools.count()
 
@@ -81,24 +82,21 @@ class LiveWorld:
         with self._lock:
             return [(accepted, command) for *_, accepted, command in sorted(self._queue) if accepted.is_direct]
 
-    def ensure_ids(self, count: int) -> None:
-        """Make sure that the next entity ids are reserved for this process; reserves a block on disk if they are not."""
-        with self.world.lock:
-            first = self.world.next_entity_id
-            if first + count <= self._reserved_to:
-                return
-            block = count + self._block
-            # If another process reserved ids meanwhile, the rest of the last block is skipped.
-            reserved = self.backend.ledger.reserve_ids(self.world_id, first, block)
-            self.world.claim(reserved)
-            self._reserved_to = reserved + block
-            self._block = min(_MAX_BLOCK, self._block * 2)
+    def _reserve_ids(self, first: int, count: int) -> range:
+        """Reserve a block of entity ids on disk, with at least ``count`` ids from ``first`` on; the world gives these out.
+
+        It continues the last block. If another process reserved ids meanwhile, the rest of the last block is skipped.
+        """
+        end, size = max(first, self._reserved_to), count + self._block
+        start = self.backend.ledger.reserve_ids(self.world_id, end, size)
+        self._reserved_to = start + size
+        self._block = min(_MAX_BLOCK, self._block * 2)
+        return range(first if start == end else start, start + size)
 
     def assign_ids(self, commands: Iterable[EntityCommand[Any]]) -> list[range]:
         """Return for each command the ids of the entities that it will spawn; an empty range if it spawns none."""
         counts = [spawn_count(one) for one in commands]
         with self.world.lock:
-            self.ensure_ids(sum(counts))
             return [self.world.reserve(count) if count else _NO_IDS for count in counts]
 
     def release_ids(self) -> None:
@@ -106,33 +104,32 @@ class LiveWorld:
         with self.world.lock:
             self.backend.ledger.release_ids(self.world_id, self.world.next_entity_id, self._reserved_to)
 
-    def stage(self, command: EntityCommand[Any], command_id: str, record: Callable[[AcceptedCommand], None]) -> Any:
-        """Stage a command for the next tick, and call ``record`` before that tick can apply it; returns its result.
+    def stage(self, command: EntityCommand[Any], command_id: str, keep: Callable[[AcceptedCommand], None]) -> Any:
+        """Stage a command for the next tick, and call ``keep`` before that tick can apply it; returns its result.
 
-        A refused command raises, stages nothing, uses no entity id, and is not recorded here.
+        A refused command raises, stages nothing, uses no entity id, and is not kept.
         """
         payload = command_codec.lazy_encoding(command)
-        with self.world.lock:
-            self.ensure_ids(spawn_count(command))
-            with self.world.commanded(command_id, undo=isinstance(command, Custom)):
-                result = self._stage(command, None)
-                ids = range(result, result + 1) if isinstance(command, Spawn) else _NO_IDS
-                if isinstance(command, SpawnMany | SpawnTable):
-                    ids = result
-                accepted = AcceptedCommand(
-                    command_id, self.world_id, type(command).__name__, payload, ids, is_direct=True
-                )
-                self.staged[command_id] = accepted
-                record(accepted)
+        with self.world.lock, self.world.commanded(command_id, undo=isinstance(command, Custom)):
+            result = self._stage(command, None)
+            ids = range(result, result + 1) if isinstance(command, Spawn) else _NO_IDS
+            if isinstance(command, SpawnMany | SpawnTable):
+                ids = result
+            keep(AcceptedCommand(command_id, self.world_id, type(command).__name__, payload, ids, is_direct=True))
         return result
+
+    def add_staged(self, accepted: AcceptedCommand) -> None:
+        """Note a command that the next tick applies, so that it is settled then."""
+        self.staged[accepted.command_id] = accepted
 
     def stage_accepted(self, accepted: AcceptedCommand, command: EntityCommand[Any], tick: int) -> None:
         """Stage an accepted command with the ids assigned to it; if that fails, settle it as failed and log why."""
         try:
-            with self.world.commanded(accepted.command_id, undo=isinstance(command, Custom)):
+            # It was accepted before, so it is no part of an attempt that steps or opens this world.
+            with outside_attempts(), self.world.commanded(accepted.command_id, undo=isinstance(command, Custom)):
                 self._stage(command, accepted.entity_ids or None)
                 # Inside the block, so that no tick applies the command before it can be settled.
-                self.staged[accepted.command_id] = accepted
+                self.add_staged(accepted)
         # One failing command must not stop the tick or the other commands.
         except Exception as failure:  # noqa: BLE001  # reason: recorded as the command's status
             log.warning("command %s of world %s failed: %s", accepted.command_id, self.world_id, failure)
@@ -209,10 +206,11 @@ class LiveWorld:
     def info(self) -> WorldInfo:
         """Describe the world as of now, from memory."""
         world = self.world
-        tables = {
-            " + ".join(kind.name for kind in archetype.components): rows.num_rows
-            for archetype, rows in world.tables().items()
-        }
+        tables: dict[str, int] = {}
+        for archetype, rows in world.tables().items():
+            # Versions of a component have one name and different tables.
+            name = " + ".join(kind.name for kind in archetype.components)
+            tables[name] = tables.get(name, 0) + rows.num_rows
         return WorldInfo(
             world_id=world.world_id,
             name=world.name,
@@ -255,15 +253,11 @@ class Scope:
 
     def spawn(self, *components: Component) -> int:
         """Stage an entity and return its id."""
-        live = self._open()
-        live.ensure_ids(1)
-        return live.world.spawn(*components)
+        return self._open().world.spawn(*components)
 
     def spawn_many(self, bundles: Iterable[Bundle]) -> range:
         """Stage one entity for each bundle of components and return their ids."""
-        live, bundles = self._open(), list(bundles)
-        live.ensure_ids(len(bundles))
-        return live.world.spawn_many(bundles)
+        return self._open().world.spawn_many(bundles)
 
     def despawn(self, *entity_ids: int) -> None:
         """Stage the despawn of entities."""

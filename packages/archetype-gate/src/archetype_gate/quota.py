@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from types import MappingProxyType
 
@@ -88,9 +88,11 @@ class Meter:
         return usage
 
     def refund(self, usage: Usage) -> None:
-        """Give back what was charged for commands that were refused later."""
+        """Give back what was charged for commands that were refused or dropped later."""
         with self._lock:
-            self._add(usage, -1)
+            tick, _ = self._commands.get((usage.actor, usage.world_id or ""), (usage.tick, 0))
+            # A later tick of the world has a count of its own.
+            self._add(usage if tick == usage.tick else replace(usage, world_id=None), -1)
 
     def restore(self, usages: Iterable[Usage]) -> None:
         """Add usage that a ledger stored earlier."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from archetype_gate.audit_chain import ChainedRow, chain_hash
+from archetype_gate.held_table import delete_held
 from archetype_gate.ledger import AcceptedCommand, AuditEntry, Settlement
 from archetype_gate.quota import Usage
 
@@ -16,8 +17,18 @@ def write_records(
     entries: Sequence[AuditEntry],
     settlements: Sequence[Settlement],
     settled_ticks: Mapping[str, int],
+    released: Collection[str],
 ) -> None:
-    """Write a batch inside the caller's transaction. Payloads are encoded here."""
+    """Write a batch inside the caller's transaction. Payloads are encoded here.
+
+    An entry of a ``released`` command that is not held any more is not written: another process has written it.
+    """
+    if gone := delete_held(connection, released):
+        settlements = [
+            *(_settlement(one) for one in entries if one.command_id in gone and not one.accepted),
+            *settlements,
+        ]
+        entries = [one for one in entries if one.command_id not in gone]
     count, last = connection.execute("SELECT count, hash FROM chain").fetchone()
     rows: list[tuple[object, ...]] = []
 
@@ -73,6 +84,12 @@ def _settled_row(one: Settlement, seq: int) -> ChainedRow:
     return ChainedRow(
         seq, one.command_id, 0, one.world_id, "", "", "", "", one.status, one.reason, one.tick, one.at_us, 0
     )
+
+
+def _settlement(entry: AuditEntry) -> Settlement:
+    """The final status of an entry that was settled before it was written."""
+    at_us = entry.at_us + entry.duration_us
+    return Settlement(entry.command_id, entry.world_id, entry.status, at_us, entry.tick, entry.reason)
 
 
 def _command_row(one: AcceptedCommand) -> tuple[object, ...]:

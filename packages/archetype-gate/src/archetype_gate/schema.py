@@ -39,6 +39,16 @@ CREATE TABLE commands (
     is_direct INTEGER NOT NULL
 );
 CREATE INDEX commands_by_world ON commands (world_id, seq);
+CREATE TABLE held (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    command_id TEXT NOT NULL UNIQUE,
+    world_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    tick INTEGER NOT NULL,
+    attempt TEXT NOT NULL,
+    entry TEXT NOT NULL,
+    payload BLOB NOT NULL
+);
 CREATE TABLE audit (
     seq INTEGER PRIMARY KEY,
     command_id TEXT NOT NULL,

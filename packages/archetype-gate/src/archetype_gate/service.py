@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from archetype_core.clock import Clock, IdSource
@@ -25,8 +26,9 @@ from archetype_core.command import (
     Ticket,
     WorldInfo,
 )
-from archetype_core.engine import in_thread
+from archetype_core.engine import Attempt, current_attempt, in_thread
 from archetype_core.errors import (
+    AttemptOver,
     GateClosed,
     NotDeferrable,
     PermissionDenied,
@@ -37,6 +39,8 @@ from archetype_core.errors import (
 from archetype_core.schema import Component
 from archetype_gate import command_codec, telemetry
 from archetype_gate.dispatcher import CommandDispatcher
+from archetype_gate.held_command import CommandHolder, HeldCommand, recover_held
+from archetype_gate.in_flight import InFlightCalls
 from archetype_gate.ledger import AcceptedCommand, AuditEntry, Ledger
 from archetype_gate.live_world import LiveWorld, due_tick, failure_reason
 from archetype_gate.payload_summary import summarize
@@ -61,13 +65,20 @@ class _Call:
     at_us: int
     tick: int | None
     usage: Usage | None = None
+    dropped: int = 0
+    """How many commands its failed attempts dropped."""
+
+
+# The call that the current context is executing.
+_executing: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("archetype_gate_call", default=None)
 
 
 class CommandService:
     """The ``CommandGate`` over a ledger: authorizes, charges, executes or queues, and records every command.
 
     Methods may be called from any thread and event loop. Every command leaves one audit row, also if it is
-    rejected or fails, except after ``GateClosed``, ``LedgerError`` or a wrong actor. A rejected command costs nothing.
+    rejected or fails, except after ``GateClosed``, ``LedgerError``, a wrong actor or what is no command. A rejected
+    command costs nothing.
     """
 
     def __init__(
@@ -92,11 +103,13 @@ class CommandService:
         self._unwritten: list[AuditEntry] = []
         """Entries from before any ledger was open; the first ledger gets them."""
         self._is_open = True
-        self._in_flight = _InFlightCalls()
+        self._in_flight = InFlightCalls()
+        self._holder = CommandHolder(worlds)
 
     def add_backend(self, backend: Backend) -> None:
-        """Restore the usage that a new backend's ledger has, and give it the entries from before any ledger was open."""
+        """Recover what a new backend's ledger holds, and restore its usage; give it the entries from before any was open."""
         today = self._clock.now().date()
+        recover_held(backend)
         if backend.ledger not in [one.ledger for one in self._storage.backends]:
             self._meter.restore(backend.ledger.usage_since(today - timedelta(days=1)))
         with self._lock:
@@ -109,12 +122,14 @@ class CommandService:
         """Execute a command now and return its result; mutations are staged for the world's next tick.
 
         A staged command is on disk with its tick, or after 100 ms if that is sooner; with ``durable`` it is on disk when this
-        returns. Mutations need no thread and no I/O, except to reserve the next block of entity ids.
+        returns. Mutations need no thread and no I/O, except to reserve the next block of entity ids. Inside a tick they are
+        held until its attempt is committed, and forgotten if it fails.
 
         Raises ``PermissionDenied``, ``QuotaExceeded``, ``WorldNotFound``, ``GateClosed``, ``TypeError`` for a wrong
         actor or address, ``LedgerError`` while the ledger cannot be written (reads still work), and whatever the
         command itself raises.
         """
+        _check_commands([command])
         with telemetry.command_span(command.kind, world_id, actor) as span, self._in_flight.call():
             status: Status = "rejected"
             call = self._begin(actor, world_id)
@@ -122,7 +137,7 @@ class CommandService:
                 self._admit(call, [command])
                 status = "failed"
                 if isinstance(command, EntityCommand):
-                    result = self._stage(call, command)
+                    result = self._stage(call, command, durable)
                     status = "queued"
                 else:
                     result = await self._execute(call, command)
@@ -153,34 +168,69 @@ class CommandService:
             needs_no_write = isinstance(commands[0], DestroyWorld | CloseWorld) or commands[0].kind in VIEWER_KINDS
             if call.live is not None and not needs_no_write:
                 call.live.backend.ledger.check_writable()
+            if isinstance(commands[0], EntityCommand):
+                # Raises if the caller is part of an attempt that has failed.
+                current_attempt()
             day = self._clock.now().date()
             call.usage = self._meter.charge(call.actor, commands, day, call.world_id, call.tick or 0)
-        except (PermissionDenied, QuotaExceeded, WorldNotFound, NotDeferrable, TypeError) as refusal:
+        except (AttemptOver, PermissionDenied, QuotaExceeded, WorldNotFound, NotDeferrable, TypeError) as refusal:
             self._record(call, [self._entry(call, one, "rejected", failure_reason(refusal)) for one in commands])
             raise
         if call.usage is not None:
             telemetry.count_usage(call.usage)
 
-    def _stage(self, call: _Call, command: EntityCommand[Any]) -> Any:
+    def _stage(self, call: _Call, command: EntityCommand[Any], durable: bool) -> Any:
         """Stage a mutation for the next tick; never awaits, because hooks and processors call it inside a tick."""
         live = call.live
         assert live is not None
 
-        def record(accepted: AcceptedCommand) -> None:
-            live.backend.ledger.record([self._entry(call, command, "queued", "", accepted)])
+        def keep(accepted: AcceptedCommand) -> None:
+            def apply() -> None:
+                live.add_staged(accepted)
 
+            entry = self._entry(call, command, "queued", "", accepted)
+            attempt = current_attempt()
+            if attempt is None:
+                apply()
+                live.backend.ledger.record([entry])
+            else:
+                self._holder.hold(attempt, [self._held(live, entry, apply, is_durable=durable)])
+
+        usage = call.usage
         try:
-            return live.stage(command_codec.with_own_table(command), self._ids.new(), record)
+            return live.stage(command_codec.with_own_table(command), self._ids.new(), keep)
+        except AttemptOver as failure:
+            call.usage = usage
+            self._reject(call, [command], failure)
+            raise
         except Exception as failure:
             self._record(call, [self._entry(call, command, "failed", failure_reason(failure))])
             raise
 
+    def _held(self, live: LiveWorld, entry: AuditEntry, apply: Callable[[], None], *, is_durable: bool) -> HeldCommand:
+        """A command that waits for the attempt that it was sent from; what it cost is given back if that fails."""
+        step = _executing.get()
+
+        def dropped() -> None:
+            if entry.usage is not None:
+                self._meter.refund(entry.usage)
+            if step is not None:
+                step.dropped += 1
+
+        return HeldCommand(live, entry, is_durable, apply, dropped)
+
     async def _execute(self, call: _Call, command: Command[Any]) -> Any:
+        executing = _executing.set(call)
         try:
             result = await self._dispatcher.execute(command, call.world_id, call.live, self.history)
         except BaseException as failure:
-            self._record(call, [self._entry(call, command, "failed", failure_reason(failure))])
+            reason = failure_reason(failure)
+            if call.dropped:
+                reason += f" (commands dropped with the attempt: {call.dropped})"
+            self._record(call, [self._entry(call, command, "failed", reason)])
             raise
+        finally:
+            _executing.reset(executing)
         if isinstance(result, WorldInfo) and call.world_id is None:
             # The command that created or opened a world belongs to that world's audit rows.
             call.world_id, call.tick = result.world_id, result.tick
@@ -191,6 +241,8 @@ class CommandService:
         self, actor: ActorCtx, command: EntityCommand[Any], world_id: str, *, tick: int | None = None, priority: int = 0
     ) -> Ticket:
         """Queue a command for the first tick that is not before ``tick``, by default the next; on disk when this returns.
+
+        Inside a tick it is held, and is on disk with that tick's commit; it is forgotten if the attempt fails.
 
         Due commands apply by tick, then ascending priority, then submission. A command that cannot be applied at its
         tick is recorded as ``failed`` and stops neither the tick nor the others. Costs one group commit of the ledger.
@@ -220,6 +272,7 @@ class CommandService:
         """Queue several commands, all or none, in one group commit; raises as ``submit``. No commands: no row, no check."""
         if not commands:
             return ()
+        _check_commands(commands)
         kind = commands[0].kind if len(commands) == 1 else "batch"
         with telemetry.command_span(kind, world_id, actor) as span, self._in_flight.call():
             status: Status = "rejected"
@@ -240,37 +293,68 @@ class CommandService:
                 self._record(call, [self._entry(call, one, "rejected", failure_reason(refusal)) for one in commands])
                 raise refusal
         self._admit(call, commands)
-        live = call.live
+        live, usage = call.live, call.usage
         assert live is not None
         try:
-            due = due_tick(tick, priority, live.world.tick)
+            attempt = current_attempt()
+            # What a tick sends to its own world waits for the tick after it.
+            is_own = attempt is not None and attempt.world_id == live.world_id
+            due = due_tick(tick, priority, live.world.tick + is_own)
             commands = [command_codec.with_own_table(one) for one in commands]
             accepted = self._accept(live, commands, due, priority)
+            if attempt is None:
+                await in_thread(lambda: self._write_queued(call, commands, accepted))
+            else:
+                self._hold_queued(attempt, call, commands, accepted)
         except Exception as failure:
+            call.usage = usage
             self._reject(call, commands, failure)
             raise
-        ledger = live.backend.ledger
-        ids = [one.command_id for one in accepted]
-
-        def write() -> None:
-            ledger.record(
-                [self._entry(call, command, "queued", "", one) for command, one in zip(commands, accepted, strict=True)]
-            )
-            try:
-                ledger.sync()
-            except BaseException:
-                if ledger.withdraw(ids):
-                    raise
-            # In this thread, because the caller may be cancelled by now and the commands are accepted all the same.
-            for one, command in zip(accepted, commands, strict=True):
-                live.enqueue(one, command)
-
-        try:
-            await in_thread(write)
-        except Exception as failure:
-            self._reject(call, commands, failure)
-            raise
+        if attempt is not None and attempt.status == "committed":
+            # It was committed meanwhile, so nobody else writes them before this returns.
+            await in_thread(live.backend.ledger.sync)
         return tuple(Ticket(one.command_id, one.entity_ids) for one in accepted)
+
+    def _write_queued(
+        self, call: _Call, commands: Sequence[EntityCommand[Any]], accepted: Sequence[AcceptedCommand]
+    ) -> None:
+        """Put commands on disk and queue them, in one thread: the caller may be cancelled once they are accepted."""
+        live = call.live
+        assert live is not None
+        ledger = live.backend.ledger
+        ledger.record(
+            [self._entry(call, command, "queued", "", one) for command, one in zip(commands, accepted, strict=True)]
+        )
+        try:
+            ledger.sync()
+        except BaseException:
+            if ledger.withdraw([one.command_id for one in accepted]):
+                raise
+        for one, command in zip(accepted, commands, strict=True):
+            live.enqueue(one, command)
+
+    def _hold_queued(
+        self,
+        attempt: Attempt,
+        call: _Call,
+        commands: Sequence[EntityCommand[Any]],
+        accepted: Sequence[AcceptedCommand],
+    ) -> None:
+        """Queue commands once the attempt that they were sent from is committed."""
+        live = call.live
+        assert live is not None
+        self._holder.hold(
+            attempt,
+            [
+                self._held(
+                    live,
+                    self._entry(call, command, "queued", "", one),
+                    partial(live.enqueue, one, command),
+                    is_durable=True,
+                )
+                for command, one in zip(commands, accepted, strict=True)
+            ],
+        )
 
     def _reject(self, call: _Call, commands: Sequence[Command[Any]], failure: Exception) -> None:
         """Record that charged commands were refused after all, and refund them."""
@@ -395,59 +479,12 @@ class CommandService:
             raise ExceptionGroup("parts of the gate failed to close; everything else is closed", failures)
 
 
-# The calls that the current context is inside of.
-_inside: contextvars.ContextVar[frozenset[object]] = contextvars.ContextVar("archetype_gate_calls", default=frozenset())
-
-
-class _InFlightCalls:
-    """The calls that have not returned. A gate keeps its ledgers open for them."""
-
-    def __init__(self) -> None:
-        self._open: set[object] = set()
-        self._is_awaited = False
-        self._changed = threading.Condition(threading.Lock())
-
-    @property
-    def is_inside(self) -> bool:
-        """Whether the caller is inside one of these calls."""
-        return not self._open.isdisjoint(_inside.get())
-
-    def call(self) -> _InFlightCall:
-        """Return a context manager that counts a call for the block."""
-        return _InFlightCall(self)
-
-    def begin(self, token: object) -> None:
-        with self._changed:
-            self._open.add(token)
-
-    def end(self, token: object) -> None:
-        with self._changed:
-            self._open.discard(token)
-            if self._is_awaited and not self._open:
-                self._changed.notify_all()
-
-    def wait(self) -> None:
-        """Block until every call has returned."""
-        with self._changed:
-            self._is_awaited = True
-            self._changed.wait_for(lambda: not self._open)
-
-
-class _InFlightCall:
-    """Counts one call; a class because a generator costs more, and every command passes here."""
-
-    __slots__ = ("_calls", "_reset")
-
-    def __init__(self, calls: _InFlightCalls) -> None:
-        self._calls = calls
-
-    def __enter__(self) -> None:
-        self._calls.begin(self)
-        self._reset = _inside.set(_inside.get() | {self})
-
-    def __exit__(self, *failure: object) -> None:
-        _inside.reset(self._reset)
-        self._calls.end(self)
+def _check_commands(commands: Sequence[object]) -> None:
+    """Raise ``TypeError`` for what is no command: it has no price, no name and no audit row."""
+    for one in commands:
+        if not isinstance(one, Command):
+            hint = f": wrap it, Spawn(({type(one).__name__}(…),))" if isinstance(one, Component) else ""
+            raise TypeError(f"a command is an object such as Spawn, Update or Despawn, not {one!r}{hint}")
 
 
 def _payload_text(command: Command[Any]) -> str:

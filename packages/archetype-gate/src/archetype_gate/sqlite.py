@@ -6,15 +6,15 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
 from archetype_core.command import AuditFilter, AuditRow
 from archetype_core.errors import LedgerError
-from archetype_gate import record_reader
+from archetype_gate import held_table, record_reader
 from archetype_gate.database import Connect, LedgerDatabase, connect
-from archetype_gate.ledger import AcceptedCommand, AuditEntry, Damage, LedgerWorld, Settlement
+from archetype_gate.ledger import AcceptedCommand, AttemptRef, AuditEntry, Damage, HeldEntry, LedgerWorld, Settlement
 from archetype_gate.quota import Usage
 from archetype_gate.record_writer import write_records
 from archetype_gate.world_table import WorldTable
@@ -42,6 +42,7 @@ class SqliteLedger:
         self._awake = threading.Event()
         self._closing = threading.Event()
         self._entries: dict[str, AuditEntry] = {}
+        self._released: set[str] = set()
         self._settlements: list[Settlement] = []
         self._settled_ticks: dict[str, int] = {}
         self._write_failure: Exception | None = None
@@ -81,6 +82,18 @@ class SqliteLedger:
         with self._lock:
             dropped = [self._entries.pop(one, None) is not None for one in command_ids]
             return all(dropped)
+
+    def hold(self, entries: Sequence[AuditEntry], attempt: AttemptRef) -> None:
+        """Store entries that count only once they are released, in one synced transaction."""
+        with self._database.transaction() as connection:
+            held_table.insert_held(connection, entries, attempt)
+
+    def release(self, command_ids: Collection[str], entries: Sequence[AuditEntry] = ()) -> None:
+        """Collect held entries to be deleted, and ``entries`` to be recorded in the same write, within 100 ms."""
+        with self._lock:
+            self._released.update(command_ids)
+            self._entries.update((one.command_id, one) for one in entries)
+        self._wake()
 
     def settle(self, settlements: Iterable[Settlement]) -> None:
         """Collect the final statuses of accepted commands, to be written within 100 ms."""
@@ -132,12 +145,13 @@ class SqliteLedger:
         with self._database.lock:
             with self._lock:
                 entries, settlements, ticks = self._entries, self._settlements, self._settled_ticks
+                released, self._released = self._released, set()
                 self._entries, self._settlements, self._settled_ticks = {}, [], {}
-            if not (entries or settlements or ticks):
+            if not (entries or settlements or ticks or released):
                 return
             try:
                 with self._database.transaction() as connection:
-                    write_records(connection, list(entries.values()), settlements, ticks)
+                    write_records(connection, list(entries.values()), settlements, ticks, released)
             # Whatever failed, put everything back.
             except Exception as failure:
                 with self._lock:
@@ -145,6 +159,7 @@ class SqliteLedger:
                     self._entries = {**entries, **self._entries}
                     self._settlements = [*settlements, *self._settlements]
                     self._settled_ticks = {**ticks, **self._settled_ticks}
+                    self._released |= released
                 self._write_failure = failure
                 if isinstance(failure, LedgerError):
                     raise
@@ -189,6 +204,11 @@ class SqliteLedger:
         """Return the commands that wait for a world, in the order they were accepted."""
         self.sync()
         return record_reader.waiting_commands(self._database, world_id)
+
+    def held_entries(self) -> list[HeldEntry]:
+        """Return everything that is held, in the order it was stored."""
+        self.sync()
+        return held_table.held_entries(self._database)
 
     def recorded_ids(self, command_ids: Iterable[str]) -> set[str]:
         """Return those of the command ids that have an audit row; one query for each."""

@@ -12,8 +12,9 @@ from archetype_core import World
 from archetype_core.clock import IdSource
 from archetype_core.command import CreateWorld, ForkWorld, OpenWorld, WorldInfo
 from archetype_core.config import StorageConfig
-from archetype_core.engine import FairLock, in_thread
+from archetype_core.engine import FairLock, in_thread, outside_attempts
 from archetype_core.errors import GateClosed, PendingMutations, WorldNotFound
+from archetype_core.schema import Component
 from archetype_core.store import WorldRecord
 from archetype_gate import command_codec, world_lookup
 from archetype_gate.ledger import AcceptedCommand, AuditEntry, LedgerWorld, Settlement
@@ -78,7 +79,8 @@ class WorldService:
             )
             if not exists:
                 return (await self._create(backend, command)).info()
-        return await self.open(OpenWorld(command.world_id or "", command.storage, command.cache, command.kernel))
+        opening = OpenWorld(command.world_id or "", command.storage, command.cache, command.kernel, command.components)
+        return await self.open(opening)
 
     async def _create(self, backend: Backend, command: CreateWorld) -> LiveWorld:
         def create() -> World:
@@ -89,6 +91,7 @@ class WorldService:
                 seed=command.seed,
                 world_id=command.world_id or self._ids.new(),
                 kernel=command.kernel,
+                components=command.components,
             )
             world_lookup.check_name(backend, world.name)
             backend.ledger.add_world(_world_entry(world, command.kernel))
@@ -111,20 +114,21 @@ class WorldService:
                     return live.info()
                 closed = self._closing.get(world_id)
                 if closed is None:
-                    return (await self._open(backend, entry, record, command.kernel)).info()
+                    return (await self._open(backend, entry, record, command)).info()
             # Without the lock: closing waits for the world's tick, and that tick may need the lock.
             await asyncio.shield(asyncio.wrap_future(closed))
 
     async def _open(
-        self, backend: Backend, entry: LedgerWorld | None, record: WorldRecord | None, kernel: str
+        self, backend: Backend, entry: LedgerWorld | None, record: WorldRecord | None, command: OpenWorld
     ) -> LiveWorld:
+        kernel = entry.kernel if entry else command.kernel
         if entry is not None:
             world_lookup.check_no_ticks_lost(backend, entry, record)
         if record is not None:
-            world = await World.open(backend.store, record.world_id, kernel=entry.kernel if entry else kernel)
+            world = await World.open(backend.store, record.world_id, kernel=kernel, components=command.components)
         else:
             assert entry is not None
-            world = await self._rebuild(backend, entry)
+            world = await self._rebuild(backend, entry, command.components)
 
         def recover() -> LiveWorld:
             if entry is None:
@@ -146,7 +150,7 @@ class WorldService:
             raise
         return self._add(live)
 
-    async def _rebuild(self, backend: Backend, entry: LedgerWorld) -> World:
+    async def _rebuild(self, backend: Backend, entry: LedgerWorld, components: tuple[type[Component], ...]) -> World:
         """Rebuild a world that never made a tick from its ledger entry."""
         segment = entry.segment
         if segment.parent is None:
@@ -157,8 +161,10 @@ class WorldService:
                 world_id=segment.world_id,
                 run_id=segment.run_id,
                 kernel=entry.kernel,
+                components=components,
             )
-        return await World.open(backend.store, segment.parent.world_id, branch=segment, kernel=entry.kernel)
+        parent = segment.parent.world_id
+        return await World.open(backend.store, parent, branch=segment, kernel=entry.kernel, components=components)
 
     async def fork(self, source: LiveWorld, command: ForkWorld, *, is_name_free: bool = False) -> LiveWorld:
         """Create a world that continues from another, sharing its history; ``pending="copy"`` copies its staged commands.
@@ -230,8 +236,8 @@ class WorldService:
         for one, command in unstaged:
             live.enqueue(one, command)
         for one in copies:
-            with live.world.commanded(one.command_id):
-                live.staged[one.command_id] = one
+            with outside_attempts(), live.world.commanded(one.command_id):
+                live.add_staged(one)
 
     async def close(self, world_id: str) -> bool:
         """Close a live world after its current tick, with everything on disk; returns whether there was one.

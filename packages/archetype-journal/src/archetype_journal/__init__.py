@@ -1,10 +1,11 @@
 """The journal: every tick is one durable SQLite transaction, alone or in front of any store.
 
 For users: ``JournalStore``, ``JournaledStore``, ``open_journal``; ``verify`` and ``repair`` with their reports.
-For adapters: ``read_segments`` and ``has_journal`` say what a journal holds; ``BackgroundTask``, ``Disk``, ``use_wal`` and the
-directory functions are the parts that durable stores share.
+For adapters: ``read_segments`` and ``has_journal`` say what a journal holds; ``BackgroundTask``, ``Disk``, ``use_wal``, the
+directory functions, and the packing of attempt ids are the parts that durable stores share.
 """
 
+from archetype_journal.attempt import pack_attempt, unpack_attempt
 from archetype_journal.background import BackgroundTask
 from archetype_journal.contents import SegmentStatus, has_journal, read_segments
 from archetype_journal.disk import Disk, make_directory, sync_directory, sync_path
@@ -26,10 +27,12 @@ __all__ = [
     "has_journal",
     "make_directory",
     "open_journal",
+    "pack_attempt",
     "read_segments",
     "repair",
     "sync_directory",
     "sync_path",
+    "unpack_attempt",
     "use_wal",
     "verify",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from weakref import WeakMethod
 
 _CHECK_S = 60.0
 """How often an idle thread checks whether its object still exists."""
+_log = logging.getLogger("archetype.journal")
 
 
 class BackgroundTask:
@@ -27,15 +29,23 @@ class BackgroundTask:
         self._thread: threading.Thread | None = None
 
     def ask(self, after_s: float = 0.0) -> None:
-        """Request a call after so many seconds; an earlier request that is still open wins. No effect after ``stop``."""
+        """Request a call after so many seconds; an earlier request that is still open wins. No effect after ``stop``.
+
+        Never raises: what was done before the request stays done. Without a thread the request is dropped, with a warning.
+        """
         due = time.monotonic() + after_s
         with self._changed:
             if self._stopped or (self._due is not None and self._due <= due):
                 return
-            self._due = due
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as failure:
+                    _log.warning("%s does not run until the next request: %s", self._name, failure)
+                    return
+                self._thread = thread
+            self._due = due
             self._changed.notify_all()
 
     def stop(self) -> None:

@@ -41,6 +41,14 @@ _REMEDIES = {
 _log = logging.getLogger("archetype.journal")
 
 
+class TransactionInDoubt(CommitError):
+    """COMMIT failed when all pages may have been in the log: readers do not see the transaction, but a recovery may find it.
+
+    Until another transaction takes its place in the log, a recovery after a crash reads the log to its end and may find it
+    whole. If the disk is full, the last page is missing, and the transaction is certainly lost.
+    """
+
+
 class Database:
     """One journal's database: one connection to write, and one per concurrent reader.
 
@@ -114,9 +122,7 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
-            self._may_have_torn_tail = True
-            connection.execute("COMMIT")
-            self._may_have_torn_tail = False
+            self._commit()
         except BaseException:
             # A failed COMMIT leaves the transaction open; a full disk may have ended it already.
             if connection.in_transaction:
@@ -130,6 +136,17 @@ class Database:
         if self._cache.durability == "interval" and self._unsynced_since is None:
             self._unsynced_since = time.monotonic()
             self._sync_task.ask(self._cache.interval_s)
+
+    def _commit(self) -> None:
+        self._may_have_torn_tail = True
+        try:
+            self.writer.execute("COMMIT")
+        except sqlite3.Error as failure:
+            error = translate_error(str(self.path), failure)
+            if _primary_code(failure) == sqlite3.SQLITE_FULL:
+                raise error from failure
+            raise TransactionInDoubt(str(error)) from failure
+        self._may_have_torn_tail = False
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -291,14 +308,19 @@ def connect_read_only(file: Path) -> sqlite3.Connection:
 def translate_error(path: str, failure: sqlite3.Error) -> CommitError | CorruptStore:
     """An error of SQLite's as one of ours: ``CorruptStore`` for damage, ``CommitError`` for the rest."""
     code = getattr(failure, "sqlite_errorcode", None)
-    if code is None:
-        return CorruptStore(path, str(failure))
+    primary = _primary_code(failure)
     is_short = code == sqlite3.SQLITE_IOERR_SHORT_READ
     # SQLITE_ERROR in one of our own statements means that a table is missing.
-    if is_short or (code & 0xFF) in _DAMAGE or code == sqlite3.SQLITE_ERROR:
+    if primary is None or is_short or primary in _DAMAGE or code == sqlite3.SQLITE_ERROR:
         return CorruptStore(path, str(failure))
-    remedy = _REMEDIES.get(code & 0xFF)
+    remedy = _REMEDIES.get(primary)
     return CommitError(f"journal {path}: {failure}{f'; {remedy}' if remedy else ''}")
+
+
+def _primary_code(failure: sqlite3.Error) -> int | None:
+    """SQLite's code of an error, without what its extended codes add; ``None`` if the error is not SQLite's own."""
+    code: int | None = getattr(failure, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 def _try_checkpoint(connection: sqlite3.Connection, mode: str) -> None:

@@ -42,7 +42,7 @@ def adopt_world(handle: JournalHandle, store: Store, world_id: str) -> None:
             # Only the store knows when it wrote each table; the journal asks it at every tick of the segment.
             spans = dict.fromkeys(tables, (0, last - entry.first))
             number = row_id(entry.id, last - entry.first)
-            record = TickRecord(head.next_entity_id, head.applied, last - entry.first, {}, spans)
+            record = TickRecord(head.next_entity_id, head.applied, head.attempt, last - entry.first, {}, spans)
             update.add_tick(number, pack(number, record), None)
         assert entry is not None
         writer = (world.owner, world.token) if world else (handle.owner_file.name, handle.owner_file.token)

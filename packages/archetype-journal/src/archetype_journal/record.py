@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from archetype_core.errors import CorruptStore
+from archetype_journal.attempt import pack_attempt, unpack_attempt
 from archetype_journal.chunk import checksum
 
 TICK_BITS = 40
@@ -51,6 +52,7 @@ class TickRecord:
 
     next_entity_id: int
     applied: tuple[str, ...]
+    attempt: str
     listed_at: int
     writes: Mapping[int, TableWrite]
     write_spans: WriteSpans | None
@@ -67,7 +69,7 @@ def pack(number: int, record: TickRecord) -> bytes:
         pieces.append(_WRITE.pack(table, write.live, write.tombstones, len(write.places)))
         pieces += [_PLACE.pack(*place) for place in write.places]
     pieces += [_SPAN.pack(table, *ticks) for table, ticks in spans.items()]
-    pieces.append(applied)
+    pieces += [applied, pack_attempt(record.attempt)]
     body = b"".join(pieces)
     return checksum(body).to_bytes(4, "little") + body
 
@@ -90,5 +92,6 @@ def unpack(number: int, blob: object, where: str) -> TickRecord:
     end = at + span_count * _SPAN.size
     spans = {table: (first, newest) for table, first, newest in _SPAN.iter_unpack(blob[at:end])}
     ids = tuple(json.loads(blob[end : end + applied])) if applied else ()
+    attempt = unpack_attempt(blob[end + applied :])
     tick = number & ((1 << TICK_BITS) - 1)
-    return TickRecord(next_entity_id, ids, listed_at, writes, spans if listed_at == tick else None)
+    return TickRecord(next_entity_id, ids, attempt, listed_at, writes, spans if listed_at == tick else None)

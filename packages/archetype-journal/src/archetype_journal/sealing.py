@@ -101,7 +101,7 @@ class Sealer:
         record = view.record(entry, last)
         first = entry.first
         spans = {table: (begin - first, end - first) for table, (begin, end) in view.write_spans(entry, last).items()}
-        kept = TickRecord(record.next_entity_id, record.applied, last - first, {}, spans)
+        kept = TickRecord(record.next_entity_id, record.applied, record.attempt, last - first, {}, spans)
         return _SealedSegment(entry.id, last, kept)
 
     def _has_same_ticks(self, view: View, entry: SegmentEntry, last: int) -> bool:
@@ -111,7 +111,8 @@ class Sealer:
         """
         for commit in self._commits(view, entry, entry.sealed + 1, last):
             head = self._store.head(entry.segment.world_id, at=commit.tick)
-            if (head.next_entity_id, tuple(head.applied)) != (commit.next_entity_id, tuple(commit.applied)):
+            theirs = (head.attempt, head.next_entity_id, tuple(head.applied))
+            if theirs != (commit.attempt, commit.next_entity_id, tuple(commit.applied)):
                 return False
             # Carried tables are compared at the last tick only: they are the same at the ticks before.
             tables = dict(commit.tables() if commit.tick == last else commit.written.items())
@@ -121,8 +122,8 @@ class Sealer:
             for name, rows in tables.items():
                 ours = rows.to_arrow()
                 scan = Scan(name, entry.segment, commit.tick, commit.tick, tuple(ours.column_names))
-                theirs = pa.Table.from_batches(list(self._store.scan(scan)), scan.schema(rows.live.archetype.schema))
-                if ours.num_rows != theirs.num_rows or digest_table(ours) != digest_table(theirs):
+                found = pa.Table.from_batches(list(self._store.scan(scan)), scan.schema(rows.live.archetype.schema))
+                if ours.num_rows != found.num_rows or digest_table(ours) != digest_table(found):
                     return False
         return True
 
@@ -158,7 +159,9 @@ class Sealer:
                     live.discard(name)
             read = partial(self._carried_rows, view, entry, tick, cache)
             carried = _Carried(live - written.keys(), read)
-            yield TickCommit(entry.segment, tick, written, record.next_entity_id, carried, record.applied)
+            yield TickCommit(
+                entry.segment, tick, written, record.next_entity_id, carried, record.applied, record.attempt
+            )
 
     def _carried_rows(
         self, view: View, entry: SegmentEntry, tick: int, cache: dict[Place, Column], name: str

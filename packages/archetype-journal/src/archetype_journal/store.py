@@ -13,6 +13,7 @@ import pyarrow as pa
 from archetype_core.config import CacheConfig
 from archetype_core.errors import (
     CommitError,
+    CommitUncertain,
     CorruptStore,
     StoreClosed,
     TickNotFound,
@@ -34,6 +35,7 @@ from archetype_core.store import (
 )
 from archetype_journal.catalog import CatalogUpdate, SegmentEntry
 from archetype_journal.disk import Disk
+from archetype_journal.durable_database import TransactionInDoubt
 from archetype_journal.handle import JournalHandle
 from archetype_journal.reader import SealedWrite, View
 from archetype_journal.record import Place
@@ -90,7 +92,11 @@ class JournalStore:
         return len(self._queue)
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
-        """Commit consecutive ticks of one world in one transaction; ``TickConflict`` if they are not its next ones."""
+        """Commit consecutive ticks of one world in one transaction; ``TickConflict`` if they are not its next ones.
+
+        ``CommitUncertain`` if SQLite's COMMIT itself fails, unless the disk is full. The ticks are not there then, but may be
+        once the journal is opened after a crash, unless another commit came first. After any other error they never are.
+        """
         self._check_open()
         if ticks:
             self._commit(ticks)
@@ -137,17 +143,23 @@ class JournalStore:
         written: list[_Request] = []
         handle = self._handle
         size = sum(request.prepared.row_bytes for request in batch)
-        with handle.database.translated_errors(), handle.database.transaction(size) as connection:
-            update = CatalogUpdate(handle.catalog, connection)
-            view = View(self.path, handle.catalog, connection, update.before)
-            handle.writer.forget_removed(view, update.generation)
-            for request in batch:
-                request.is_stale = handle.writer.is_stale(view, update.generation, request.prepared)
-                if not request.is_stale:
-                    self._write(update, view, request, written)
-            update.finish()
-        for request in written:
-            handle.writer.after_commit(request.prepared)
+        try:
+            with handle.database.translated_errors(), handle.database.transaction(size) as connection:
+                update = CatalogUpdate(handle.catalog, connection)
+                view = View(self.path, handle.catalog, connection, update.before)
+                handle.writer.forget_removed(view, update.generation)
+                for request in batch:
+                    request.is_stale = handle.writer.is_stale(view, update.generation, request.prepared)
+                    if not request.is_stale:
+                        self._write(update, view, request, written)
+                update.finish()
+        except TransactionInDoubt as failure:
+            for request in written:
+                request.error = CommitUncertain(request.prepared.world_id, request.prepared.last, str(failure))
+                request.error.__cause__ = failure
+        else:
+            for request in written:
+                handle.writer.after_commit(request.prepared)
 
     def _write(self, update: CatalogUpdate, view: View, request: _Request, written: list[_Request]) -> None:
         try:
@@ -234,7 +246,7 @@ class JournalStore:
             count = self._count_sealed(write, name) if isinstance(write, SealedWrite) else write[2].live if write else 0
             if count:
                 live[name] = count
-        return Head(entry.segment, tick, record.next_entity_id, record.applied, live)
+        return Head(entry.segment, tick, record.next_entity_id, record.applied, live, record.attempt)
 
     def _count_sealed(self, write: SealedWrite, table: str) -> int:
         """How many live rows a sealed write has."""

@@ -74,6 +74,11 @@ class PreparedCommit:
         return self.ticks[0].commit.segment.world_id
 
     @property
+    def last(self) -> int:
+        """Its last tick."""
+        return self.ticks[-1].commit.tick
+
+    @property
     def row_bytes(self) -> int:
         """About how many bytes go into the database."""
         return sum(tick.size for tick in self.ticks if tick.file is None)
@@ -219,7 +224,8 @@ class Writer:
                 known = {**state.write_spans, **touched}
                 spans = {table: (begin - entry.first, end - entry.first) for table, (begin, end) in known.items()}
             commit, row = tick.commit, row_id(entry.id, number - entry.first)
-            record = TickRecord(commit.next_entity_id, commit.applied, listed_at - entry.first, writes, spans)
+            listed = listed_at - entry.first
+            record = TickRecord(commit.next_entity_id, commit.applied, commit.attempt, listed, writes, spans)
             update.add_tick(row, pack(row, record), b"".join(tick.pieces) if tick.file is None else None)
         update.set_writer(world, segment.world_id, entry.id, self._owner_file.name, self._owner_file.token)
         prepared.entry, prepared.listed_at = entry, listed_at

@@ -44,7 +44,10 @@ from archetype_core.command import (
 )
 from archetype_core.config import CacheConfig, RunConfig, StorageConfig
 from archetype_core.engine import (
+    Arrays,
     AsyncProcessor,
+    Commands,
+    EntityRng,
     Event,
     Hook,
     HookHandle,
@@ -56,14 +59,18 @@ from archetype_core.engine import (
     PostTick,
     PreTick,
     Processor,
+    ProcessorResult,
     Resources,
+    Rng,
     WorldView,
 )
 from archetype_core.errors import (
     AdapterMissing,
     AmbiguousWorld,
     ArchetypeError,
+    AttemptOver,
     CommitError,
+    CommitUncertain,
     ComponentTypeError,
     CorruptStore,
     EntityNotFound,
@@ -96,7 +103,7 @@ from archetype_core.errors import (
     WorldNotActive,
     WorldNotFound,
 )
-from archetype_core.schema import Archetype, Component, Entity, Letter, Mailbox, Vector
+from archetype_core.schema import Archetype, Component, Entity, Evolution, Letter, Mailbox, Vector, each
 from archetype_core.store import digest
 from archetype_gate import Policy, Quotas, otel_hooks
 
@@ -113,10 +120,14 @@ __all__ = [
     "Archetype",
     "ArchetypeError",
     "ArchetypeRuntime",
+    "Arrays",
     "AsyncProcessor",
+    "AttemptOver",
     "AuditRow",
     "CacheConfig",
+    "Commands",
     "CommitError",
+    "CommitUncertain",
     "Component",
     "ComponentTypeError",
     "CorruptStore",
@@ -124,9 +135,11 @@ __all__ = [
     "Despawn",
     "Entity",
     "EntityNotFound",
+    "EntityRng",
     "EpisodeConfig",
     "EpisodeResult",
     "Event",
+    "Evolution",
     "GateClosed",
     "Hook",
     "HookError",
@@ -153,6 +166,7 @@ __all__ = [
     "Processor",
     "ProcessorError",
     "ProcessorInfo",
+    "ProcessorResult",
     "ProgressBars",
     "QuotaExceeded",
     "Quotas",
@@ -160,6 +174,7 @@ __all__ = [
     "RemoveComponents",
     "ResourceInfo",
     "Resources",
+    "Rng",
     "RolloutConfig",
     "RolloutResult",
     "RunConfig",
@@ -196,6 +211,7 @@ __all__ = [
     "WorldNotFound",
     "WorldView",
     "digest",
+    "each",
     "otel_hooks",
     "run_sync",
 ]

@@ -17,11 +17,14 @@ from archetype.runtime_state import RuntimeState, is_inside_tick
 from archetype.storage import Storage, cache_config, storage_config
 from archetype.waits import converts, waits_for
 from archetype.world import RuntimeWorld, handle_of, handle_of_event
+from archetype_core.argument import listed
 from archetype_core.clock import SystemIds
 from archetype_core.command import ADMIN, ActorCtx, AuditFilter, CloseWorld, ListWorlds, RunResult, Status, WorldInfo
 from archetype_core.config import CacheConfig, RunConfig
-from archetype_core.engine import Hook, Processor
+from archetype_core.engine import Hook, Processor, hook_pairs
 from archetype_core.errors import PermissionDenied, ReentrantStep
+from archetype_core.schema import Component, checked_components
+from archetype_core.user_traceback import door
 from archetype_gate import Policy, Quotas, ServiceContainer
 
 if TYPE_CHECKING:
@@ -88,6 +91,7 @@ class AsyncRuntime:
         state = "shut down" if self._state.is_closing else f"{len(self._state.live)} worlds up"
         return f"ArchetypeRuntime({state})"
 
+    @door
     @converts(hooks="_async_hooks")
     def world(
         self,
@@ -95,6 +99,7 @@ class AsyncRuntime:
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
+        components: Iterable[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[Hook] = (),
@@ -109,15 +114,19 @@ class AsyncRuntime:
         If the storage has a world of that name or id, it is resumed, unless ``resume=False``: then the first use is
         ``WorldExists``. Declaring the same world again gives another handle of it; configuring it again is a ``ValueError``.
 
+        A resumed world's live rows evolve to the component classes that its processors and ``components`` name. A
+        difference that a class does not declare in an ``Evolution`` is a ``SchemaMismatch`` at the first use.
+
         >>> world = runtime.world("demo", processors=[Movement()], hooks=[(PreTick, print)], seed=7)
         """
         spec = WorldSpec(
             name=_text("name", name),
             storage=storage_config(storage) or self._storage,
             cache=cache_config(cache),
-            processors=tuple(processors),
-            resources=tuple(resources),
-            hooks=tuple((event, handler) for event, handler in hooks),
+            components=checked_components(tuple(components), "components"),
+            processors=listed("processors", processors),
+            resources=listed("resources", resources),
+            hooks=hook_pairs(hooks),
             handlers=dict(handlers or {}),
             seed=seed,
             world_id=None if world_id is None else _text("world_id", str(world_id)),
@@ -126,6 +135,7 @@ class AsyncRuntime:
         )
         return self._declare(spec)
 
+    @door
     @converts(hooks="_async_hooks")
     def open(
         self,
@@ -133,6 +143,7 @@ class AsyncRuntime:
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
+        components: Iterable[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[Hook] = (),
@@ -147,9 +158,10 @@ class AsyncRuntime:
             name=_text("name or id", world),
             storage=storage_config(storage) or self._storage,
             cache=cache_config(cache),
-            processors=tuple(processors),
-            resources=tuple(resources),
-            hooks=tuple((event, handler) for event, handler in hooks),
+            components=checked_components(tuple(components), "components"),
+            processors=listed("processors", processors),
+            resources=listed("resources", resources),
+            hooks=hook_pairs(hooks),
             handlers=dict(handlers or {}),
             kernel=kernel,
             must_exist=True,
@@ -187,6 +199,7 @@ class AsyncRuntime:
         """Run every world of this runtime side by side, declared ones and forks too, and return their results.
 
         When some fail, the others still finish; then the errors are raised as one exception group.
+        Inputs go to every world, so each must have a processor that takes them.
 
         >>> await runtime.run_all(steps=10)
         """

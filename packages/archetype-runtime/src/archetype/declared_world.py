@@ -27,6 +27,7 @@ from archetype_core.command import (
 from archetype_core.config import CacheConfig, StorageConfig
 from archetype_core.engine import Event, Handler, Processor
 from archetype_core.errors import ArchetypeError, LoopBusy, WorldClosed, WorldExists, WorldNotActive, WorldNotFound
+from archetype_core.schema import Component
 
 CustomHandler = Callable[[Any, Any], None]
 """Applies custom commands of a name: a function of a scope, which stages mutations, and of the command's data."""
@@ -39,6 +40,7 @@ class WorldSpec:
     name: str
     storage: StorageConfig | None = None
     cache: CacheConfig | None = None
+    components: tuple[type[Component], ...] = ()
     processors: tuple[Processor, ...] = ()
     resources: tuple[object, ...] = ()
     hooks: tuple[tuple[type[Event], Handler], ...] = ()
@@ -51,8 +53,8 @@ class WorldSpec:
 
     @property
     def has_parts(self) -> bool:
-        """Whether it has processors, resources, hooks or handlers."""
-        return bool(self.processors or self.resources or self.hooks or self.handlers)
+        """Whether it has components, processors, resources, hooks or handlers."""
+        return bool(self.components or self.processors or self.resources or self.hooks or self.handlers)
 
     @property
     def only_names(self) -> bool:
@@ -155,7 +157,7 @@ class DeclaredWorld:
         spec, state = self.spec, self.state
         storage = spec.storage or default_storage()
         if spec.must_exist or spec.resume:
-            opening = OpenWorld(spec.world_id or spec.name, storage, spec.cache, spec.kernel)
+            opening = OpenWorld(spec.world_id or spec.name, storage, spec.cache, spec.kernel, spec.components)
             try:
                 return await state.execute(self.actor, opening), False
             except WorldNotFound:
@@ -166,7 +168,7 @@ class DeclaredWorld:
             for existing in await state.execute(self.actor, ListWorlds(storage)):
                 if existing.world_id == spec.world_id:
                     raise WorldExists(existing.name, spec.world_id)
-        create = CreateWorld(spec.name, storage, spec.cache, spec.world_id, spec.seed, spec.kernel)
+        create = CreateWorld(spec.name, storage, spec.cache, spec.world_id, spec.seed, spec.kernel, spec.components)
         try:
             return await state.execute(self.actor, create), True
         except WorldExists:
@@ -179,8 +181,8 @@ class DeclaredWorld:
         """Refuse a declaration that would add parts to a world that is up already."""
         if self.spec.has_parts:
             raise ValueError(
-                f"world {ref.name!r} is live in this runtime already: take a handle without processors, resources, "
-                "hooks or handlers, and add them with its methods"
+                f"world {ref.name!r} is live in this runtime already: take a handle without components, processors, "
+                "resources, hooks or handlers, and add them with its methods"
             )
 
     async def _add_parts(self, ref: WorldRef, info: WorldInfo, *, is_new: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 from archetype.runtime_state import named_like
 from archetype.sync_runner import SyncRunner
 from archetype.waits import WaitsFor
-from archetype_core.engine import Event, Handler, Hook
+from archetype_core.engine import Event, Handler, Hook, hook_pairs
 from archetype_core.errors import LoopBusy
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class SyncTwin:
         return named_like(handler, observe)
 
     def _async_hooks(self, hooks: Iterable[Hook]) -> list[tuple[type[Event], Handler]]:
-        return [(event, self._async_hook(handler)) for event, handler in hooks]
+        return [(event, self._async_hook(handler)) for event, handler in hook_pairs(hooks)]
 
 
 class SyncHandle(SyncTwin):

@@ -10,6 +10,7 @@ from archetype.sync_handle import SyncTwin
 from archetype_core.command import EpisodeResult, RolloutResult
 from archetype_core.read import Ticks
 from archetype_core.schema import Component
+from archetype_core.user_traceback import door
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -64,6 +65,7 @@ class SyncRuntimeRollout(SyncTwin):
         """How long the rollout took."""
         return self._original.duration_s
 
+    @door
     def query(
         self,
         *components: type[Component],

@@ -18,6 +18,8 @@ from archetype.world import RuntimeWorld
 from archetype_core.command import ActorCtx, RunResult, Status, WorldInfo
 from archetype_core.config import CacheConfig, RunConfig
 from archetype_core.engine import Hook, Processor
+from archetype_core.schema import Component
+from archetype_core.user_traceback import door
 from archetype_gate import Policy, Quotas
 
 if TYPE_CHECKING:
@@ -58,12 +60,14 @@ class SyncArchetypeRuntime(SyncScope):
         """The actor that handles act for, unless ``as_actor`` gives them another."""
         return self._original.actor
 
+    @door
     def world(
         self,
         name: str = "world",
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
+        components: Iterable[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[Hook] = (),
@@ -78,6 +82,9 @@ class SyncArchetypeRuntime(SyncScope):
         If the storage has a world of that name or id, it is resumed, unless ``resume=False``: then the first use is
         ``WorldExists``. Declaring the same world again gives another handle of it; configuring it again is a ``ValueError``.
 
+        A resumed world's live rows evolve to the component classes that its processors and ``components`` name. A
+        difference that a class does not declare in an ``Evolution`` is a ``SchemaMismatch`` at the first use.
+
         >>> world = runtime.world("demo", processors=[Movement()], hooks=[(PreTick, print)], seed=7)
         """
         return self._handle(
@@ -85,6 +92,7 @@ class SyncArchetypeRuntime(SyncScope):
                 name,
                 storage=storage,
                 cache=cache,
+                components=components,
                 processors=processors,
                 resources=resources,
                 hooks=self._async_hooks(hooks),
@@ -96,12 +104,14 @@ class SyncArchetypeRuntime(SyncScope):
             )
         )
 
+    @door
     def open(
         self,
         world: str,
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
+        components: Iterable[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[Hook] = (),
@@ -117,6 +127,7 @@ class SyncArchetypeRuntime(SyncScope):
                 world,
                 storage=storage,
                 cache=cache,
+                components=components,
                 processors=processors,
                 resources=resources,
                 hooks=self._async_hooks(hooks),
@@ -125,21 +136,25 @@ class SyncArchetypeRuntime(SyncScope):
             )
         )
 
+    @door
     def worlds(self, storage: Storage | None = None) -> tuple[WorldInfo, ...]:
         """List the worlds of a storage, by default the runtime's; without any storage, those that are up."""
         return self._call(self._original.worlds(storage), "threads")
 
+    @door
     def run_all(
         self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any
     ) -> tuple[RunResult, ...]:
         """Run every world of this runtime side by side, declared ones and forks too, and return their results.
 
         When some fail, the others still finish; then the errors are raised as one exception group.
+        Inputs go to every world, so each must have a processor that takes them.
 
         >>> runtime.run_all(steps=10)
         """
         return self._call(self._original.run_all(steps, config=config, **inputs), "loop")
 
+    @door
     def history(
         self,
         limit: int = 100,
@@ -170,6 +185,7 @@ class SyncArchetypeRuntime(SyncScope):
             "threads",
         )
 
+    @door
     def shutdown(self) -> None:
         """Close all worlds, the last one first, then the gate; idempotent.
 

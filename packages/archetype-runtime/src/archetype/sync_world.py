@@ -29,8 +29,9 @@ from archetype_core.command import (
 )
 from archetype_core.config import RunConfig
 from archetype_core.engine import Bundle, HookHandle, Mode, Processor
-from archetype_core.read import Ticks
+from archetype_core.read import Missing, Ticks
 from archetype_core.schema import Component, Entity
+from archetype_core.user_traceback import door
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -69,6 +70,7 @@ class SyncRuntimeWorld(SyncHandle):
         """Whether the world was activated and has not been shut down or destroyed."""
         return self._original.is_active
 
+    @door
     def activate(self) -> str:
         """Activate the world if it is not, as every other first use does, and return its id.
 
@@ -98,6 +100,7 @@ class SyncRuntimeWorld(SyncHandle):
         self, entity_id: int, first: type[Component], second: type[Component], /, *more: type[Component]
     ) -> tuple[Component, ...]: ...
 
+    @door
     def get(self, entity_id: int, *components: type[Component]) -> Any:
         """Read a live entity as of the last completed tick: the whole ``Entity``, or the components asked for.
 
@@ -125,6 +128,7 @@ class SyncRuntimeWorld(SyncHandle):
     @overload
     def get_components(self, entity_id: int, *components: type[Component]) -> tuple[Component, ...]: ...
 
+    @door
     def get_components(self, entity_id: int, *components: type[Component]) -> Any:
         """Read a live entity's components as a tuple: those asked for, in that order, or all it has.
 
@@ -132,6 +136,7 @@ class SyncRuntimeWorld(SyncHandle):
         """
         return self._call(self._original.get_components(entity_id, *components), "nothing")
 
+    @door
     def query(
         self,
         *components: type[Component],
@@ -140,12 +145,16 @@ class SyncRuntimeWorld(SyncHandle):
         where: Expression | None = None,
         include_inactive: bool = False,
         lineage: bool = True,
+        missing: Missing = "null",
     ) -> DataFrame:
         """Query tick history: base columns and those of the components, from every table that has them all.
 
         By default every committed tick of this world and of the ancestors it was forked from, active rows only.
         ``lineage=False`` leaves the ancestors out, ``include_inactive=True`` adds tombstones. The frame is lazy: rows are
         read when it is collected, and columns, ``ticks``, ``entity_ids`` and ``where`` are pushed down to the store.
+
+        Rows of all versions of the components are read. A field that an older version lacks is null, or its default with
+        ``missing="default"``.
 
         >>> frame = world.query(Position, ticks=range(10))
         """
@@ -157,10 +166,12 @@ class SyncRuntimeWorld(SyncHandle):
                 where=where,
                 include_inactive=include_inactive,
                 lineage=lineage,
+                missing=missing,
             ),
             "threads",
         )
 
+    @door
     def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:
         """Read one tick as a DataFrame; by default the last completed one, from memory.
 
@@ -168,6 +179,7 @@ class SyncRuntimeWorld(SyncHandle):
         """
         return self._call(self._original.snapshot(*components, at=at), "threads")
 
+    @door
     def diff(
         self,
         before: int | SyncRuntimeWorld | tuple[SyncRuntimeWorld, int],
@@ -180,6 +192,7 @@ class SyncRuntimeWorld(SyncHandle):
         """
         return self._call(self._original.diff(self._async_moment(before), self._async_moment(after)), "threads")
 
+    @door
     def search(
         self,
         column: Any,
@@ -202,6 +215,7 @@ class SyncRuntimeWorld(SyncHandle):
             self._original.search(column, query, k=k, at=at, where=where, metric=metric, exact=exact), "threads"
         )
 
+    @door
     def digest(self, at: int | None = None) -> str:
         """Return the canonical digest of a committed tick, by default the last; in any store, equal contents have equal digests.
 
@@ -209,10 +223,12 @@ class SyncRuntimeWorld(SyncHandle):
         """
         return self._call(self._original.digest(at), "threads")
 
+    @door
     def info(self) -> WorldInfo:
         """Return the facts of the world as it stands: tick, run, entities per archetype, what is staged and queued."""
         return self._call(self._original.info(), "nothing")
 
+    @door
     def history(
         self,
         limit: int = 100,
@@ -243,18 +259,22 @@ class SyncRuntimeWorld(SyncHandle):
             "threads",
         )
 
+    @door
     def list_processors(self) -> tuple[ProcessorInfo, ...]:
         """List the world's processors in the order they run."""
         return self._call(self._original.list_processors(), "nothing")
 
+    @door
     def list_resources(self) -> tuple[ResourceInfo, ...]:
         """List the world's resources."""
         return self._call(self._original.list_resources(), "nothing")
 
+    @door
     def list_hooks(self) -> tuple[HookInfo, ...]:
         """List the world's hooks in the order they are called."""
         return self._call(self._original.list_hooks(), "nothing")
 
+    @door
     def spawn(self, *components: Component) -> int:
         """Stage a new entity and return its id, which is final.
 
@@ -265,6 +285,7 @@ class SyncRuntimeWorld(SyncHandle):
         """
         return self._call(self._original.spawn(*components), "nothing")
 
+    @door
     def spawn_many(self, bundles: Iterable[Bundle]) -> range:
         """Stage an entity per bundle of components, all or none, and return their ids in order.
 
@@ -272,6 +293,7 @@ class SyncRuntimeWorld(SyncHandle):
         """
         return self._call(self._original.spawn_many(bundles), "nothing")
 
+    @door
     def spawn_table(self, data: Any, *components: type[Component]) -> range:
         """Stage an entity per row of an Arrow table, DataFrame or mapping of columns, and return their ids in order.
 
@@ -282,6 +304,7 @@ class SyncRuntimeWorld(SyncHandle):
         """
         return self._call(self._original.spawn_table(self._collected(data), *components), "nothing")
 
+    @door
     def submit_spawn(self, *components: Component, tick: int | None = None, priority: int = 0) -> int:
         """Queue a new entity for a tick, by default the next, and return its id, which is reserved now.
 
@@ -289,8 +312,11 @@ class SyncRuntimeWorld(SyncHandle):
         """
         return self._call(self._original.submit_spawn(*components, tick=tick, priority=priority), "threads")
 
+    @door
     def submit(self, command: EntityCommand[Any], *, tick: int | None = None, priority: int = 0) -> Ticket:
         """Queue a command for a tick, by default the next. It is durable when this returns, and applied exactly once.
+
+        From inside a tick, it is durable with that tick's commit, and forgotten if the attempt fails.
 
         Commands of one tick apply by ascending priority, then in the order of submission. What cannot be queued is
         ``NotDeferrable``.
@@ -299,16 +325,19 @@ class SyncRuntimeWorld(SyncHandle):
         """
         return self._call(self._original.submit(command, tick=tick, priority=priority), "threads")
 
+    @door
     def submit_batch(
         self, commands: Iterable[EntityCommand[Any]], *, tick: int | None = None, priority: int = 0
     ) -> tuple[Ticket, ...]:
         """Queue several commands for a tick, all or none, with one write to disk."""
         return self._call(self._original.submit_batch(commands, tick=tick, priority=priority), "threads")
 
+    @door
     def despawn(self, *entity_ids: int) -> None:
         """Stage the end of entities. One that is not alive is logged and ignored. Their history stays."""
         self._call(self._original.despawn(*entity_ids), "nothing")
 
+    @door
     def update(self, entity_id: int, *components: Component) -> None:
         """Stage new values for fields of components that an entity has; fields that are not given keep theirs.
 
@@ -318,6 +347,7 @@ class SyncRuntimeWorld(SyncHandle):
         """
         self._call(self._original.update(entity_id, *components), "nothing")
 
+    @door
     def add_components(self, entity_id: int, *components: Component) -> None:
         """Stage more components for an entity; those it has already keep their values.
 
@@ -325,6 +355,7 @@ class SyncRuntimeWorld(SyncHandle):
         """
         self._call(self._original.add_components(entity_id, *components), "nothing")
 
+    @door
     def remove_components(self, entity_id: int, *components: type[Component]) -> None:
         """Stage the removal of components from an entity; one that it lacks is ignored.
 
@@ -332,6 +363,7 @@ class SyncRuntimeWorld(SyncHandle):
         """
         self._call(self._original.remove_components(entity_id, *components), "nothing")
 
+    @door
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
         """Send a message to an entity: it is stored with the next tick and delivered to processors in the one after.
 
@@ -339,26 +371,32 @@ class SyncRuntimeWorld(SyncHandle):
         """
         self._call(self._original.send(recipient, body, sender=sender, kind=kind), "nothing")
 
+    @door
     def custom(self, name: str, data: Any = None) -> None:
         """Have the world's handler of that name apply some JSON data at the next tick; ``NoHandler`` if there is none."""
         self._call(self._original.custom(name, data), "nothing")
 
+    @door
     def add_processor(self, processor: Processor) -> ProcessorInfo:
         """Run a processor from the next tick on."""
         return self._call(self._original.add_processor(processor), "nothing")
 
+    @door
     def remove_processor(self, processor: Processor | type[Processor]) -> int:
         """Stop running a processor, or all of a class; return how many were removed."""
         return self._call(self._original.remove_processor(processor), "nothing")
 
+    @door
     def add_resource(self, resource: object) -> ResourceInfo:
         """Share an object with processors. It replaces the resource of the same type."""
         return self._call(self._original.add_resource(resource), "nothing")
 
+    @door
     def remove_resource(self, resource: type) -> bool:
         """Remove the resource of a type; say whether there was one."""
         return self._call(self._original.remove_resource(resource), "nothing")
 
+    @door
     def add_hook(
         self, event: type[E], handler: Callable[[E], object], *, mode: Mode = "blocking", fail_fast: bool = False
     ) -> HookHandle:
@@ -374,10 +412,12 @@ class SyncRuntimeWorld(SyncHandle):
             self._original.add_hook(event, self._async_hook(handler), mode=mode, fail_fast=fail_fast), "nothing"
         )
 
+    @door
     def remove_hook(self, handle: HookHandle) -> bool:
         """Stop calling a handler that ``add_hook`` registered; say whether it was registered."""
         return self._call(self._original.remove_hook(handle), "nothing")
 
+    @door
     def add_handler(self, name: str, handler: CustomHandler) -> None:
         """Apply custom commands of a name with a function. It replaces the handler of the same name.
 
@@ -385,6 +425,7 @@ class SyncRuntimeWorld(SyncHandle):
         """
         self._call(self._original.add_handler(name, handler), "nothing")
 
+    @door
     def step(self, config: RunConfig | None = None, **inputs: Any) -> StepResult:
         """Run one tick and return when it is committed; keyword arguments go to the processors that name them.
 
@@ -395,14 +436,17 @@ class SyncRuntimeWorld(SyncHandle):
         """
         return self._call(self._original.step(config, **inputs), "tick")
 
+    @door
     def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> RunResult:
         """Run several ticks under one run id, by default one. Fails like ``step``; ticks before the failure stay."""
         return self._call(self._original.run(steps, config=config, **inputs), "tick")
 
+    @door
     def run_episode(self, config: EpisodeConfig | None = None) -> EpisodeResult:
         """Run this world as one episode, until its end or ``max_steps``. A failure is reported in the result."""
         return self._call(self._original.run_episode(config), "tick")
 
+    @door
     def run_rollout(self, config: RolloutConfig | None = None) -> SyncRuntimeRollout:
         """Fork this world into episodes and run them, each with a seed of its own; this world does not change.
 
@@ -412,6 +456,7 @@ class SyncRuntimeWorld(SyncHandle):
         """
         return SyncRuntimeRollout(self._call(self._original.run_rollout(config), "loop"), self._runner)
 
+    @door
     def fork(
         self,
         name: str | None = None,
@@ -440,10 +485,12 @@ class SyncRuntimeWorld(SyncHandle):
             )
         )
 
+    @door
     def destroy(self) -> None:
         """Drop the live world and its queue, close all its handles and free its name. History and audit log stay."""
         self._call(self._original.destroy(), "tick")
 
+    @door
     def shutdown(self) -> None:
         """Close this world alone; idempotent. Declared again, it resumes at its last committed tick.
 
@@ -451,6 +498,7 @@ class SyncRuntimeWorld(SyncHandle):
         """
         self._call(self._original.shutdown(), "tick")
 
+    @door
     def as_actor(self, actor: ActorCtx) -> SyncRuntimeWorld:
         """Return a handle of the same world for another actor. It does not authenticate that actor."""
         return self._handle(self._original.as_actor(actor))

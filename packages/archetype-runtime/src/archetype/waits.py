@@ -1,9 +1,15 @@
-"""Decorators that tell `checks/sync_twin.py` how to make the sync twin of a method. At run time they do nothing."""
+"""Decorators of a handle's public methods.
+
+They tell `checks/sync_twin.py` how to make the sync twin of a method. At run time ``waits_for`` makes the method a door, whose
+errors have the user's lines only; ``converts`` does nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
+
+from archetype_core.user_traceback import door
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,8 +25,8 @@ WaitsFor = Literal["nothing", "threads", "loop", "tick", "shutdown"]
 
 
 def waits_for(what: WaitsFor) -> Callable[[F], F]:  # noqa: ARG001  # reason: read from the source
-    """Declare what an async method may wait for."""
-    return _unchanged
+    """Declare what an async method may wait for, and make it a door."""
+    return door
 
 
 def converts(**arguments: str) -> Callable[[F], F]:  # noqa: ARG001  # reason: read from the source

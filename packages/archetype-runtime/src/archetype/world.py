@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from archetype.declared_world import CustomHandler, DeclaredWorld, WorldSpec
@@ -13,6 +12,7 @@ from archetype.runtime_state import RuntimeState, WorldRef
 from archetype.storage import Storage, storage_config
 from archetype.waits import converts, waits_for
 from archetype.world_reads import WorldReads
+from archetype_core.argument import config_of, listed
 from archetype_core.command import (
     ActorCtx,
     AddComponents,
@@ -48,10 +48,11 @@ from archetype_core.command import (
     Ticket,
     Update,
 )
-from archetype_core.config import RunConfig
+from archetype_core.config import RunConfig, run_config, step_config
 from archetype_core.engine import Bundle, Event, HookHandle, Mode, Processor, conformed
 from archetype_core.errors import RuntimeClosed
 from archetype_core.schema import Archetype, Component
+from archetype_core.user_traceback import door
 
 E = TypeVar("E", bound=Event)
 
@@ -81,7 +82,7 @@ class RuntimeWorld(WorldReads):
 
         One command, with the price of that many spawns.
         """
-        made = tuple((one,) if isinstance(one, Component) else tuple(one) for one in bundles)
+        made = tuple(_bundle(one) for one in listed("bundles", bundles))
         return await self._do(SpawnMany(made))
 
     @waits_for("nothing")
@@ -113,6 +114,8 @@ class RuntimeWorld(WorldReads):
     async def submit(self, command: EntityCommand[Any], *, tick: int | None = None, priority: int = 0) -> Ticket:
         """Queue a command for a tick, by default the next. It is durable when this returns, and applied exactly once.
 
+        From inside a tick, it is durable with that tick's commit, and forgotten if the attempt fails.
+
         Commands of one tick apply by ascending priority, then in the order of submission. What cannot be queued is
         ``NotDeferrable``.
 
@@ -126,7 +129,7 @@ class RuntimeWorld(WorldReads):
         self, commands: Iterable[EntityCommand[Any]], *, tick: int | None = None, priority: int = 0
     ) -> tuple[Ticket, ...]:
         """Queue several commands for a tick, all or none, with one write to disk."""
-        return await self._queue(tuple(commands), tick, priority)
+        return await self._queue(listed("commands", commands), tick, priority)
 
     @waits_for("nothing")
     async def despawn(self, *entity_ids: int) -> None:
@@ -230,21 +233,19 @@ class RuntimeWorld(WorldReads):
 
         >>> await world.step(wind=3.0)
         """
-        return await self._tick(Step(config or RunConfig(), inputs))
+        return await self._tick(Step(step_config(config), inputs))
 
     @waits_for("tick")
     async def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> RunResult:
         """Run several ticks under one run id, by default one. Fails like ``step``; ticks before the failure stay."""
-        config = config or RunConfig()
-        if steps is not None:
-            config = replace(config, steps=steps)
+        config = run_config(steps, config)
         with self._world.state.bars.bar(self.name, config.steps) as progress:
             return await self._tick(Run(config, inputs, progress))
 
     @waits_for("tick")
     async def run_episode(self, config: EpisodeConfig | None = None) -> EpisodeResult:
         """Run this world as one episode, until its end or ``max_steps``. A failure is reported in the result."""
-        config = config or EpisodeConfig()
+        config = config_of(EpisodeConfig, config)
         with self._world.state.bars.bar(self.name, config.max_steps) as progress:
             return await self._tick(RunEpisode(config, progress))
 
@@ -256,7 +257,7 @@ class RuntimeWorld(WorldReads):
 
         >>> rollout = await world.run_rollout(RolloutConfig(num_episodes=8, parallel=True))
         """
-        config = config or RolloutConfig()
+        config = config_of(RolloutConfig, config)
         with self._world.state.bars.bar(f"{self.name}: episodes", config.num_episodes) as progress:
             result = await self._do(RunRollout(config, progress))
         return RuntimeRollout(result, self._do)
@@ -304,9 +305,17 @@ class RuntimeWorld(WorldReads):
         """
         await self._world.end(self._actor, CloseWorld())
 
+    @door
     def as_actor(self, actor: ActorCtx) -> RuntimeWorld:
         """Return a handle of the same world for another actor. It does not authenticate that actor."""
+        given: object = actor
+        if not isinstance(given, ActorCtx):
+            raise TypeError(f"actor is an ActorCtx, such as ActorCtx('ann', {{PLAYER}}), not {actor!r}")
         return RuntimeWorld(self._world, actor)
+
+
+def _bundle(given: Any) -> tuple[Component, ...]:
+    return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
 
 
 def handle_of(state: RuntimeState, ref: WorldRef, actor: ActorCtx) -> RuntimeWorld:

@@ -27,7 +27,7 @@ from archetype_core.command import (
     Status,
     WorldInfo,
 )
-from archetype_core.read import Ticks
+from archetype_core.read import Missing, Ticks
 from archetype_core.schema import Component, Entity
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class WorldReads(Handle):
         where: Expression | None = None,
         include_inactive: bool = False,
         lineage: bool = True,
+        missing: Missing = "null",
     ) -> DataFrame:
         """Query tick history: base columns and those of the components, from every table that has them all.
 
@@ -120,9 +121,12 @@ class WorldReads(Handle):
         ``lineage=False`` leaves the ancestors out, ``include_inactive=True`` adds tombstones. The frame is lazy: rows are
         read when it is collected, and columns, ``ticks``, ``entity_ids`` and ``where`` are pushed down to the store.
 
+        Rows of all versions of the components are read. A field that an older version lacks is null, or its default with
+        ``missing="default"``.
+
         >>> frame = await world.query(Position, ticks=range(10))
         """
-        return await self._do(Query(components, ticks, entity_ids, where, include_inactive, lineage))
+        return await self._do(Query(components, ticks, entity_ids, where, include_inactive, lineage, missing))
 
     @waits_for("threads")
     async def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:

@@ -27,6 +27,10 @@ class WriteConflict(Exception):
     """Another writer changed the same table or log first; read the new state and try again."""
 
 
+class RecordInDoubt(CommitError):
+    """Creating a record of the log failed; it may be there, or arrive later, or never."""
+
+
 @contextmanager
 def writing(what: str) -> Iterator[None]:
     """Translate engine errors of a write into ``CommitError``, or ``WriteConflict`` where another writer was faster."""

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from archetype_core.errors import CommitError, CorruptStore
-from archetype_store_lance.engine_errors import reading, writing
+from archetype_store_lance.engine_errors import RecordInDoubt, WriteConflict, reading, writing
 from archetype_store_lance.limits import Limits
 from archetype_store_lance.log_files import LogFiles
 from archetype_store_lance.record import CommitRecord, checksum, decode, encode
@@ -171,10 +171,13 @@ class Log:
             self.files.create(_name(0, _STATE), encode(CommitRecord.of_header(StoreState().to_json())))
 
     def append(self, state: StoreState, header: Mapping[str, Any], record: CommitRecord) -> StoreState | None:
-        """Create the record after a state, durable on return; ``None`` if another writer's record has its number."""
+        """Create the record after a state, durable on return; ``None`` if another writer's record has its number.
+
+        ``RecordInDoubt`` if it may count although this failed; after any other error it never does.
+        """
         number = state.number + 1
-        # A random token makes each attempt's bytes unique, so a writer recognizes its own record.
-        header = {**header, "number": number, "previous": state.digest, "attempt": secrets.token_hex(8)}
+        # A random token makes the bytes of each record unique, so a writer recognizes its own.
+        header = {**header, "number": number, "previous": state.digest, "token": secrets.token_hex(8)}
         data = encode(CommitRecord(header, record.row_groups, record.ticks))
         name = _name(number, _COMMIT)
         with writing(self._where(name)):
@@ -187,23 +190,29 @@ class Log:
             if self._state is None or self._state.number < made.number:
                 self._state = made
         # The commit counts already; this file only serves to notice a lost record.
-        with suppress(OSError, CommitError), writing(self._where(HEAD)):
+        with suppress(OSError, CommitError, WriteConflict), writing(self._where(HEAD)):
             self.files.replace(HEAD, f"{number}\n".encode())
         return made
 
     def _create_record(self, state: StoreState, name: str, data: bytes) -> bool:
         """Create the record after a state; whether it counts."""
-        if self.files.is_locked:
-            return self.files.create(name, data)
         failure: Exception | None = None
         try:
             created = self.files.create(name, data)
         except Exception as found:  # noqa: BLE001  # reason: raised again below, unless the record was created
             created, failure = False, found
-        counts = self._counts(state, data, created=created)
-        if failure is not None and not counts:
+        if failure is None and self.files.is_locked:
+            return created
+        try:
+            counts = self._counts(state, data, created=created)
+        except Exception as found:
+            raise RecordInDoubt(f"{self._where(name)} may have been written or not: {failure or found}") from found
+        if failure is None or counts:
+            return counts
+        if self.files.is_locked:
             raise failure
-        return counts
+        # The request may still be on its way; another record with this number would stop it.
+        raise RecordInDoubt(f"{self._where(name)} may have been written or not: {failure}") from failure
 
     def _counts(self, before: StoreState, data: bytes, *, created: bool) -> bool:
         """Whether the record that this writer tried to create after a state counts.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -42,7 +43,11 @@ class LogFiles(Protocol):
         ...
 
     def create(self, name: str, data: bytes) -> bool:
-        """Create a file, durable on return; False, and no change, if a file of that name exists."""
+        """Create a file, durable on return; False, and no change, if a file of that name exists.
+
+        After an error the file may exist. If the writers' lock excludes others, ``names`` and ``read`` then tell whether it
+        does, and whatever they find is durable; without that lock it may still appear later.
+        """
         ...
 
     def replace(self, name: str, data: bytes) -> None:
@@ -70,9 +75,13 @@ class LocalLogFiles:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
+        self._unsynced: dict[str, bytes] = {}
+        """Files whose names may not be durable, because syncing the directory failed."""
 
     def names(self) -> list[str]:
         """List the names of all files, sorted; unfinished ones are left out."""
+        self._sync_names()
         try:
             found = os.listdir(self._path)  # noqa: PTH208  # reason: called often, and only names are needed
         except FileNotFoundError:
@@ -85,23 +94,35 @@ class LocalLogFiles:
 
     def create(self, name: str, data: bytes) -> bool:
         """Create and sync a file; False if one of that name exists. Costs two syncs."""
+        self._sync_names()
         part = self._write_part(data)
-        target = self._path / name
         try:
             try:
-                target.hardlink_to(part)
+                (self._path / name).hardlink_to(part)
             except FileExistsError:
                 return False
             try:
                 sync_directory(self._path)
             except BaseException:
-                # A power cut could take the name back, so nobody may rely on it.
-                target.unlink()
+                # A power cut could take the name back. Others may have read the file already, so it stays.
+                self._unsynced[name] = data
                 raise
         finally:
             with suppress(OSError):
                 part.unlink()
         return True
+
+    def _sync_names(self) -> None:
+        """Make the names durable whose sync failed, before anybody relies on them."""
+        if not self._unsynced:
+            return
+        with self._lock:
+            for name, data in list(self._unsynced.items()):
+                if (self._path / name).exists():
+                    # A second sync of the same entry may do nothing after a failed one, so the entry is written again.
+                    self._write_part(data).rename(self._path / name)
+                    sync_directory(self._path)
+                del self._unsynced[name]
 
     def replace(self, name: str, data: bytes) -> None:
         """Create or replace a file. The bytes are synced, the name is not."""
@@ -123,8 +144,10 @@ class LocalLogFiles:
         return list(names)
 
     def sweep(self) -> None:
-        """Remove unfinished files of killed processes. The caller holds the writers' lock."""
+        """Remove unfinished files of killed processes, and sync the names of others. The caller holds the writers' lock."""
         self.remove(path.name for path in self._path.glob(f"*{_UNFINISHED}"))
+        # A writer may have been killed before it synced the name of its last file, which counts.
+        sync_directory(self._path)
 
     def _write_part(self, data: bytes) -> Path:
         part = self._path / f"{secrets.token_hex(8)}{_UNFINISHED}"

@@ -34,9 +34,13 @@ TICKS = pa.schema(
         pa.field("tick", pa.int64(), nullable=False),
         pa.field("next_entity_id", pa.int64(), nullable=False),
         pa.field("applied", pa.list_(pa.large_string()), nullable=False),
+        pa.field("attempt", pa.binary(), nullable=False),
     ]
 )
-"""What a tick has beside rows. An entry also holds for the ticks after it, up to the segment's next entry."""
+"""What a tick has beside rows. An entry also holds for the ticks after it, up to the segment's next entry.
+
+The attempt is packed by ``archetype_journal.pack_attempt``.
+"""
 
 
 @dataclass(frozen=True, slots=True)

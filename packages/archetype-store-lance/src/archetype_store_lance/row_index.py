@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -10,17 +9,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archetype_journal import pack_attempt, unpack_attempt
 from archetype_store_lance.record import ROW_GROUPS, TICKS, CommitRecord
 from archetype_store_lance.row_layout import RowGroup
 
 
 @dataclass(frozen=True, slots=True)
 class TickEntry:
-    """What a tick has beside rows: the next free entity id and the commands that it applied."""
+    """What a tick has beside rows: the next free entity id, the commands that it applied, and its attempt."""
 
     tick: int
     next_entity_id: int
     applied: tuple[str, ...]
+    attempt: str
 
 
 class RowIndex:
@@ -60,12 +61,12 @@ class RowIndex:
         run = self._ticks.get((segment,))
         if run is None:
             return None
-        ticks = self.record.ticks.column("tick").slice(*run).to_pylist()
-        index = bisect_right(ticks, tick) - 1
+        ticks = self.record.ticks.column("tick").slice(*run).to_numpy()
+        index = int(np.searchsorted(ticks, tick, side="right")) - 1
         if index < 0:
             return None
         row = self.record.ticks.slice(run[0] + index, 1).to_pylist()[0]
-        return TickEntry(row["tick"], row["next_entity_id"], tuple(row["applied"]))
+        return TickEntry(row["tick"], row["next_entity_id"], tuple(row["applied"]), unpack_attempt(row["attempt"]))
 
     def _group(self, key: tuple[int, int], index: int) -> RowGroup:
         row = self._groups[key][0] + index
@@ -108,6 +109,7 @@ def tick_table(segment: int, entries: Iterable[TickEntry]) -> pa.Table:
         pa.array([one.tick for one in kept], pa.int64()),
         pa.array([one.next_entity_id for one in kept], pa.int64()),
         pa.array([list(one.applied) for one in kept], TICKS.field("applied").type),
+        pa.array([pack_attempt(one.attempt) for one in kept], TICKS.field("attempt").type),
     ]
     return pa.Table.from_arrays(columns, schema=TICKS)
 
@@ -121,10 +123,11 @@ def merge(records: Iterable[CommitRecord]) -> CommitRecord:
     ticks = ticks.take(pc.sort_indices(ticks, sort_keys=[("segment", "ascending"), ("tick", "ascending")]))
     if ticks.num_rows:
         lengths = pc.list_value_length(ticks.column("applied")).to_numpy()
-        ids, segments = (ticks.column(name).to_numpy() for name in ("next_entity_id", "segment"))
         differs = np.ones(ticks.num_rows, bool)
         # Entries with commands always count as different: command ids do not repeat.
-        idle = (lengths[1:] == 0) & (lengths[:-1] == 0)
-        differs[1:] = ~(idle & (ids[1:] == ids[:-1]) & (segments[1:] == segments[:-1]))
+        differs[1:] = (lengths[1:] != 0) | (lengths[:-1] != 0)
+        for name in ("segment", "next_entity_id", "attempt"):
+            column = ticks.column(name).combine_chunks()
+            differs[1:] |= pc.not_equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
         ticks = ticks.filter(pa.array(differs))
     return CommitRecord({}, groups.take(order).combine_chunks(), ticks.combine_chunks())

@@ -85,6 +85,7 @@ class LogSegment:
     last: int
     next_entity_id: int
     applied: tuple[str, ...]
+    attempt: str
     owner: str
     tables: Mapping[int, SegmentTable] = field(default_factory=dict)
     """The tables that the segment wrote, by number."""
@@ -103,6 +104,7 @@ class LogSegment:
             "last": self.last,
             "next_entity_id": self.next_entity_id,
             "applied": self.applied,
+            "attempt": self.attempt,
             "owner": self.owner,
             "tables": [[number, one.first, *_values(one.newest)] for number, one in self.tables.items()],
         }
@@ -113,8 +115,8 @@ class LogSegment:
         world_id, run_id, first, parent, name, seed = data["segment"]
         segment = Segment(world_id, run_id, first, Point(*parent) if parent else None, name, int(seed))
         tables = {number: SegmentTable(first, RowGroup(*values)) for number, first, *values in data["tables"]}
-        applied = tuple(data["applied"])
-        return cls(segment, data["last"], data["next_entity_id"], applied, data["owner"], tables)
+        applied, attempt = tuple(data["applied"]), data["attempt"]
+        return cls(segment, data["last"], data["next_entity_id"], applied, attempt, data["owner"], tables)
 
 
 @dataclass(frozen=True, slots=True)

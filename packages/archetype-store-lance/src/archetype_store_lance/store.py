@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from archetype_core.errors import CommitError, CorruptStore, StoreClosed, UnsupportedCapability
+from archetype_core.errors import CommitError, CommitUncertain, CorruptStore, StoreClosed, UnsupportedCapability
 from archetype_core.store import Capability, Head, Scan, TickCommit, Timeline, WorldRecord, check_successors
 from archetype_journal import BackgroundTask, make_directory
 from archetype_store_lance.address import Address
 from archetype_store_lance.commit import append, check_expected
 from archetype_store_lance.compaction import Compactor
-from archetype_store_lance.engine_errors import WriteConflict, writing
+from archetype_store_lance.engine_errors import RecordInDoubt, WriteConflict, writing
 from archetype_store_lance.limits import Limits
 from archetype_store_lance.log import Log
 from archetype_store_lance.log_files import DIRECTORY, LocalLogFiles, LogFiles, log_files_of
@@ -116,7 +116,11 @@ class LanceStore:
                 )
 
     def commit(self, ticks: Sequence[TickCommit]) -> None:
-        """Commit consecutive ticks of one segment, all or nothing; ``TickConflict`` if another writer was first."""
+        """Commit consecutive ticks of one segment, all or nothing; ``TickConflict`` if another writer was first.
+
+        ``CommitUncertain`` if the log's record may count although creating it failed: in an object store whose answer was
+        lost it may even appear later, until the next commit. After any other error the ticks are never there.
+        """
         self._check_open()
         if not ticks:
             return
@@ -133,8 +137,10 @@ class LanceStore:
                             break
                 except WriteConflict:
                     continue
+                except RecordInDoubt as failure:
+                    raise CommitUncertain(ticks[-1].segment.world_id, ticks[-1].tick, str(failure)) from failure
                 except (CommitError, CorruptStore):
-                    # Without a lock, a faster writer may have removed files that this attempt read.
+                    # Without a lock, a faster writer may have removed files that this try read.
                     if local or self._log.reread().number == state.number:
                         raise
             else:

@@ -71,7 +71,7 @@ class Visibility:
         """The tick entry that holds at a tick of a segment."""
         entry = self.state.segments[segment]
         if tick == entry.last:
-            return TickEntry(tick, entry.next_entity_id, entry.applied)
+            return TickEntry(tick, entry.next_entity_id, entry.applied, entry.attempt)
         for index in self._indexes(segment, tick, tick):
             found = index.tick_entry(segment, tick)
             if found is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -27,6 +27,11 @@ class Command(Generic[R]):
     def describe(self) -> Mapping[str, Any]:
         """Its payload in the audit row: JSON-able data."""
         return {}
+
+
+def names(classes: Iterable[object]) -> list[str]:
+    """The names of classes for audit rows; whatever else was passed is spelled, because its refusal has a row too."""
+    return [one.__name__ if isinstance(one, type) else repr(one) for one in classes]
 
 
 def spelled(thing: object) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from archetype_core.command.command import Command, R
+from archetype_core.command.command import Command, R, names
 from archetype_core.errors import SignatureError
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
@@ -111,7 +111,7 @@ class RemoveComponents(EntityCommand[None]):
     components: tuple[type[Component], ...]
 
     def describe(self) -> Mapping[str, Any]:
-        return {"entity_id": self.entity_id, "components": [one.__name__ for one in self.components]}
+        return {"entity_id": self.entity_id, "components": names(self.components)}
 
 
 @dataclass(frozen=True, slots=True)

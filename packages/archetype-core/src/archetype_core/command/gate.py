@@ -30,6 +30,9 @@ class CommandGate(Protocol):
 
     A refused or failed command raises, and its audit row says why: ``PermissionDenied``, ``QuotaExceeded``,
     ``WorldNotFound``, or the error of its execution.
+
+    Mutations that are sent from inside a tick, executed or queued, count once that tick is committed. If its attempt fails, they
+    leave no effect, no audit row and no cost.
     """
 
     async def execute(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from archetype_core.command.audit import AuditFilter, AuditRow
-from archetype_core.command.command import Command
+from archetype_core.command.command import Command, names
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.config import StorageConfig
 from archetype_core.read.request import HistoryQuery, SearchQuery
@@ -28,7 +28,7 @@ class Query(HistoryQuery, FrameCommand):
     kind: ClassVar[str] = "query_world"
 
     def describe(self) -> Mapping[str, Any]:
-        return {"components": [one.__name__ for one in self.components], "lineage": self.lineage}
+        return {"components": names(self.components), "lineage": self.lineage}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class QueryEpisodes(HistoryQuery, FrameCommand):
     """The episodes' worlds, in order; they may have been destroyed since."""
 
     def describe(self) -> Mapping[str, Any]:
-        return {"components": [one.__name__ for one in self.components], "worlds": len(self.world_ids)}
+        return {"components": names(self.components), "worlds": len(self.world_ids)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class QuerySnapshot(FrameCommand):
     at: int | None = None
 
     def describe(self) -> Mapping[str, Any]:
-        return {"components": [one.__name__ for one in self.components], "at": self.at}
+        return {"components": names(self.components), "at": self.at}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class GetComponents(Command[tuple[Component, ...]]):
     components: tuple[type[Component], ...] = ()
 
     def describe(self) -> Mapping[str, Any]:
-        return {"entity_id": self.entity_id, "components": [one.__name__ for one in self.components]}
+        return {"entity_id": self.entity_id, "components": names(self.components)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
-from archetype_core.argument import checked_seed, is_count
+from archetype_core.argument import checked_seed, config_of, is_count
 from archetype_core.command.command import Command, spelled
-from archetype_core.config import RunConfig
+from archetype_core.config import RunConfig, step_config
 from archetype_core.engine.tick import RunResult
 from archetype_core.engine.view import WorldView
 from archetype_core.schema.component import Component
@@ -145,11 +145,6 @@ class RolloutResult:
         return sum(one.duration_steps for one in self.episodes)
 
 
-def _check(config: object, kind: type) -> None:
-    if not isinstance(config, kind):
-        raise TypeError(f"config is a {kind.__name__}, not {config!r}")
-
-
 _NO_INPUTS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -162,7 +157,7 @@ class Step(Command[StepResult]):
     inputs: Mapping[str, Any] = field(default_factory=lambda: _NO_INPUTS)
 
     def __post_init__(self) -> None:
-        _check(self.config, RunConfig)
+        step_config(self.config)
 
     def describe(self) -> Mapping[str, Any]:
         return {"run_id": self.config.run_id, "inputs": sorted({*self.config.inputs, *self.inputs})}
@@ -178,7 +173,7 @@ class Run(Command[RunResult]):
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        _check(self.config, RunConfig)
+        config_of(RunConfig, self.config)
 
     @property
     def weight(self) -> int:
@@ -198,7 +193,7 @@ class RunEpisode(Command[EpisodeResult]):
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        _check(self.config, EpisodeConfig)
+        config_of(EpisodeConfig, self.config)
 
     def describe(self) -> Mapping[str, Any]:
         return self.config.describe()
@@ -213,7 +208,7 @@ class RunRollout(Command[RolloutResult]):
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        _check(self.config, RolloutConfig)
+        config_of(RolloutConfig, self.config)
 
     @property
     def weight(self) -> int:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from archetype_core.command.command import Command, spelled
+from archetype_core.command.command import Command, names, spelled
 from archetype_core.command.info import ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.config import CacheConfig, StorageConfig
 from archetype_core.engine.hook import Event, Handler, HookHandle, Mode
 from archetype_core.engine.processor import Processor
+from archetype_core.schema.component import Component
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class AddHook(Command[HookHandle]):
 
     def describe(self) -> Mapping[str, Any]:
         handler = getattr(self.handler, "__qualname__", None) or repr(self.handler)
-        return {"event": self.event.__name__, "handler": handler, "mode": self.mode, "fail_fast": self.fail_fast}
+        return {"event": names([self.event])[0], "handler": handler, "mode": self.mode, "fail_fast": self.fail_fast}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,10 @@ class RemoveHook(Command[bool]):
     handle: HookHandle
 
     def describe(self) -> Mapping[str, Any]:
-        return {"event": self.handle.event.__name__, "handler": self.handle.name}
+        handle: object = self.handle
+        if not isinstance(handle, HookHandle):
+            return {"handle": repr(handle)}
+        return {"event": handle.event.__name__, "handler": handle.name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,8 @@ class CreateWorld(Command[WorldInfo]):
     world_id: str | None = None
     seed: int | None = None
     kernel: str = "python"
+    components: tuple[type[Component], ...] = ()
+    """Component classes that the world names, besides those of its processors."""
 
     def describe(self) -> Mapping[str, Any]:
         return {"name": self.name, "storage": self.storage.uri, "world_id": self.world_id, "seed": self.seed}
@@ -113,13 +119,17 @@ class CreateWorld(Command[WorldInfo]):
 
 @dataclass(frozen=True, slots=True)
 class OpenWorld(Command[WorldInfo]):
-    """Open a world by name or id at its last committed tick, queued commands included."""
+    """Open a world by name or id at its last committed tick, queued commands included.
+
+    Live rows of other versions of ``components`` evolve; ``SchemaMismatch`` if a class does not declare a difference.
+    """
 
     kind: ClassVar[str] = "open_world"
     world: str
     storage: StorageConfig
     cache: CacheConfig | None = None
     kernel: str = "python"
+    components: tuple[type[Component], ...] = ()
 
     def describe(self) -> Mapping[str, Any]:
         return {"world": self.world, "storage": self.storage.uri}

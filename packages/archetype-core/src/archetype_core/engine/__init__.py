@@ -1,6 +1,7 @@
 """Worlds and their ticks: staging, processors, hooks, the kernel and the executor."""
 
-from archetype_core.engine.attempt import Attempt, current_attempt
+from archetype_core.engine.arrays import Arrays
+from archetype_core.engine.attempt import Attempt, current_attempt, outside_attempts
 from archetype_core.engine.commands import Commands
 from archetype_core.engine.fair_lock import FairLock
 from archetype_core.engine.hook import (
@@ -17,12 +18,14 @@ from archetype_core.engine.hook import (
     OnSpawn,
     PostTick,
     PreTick,
+    hook_pairs,
 )
 from archetype_core.engine.materialize import Arrival, Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
-from archetype_core.engine.processor import AsyncProcessor, Processor
+from archetype_core.engine.processor import AsyncProcessor, Processor, ProcessorResult
 from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
+from archetype_core.engine.rng import EntityRng, Rng
 from archetype_core.engine.staging import Bundle, conformed
 from archetype_core.engine.thread import in_thread
 from archetype_core.engine.tick import Outcome, RunResult
@@ -30,12 +33,14 @@ from archetype_core.engine.view import WorldView
 from archetype_core.engine.world import World
 
 __all__ = [
+    "Arrays",
     "Arrival",
     "AsyncProcessor",
     "Attempt",
     "Bundle",
     "Commands",
     "EntityEvent",
+    "EntityRng",
     "Event",
     "Executor",
     "FairLock",
@@ -54,14 +59,18 @@ __all__ = [
     "PostTick",
     "PreTick",
     "Processor",
+    "ProcessorResult",
     "PythonKernel",
     "Resources",
+    "Rng",
     "RunResult",
     "Staged",
     "World",
     "WorldView",
     "conformed",
     "current_attempt",
+    "hook_pairs",
     "in_thread",
     "load_kernel",
+    "outside_attempts",
 ]

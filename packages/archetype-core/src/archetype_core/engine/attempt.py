@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _HOOKS = ""
 """Stands for a table where a pre-tick hook, or a task that it started, stages something."""
 
+Mark = tuple[MutationLog, int]
+"""What a table's processors had staged at some moment, and how many messages they had sent."""
+
 _here: ContextVar[tuple[Attempt, str] | None] = ContextVar("archetype_attempt", default=None)
 
 
@@ -55,10 +58,12 @@ class Draft(Protocol):
 class AttemptDraft:
     """What one table's processors, or the hooks, stage for one world from inside an attempt."""
 
-    __slots__ = ("_below", "log", "redeemed", "state", "taken")
+    __slots__ = ("_below", "log", "redeemed", "sent", "state", "taken")
 
     def __init__(self, state: WorldState, below: Callable[[int], Archetype | None] | None = None) -> None:
         self.log = MutationLog()
+        self.sent: list[StagedLetter] = []
+        """Messages that are part of this tick; those in the log are staged for the next one, like all that a handle does."""
         self.state = state
         self._below = below or state.place
         self.taken: list[range] = []
@@ -116,15 +121,18 @@ class Attempt:
 
     def __init__(self, state: WorldState, attempt_id: str) -> None:
         self.id = attempt_id
+        self.world_id = state.segment.world_id
         self.tick = state.tick
         self.status: Literal["open", "committed", "failed"] = "open"
         self._state = state
         self._parent = _here.get()
         self._is_frozen = False
+        self._is_prepared = False
         self._before = AttemptDraft(state)
         self._drafts: dict[str, AttemptDraft] = {}
         self._elsewhere: dict[tuple[str, str], AttemptDraft] = {}
         self._blocks: IdBlocks | None = None
+        self._prepared: list[Callable[[], object]] = []
         self._held: list[tuple[Callable[[], object], Callable[[], object]]] = []
         self._lock = threading.RLock()
 
@@ -150,15 +158,36 @@ class Attempt:
                 return self._before
             return self._draft(table)
 
-    def hold(self, commit: Callable[[], object], drop: Callable[[], object]) -> None:
-        """Call ``commit`` once the tick is committed, or ``drop`` once the attempt has failed."""
+    def hold(
+        self,
+        commit: Callable[[], object],
+        drop: Callable[[], object],
+        *,
+        prepare: Callable[[], object] | None = None,
+    ) -> None:
+        """Call ``commit`` once the tick is committed, or ``drop`` once the attempt has failed.
+
+        ``prepare`` is called right before the store commits, or now if that moment has passed; if it raises, the attempt fails.
+        """
         with self._lock:
-            if self.status == "open":
-                self._held.append((commit, drop))
-                return
             if self.status == "failed":
                 raise AttemptOver(self._state.segment.name, self.tick)
+            if self.status == "open":
+                if prepare is not None:
+                    if self._is_prepared:
+                        prepare()
+                    self._prepared.append(prepare)
+                self._held.append((commit, drop))
+                return
         commit()
+
+    def prepare(self) -> None:
+        """Call what must be prepared before the store commits."""
+        with self._lock:
+            self._is_prepared = True
+            waiting = tuple(self._prepared)
+        for prepare in waiting:
+            prepare()
 
     def freeze(self) -> MutationLog:
         """What the pre-tick hooks staged; it belongs to this tick, everything later to the next one."""
@@ -176,19 +205,27 @@ class Attempt:
             return [self.draft(self._state, table).take(count)]
         return self._blocks.take(table, count)
 
-    def mark(self, table: str) -> MutationLog:
-        """What a table's processors have staged so far, for ``rewind``."""
-        return self._draft(table).log.copy()
+    def mark(self, table: str) -> Mark:
+        """What a table's processors have staged and sent so far, for ``rewind``."""
+        draft = self._draft(table)
+        return draft.log.copy(), len(draft.sent)
 
-    def rewind(self, table: str, mark: MutationLog) -> None:
-        """Drop what a table's processors staged since the mark."""
+    def rewind(self, table: str, mark: Mark) -> None:
+        """Drop what a table's processors staged and sent since the mark."""
+        log, sent = mark
         with self._state.lock:
-            self._draft(table).log.reset(mark)
+            draft = self._draft(table)
+            draft.log.reset(log)
+            del draft.sent[sent:]
 
     def send(self, table: str, letter: StagedLetter) -> None:
         """Send a message from a table's processors, as part of this tick."""
         with self._state.lock:
-            self.draft(self._state, table).log.send(letter)
+            draft = self.draft(self._state, table)
+            if self.status == "open":
+                self._draft(table).sent.append(letter)
+            else:
+                draft.log.send(letter)
 
     def close(self) -> list[StagedLetter]:
         """All messages that processors sent, by table. Unused ids of the tables' blocks can be given out again."""
@@ -197,10 +234,9 @@ class Attempt:
                 self._draft(_HOOKS).give_back(self._blocks.unused())
             sent = []
             for table in sorted(self._drafts):
-                log = self._drafts[table].log
-                sent += log.letters
-                log.count -= len(log.letters)
-                log.letters = []
+                draft = self._drafts[table]
+                sent += draft.sent
+                draft.sent = []
             return sent
 
     def commit(self) -> None:
@@ -209,11 +245,25 @@ class Attempt:
             self.status = "committed"
             after, self._state.pending = self._state.pending, MutationLog()
             for table in sorted(self._drafts):
-                self._state.pending.extend(self._drafts[table].log)
+                draft = self._drafts[table]
+                # A message that a thread sent while the store committed goes with the next tick.
+                for letter in draft.sent:
+                    draft.log.send(letter)
+                self._state.pending.extend(draft.log)
             self._state.pending.extend(after)
-        for key in sorted(self._elsewhere):
-            self._elsewhere[key].pass_on(self._parent)
+
+    def release(self) -> None:
+        """Settle what a committed attempt holds, then stage what it has for other worlds.
+
+        This takes the locks of other worlds. The caller holds none: two worlds may release something to each other.
+        """
         self._settle(commit for commit, _ in self._held)
+        for key in sorted(self._elsewhere):
+            draft = self._elsewhere[key]
+            try:
+                draft.pass_on(self._parent)
+            except AttemptOver:
+                AttemptDraft.drop([draft])
 
     def fail(self) -> None:
         """The attempt failed: everything staged inside is dropped, and the world is as it was before. Idempotent."""
@@ -261,6 +311,16 @@ def current_attempt() -> Attempt | None:
             return attempt
         here = attempt._parent  # noqa: SLF001  # reason: of this module
     return None
+
+
+@contextmanager
+def outside_attempts() -> Iterator[None]:
+    """Code in this block is no part of the attempts that its caller is part of."""
+    token = _here.set(None)
+    try:
+        yield
+    finally:
+        _here.reset(token)
 
 
 def _draft_of(state: WorldState, here: tuple[Attempt, str] | None) -> Draft:

@@ -107,5 +107,5 @@ def groups(
         members = alike[key]
         if len(members) > 1:
             # Random numbers are drawn per row, so a replay needs the same row order.
-            in_order = any(slot.takes("rng") for slot in slots)
+            in_order = any(slot.signature.takes("rng") for slot in slots)
             yield tuple(sorted(members, key=lambda one: one.name) if in_order else members), slots

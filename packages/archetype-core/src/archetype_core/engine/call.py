@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from archetype_core.engine.daft.frame import Frame
@@ -12,24 +12,56 @@ from archetype_core.engine.daft.frame import Frame
 if TYPE_CHECKING:
     from daft.expressions import Expression
 
+    from archetype_core.engine.arrays import Arrays
     from archetype_core.engine.context import TickContext
     from archetype_core.engine.processor import Slot
+    from archetype_core.schema.archetype import Archetype
     from archetype_core.schema.snapshot import Snapshot
 
 
-def call(slot: Slot, snapshot: Snapshot, constants: Mapping[str, Expression], context: TickContext) -> Any:
-    """Call the processor for one table and return its result; blocks."""
-    result: Any = slot.processor.process(Frame(snapshot, constants), **context.arguments(slot, snapshot.archetype.name))
-    if slot.suspends or not slot.is_coroutine:
-        return _await(result, context) if inspect.isawaitable(result) else result
-    # It never suspends, so it needs no loop and must not block one.
-    try:
-        result.send(None)
-    except StopIteration as stop:
-        return stop.value
-    finally:
-        result.close()
-    raise RuntimeError("a coroutine without an await was suspended")
+class Call:
+    """One call of a processor: what it is given."""
+
+    __slots__ = ("arrays", "constants", "context", "rows", "slot")
+
+    def __init__(self, slot: Slot, rows: Snapshot, constants: Mapping[str, Expression], context: TickContext) -> None:
+        self.slot = slot
+        self.rows = rows
+        self.constants = constants
+        self.context = context
+        self.arrays: Arrays | None = None
+
+    def frame(self) -> Frame:
+        """A frame over the rows."""
+        return Frame(self.rows, self.constants)
+
+    def run(self, members: Iterable[Archetype]) -> Any:
+        """Call the processor and return what it returns; blocks. ``members`` are the tables whose rows these are."""
+        signature = self.slot.signature
+        arguments = self.context.arguments(self.slot.name, signature, self.rows, members)
+        self.arrays = arguments.get("arrays")
+        # The caller may take over what the processor returns, so no variable here may hold it.
+        if signature.frame is None:
+            return self._finished(self.slot.processor.process(**arguments))
+        if signature.frame:
+            return self._finished(self.slot.processor.process(**arguments, **{signature.frame: self.frame()}))
+        return self._finished(self.slot.processor.process(self.frame(), **arguments))
+
+    def _finished(self, result: Any) -> Any:
+        signature = self.slot.signature
+        if signature.suspends or not signature.is_coroutine:
+            # a dictionary is the most frequent result, and asking whether something can be awaited is not cheap
+            if type(result) is dict or not inspect.isawaitable(result):
+                return result
+            return _await(result, self.context)
+        # It never suspends, so it needs no loop and must not block one.
+        try:
+            result.send(None)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            result.close()
+        raise RuntimeError("a coroutine without an await was suspended")
 
 
 def _await(awaitable: Any, context: TickContext) -> Any:
@@ -41,7 +73,7 @@ def _await(awaitable: Any, context: TickContext) -> Any:
     future = asyncio.run_coroutine_threadsafe(settled(), context.loop)
     context.running.add(future)
     try:
-        if context.is_cancelled:
+        if context.is_over:
             future.cancel()
         return future.result()
     finally:

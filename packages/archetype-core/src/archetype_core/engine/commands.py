@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from archetype_core.engine.staging import Bundle, Staging, spawned_columns, spawned_part
+from archetype_core.schema import message
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +71,10 @@ class _TableStaging(Staging):
 
     def _draft(self) -> Draft:
         return self._attempt.draft(self._state, self._table)
+
+    def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
+        """Send a message as part of this tick."""
+        self._attempt.send(self._table, message.encode(recipient, body, sender, kind))
 
     def stage_each(self, entities: int | Iterable[int], stage: Callable[[Any], None]) -> None:
         """Stage something for every entity, or for none if one of them is refused."""

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from archetype_core.engine.processor import Slot
+from archetype_core.engine.arrays import Arrays
+from archetype_core.engine.rng import Rng
 from archetype_core.schema.message import Mailbox
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
 
     from archetype_core.engine.attempt import Attempt
     from archetype_core.engine.commands import Commands
     from archetype_core.engine.resource import Resources
+    from archetype_core.engine.signature import Signature
     from archetype_core.schema.archetype import Archetype
     from archetype_core.schema.snapshot import Snapshot
 
@@ -40,15 +40,20 @@ class TickContext:
     commands: Callable[[str], Commands]
     """Makes the commands of a table's processors."""
     loop: asyncio.AbstractEventLoop | None
-    leaving: Mapping[Archetype, pa.Array] = field(default_factory=dict)
-    """The entities that this tick despawns, by table."""
     raise_early: Callable[[BaseException], None] | None = None
     """Raises the first failure in whoever waits for the tick, before all its threads have ended."""
     failure: BaseException | None = None
     is_traced: bool = False
+    leaving: Mapping[Archetype, pa.Array] = field(default_factory=dict)
+    """The ids of the entities that are despawned in this tick, by table."""
     running: set[Future[Any]] = field(default_factory=set)
     mailboxes: dict[str, Mailbox] = field(default_factory=dict)
     is_cancelled: bool = False
+
+    @property
+    def base_values(self) -> dict[str, Any]:
+        """The base columns of live rows besides their ids; the rows are those of the tick before."""
+        return {"world_id": self.world_id, "run_id": self.run_id, "tick": self.tick - 1, "is_active": True}
 
     def mailbox(self, table: str) -> Mailbox:
         """The mailbox of one table's processors. Each table has its own, so that the order of sent messages is deterministic."""
@@ -57,26 +62,27 @@ class TickContext:
             found = self.mailboxes[table] = Mailbox(self.delivered, partial(self.attempt.send, table))
         return found
 
-    def arguments(self, slot: Slot, table: str) -> dict[str, Any]:
-        """The keyword arguments for one call of a processor: only those that it names (T9)."""
-        accepts = slot.accepts
+    def arguments(
+        self, processor: str, signature: Signature, rows: Snapshot, members: Iterable[Archetype]
+    ) -> dict[str, Any]:
+        """The keyword arguments for one call of a processor: only those that it names (T9).
+
+        ``members`` are the tables whose rows these are.
+        """
+        accepts = signature.accepts
         if accepts is not None and not accepts:
             return {}
         offered: dict[str, Any] = {**self.inputs, "tick": self.tick, "resources": self.resources, "world": self.world}
-        if slot.takes("messages"):
-            offered["messages"] = self.mailbox(table)
-        if slot.takes("commands"):
-            offered["commands"] = self.commands(table)
-        if slot.takes("rng"):
-            offered["rng"] = self.rng(slot.name, table)
+        if signature.takes("arrays"):
+            leaving = [self.leaving[member] for member in members if member in self.leaving] if self.leaving else ()
+            offered["arrays"] = Arrays(rows, leaving)
+        if signature.takes("messages"):
+            offered["messages"] = self.mailbox(rows.archetype.name)
+        if signature.takes("commands"):
+            offered["commands"] = self.commands(rows.archetype.name)
+        if signature.takes("rng"):
+            offered["rng"] = Rng.of(self.seed, self.tick, processor, rows)
         return offered if accepts is None else {name: offered[name] for name in accepts & offered.keys()}
-
-    def rng(self, processor: str, table: str) -> np.random.Generator:
-        """A generator seeded by world seed, tick, processor and table, so that a replay draws the same numbers (T10)."""
-        import numpy as np
-
-        keys = (self.seed, self.tick, zlib.crc32(processor.encode()), zlib.crc32(table.encode()))
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(keys)))
 
     @property
     def is_over(self) -> bool:
@@ -99,6 +105,3 @@ class TickContext:
     def _cancel_running(self) -> None:
         for future in tuple(self.running):
             future.cancel()
-
-
-RESERVED_ARGUMENTS = frozenset({"df", "tick", "resources", "world", "messages", "rng", "commands", "arrays"})

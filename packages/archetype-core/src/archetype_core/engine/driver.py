@@ -16,8 +16,9 @@ from archetype_core.clock import SystemIds
 from archetype_core.engine import hook
 from archetype_core.engine.attempt import Attempt
 from archetype_core.engine.commands import Commands
-from archetype_core.engine.context import RESERVED_ARGUMENTS, TickContext
+from archetype_core.engine.context import TickContext
 from archetype_core.engine.fair_lock import FairLock
+from archetype_core.engine.processor import check_inputs
 from archetype_core.engine.thread import Early, in_thread
 from archetype_core.engine.view import WorldView
 from archetype_core.errors import ReentrantStep, RunConflict
@@ -64,6 +65,11 @@ class Driver:
     _running: object | None = None
     _early: Early = field(default_factory=Early)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a step is under way, its hooks included."""
+        return self._running is not None
+
     async def advance(
         self,
         config: RunConfig,
@@ -73,8 +79,8 @@ class Driver:
         callbacks: TickCallbacks,
     ) -> list[Outcome]:
         inputs = {**config.inputs, **inputs}
-        if taken := RESERVED_ARGUMENTS & inputs.keys():
-            raise TypeError(f"{', '.join(sorted(taken))}: reserved, the engine passes these to processors itself")
+        if inputs:
+            check_inputs(inputs, self.engine.system.slots)
         self.refuse_inside()
         async with self.lock:
             self.check_open()

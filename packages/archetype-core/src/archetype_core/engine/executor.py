@@ -14,32 +14,44 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from archetype_core import telemetry
 from archetype_core.engine.batch import SMALL_ROWS, Batch, groups
-from archetype_core.engine.call import call
-from archetype_core.engine.daft.expression import Structure
+from archetype_core.engine.call import Call
 from archetype_core.engine.daft.frame import Frame, base_columns
-from archetype_core.engine.processor_result import collect, is_local, settle
-from archetype_core.errors import ArchetypeError, ProcessorError
+from archetype_core.engine.frame_result import are_equal, is_local
+from archetype_core.engine.processor_failure import processor_error
+from archetype_core.engine.processor_result import Recorder, collect
+from archetype_core.engine.settle import settle
 from archetype_core.panic import panics_as_errors
 from archetype_core.schema.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+    from archetype_core.engine.attempt import Mark
     from archetype_core.engine.context import TickContext
-    from archetype_core.engine.mutation_log import MutationLog
+    from archetype_core.engine.daft.guard import Stage
     from archetype_core.engine.processor import Slot
     from archetype_core.schema.archetype import Archetype
+    from archetype_core.user_traceback import Line
+
+
+_SLOW_S = 0.001
+"""A table that takes longer than this is slow in a tick."""
+_SLOW_TICKS = 2
+"""A table that was slow in so many ticks, one after the other, gets a thread of its own; one tick may be the machine's doing."""
+_KINDS = 64
+"""How many different results of one processor wait for tables with the same; others are evaluated alone."""
 
 
 class LocalExecutor:
     """Executes in this process, at most ``threads`` archetypes at a time.
 
-    The calling thread works through the archetypes. More threads join for archetypes that were slow in the last tick, and
+    The calling thread works through the archetypes. More threads join for archetypes that were slow in the last ticks, and
     whenever no archetype finishes for some milliseconds. So blocking work overlaps, and a thousand small tables do not
     contend for the interpreter lock.
     """
@@ -48,7 +60,7 @@ class LocalExecutor:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._slow: set[Archetype] = set()
+        self._slow: dict[Archetype, int] = {}
 
     def run(
         self, live: Mapping[Archetype, Snapshot], work: Mapping[Archetype, tuple[Slot, ...]], context: TickContext
@@ -84,37 +96,43 @@ class _Job:
     slots: tuple[Slot, ...]
     batch: Batch | None = None
     position: int = 0
-    record: Frame | None = None
-    """The unevaluated result of the processor at ``position``, while it waits for other tables with the same expressions."""
+    record: tuple[Stage, ...] = ()
+    """The unevaluated steps of the processor at ``position``, while they wait for other tables with the same."""
+    lines: tuple[Line | None, ...] = ()
+    """The user's lines that wrote these steps."""
 
     @property
     def slot(self) -> Slot:
         return self.slots[self.position]
 
+    @property
+    def members(self) -> tuple[Archetype, ...]:
+        """The tables whose rows these are."""
+        return (self.rows.archetype,) if self.batch is None else self.batch.members
+
 
 class _TickRun:
     """One tick's jobs and the threads that run them."""
-
-    _SLOW_S = 0.001
-    """A table that takes longer than this gets a thread of its own."""
 
     def __init__(
         self,
         live: Mapping[Archetype, Snapshot],
         work: Mapping[Archetype, tuple[Slot, ...]],
         context: TickContext,
-        slow: set[Archetype],
+        slow: dict[Archetype, int],
     ) -> None:
         self.live = live
         self.context = context
         self.slow = slow
-        self.constants = base_columns(context.world_id, context.run_id, context.tick - 1)
+        self.constants = base_columns(context.base_values)
         self.done: dict[Archetype, Snapshot] = {}
         self.over = threading.Event()
         self.caller = threading.get_ident()
+        self.is_raised_early = False
         self.completed = 0
         self.helpers: list[Future[None]] = []
-        self.waiting: dict[tuple[Any, ...], list[_Job]] = {}
+        self.waiting: dict[Slot, list[list[_Job]]] = {}
+        self.recorders: dict[Slot, Recorder] = {}
         self.lock = threading.Lock()
         batches = [Batch.of(members, live, slots) for members, slots in groups(live, work)]
         batched = {member for batch in batches for member in batch.members}
@@ -123,23 +141,20 @@ class _TickRun:
         jobs += [_Job(order, live[archetype], slots) for order, (archetype, slots) in enumerate(alone)]
         self.is_crowded = len(jobs) > 4
         # Slow tables first: they decide when the tick ends.
-        self.queue = deque(sorted(jobs, key=lambda job: job.rows.archetype not in slow) if slow else jobs)
+        self.queue = deque(sorted(jobs, key=lambda job: not self._is_slow(job)) if slow else jobs)
 
     def add_threads(self, most: int, submit: Callable[[Callable[[], None]], Future[None]]) -> None:
         """Start threads for the slow tables, and a watcher for tables that turn out slow."""
-        known = sum(
-            1 for job in self.queue if job.rows.archetype in self.slow or any(slot.suspends for slot in job.slots)
-        )
-        at_once = min(known, len(self.queue), most + 1) - 1
-        self.helpers += [submit(self.work) for _ in range(at_once)]
+        at_once = min(sum(self._is_slow(job) for job in self.queue), len(self.queue), most + 1) - 1
+        self.helpers += [submit(self._work_on_slow) for _ in range(at_once)]
 
         def watch() -> None:
             seen = self.completed
-            while not self.over.wait(2 * self._SLOW_S) and self.queue:
+            while not self.over.wait(2 * _SLOW_S) and self.queue:
                 if self.completed == seen:
                     if len(self.helpers) < most:
                         self.helpers.append(submit(watch))
-                    self.work()
+                    self._work_while_stalled()
                     return
                 seen = self.completed
 
@@ -156,17 +171,45 @@ class _TickRun:
                     waiting, self.waiting = self.waiting, {}
                 if not waiting:
                     return
-                for alike in waiting.values():
-                    self._guard(self._evaluate, sorted(alike, key=lambda job: job.order))
+                for groups_of_slot in waiting.values():
+                    for alike in groups_of_slot:
+                        self._guard(self._evaluate, sorted(alike, key=lambda job: job.order))
                 continue
-            began = time.perf_counter()
-            self._guard(self._advance, job)
-            took = time.perf_counter() - began
-            self.completed += 1
-            if took > self._SLOW_S:
-                self.slow.add(job.rows.archetype)
-            elif self.slow:
-                self.slow.discard(job.rows.archetype)
+            self._work_on(job)
+
+    def _work_on_slow(self) -> None:
+        """Run slow tables. Threads that run fast ones would only wait for one another, for the interpreter lock."""
+        while not self.context.is_over and self.queue:
+            with suppress(IndexError):
+                job = self.queue.popleft()
+                if not self._is_slow(job):
+                    self.queue.appendleft(job)
+                    return
+                self._work_on(job)
+
+    def _work_while_stalled(self) -> None:
+        """Run tables until another thread gets on with its own."""
+        while not self.context.is_over and self.queue:
+            with suppress(IndexError):
+                job, seen = self.queue.popleft(), self.completed
+                self._work_on(job)
+                if self.completed > seen + 1:
+                    return
+
+    def _is_slow(self, job: _Job) -> bool:
+        often = self.slow.get(job.rows.archetype, 0) >= _SLOW_TICKS
+        return often or any(slot.signature.suspends for slot in job.slots)
+
+    def _work_on(self, job: _Job) -> None:
+        began = time.perf_counter()
+        self._guard(self._advance, job)
+        took = time.perf_counter() - began
+        self.completed += 1
+        archetype = job.rows.archetype
+        if took > _SLOW_S:
+            self.slow[archetype] = self.slow.get(archetype, 0) + 1
+        elif self.slow:
+            self.slow.pop(archetype, None)
 
     def finish(self) -> dict[Archetype, Snapshot]:
         """Wait for all threads; return the frames or raise the first failure."""
@@ -177,7 +220,10 @@ class _TickRun:
                 if not helper.done():
                     self._raise_early()
                 helper.result()
-        if self.context.is_cancelled:
+        # What the helpers left: the last steps of tables that they worked on.
+        self.work()
+        # A failure that was raised early belongs to the caller by now: raised here too, it would gather this thread's frames.
+        if self.context.is_cancelled or self.is_raised_early:
             raise asyncio.CancelledError
         if self.context.failure is not None:
             raise self.context.failure
@@ -187,6 +233,7 @@ class _TickRun:
         """Tell whoever waits for the tick about its failure; other threads may still be busy for long."""
         context = self.context
         if context.failure is not None and context.raise_early is not None:
+            self.is_raised_early = True
             context.raise_early(context.failure)
 
     def _guard(self, act: Callable[[Any], None], argument: Any) -> None:
@@ -215,74 +262,90 @@ class _TickRun:
         table = rows.archetype.name
         attempt = self.context.attempt
         mark = attempt.mark(table) if slot.skips_errors else None
+        frame: Frame | None = None
         with (
             telemetry.processor(slot.name, table, rows.num_rows, self.context.is_traced) as span,
             attempt.inside(table),
         ):
             try:
                 with panics_as_errors():
-                    result = call(slot, rows, self.constants, self.context) if job.record is None else job.record
-                    if job.record is None and self._may_wait(job, result):
-                        return True
-                    job.record = None
-                    job.rows = settle(rows, collect(result, rows))
+                    call = Call(slot, rows, self.constants, self.context)
+                    # Only this list holds the result, so that arrays in it can be taken over.
+                    if job.record:
+                        frame = Frame(rows, self.constants, job.record, job.lines)
+                        box: list[Any] = [frame]
+                        job.record = job.lines = ()
+                    else:
+                        box = [call.run(job.members)]
+                        frame = box[0] if isinstance(box[0], Frame) else None
+                        if self.is_crowded and self._may_wait(job, box):
+                            return True
+                    job.rows = settle(rows, collect(box, call))
             except (CancelledError, asyncio.CancelledError) as failure:
                 if self.context.is_over:
                     raise
                 # The tick was not cancelled: the processor itself raised it.
-                self._fail(job, mark, span, failure)
+                self._fail(job, mark, span, failure, frame=frame)
             # A processor is user code and may raise anything; the caller gets one typed error with the cause.
             except Exception as failure:  # noqa: BLE001  # reason: raised again as one type, in _fail
-                self._fail(job, mark, span, failure)
+                self._fail(job, mark, span, failure, frame=frame)
         return False
 
-    def _fail(self, job: _Job, mark: MutationLog | None, span: Span, failure: BaseException) -> None:
+    def _fail(self, job: _Job, mark: Mark | None, span: Span, failure: BaseException, *, frame: Frame | None) -> None:
         """Drop the frame if the processor has ``on_error="skip"``; otherwise raise ``ProcessorError``."""
-        job.record = None
+        job.record = job.lines = ()
         slot, table = job.slot, job.rows.archetype.name
         if mark is None:
-            text = telemetry.error_text(failure)
-            reason = text if isinstance(failure, ArchetypeError) else f"{type(failure).__name__}: {text}"
-            raise ProcessorError(slot.name, table, self.context.tick, reason.rstrip(".")) from failure
+            raise processor_error(slot, job.rows.archetype, self.context.tick, failure, frame) from failure
         self.context.attempt.rewind(table, mark)
         telemetry.processor_skipped(span, slot.name, table, self.context.tick, failure)
 
-    def _may_wait(self, job: _Job, result: Any) -> bool:
+    def _may_wait(self, job: _Job, box: list[Any]) -> bool:
         """Set a small table's recorded columns aside, to be evaluated with equal ones of other tables."""
-        rows = job.rows
-        if not self.is_crowded or job.batch is not None or rows.num_rows > SMALL_ROWS:
+        rows, slot = job.rows, job.slot
+        if job.batch is not None or rows.num_rows > SMALL_ROWS:
             return False
-        if not isinstance(result, Frame) or result.snapshot is not rows or not result.stages or not result.is_record:
-            return False
-        key = (job.slot, *[(name, Structure(one)) for stage in result.stages for name, one in stage.items()])
+        recorder = self.recorders.get(slot)
+        if recorder is None:
+            recorder = self.recorders[slot] = Recorder()
         with self.lock:
-            alike = self.waiting.get(key)
-            if alike is None:
-                if not is_local(result.stages, job.slot.columns):
+            stages = recorder.stages(box, rows)
+            if not stages:
+                return False
+            kinds = self.waiting.setdefault(slot, [])
+            # The newest first: most often all tables of a processor get the same expressions.
+            for alike in reversed(kinds):
+                if are_equal(alike[0].record, stages):
+                    break
+            else:
+                if len(kinds) >= _KINDS or not is_local(stages, slot.columns):
                     return False
-                alike = self.waiting[key] = []
-            job.record = result
+                alike = []
+                kinds.append(alike)
+            job.record = stages
+            job.lines = box[0].lines if isinstance(box[0], Frame) else ()
             alike.append(job)
         return True
 
     def _evaluate(self, alike: list[_Job]) -> None:
         """Evaluate the same recorded columns for several tables at once, and requeue these tables."""
         first = alike[0]
-        assert first.record is not None
         if len(alike) > 1:
             rows = {job.rows.archetype: job.rows for job in alike}
             batch = Batch.of(tuple(rows), rows, (first.slot,))
             try:
                 with panics_as_errors():
-                    result = settle(
-                        batch.rows, collect(Frame(batch.rows, self.constants, first.record.stages), batch.rows)
-                    )
+                    call = Call(first.slot, batch.rows, self.constants, self.context)
+                    result = settle(batch.rows, collect([Frame(batch.rows, self.constants, first.record)], call))
             # A value of one of the tables does not fit: evaluate them one by one, so that only that table fails or skips.
             except Exception:  # noqa: BLE001  # reason: raised again below, for the table at fault
                 telemetry.log.debug("%s is evaluated table by table", first.slot.name, exc_info=True)
             else:
                 rows.update(batch.split(result, rows))
                 for job in alike:
-                    job.rows, job.record = rows[job.rows.archetype], None
+                    job.rows, job.record = rows[job.rows.archetype], ()
                     job.position += 1
+                    if job.position == len(job.slots):
+                        self.done[job.rows.archetype] = job.rows
+                alike = [job for job in alike if job.position < len(job.slots)]
         self.queue.extend(alike)

@@ -26,6 +26,10 @@ def branched(state: WorldState, segment: Segment) -> WorldState:
             delivered=state.delivered,
             pending=pending,
             has_history=state.has_history,
+            components=state.components,
+            committed=state.committed,
+            evolutions=list(state.evolutions),
+            checked=set(state.checked),
         )
 
 
@@ -35,7 +39,7 @@ def carry_over(state: WorldState, store: Store) -> None:
         return
     tick, active = state.tick - 1, state.segment
     segment = Segment(active.world_id, active.run_id, tick, None, active.name, active.seed)
-    written = {archetype.name: Rows(rows) for archetype, rows in state.live.items()}
+    written = {archetype.name: Rows(rows) for archetype, rows in state.last.items()}
     if state.delivered is not None:
         mail = state.delivered.archetype
         written[mail.name] = Rows(type(state.delivered).empty(mail), state.delivered)

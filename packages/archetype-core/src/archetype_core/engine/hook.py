@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from archetype_core import telemetry
+from archetype_core.argument import listed
 from archetype_core.errors import HookError
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.snapshot import Snapshot
+from archetype_core.user_traceback import blame
 
 if TYPE_CHECKING:
     from archetype_core.engine.tick import Outcome
@@ -98,6 +100,26 @@ Hook = _OnTick | _OnComponent | _On[OnSpawn] | _On[OnDespawn] | _On[EntityEvent]
 Mode = Literal["blocking", "spawn"]
 
 
+def hook_pairs(hooks: Iterable[Hook]) -> tuple[tuple[type[Event], Handler], ...]:
+    """The hooks of an argument; ``TypeError`` unless each is a pair of an event type and a function."""
+    given = listed("hooks", hooks)
+    for one in given:
+        checked: object = one
+        if not isinstance(checked, tuple | list) or len(checked) != 2:
+            raise TypeError(f"a hook is a pair of an event type and a function, such as (PostTick, print), not {one!r}")
+        _check(*checked)
+    return tuple((event, handler) for event, handler in given)
+
+
+def _check(event: object, handler: object) -> None:
+    if not isinstance(event, type) or not issubclass(event, Event):
+        known = {kind.__name__: kind for kind in (PreTick, PostTick, *EntityEvent.__subclasses__(), OnDestroy)}
+        hint = f"the class {event}" if isinstance(event, str) and event in known else "a class such as PreTick"
+        raise TypeError(f"{event!r} is not an event type: give {hint}")
+    if not callable(handler):
+        raise TypeError(f"{handler!r} cannot be called: give a function that takes the event")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class HookHandle:
     """A registered handler; ``remove_hook`` takes it."""
@@ -124,11 +146,7 @@ class Hooks:
         self, event: type[E], handler: Callable[[E], object], mode: Mode = "blocking", fail_fast: bool = False
     ) -> HookHandle:
         """Register a handler for an event type, or for a base class of several."""
-        given: object = event
-        if not isinstance(given, type) or not issubclass(given, Event):
-            raise TypeError(f"{event!r} is not an event type: give a class such as PreTick")
-        if not callable(handler):
-            raise TypeError(f"{handler!r} cannot be called: give a function that takes the event")
+        _check(event, handler)
         if mode not in ("blocking", "spawn"):
             raise ValueError(f"mode must be 'blocking' or 'spawn', got {mode!r}")
         if fail_fast and mode == "spawn":
@@ -139,6 +157,9 @@ class Hooks:
 
     def remove(self, handle: HookHandle) -> bool:
         """Remove a handler; return whether it was registered."""
+        given: object = handle
+        if not isinstance(given, HookHandle):
+            raise TypeError(f"remove_hook takes the handle that add_hook returned, not {handle!r}")
         try:
             self.handles.remove(handle)
         except ValueError:
@@ -185,9 +206,12 @@ async def _observe(handle: HookHandle, event: Event) -> None:
         task = asyncio.current_task()
         if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
-        telemetry.hook_failed(handle.name, type(event).__name__, failure)
+        telemetry.hook_failed(handle.name, type(event).__name__, failure, is_raised=handle.fail_fast)
         if handle.fail_fast:
-            raise HookError(handle.name, type(event).__name__) from failure
+            reason = f"{type(failure).__name__}: {telemetry.error_text(failure)}"
+            error = HookError(handle.name, type(event).__name__, reason.rstrip("."))
+            blame(error, failure)
+            raise error from failure
 
 
 def entity_events(world: Any, outcome: Outcome) -> Iterator[Event]:

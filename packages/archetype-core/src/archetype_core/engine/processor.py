@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
-import dis
-import inspect
 import math
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from types import CodeType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
+from archetype_core.argument import nearest
+from archetype_core.engine.signature import Signature
 from archetype_core.schema.archetype import BASE_COLUMNS, Archetype
-from archetype_core.schema.component import Component, ComponentType
+from archetype_core.schema.component import Component, ComponentType, checked_components
 
 if TYPE_CHECKING:
     from daft import DataFrame
+    from daft.expressions import Expression
+
+
+RESERVED_ARGUMENTS = frozenset({"df", "frame", "arrays", "tick", "resources", "world", "messages", "commands", "rng"})
+"""The names of what the engine passes to processors; a caller's input cannot have one of them."""
+
+
+class ArrowStream(Protocol):
+    """A table of any library that offers it as Arrow, such as ``pyarrow.Table``."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Export the table through Arrow's C interface."""
+        ...
+
+
+class ColumnMapping(Protocol):
+    """A mapping from columns to values, for type checkers: keys may be expressions, names or both."""
+
+    def items(self) -> Collection[tuple[Expression | str, Any]]:
+        """Return the columns with their values."""
+        ...
+
+
+if TYPE_CHECKING:
+    ProcessorResult: TypeAlias = DataFrame | ArrowStream | ColumnMapping | Mapping[Expression | str, Any] | None
+else:
+    ProcessorResult = Any  # Daft's types are imported only when a processor runs
+"""What ``process`` may return; ``Processor.process`` says what each form means."""
 
 
 class Processor:
-    """Transforms the table of every archetype that has all of ``components``.
+    """Changes columns of the table of every archetype that has all of ``components``.
 
-    ``process`` gets the table as a frame, and of ``tick``, ``resources``, ``world``, ``rng``, ``messages`` and the caller's
-    inputs those that it names, or all with ``**kwargs``. It returns the same entities with the archetype's columns. Anything
-    else is a ``ProcessorError`` and fails the tick; with ``on_error = "skip"`` only this processor's frame is dropped.
+    A result that does not fit the table is a ``ProcessorError`` and fails the tick; with ``on_error = "skip"`` only this
+    processor's result is dropped.
 
     ``process`` may be a coroutine. One that awaits runs on the loop that steps the world, any other in a worker thread.
     """
 
     components: ClassVar[tuple[type[Component], ...]] = ()
-    """The components that a table must have; an empty tuple matches every table."""
+    """The components that a table must have; at least one."""
     priority: ClassVar[float] = 0
     """Lower runs first; processors of one priority run in the order they were added."""
     on_error: ClassVar[Literal["raise", "skip"]] = "raise"
@@ -36,10 +62,29 @@ class Processor:
     """A promise that each row of the result depends only on the declared components of that row. The engine may then pass
     the rows of many archetypes as one frame with just those columns."""
 
-    def process(self, *args: Any, **kwargs: Any) -> DataFrame | Awaitable[DataFrame]:
-        """Return the frame of this tick from that of the tick before, the first argument.
+    def process(self, *args: Any, **kwargs: Any) -> ProcessorResult | Awaitable[ProcessorResult]:
+        """Return the columns that change in this tick; all others stay as they are.
 
-        A subclass names the arguments that it wants; type checkers accept any.
+        A subclass names the arguments that it wants, and is passed no others; with ``**kwargs`` it is passed all:
+
+        - ``arrays``: the table's columns as numpy arrays, `Arrays`.
+        - ``df``: the table as a Daft frame. The frame goes to the first positional parameter, whatever its name, unless that is
+          one of the other names in this list; otherwise to a parameter named ``df`` or ``frame``. Where there is none, no
+          frame is made.
+        - ``tick``, ``rng``, ``resources``, ``world`` (to read with), ``messages``, ``commands``.
+        - The caller's inputs: ``world.step(wind=2.0)`` passes ``wind``.
+
+        It returns one of:
+
+        - A mapping from columns (``Position.c.x`` or ``"position__x"``) to values in the order of the rows: numpy, Arrow,
+          Daft, Polars or pandas columns, or a list. One value fills all rows. An expression sees the table as it was given.
+        - A Daft frame made from ``df``, in any order.
+        - An Arrow table, with ``entity_id`` in any order, or without it in the order of the rows.
+        - ``None``, if it names ``commands`` or ``messages``.
+
+        A name that begins with ``_`` is a helper column and is dropped. Any other column that the table does not have is an
+        error, and so are base columns, missing or additional entities, and values that a field cannot hold. A numpy array that
+        nothing else refers to is taken over and becomes read-only; every other is copied.
         """
         raise NotImplementedError
 
@@ -55,12 +100,9 @@ class Slot:
     processor: Processor
     name: str
     priority: float
+    components: tuple[type[Component], ...]
     needs: frozenset[ComponentType]
-    accepts: frozenset[str] | None
-    """Keyword arguments that ``process`` names; ``None`` if it takes all."""
-    is_coroutine: bool
-    suspends: bool
-    """Whether ``process`` may await, and so belongs on the event loop."""
+    signature: Signature
     columns: frozenset[str]
     """The columns of the components that it needs, and those of every table."""
 
@@ -70,11 +112,7 @@ class Slot:
 
     @property
     def is_rowwise(self) -> bool:
-        return bool(getattr(self.processor, "rowwise", False) and self.needs)
-
-    def takes(self, name: str) -> bool:
-        """Return whether the processor is passed an argument of that name (T9)."""
-        return self.accepts is None or name in self.accepts
+        return bool(getattr(self.processor, "rowwise", False))
 
 
 class System:
@@ -95,18 +133,17 @@ class System:
         name = type(processor).__name__
         method = getattr(processor, "process", None)
         if not callable(method) or getattr(method, "__func__", None) is Processor.process:
-            raise TypeError(f"{name} has no process(self, df): define it")
+            raise TypeError(f"{name} has no process method: define process(self, df) or process(self, arrays)")
         if getattr(processor, "on_error", "raise") not in ("raise", "skip"):
             raise ValueError(f"{name}.on_error must be 'raise' or 'skip', got {processor.on_error!r}")
         priority = getattr(processor, "priority", 0)
         if not isinstance(priority, int | float) or math.isnan(priority):
             raise TypeError(f"{name}.priority must be a number, got {priority!r}")
-        components = getattr(processor, "components", ())
-        if not isinstance(components, (tuple, list, set, frozenset)):
-            raise TypeError(f"{name}.components must be a tuple of component classes, got {components!r}")
-        for component in components:
-            if not (isinstance(component, type) and issubclass(component, Component)):
-                raise TypeError(f"{name}.components holds {component!r}, which is not a component class")
+        components = checked_components(getattr(processor, "components", ()), f"{name}.components")
+        if not components:
+            raise TypeError(
+                f"{name}.components is empty: name at least one component, such as components = (Position,)"
+            )
         base = type(processor).__qualname__
         taken = {slot.name for slot in self._slots}
         name, count = base, 1
@@ -117,10 +154,9 @@ class System:
             processor=processor,
             name=name,
             priority=priority,
+            components=components,
             needs=frozenset(component.component_type() for component in components),
-            accepts=_accepted(method),
-            is_coroutine=inspect.iscoroutinefunction(method),
-            suspends=_suspends(method),
+            signature=Signature.of(method, RESERVED_ARGUMENTS),
             columns=frozenset(
                 [*BASE_COLUMNS, *(field.name for one in components for field in one.component_type().fields)]
             ),
@@ -130,6 +166,8 @@ class System:
 
     def remove(self, processor: Processor | type[Processor]) -> int:
         """Remove a processor, or all of a class; return how many were registered."""
+        if not isinstance(processor, type) and not hasattr(processor, "process"):
+            raise TypeError(f"remove_processor takes a processor or its class, not {processor!r}")
         kind = processor if isinstance(processor, type) else None
         gone = [
             slot for slot in self._slots if (isinstance(slot.processor, kind) if kind else slot.processor is processor)
@@ -154,37 +192,13 @@ class System:
         self._matching = {}
 
 
-def _accepted(method: Any) -> frozenset[str] | None:
-    parameters = list(inspect.signature(method).parameters.values())
-    # A wrapper shows the parameters of the function that it wraps, and is called with its own.
-    if hasattr(method, "__wrapped__") and any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
-        return None
-    rest = [parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.VAR_KEYWORD]
-    if rest and _reads(method, rest[0]):
-        return None
-    # The first parameter is the frame.
-    named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return frozenset(parameter.name for parameter in parameters[1:] if parameter.kind in named)
-
-
-def _reads(method: Any, name: str) -> bool:
-    """Return whether a method's code can read one of its variables; arguments that it never reads need not be made."""
-    code = _code(method)
-    if code is None or name in code.co_cellvars or {"locals", "vars", "eval", "exec"} & set(code.co_names):
-        return True
-    return any(step.opname.startswith("LOAD") and step.argval == name for step in dis.get_instructions(code))
-
-
-def _code(method: Any) -> CodeType | None:
-    return getattr(getattr(method, "__func__", method), "__code__", None)
-
-
-_AWAITING = frozenset({"GET_AWAITABLE", "GET_AITER", "GET_ANEXT", "BEFORE_ASYNC_WITH", "SEND"})
-
-
-def _suspends(method: Any) -> bool:
-    """Return whether a coroutine method can suspend: one whose code never awaits runs to its end at once."""
-    if not inspect.iscoroutinefunction(method):
-        return False
-    code = _code(method)
-    return code is None or any(step.opname in _AWAITING for step in dis.get_instructions(code))
+def check_inputs(inputs: Mapping[str, Any], slots: Iterable[Slot]) -> None:
+    """Raise ``TypeError`` for inputs of a step that the engine passes itself, or that no processor can take."""
+    if taken := RESERVED_ARGUMENTS & inputs.keys():
+        raise TypeError(f"{', '.join(sorted(taken))}: reserved, the engine passes these to processors itself")
+    if any(slot.signature.takes_any for slot in slots):
+        return
+    named = {name for slot in slots for name in slot.signature.accepts or ()} - RESERVED_ARGUMENTS
+    if odd := sorted(inputs.keys() - named):
+        has = f"they name {', '.join(sorted(named))}" if named else "they name no input"
+        raise TypeError(f"no processor takes the input {odd[0]!r}: {has}{nearest(odd[0], named)}")

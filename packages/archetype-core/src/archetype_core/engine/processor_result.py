@@ -1,191 +1,117 @@
-"""Turns what a processor returned into columns of the rows it was given: evaluated, checked and reordered (T8)."""
+"""Turns what a processor returned into columns of the rows it was given: read, evaluated and put in order (T8)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import lru_cache
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from daft import DataFrame, col
+from daft import DataFrame
+from daft.expressions import Expression
 
-from archetype_core.engine.daft.expression import evaluate, read
-from archetype_core.engine.daft.frame import PLAN_LIMIT, Frame, depth
-from archetype_core.engine.daft.guard import Stage, is_rowwise
-from archetype_core.errors import PlanTooDeep, SchemaMismatch, UnknownComponent
-from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.cast import CastRefused, cast
-from archetype_core.schema.conform import value_checks
-from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, owned
+from archetype_core.engine.arrays import column_name
+from archetype_core.engine.column_value import ALONE, references, to_arrow
+from archetype_core.engine.daft.frame import Frame
+from archetype_core.engine.daft.guard import Stage
+from archetype_core.engine.frame_result import collect_frame
+from archetype_core.engine.settle import fields_of_columns
+from archetype_core.engine.table_result import check_names, collect_table
+from archetype_core.engine.wrong_result import WrongResult
+from archetype_core.schema.fit import Misfit
+from archetype_core.schema.snapshot import Column, Snapshot
 
-
-def collect(result: Any, snapshot: Snapshot) -> dict[str, Column]:
-    """The columns that a processor changed, one value per row of ``snapshot`` and in its order."""
-    if isinstance(result, Frame) and result.snapshot is snapshot and result.is_record:
-        return _replay(result)
-    if not isinstance(result, DataFrame):
-        hint = "; did it forget to return the frame?" if result is None else ""
-        raise TypeError(f"process returned {type(result).__name__}, not a DataFrame{hint}")
-    wanted = snapshot.archetype.schema.names
-    missing = [name for name in wanted if name not in set(result.column_names)]
-    if missing:
-        raise SchemaMismatch(snapshot.archetype.name, [f"column {name} is missing" for name in missing])
-    return _aligned(_run(result.select(*wanted)), snapshot)
+if TYPE_CHECKING:
+    from archetype_core.engine.call import Call
 
 
-def is_local(stages: Sequence[Stage], columns: frozenset[str]) -> bool:
-    """Whether recorded steps are row-wise over these columns, so that rows of several tables can be evaluated together."""
-    made: set[str] = set()
-    for stage in stages:
-        for expression in stage.values():
-            reading = read(expression)
-            if reading is None or not reading.is_rowwise or not reading.columns <= columns | made:
-                return False
-        made.update(stage)
-    return True
+def collect(box: list[Any], call: Call) -> dict[str, Column]:
+    """Return the columns that a processor changed, one value per row and in row order, not yet cast.
+
+    ``box`` holds the result, and nothing else does: so arrays in it can be taken over. Takes the result out of it.
+    """
+    if isinstance(box[0], Mapping):
+        return _mapping(box, call)
+    result = box.pop()
+    if isinstance(result, DataFrame):
+        return collect_frame(result, call.rows, call.constants)
+    if result is None and call.slot.signature.may_return_none:
+        return {}
+    if hasattr(result, "__arrow_c_stream__") or hasattr(result, "__arrow_c_array__"):
+        return collect_table(pa.table(result), call.rows, call.context.base_values)
+    if result is None:
+        raise WrongResult("process returned None; did it forget to return?")
+    forms = "a mapping from columns to values, a Daft frame or an Arrow table"
+    raise WrongResult(f"process returned {type(result).__name__}: return {forms}")
 
 
-def settle(snapshot: Snapshot, changed: Mapping[str, Column]) -> Snapshot:
-    """The snapshot with the changed columns, cast to the table's types; columns that the table lacks are dropped."""
-    schema = snapshot.archetype.schema
-    kept: dict[str, Column] = {}
-    for name, column in changed.items():
-        if name in snapshot.columns:
-            kept[name] = _typed(column, schema.field(name), snapshot)
-    return snapshot.with_columns(kept) if kept else snapshot
+class Recorder:
+    """Reads results that are nothing but expressions, for one processor. Equal results of many tables are read once."""
+
+    __slots__ = ("_items", "_stages")
+
+    def __init__(self) -> None:
+        self._items: tuple[tuple[Any, Any], ...] = ()
+        self._stages: tuple[Stage, ...] = ()
+
+    def stages(self, box: list[Any], rows: Snapshot) -> tuple[Stage, ...]:
+        """Return the steps of a frame over these rows, or of a mapping to expressions; none if the result is another."""
+        result = box[0]
+        if type(result) is Frame:
+            return result.stages if result.snapshot is rows and result.is_record else ()
+        if type(result) is not dict:
+            return ()
+        items = self._items
+        if len(items) == len(result) and items:
+            for (key, value), (known_key, known) in zip(result.items(), items, strict=True):
+                if value is not known or key is not known_key:
+                    break
+            else:
+                return self._stages
+        for value in result.values():
+            if not isinstance(value, Expression):
+                return ()
+        self._items = tuple(result.items())
+        self._stages = (dict(_named(self._items)),) if self._items else ()
+        return self._stages
 
 
-def _replay(frame: Frame) -> dict[str, Column]:
-    """Evaluate the recorded steps in order, each over the columns it reads."""
-    snapshot = frame.snapshot
-    changed: dict[str, Column] = {}
-    for stage in frame.stages:
-        if is_rowwise(stage):
-            changed.update(_evaluate(stage, frame, changed))
-        else:
-            changed.update(_run_stage(stage, frame, changed))
-    return {name: column for name, column in changed.items() if name in snapshot.columns}
+def _named(items: Iterable[tuple[Any, Any]]) -> Iterable[tuple[str, Any]]:
+    seen: set[str] = set()
+    for key, value in items:
+        name = column_name(key)
+        if name in seen:
+            raise WrongResult("process returned it twice", name)
+        seen.add(name)
+        yield name, value
 
 
-def _evaluate(stage: Stage, frame: Frame, changed: Mapping[str, Column]) -> dict[str, Column]:
-    snapshot = frame.snapshot
+def _mapping(box: list[Any], call: Call) -> dict[str, Column]:
+    rows = call.rows
+    is_ours = type(box[0]) is dict and references(box) <= ALONE
+    result: Any = box.pop()
+    check_names((name for name, _ in _named(result.items())), rows)
+    values = {column_name(key): [result.pop(key) if is_ours else result[key]] for key in list(result)}
+    del result
     columns: dict[str, Column] = {}
-    constants: Stage = {}
-    for expression in stage.values():
-        reading = read(expression)
-        assert reading is not None
-        for name in reading.columns:
-            if name in changed:
-                columns[name] = changed[name]
-            elif name in snapshot.columns:
-                columns[name] = snapshot.columns[name]
-            elif name in frame.constants:
-                constants = {**constants, name: frame.constants[name]}
-    # An expression that reads no column still needs a row count.
-    columns = columns or {ENTITY_ID: snapshot.columns[ENTITY_ID]}
-    if constants:
-        columns.update(evaluate(constants, columns))
-    return evaluate(stage, columns)
-
-
-def _run_stage(stage: Stage, frame: Frame, changed: Mapping[str, Column]) -> dict[str, Column]:
-    """Run one recorded step through Daft's runner, over the results of the earlier steps."""
-    import daft
-
-    snapshot = frame.snapshot
-    columns = {**snapshot.columns, **changed}
-    table = pa.table({name: column.arrow for name, column in columns.items()})
-    # A base column that an earlier step overwrote is an ordinary column.
-    constants = {name: value for name, value in frame.constants.items() if name not in changed}
-    result = daft.from_arrow(table).with_columns(constants).with_columns(dict(stage))
-    return _aligned(_run(result.select(col(ENTITY_ID), *(col(name) for name in stage))), snapshot)
-
-
-def _run(frame: DataFrame) -> pa.Table:
-    steps = depth(frame)
-    if steps > PLAN_LIMIT + 2:
-        raise PlanTooDeep(steps, PLAN_LIMIT)
-    return frame.to_arrow()
-
-
-def _aligned(table: pa.Table, snapshot: Snapshot) -> dict[str, Column]:
-    """The columns of the runner's result in the snapshot's row order; the runner does not keep order and may repeat rows."""
-    ids = table.column(ENTITY_ID)
-    names = [name for name in table.column_names if name != ENTITY_ID]
-    if ids.type != pa.int64():
-        raise ValueError(f"entity_id came back as {ids.type}")
-    prior = snapshot.entity_ids
-    if not ids.equals(pa.chunked_array([prior])):
-        positions = pc.index_in(prior, value_set=ids)
-        lost = snapshot.num_rows - len(positions.drop_null())
-        if lost or table.num_rows != snapshot.num_rows:
-            raise ValueError(_difference(ids, prior))
-        table = table.take(positions)
-    return {name: _shared(table.column(name), snapshot.columns.get(name)) for name in names}
-
-
-def _shared(column: pa.ChunkedArray, before: Column | None) -> Column:
-    """The new column, or the old object if the runner passed its memory through unchanged."""
-    if before is not None and column.type == before.arrow.type and _same_memory(column, before.arrow):
-        return before
-    # User code may keep writing to a buffer that it returned; committed data must not change.
-    return Column(owned(column))
-
-
-def _same_memory(column: pa.ChunkedArray, array: pa.Array) -> bool:
-    where = _addresses(array)
-    offset = array.offset
-    for chunk in column.chunks:
-        if chunk.offset != offset or _addresses(chunk) != where:
-            return False
-        offset += len(chunk)
-    return len(column) == len(array) and len(array) > 0
-
-
-def _addresses(array: pa.Array) -> list[int | None]:
-    # An empty buffer is falsy, so compare with None.
-    return [None if buffer is None else buffer.address for buffer in array.buffers()]
-
-
-def _difference(got: pa.ChunkedArray, expected: pa.Array) -> str:
-    counted = pc.value_counts(got.combine_chunks())
-    doubled = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
-    lost = expected.filter(pc.invert(pc.is_in(expected, value_set=got)))
-    invented = got.filter(pc.invert(pc.is_in(got, value_set=expected)))
-    parts = [
-        f"{what} {len(ids)} of its entities (such as {ids[0].as_py()})"
-        for what, ids in (("lost", lost), ("repeated", doubled), ("invented", invented))
-        if len(ids)
-    ]
-    return f"process {', '.join(parts)}; it must return the entities it was given"
-
-
-def _typed(column: Column, field: pa.Field, snapshot: Snapshot) -> Column:
-    array = column.arrow
-    try:
-        fitting = cast(array, field.type)
-    except CastRefused as failure:
-        raise SchemaMismatch(snapshot.archetype.name, [f"column {field.name}: {failure}"]) from failure
-    if not field.nullable and fitting.null_count:
-        problem = f"column {field.name} has {fitting.null_count} nulls, and the field is not Optional"
-        raise SchemaMismatch(snapshot.archetype.name, [problem])
-    check = _checks(snapshot.archetype).get(field.name)
-    if check is not None:
+    stage = {name: value[0] for name, value in values.items() if isinstance(value[0], Expression)}
+    if stage:
+        columns.update(collect_frame(Frame(rows, call.constants, (stage,)), rows, call.constants))
+    for name, value in values.items():
+        if name in stage or name not in rows.columns:
+            continue
+        shown = None if call.arrays is None else call.arrays.column_of(value[0])
+        if shown is not None:
+            columns[name] = shown
+            continue
+        field = fields_of_columns(rows.archetype)[name]
         try:
-            check(fitting)
-        except ValueError as failure:
-            raise SchemaMismatch(snapshot.archetype.name, [f"column {field.name}: {failure}"]) from failure
-    return column if fitting is array else Column(fitting)
-
-
-@lru_cache(maxsize=4096)
-def _checks(archetype: Archetype) -> dict[str, Callable[[pa.Array], None]]:
-    """Checks that some columns need beyond their Arrow type: enum members, literals, UUIDs, time zones."""
-    found: dict[str, Callable[[pa.Array], None]] = {}
-    for kind in archetype.components:
-        # Only the class knows the checks; without it the values were checked in the process that defined it.
-        with suppress(UnknownComponent):
-            found.update(value_checks(kind))
-    return found
+            array = to_arrow(value, field.type, field.codec, rows.num_rows)
+        except Misfit as misfit:
+            raise WrongResult.at(rows, misfit.row, name, str(misfit)) from None
+        if field.zone is not None and pa.types.is_struct(array.type):
+            array, zone = array.flatten()
+            if field.zone in values:
+                raise WrongResult("the datetimes have their zones: leave it out", field.zone)
+            columns[field.zone] = Column(zone)
+        columns[name] = Column(array)
+    return columns

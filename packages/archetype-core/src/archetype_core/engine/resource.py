@@ -39,6 +39,9 @@ class Resources:
 
     def remove(self, kind: type[T]) -> T | None:
         """Remove and return the object of a type; ``None`` if there is none."""
+        given: object = kind
+        if not isinstance(given, type):
+            raise TypeError(f"a resource is named by its type, not {kind!r}")
         return cast("T | None", self._by_type.pop(kind, None))
 
     def __contains__(self, kind: type) -> bool:

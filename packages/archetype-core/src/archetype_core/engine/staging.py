@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from archetype_core import telemetry
-from archetype_core.argument import checked_id, is_count
+from archetype_core.argument import checked_id, is_count, listed
 from archetype_core.engine.attempt import Draft, draft_of
 from archetype_core.engine.entity_ids import Supply
 from archetype_core.engine.mutation_log import Moved, Row
@@ -20,7 +20,7 @@ from archetype_core.engine.state import WorldState
 from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected, WorldClosed
 from archetype_core.schema import message
 from archetype_core.schema.archetype import Archetype, type_of
-from archetype_core.schema.component import Component, ComponentType, fields_of
+from archetype_core.schema.component import Component, ComponentType, fields_of, type_of_class
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, contiguous, owned
 
 Bundle = Component | Sequence[Component]
@@ -131,7 +131,7 @@ class Staging:
         """The rows of some bundles, grouped where the archetype stays the same, and how many there are."""
         runs: list[tuple[Archetype, list[Row]]] = []
         count = 0
-        for bundle in bundles:
+        for bundle in listed("bundles", bundles):
             archetype, row = self._row((bundle,) if isinstance(bundle, Component) else bundle)
             if not runs or runs[-1][0] is not archetype:
                 runs.append((archetype, []))
@@ -217,7 +217,7 @@ class Staging:
         """Stage the removal of components from an entity; ``SignatureError`` if it would lose its last one."""
         self._check_open()
         entity_id = checked_id(entity_id)
-        kinds = [component.component_type() for component in components]
+        kinds = [type_of_class(component) for component in components]
         with self._state.lock:
             draft = self._draft()
             archetype = self._placed(draft, entity_id)

@@ -12,6 +12,7 @@ from archetype_core.engine.entity_index import EntityIndex
 from archetype_core.engine.mutation_log import Change, MutationLog
 from archetype_core.engine.processor import Slot, System
 from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.component import Component
 from archetype_core.schema.snapshot import Snapshot
 from archetype_core.store.commit import Rows
 from archetype_core.store.timeline import Point, Segment
@@ -33,6 +34,20 @@ class WorldState:
     frozen: MutationLog | None = None
     """Mutations that a running tick applies, until it commits or restores them."""
     has_history: bool = False
+    components: tuple[type[Component], ...] = ()
+    """The component classes that the world's declaration names."""
+    committed: Mapping[Archetype, Snapshot] | None = None
+    """The live tables as the last tick committed them, if rows have evolved since."""
+    evolutions: list[str] = field(default_factory=list)
+    """What has evolved since the last tick, in words."""
+    evolved_for: tuple[Slot, ...] | None = None
+    """The processors whose classes the live tables fit."""
+    checked: set[type[Component]] = field(default_factory=set)
+    """The classes that all stored values are known to fit."""
+    ran: set[str] = field(default_factory=set)
+    """The names of the processors of earlier ticks."""
+    warned: set[str] = field(default_factory=set)
+    warned_for: tuple[Slot, ...] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     _taken: MutationLog | None = None
     """What ``freeze`` took, without what the attempt's own hooks staged."""
@@ -86,6 +101,19 @@ class WorldState:
                 self.pending = self._taken.then(self.pending)
             self.frozen = self._taken = None
 
+    @property
+    def last(self) -> Mapping[Archetype, Snapshot]:
+        """The live tables of the last committed tick."""
+        return self.live if self.committed is None else self.committed
+
+    def replace_live(self, live: dict[Archetype, Snapshot]) -> None:
+        """Replace the live tables between two ticks; ``committed`` keeps those of the last one."""
+        self.committed = self.last
+        self.live, self.index = live, EntityIndex()
+        for archetype, rows in live.items():
+            self.index.enter(rows.entity_ids, archetype)
+        self._busy, self._written = None, None
+
     def place(self, entity_id: int) -> Archetype | None:
         """The archetype that an entity will have once everything staged is applied."""
         return self.pending.place(entity_id, self.place_after_tick)
@@ -121,7 +149,7 @@ class WorldState:
             for archetype, rows in written.items():
                 if rows.live.num_rows:
                     if archetype not in self.live:
-                        self._busy = None
+                        self._busy = self.evolved_for = self.warned_for = None
                     self.live[archetype] = rows.live
                 elif self.live.pop(archetype, None) is not None:
                     self._busy = None
@@ -130,6 +158,7 @@ class WorldState:
                     self.index.enter(change.entity_ids, change.target)
                 else:
                     self.index.move(change.entity_ids.to_pylist(), change.target)
+            self.committed = None
             self.segment = segment
             self.tick += 1
             self.has_history = True

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from archetype_core import telemetry
+from archetype_core.engine import evolution
 from archetype_core.engine.mutation_log import Change, Folded, fold
 from archetype_core.errors import (
     ArchetypeError,
@@ -71,12 +72,28 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A tick as it was committed, and what becomes live by it."""
+    """A tick that is ready to be committed, and what becomes live by it."""
 
+    segment: Segment
+    tick: int
     attempt: Attempt
-    outcome: Outcome
+    changes: Sequence[Change]
     written: Mapping[Archetype, Rows]
     letters: Snapshot | None
+    applied: tuple[str, ...]
+    phases: tuple[tuple[str, float], ...]
+
+    def outcome(self, duration_s: float, commit_s: float) -> Outcome:
+        """What the tick did, once it is committed."""
+        return Outcome(
+            self.tick,
+            self.segment,
+            tuple(self.changes),
+            duration_s,
+            self.applied,
+            (*self.phases, ("commit", commit_s)),
+            {archetype.name: rows.num_rows for archetype, rows in self.written.items()},
+        )
 
 
 @dataclass(slots=True)
@@ -105,14 +122,19 @@ class Engine:
             "archetype.tick": context.tick,
         }
         state, attempt = self.state, context.attempt
-        with telemetry.span("archetype.step", lambda: attributes):
+        with telemetry.span("archetype.step", lambda: attributes, traced=context.is_traced):
             try:
-                frozen = state.freeze(attempt.freeze())
+                before = attempt.freeze()
+                evolution.evolve(state, self.system, before)
+                evolution.warn(state, self.system)
+                frozen = state.freeze(before)
                 if frozen.commands:
                     applied = (*frozen.commands, *applied)
                 folded = fold(frozen, state.index.get) if frozen else _UNFOLDED
                 context.leaving = {
-                    one.origin: one.entity_ids for one in folded.changes if one.origin and not one.target
+                    one.origin: one.entity_ids
+                    for one in folded.changes
+                    if one.origin is not None and one.target is None
                 }
                 folded_at = time.perf_counter()
                 written = self._materialize(folded, context)
@@ -121,18 +143,10 @@ class Engine:
                 if context.is_cancelled:
                     raise asyncio.CancelledError
                 made_at = time.perf_counter()
-                commit = self._commit(segment, context, written, letters, applied)
-                outcome = Outcome(
-                    context.tick,
-                    segment,
-                    tuple(folded.changes),
-                    time.perf_counter() - began,
-                    applied,
-                    (("fold", folded_at - began), ("processors", made_at - folded_at)),
-                    {archetype.name: rows.num_rows for archetype, rows in written.items()},
-                )
-                made = _Made(attempt, outcome, written, letters)
-                self._store(commit, made)
+                phases = (("fold", folded_at - began), ("processors", made_at - folded_at))
+                made = _Made(segment, context.tick, attempt, folded.changes, written, letters, applied, phases)
+                attempt.prepare()
+                self._commit(made, traced=context.is_traced)
             except BaseException:
                 if self._doubt is None:
                     attempt.fail()
@@ -143,8 +157,9 @@ class Engine:
         if telemetry.is_measured():
             telemetry.counter("archetype.ticks").add(1)
             telemetry.histogram("archetype.tick.duration", "s").record(duration)
-        phases = (*outcome.phases, ("commit", stored_at - made_at))
-        return replace(outcome, duration_s=duration, phases=phases)
+            rows = [*(one.num_rows for one in written.values()), letters.num_rows if letters else 0]
+            telemetry.counter("archetype.commit.rows").add(sum(rows))
+        return made.outcome(duration, stored_at - made_at)
 
     def resolve(self) -> Outcome | None:
         """Settle a tick whose commit is in doubt: adopt it if the store has it, else undo it; blocks.
@@ -154,10 +169,10 @@ class Engine:
         doubt = self._doubt
         if doubt is None:
             return None
-        segment, tick = doubt.outcome.segment, doubt.outcome.tick
+        segment = doubt.segment
         try:
             head = self.store.head(segment.world_id)
-            is_stored = head.tick == tick and head.attempt == doubt.attempt.id
+            is_stored = head.tick == doubt.tick and head.attempt == doubt.attempt.id
         except WorldNotFound:
             is_stored = False
         self._doubt = None
@@ -165,57 +180,54 @@ class Engine:
             doubt.attempt.fail()
             return None
         telemetry.log.warning(
-            "tick %s of world %s is stored although its commit raised; it is adopted", tick, segment.name
+            "tick %s of world %s is stored although its commit raised; it is adopted", doubt.tick, segment.name
         )
         self._swap(doubt)
-        return doubt.outcome
+        return doubt.outcome(0.0, 0.0)
 
     def _swap(self, made: _Made) -> None:
         """Make a committed tick the live state."""
         with self.state.lock:
-            self.state.swap(made.outcome.segment, made.written, made.outcome.changes, made.letters)
+            evolution.announce(self.state, made.tick)
+            self.state.swap(made.segment, made.written, made.changes, made.letters)
             made.attempt.commit()
+        made.attempt.release()
 
     def _materialize(self, folded: Folded, context: TickContext) -> dict[Archetype, Rows]:
         live = self.state.live
         busy = self.state.busy(self.system)
-        with telemetry.span("archetype.phase.execute"):
+        with telemetry.span("archetype.phase.execute", traced=context.is_traced):
             frames: Mapping[Archetype, Snapshot] = {}
             if busy:
-                staging = [one.name for one, slots in busy.items() if any(slot.takes("commands") for slot in slots)]
+                staging = [
+                    one.name for one, slots in busy.items() if any(slot.signature.takes("commands") for slot in slots)
+                ]
                 if staging:
                     context.attempt.run_side_by_side(staging)
                 frames = self.executor.run(live, busy, context)
-        with telemetry.span("archetype.phase.materialize"):
+        with telemetry.span("archetype.phase.materialize", traced=context.is_traced):
             # A table that did not change is not written again.
             processed = {archetype: rows for archetype, rows in frames.items() if rows is not live[archetype]}
-            return dict(self.kernel.materialize(live, processed, folded.tables))
+            written = self.kernel.materialize(live, processed, folded.tables)
+            return evolution.with_evolved(written, self.state)
 
-    def _commit(
-        self,
-        segment: Segment,
-        context: TickContext,
-        written: Mapping[Archetype, Rows],
-        letters: Snapshot | None,
-        applied: tuple[str, ...],
-    ) -> TickCommit:
-        tables = {archetype.name: rows for archetype, rows in written.items()}
+    def _commit(self, made: _Made, *, traced: bool) -> None:
+        state, letters = self.state, made.letters
+        tables = {archetype.name: rows for archetype, rows in made.written.items()}
         if letters is not None:
             name = letters.archetype.name
-            rows = tables.get(name, Rows(self.state.live.get(letters.archetype) or Snapshot.empty(letters.archetype)))
+            rows = tables.get(name, Rows(state.live.get(letters.archetype) or Snapshot.empty(letters.archetype)))
             tables[name] = Rows(rows.live, letters)
-        return TickCommit(
-            segment=segment,
-            tick=context.tick,
+        commit = TickCommit(
+            segment=made.segment,
+            tick=made.tick,
             written=tables,
-            next_entity_id=self.state.ids.next,
-            carried=self.state.carried(frozenset(written)),
-            applied=applied,
-            attempt=context.attempt.id,
+            next_entity_id=state.ids.next,
+            carried=state.carried(frozenset(made.written)),
+            applied=made.applied,
+            attempt=made.attempt.id,
         )
-
-    def _store(self, commit: TickCommit, made: _Made) -> None:
-        with telemetry.span("archetype.commit", lambda: {"archetype.tables": len(commit.written)}):
+        with telemetry.span("archetype.commit", lambda: {"archetype.tables": len(tables)}, traced=traced):
             try:
                 self.store.commit((commit,))
             except (TickConflict, StoreClosed):
@@ -230,6 +242,3 @@ class Engine:
                 self._doubt = made
                 reason = f"{type(failure).__name__}: {failure}"
                 raise CommitUncertain(commit.segment.world_id, commit.tick, reason) from failure
-        if telemetry.is_measured():
-            rows_written = sum(rows.num_rows for rows in commit.written.values())
-            telemetry.counter("archetype.commit.rows").add(rows_written)

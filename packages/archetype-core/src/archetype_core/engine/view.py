@@ -18,9 +18,11 @@ from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
 from archetype_core.schema.entity import Entity
 from archetype_core.schema.snapshot import Snapshot
+from archetype_core.schema.version import Missing, version_in
 from archetype_core.store.digest import digest
 from archetype_core.store.port import Capability, SearchStore
 from archetype_core.store.timeline import Segment, Timeline
+from archetype_core.user_traceback import door
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -88,11 +90,16 @@ class WorldView:
         with self._state.lock:
             return {archetype.name: rows.num_rows for archetype, rows in self._state.live.items()}
 
+    @door
     def entity_ids(self, *components: type[Component]) -> pa.Array:
         """The ids of live entities that have all the components, ascending."""
-        kinds = [component.component_type() for component in components]
         with self._state.lock:
-            found = [rows.entity_ids for archetype, rows in self._state.live.items() if archetype.has(kinds)]
+            live = dict(self._state.live)
+        found = [
+            rows.entity_ids
+            for archetype, rows in live.items()
+            if all(version_in(archetype, component) is not None for component in components)
+        ]
         ids = pa.concat_arrays(found) if found else pa.array([], pa.int64())
         return ids.take(pc.sort_indices(ids))
 
@@ -113,6 +120,7 @@ class WorldView:
         self, entity_id: int, first: type[A], second: type[B], third: type[C], /, *more: type[Component]
     ) -> tuple[Component, ...]: ...
 
+    @door
     def get(self, entity_id: int, *components: type[Component]) -> Any:
         """A live entity as of the last completed tick: whole, or the components asked for.
 
@@ -126,9 +134,9 @@ class WorldView:
                 raise EntityNotFound(entity_id, self.name)
             rows = self._state.live[archetype]
         row = rows.slice(pc.index(rows.entity_ids, entity_id).as_py(), 1).to_arrow()
-        entity = Entity(entity_id, archetype, row.to_pylist(maps_as_pydicts="strict")[0])
-        return entity.pick(*components)
+        return Entity(entity_id, archetype, row).pick(*components)
 
+    @door
     def get_components(self, entity_id: int, *components: type[Component]) -> tuple[Component, ...]:
         """The given components of a live entity, or all it has; ``KeyError`` names one that it lacks."""
         entity = self.get(entity_id)
@@ -143,6 +151,7 @@ class WorldView:
         spans = tuple(span for span in whole.between(None, tip.tick))
         return Timeline(spans, whole.tables)
 
+    @door
     def query(
         self,
         *components: type[Component],
@@ -151,19 +160,24 @@ class WorldView:
         where: Expression | None = None,
         include_inactive: bool = False,
         lineage: bool = True,
+        missing: Missing = "null",
     ) -> DataFrame:
         """History as a lazy DataFrame: base columns and those of the components, over every table that has them all.
 
         Default: every committed tick of this world and the ancestors it grew from, active rows. ``lineage=False`` leaves
         the ancestors out. Costs nothing until it is collected; columns, filters and limits are pushed to the store.
+
+        Rows of all versions of the components are read (M8). A field that an older version lacks is null, or its default
+        with ``missing="default"``; renamed, widened and converted fields have their new names and types.
         """
-        return self.select(HistoryQuery(components, ticks, entity_ids, where, include_inactive, lineage))
+        return self.select(HistoryQuery(components, ticks, entity_ids, where, include_inactive, lineage, missing))
 
     def select(self, request: HistoryQuery) -> DataFrame:
         """What ``query`` returns, for a request that was made elsewhere."""
         timeline = self.timeline() or Timeline((), {})
         return history.query(self._store, timeline if request.lineage else timeline.own(self.world_id), request)
 
+    @door
     def search(
         self,
         column: Any,
@@ -196,13 +210,15 @@ class WorldView:
         wanted = Wanted.of(request)
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
-                live, segment, tick = dict(self._state.live), self._state.segment, self._state.tick - 1
+                live = dict(self._state.live if at is None else self._state.last)
+                segment, tick = self._state.segment, self._state.tick - 1
             return search.among(live, wanted, segment, tick)
         timeline = self._known(at)
         span = timeline.at(at)
         assert span is not None
         return search.in_history(store, timeline.tables, span, wanted)
 
+    @door
     def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:
         """One tick as a DataFrame; by default the last completed one, from memory."""
         at = checked_tick(at)
@@ -218,14 +234,16 @@ class WorldView:
         at = checked_tick(at)
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
-                return dict(self._state.live)
+                return dict(self._state.live if at is None else self._state.last)
         timeline = self._known(at)
         return history.load(self._store, timeline, self._store.head(timeline.spans[-1].segment.world_id, at=at))[0]
 
+    @door
     def diff(self, before: int | tuple[WorldView, int], after: int | tuple[WorldView, int] | WorldView) -> DataFrame:
         """What differs between two ticks of this world, or of branches given as ``(world, tick)`` or ``world`` (latest)."""
         return diff(self._moment(before), self._moment(after))
 
+    @door
     def digest(self, at: int | None = None) -> str:
         """The canonical digest of a committed tick, by default the last: equal for equal contents, in any store."""
         at = checked_tick(at)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
 
-from archetype_core.argument import check_command_ids, check_text, checked_seed
+from archetype_core.argument import check_command_ids, check_text, checked_seed, config_of, listed
 from archetype_core.clock import IdSource, SystemIds
-from archetype_core.config import RunConfig
+from archetype_core.config import RunConfig, run_config, step_config
 from archetype_core.engine import hook
 from archetype_core.engine.driver import NO_CALLBACKS, Driver, TickCallbacks
 from archetype_core.engine.entity_ids import EntityIds
 from archetype_core.engine.entity_index import EntityIndex
+from archetype_core.engine.evolution import admit, evolve
 from archetype_core.engine.fork import branched, carry_over
 from archetype_core.engine.port import Executor, Kernel
 from archetype_core.engine.processor import Processor, System
@@ -31,8 +32,10 @@ from archetype_core.errors import (
     WorldNotFound,
 )
 from archetype_core.read import history
+from archetype_core.schema.component import Component, checked_components
 from archetype_core.store.port import Store
 from archetype_core.store.timeline import Head, Point, Segment, Timeline
+from archetype_core.user_traceback import door
 
 
 class World(WorldView, Staging):
@@ -50,6 +53,7 @@ class World(WorldView, Staging):
         seed: int | None = None,
         world_id: str | None = None,
         run_id: str | None = None,
+        components: Collection[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[hook.Hook] = (),
@@ -73,20 +77,23 @@ class World(WorldView, Staging):
             seed=checked_seed(seed),
         )
         self._set_up(WorldState(segment, tick=0), store, load_kernel(kernel), executor or _shared_executor())
-        self._add_parts(processors, resources, hooks)
+        self._add_parts(components, processors, resources, hooks)
 
     def _add_parts(
         self,
+        components: Collection[type[Component]],
         processors: Iterable[Processor],
         resources: Iterable[object],
-        hooks: Iterable[tuple[type[hook.Event], hook.Handler]],
+        hooks: Iterable[hook.Hook],
     ) -> None:
         """Add the parts given when a world is made or opened."""
-        for resource in resources:
+        for resource in listed("resources", resources):
             self.resources.insert(resource)
-        for processor in processors:
-            self.add_processor(processor)
-        for event, handler in hooks:
+        self._state.components = checked_components(components, "components")
+        for processor in listed("processors", processors):
+            self.system.add(processor)
+        evolve(self._state, self.system)
+        for event, handler in hook.hook_pairs(hooks):
             self.add_hook(event, handler)
 
     def _set_up(self, state: WorldState, store: Store, kernel: Kernel, executor: Executor) -> None:
@@ -98,12 +105,14 @@ class World(WorldView, Staging):
         self._is_ending = False
 
     @classmethod
+    @door
     async def open(
         cls,
         store: Store,
         world: str,
         *,
         branch: Segment | None = None,
+        components: Collection[type[Component]] = (),
         processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         hooks: Iterable[hook.Hook] = (),
@@ -115,6 +124,9 @@ class World(WorldView, Staging):
 
         Cost grows with the live rows, not with the length of history. Processors, resources and hooks are code, so pass them
         again. ``branch`` is the segment of a fork that never ran a tick: it opens that fork.
+
+        Live rows evolve to the classes that processors and ``components`` name (M8): reads show it at once, the next tick
+        writes it. ``SchemaMismatch`` for a difference that a class does not declare.
         """
 
         def load() -> World:
@@ -128,11 +140,11 @@ class World(WorldView, Staging):
             head = store.head(found[0].world_id, at=origin)
             # Read after the head: another process may be committing ticks.
             timeline = store.timeline(found[0].world_id)
-            return cls._loaded(store, timeline, head, segment=branch, kernel=kernel, executor=executor, ids=ids)
+            opened = cls._loaded(store, timeline, head, segment=branch, kernel=kernel, executor=executor, ids=ids)
+            opened._add_parts(components, processors, resources, hooks)  # noqa: SLF001  # reason: of the same class
+            return opened
 
-        opened = await in_thread(load)
-        opened._add_parts(processors, resources, hooks)  # noqa: SLF001  # reason: a world of the same class
-        return opened
+        return await in_thread(load)
 
     @classmethod
     def _loaded(
@@ -172,16 +184,22 @@ class World(WorldView, Staging):
     def __repr__(self) -> str:
         return f"World({self.name!r}, tick {self.tick}, {len(self)} entities in {len(self._state.live)} archetypes)"
 
+    @door
     def add_processor(self, processor: Processor) -> None:
-        """Add a processor; it runs from the next tick on."""
-        self._check_open()
-        self.system.add(processor)
+        """Add a processor; it runs from the next tick on.
 
+        Live rows of other versions of its components evolve (M8), or the processor is refused with a ``SchemaMismatch``.
+        """
+        self._check_open()
+        admit(self._state, self.system, processor, is_stepping=self._driver.is_running)
+
+    @door
     def remove_processor(self, processor: Processor | type[Processor]) -> int:
         """Remove a processor, or all of a class; returns how many were removed."""
         self._check_open()
         return self.system.remove(processor)
 
+    @door
     def add_hook(
         self,
         event: type[hook.E],
@@ -194,6 +212,7 @@ class World(WorldView, Staging):
         self._check_open()
         return self._driver.hooks.add(event, handler, mode, fail_fast)
 
+    @door
     def remove_hook(self, handle: hook.HookHandle) -> bool:
         """Remove a hook; returns whether it was registered."""
         return self._driver.hooks.remove(handle)
@@ -212,6 +231,7 @@ class World(WorldView, Staging):
         """A read-only view of this world."""
         return WorldView(self._state, self._store)
 
+    @door
     async def step(self, config: RunConfig | None = None, *, applied: tuple[str, ...] = (), **inputs: Any) -> Outcome:
         """Run one tick and commit it. After an error the world is unchanged and the staged mutations are kept (T7).
 
@@ -220,15 +240,16 @@ class World(WorldView, Staging):
         ``HookError`` of a hook with ``fail_fast=True``.
         """
         check_command_ids(applied)
-        (outcome,) = await self._driver.advance(config or RunConfig(), inputs, applied, 1, NO_CALLBACKS)
+        (outcome,) = await self._driver.advance(step_config(config), inputs, applied, 1, NO_CALLBACKS)
         return outcome
 
+    @door
     async def run(self, steps: int | None = None, *, config: RunConfig | None = None, **inputs: Any) -> RunResult:
         """Run several ticks, by default one, under one run id. After a failure the ticks before it stay committed."""
         if "applied" in inputs:
             raise TypeError("applied: commands belong to one tick, so pass them to step")
-        config = config or RunConfig()
-        left = RunConfig(steps=config.steps if steps is None else steps).steps
+        config = run_config(steps, config)
+        left = config.steps
         began, first, applied = time.perf_counter(), self.tick, 0
         while left:
             done = await self._driver.advance(config, inputs, (), left, NO_CALLBACKS)
@@ -236,6 +257,7 @@ class World(WorldView, Staging):
             applied += sum(len(outcome.applied) for outcome in done)
         return RunResult(self.world_id, self.run_id, first, self.tick - 1, applied, time.perf_counter() - began)
 
+    @door
     async def advance(
         self,
         limit: int,
@@ -251,8 +273,9 @@ class World(WorldView, Staging):
         committed, even if the caller was cancelled by then. Both are called in a worker thread.
         """
         callbacks = TickCallbacks(before, after)
-        return await self._driver.advance(config or RunConfig(), inputs or {}, (), max(limit, 1), callbacks)
+        return await self._driver.advance(config_of(RunConfig, config), inputs or {}, (), max(limit, 1), callbacks)
 
+    @door
     async def fork(
         self,
         name: str | None = None,
@@ -291,6 +314,7 @@ class World(WorldView, Staging):
         else:
             world = await in_thread(lambda: self._forked_past(segment, at_tick))
         world._inherit(self, forked_resources)  # noqa: SLF001  # reason: a world of the same class
+        await in_thread(lambda: evolve(world._state, world.system))  # noqa: SLF001  # reason: as above
         if store is not None and store is not self._store:
             await in_thread(lambda: world._move(store))  # noqa: SLF001  # reason: a world of the same class
         return world
@@ -317,6 +341,7 @@ class World(WorldView, Staging):
         """Copy a source's registered processors and hooks."""
         self._driver.resources = resources
         self.system.adopt(source.system)
+        self._state.components = source._state.components  # reason: a world of the same class
         self._driver.hooks = source._driver.hooks.copy()  # reason: a world of the same class
 
     def _move(self, store: Store) -> None:
@@ -326,6 +351,7 @@ class World(WorldView, Staging):
         self._store = store
         self._driver.engine = Engine(self._state, self.system, store, engine.kernel, engine.executor)
 
+    @door
     async def destroy(self) -> None:
         """Fire ``OnDestroy``, then close; history stays in the store."""
         self._driver.refuse_inside()
@@ -334,6 +360,7 @@ class World(WorldView, Staging):
             await self._driver.hooks.fire(hook.OnDestroy(self, self.tick))
         await self.close()
 
+    @door
     async def close(self) -> None:
         """Wait for a running tick and spawned hooks, then refuse further use; idempotent. The store stays open."""
         self._driver.refuse_inside()

@@ -5,6 +5,7 @@ from archetype_core.read.diff import diff
 from archetype_core.read.history import query_branches
 from archetype_core.read.ranking import FOUND, METRICS, SCORE, rank, ranked
 from archetype_core.read.request import Branch, HistoryQuery, SearchQuery, Ticks
+from archetype_core.schema.version import Missing
 
 __all__ = [
     "FOUND",
@@ -13,6 +14,7 @@ __all__ = [
     "Branch",
     "Corpus",
     "HistoryQuery",
+    "Missing",
     "SearchQuery",
     "Ticks",
     "diff",

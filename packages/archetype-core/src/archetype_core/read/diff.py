@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.cast import widens
 from archetype_core.schema.component import ComponentType
 from archetype_core.schema.snapshot import ENTITY_ID, Snapshot, contiguous
+from archetype_core.schema.version import wider
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -26,6 +28,9 @@ SCHEMA = pa.schema(
         ("after", pa.large_string()),
     ]
 )
+
+# No component column has this type.
+_JSON = pa.binary()
 
 Tables = Mapping[Archetype, Snapshot]
 
@@ -42,9 +47,10 @@ def diff(before: Tables, after: Tables) -> DataFrame:
     parts = [_component_rows(was, now)]
     kinds = dict.fromkeys(kind for archetype in (*before, *after) for kind in archetype.components)
     there_before, there_after = pa.array(list(was), pa.int64()), pa.array(list(now), pa.int64())
-    for kind in kinds:
-        old, new = _gathered(before, kind), _gathered(after, kind)
-        parts += [_column_rows(field.name, old, new, there_before, there_after) for field in kind.fields]
+    for name in dict.fromkeys(kind.name for kind in kinds):
+        types = _types(kind for kind in kinds if kind.name == name)
+        old, new = _gathered(before, name, types), _gathered(after, name, types)
+        parts += [_column_rows(column, old, new, there_before, there_after) for column in types]
     table = pa.concat_tables(parts).sort_by([(ENTITY_ID, "ascending"), ("column", "ascending")])
     return daft.from_arrow(table)
 
@@ -57,7 +63,7 @@ def _component_rows(was: Mapping[int, Archetype], now: Mapping[int, Archetype]) 
     rows = []
     for entity_id in was.keys() | now.keys():
         old, new = was.get(entity_id), now.get(entity_id)
-        if old != new:
+        if _names(old) != _names(new):
             op = "added" if old is None else "removed" if new is None else "changed"
             rows.append((op, entity_id, None, _names(old), _names(new)))
     return _table(rows)
@@ -67,13 +73,40 @@ def _names(archetype: Archetype | None) -> str | None:
     return None if archetype is None else json.dumps([kind.name for kind in archetype.components])
 
 
-def _gathered(tables: Tables, kind: ComponentType) -> pa.Table:
-    """All rows of one component, ordered by entity id."""
-    names = [ENTITY_ID, *(field.name for field in kind.fields)]
-    found = [rows.to_arrow().select(names) for archetype, rows in tables.items() if kind in archetype]
-    schema = pa.schema([pa.field(ENTITY_ID, pa.int64(), nullable=False), *kind.fields])
-    table = pa.concat_tables([one.replace_schema_metadata(None) for one in found]) if found else schema.empty_table()
+def _types(versions: Iterable[ComponentType]) -> dict[str, pa.DataType]:
+    """The columns of all versions of a component, each with a type that holds the values of all versions."""
+    types: dict[str, pa.DataType] = {}
+    for kind in versions:
+        for field in kind.fields:
+            known = types.get(field.name, field.type)
+            # Values of types that neither holds are compared as JSON.
+            is_kin = widens(known, field.type) or widens(field.type, known)
+            types[field.name] = wider(known, field.type) if is_kin else _JSON
+    return types
+
+
+def _gathered(tables: Tables, name: str, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """All rows of one component, in any version, ordered by entity id."""
+    schema = pa.schema([(ENTITY_ID, pa.int64()), *types.items()])
+    found = []
+    for archetype, rows in tables.items():
+        if any(kind.name == name for kind in archetype.components):
+            table = rows.to_arrow()
+            columns = [_as(table, column, kind) for column, kind in types.items()]
+            found.append(pa.Table.from_arrays([table.column(ENTITY_ID), *columns], schema=schema))
+    table = pa.concat_tables(found) if found else schema.empty_table()
     return table.sort_by(ENTITY_ID)
+
+
+def _as(table: pa.Table, column: str, kind: pa.DataType) -> pa.ChunkedArray:
+    if column not in table.column_names:
+        return pa.chunked_array([pa.nulls(table.num_rows, kind)])
+    values = table.column(column)
+    if values.type == kind:
+        return values
+    if kind == _JSON:
+        return pa.chunked_array([pa.array(_texts(values), pa.large_string()).cast(_JSON)])
+    return values.cast(kind)
 
 
 def _column_rows(name: str, old: pa.Table, new: pa.Table, was: pa.Array, now: pa.Array) -> pa.Table:
@@ -122,6 +155,8 @@ def _buffers(left: pa.Array, right: pa.Array) -> list[tuple[Any, Any]]:
 
 
 def _texts(array: pa.Array | pa.ChunkedArray) -> list[str | None]:
+    if array.type == _JSON:
+        return [None if value is None else value.decode() for value in array.to_pylist()]
     return [None if value is None else _text(value) for value in array.to_pylist()]
 
 

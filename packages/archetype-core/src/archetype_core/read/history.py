@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archetype_core.errors import TickNotFound
-from archetype_core.read.plan import ReadPlan, plan, plan_branches, query_schema
+from archetype_core.read.lens import lenses
+from archetype_core.read.plan import ReadPlan, plan, plan_branches
 from archetype_core.read.request import Branch, HistoryQuery
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
@@ -34,8 +35,13 @@ def query_branches(store: Store, branches: Iterable[Branch], request: HistoryQue
 
 
 def _frame(plan: ReadPlan, request: HistoryQuery) -> DataFrame:
+    from daft.expressions import Expression
+
     from archetype_core.read.source import HistorySource
 
+    where: object = request.where
+    if where is not None and not isinstance(where, Expression):
+        raise TypeError(f"where is an expression, such as Position.c.x > 1, not {where!r}")
     frame = HistorySource(plan).read()
     return frame if request.where is None else frame.where(request.where)
 
@@ -76,14 +82,13 @@ def live(
     import daft
     from daft import lit
 
-    kinds = tuple(component.component_type() for component in components)
-    schema = query_schema(kinds)
+    schema, answering = lenses(components, tables, "null")
+    names = [ENTITY_ID, *schema.names[len(BASE_FIELDS) :]]
     found = [
-        rows.to_arrow().select([ENTITY_ID, *schema.names[len(BASE_FIELDS) :]])
-        for one, rows in tables.items()
-        if one.has(kinds)
+        tables[one].to_arrow().select(names) if lens is None else lens.through(tables[one].to_arrow(), names)
+        for one, lens in answering.items()
     ]
-    own = pa.schema([schema.field(ENTITY_ID), *(field for kind in kinds for field in kind.fields)])
+    own = pa.schema([schema.field(name) for name in names])
     table = pa.concat_tables([one.cast(own) for one in found]) if found else own.empty_table()
     constants = {"world_id": lit(world_id), "run_id": lit(run_id), "tick": lit(tick).cast(daft.DataType.int64())}
     return daft.from_arrow(table).with_columns({**constants, IS_ACTIVE: lit(True)}).select(*schema.names)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from archetype_core.argument import checked_id, whole_number
+from archetype_core.argument import MAX_ENTITY_ID, checked_id, whole_number
+from archetype_core.read.lens import Lens, lenses
 from archetype_core.read.request import BRANCH_FIELDS, Branch, HistoryQuery, Ticks
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component, ComponentType
-from archetype_core.schema.message import Message
 from archetype_core.store.port import Store
-from archetype_core.store.request import BASE_FIELDS
 from archetype_core.store.timeline import Span, Timeline
 
 
@@ -25,6 +23,8 @@ class Part:
     schema: pa.Schema
     span: Span
     branch: Branch | None = None
+    lens: Lens | None = None
+    """How its columns become those of the answer; ``None`` if they are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,39 +40,36 @@ class ReadPlan:
 
 def plan(store: Store, timeline: Timeline, request: HistoryQuery) -> ReadPlan:
     """The plan of a query of one world's history."""
-    kinds = _kinds(request.components)
-    parts = _parts(timeline, kinds, request.ticks, None)
-    return ReadPlan(store, parts, query_schema(kinds), _ids(request.entity_ids), request.include_inactive)
+    schema, tables = _tables([timeline], request)
+    parts = _parts(timeline, tables, request.ticks, None)
+    return ReadPlan(store, parts, schema, _ids(request.entity_ids), request.include_inactive)
 
 
 def plan_branches(store: Store, branches: Iterable[Branch], request: HistoryQuery) -> ReadPlan:
     """The plan of a query of several histories, whose rows say which one they are of."""
-    kinds = _kinds(request.components)
-    parts = tuple(part for one in branches for part in _parts(one.timeline, kinds, request.ticks, one))
-    schema = pa.schema([*query_schema(kinds), *BRANCH_FIELDS])
+    given = tuple(branches)
+    schema, tables = _tables([one.timeline for one in given], request)
+    parts = tuple(part for one in given for part in _parts(one.timeline, tables, request.ticks, one))
+    schema = pa.schema([*schema, *BRANCH_FIELDS])
     return ReadPlan(store, parts, schema, _ids(request.entity_ids), request.include_inactive)
 
 
-def query_schema(kinds: Sequence[ComponentType]) -> pa.Schema:
-    """The columns of a query: the base columns, then those of the components."""
-    return pa.schema([*BASE_FIELDS.values(), *(field for kind in kinds for field in kind.fields)])
-
-
-def _kinds(components: Sequence[type[Component]]) -> tuple[ComponentType, ...]:
-    given: Sequence[object] = components
-    if odd := [one for one in given if not isinstance(one, type) or not issubclass(one, Component)]:
-        raise TypeError(f"a query takes component classes, not {odd[0]!r}")
-    return tuple(component.component_type() for component in components)
+def _tables(timelines: Sequence[Timeline], request: HistoryQuery) -> tuple[pa.Schema, Mapping[Archetype, Lens | None]]:
+    """The columns of a query, and the tables that answer it."""
+    if request.missing not in ("null", "default"):
+        raise ValueError(f"missing is 'null' or 'default', not {request.missing!r}")
+    archetypes = dict.fromkeys(Archetype.from_schema(table) for one in timelines for table in one.tables.values())
+    return lenses(request.components, archetypes, request.missing)
 
 
 def _parts(
-    timeline: Timeline, kinds: tuple[ComponentType, ...], ticks: Ticks, branch: Branch | None
+    timeline: Timeline, tables: Mapping[Archetype, Lens | None], ticks: Ticks, branch: Branch | None
 ) -> tuple[Part, ...]:
     runs = _runs(ticks)
     return tuple(
-        Part(name, table, span, branch)
+        Part(name, table, span, branch, tables[archetype])
         for name, table in timeline.tables.items()
-        if _answers(Archetype.from_schema(table), kinds)
+        if (archetype := Archetype.from_schema(table)) in tables
         for first, last in runs
         for span in timeline.between(first, last)
     )
@@ -80,13 +77,12 @@ def _parts(
 
 def _ids(entity_ids: int | Iterable[int] | None) -> pa.Array | None:
     wanted = entity_ids if entity_ids is None or isinstance(entity_ids, Iterable) else [entity_ids]
-    return None if wanted is None else pa.array([checked_id(one) for one in wanted], pa.int64())
-
-
-def _answers(archetype: Archetype, kinds: Sequence[ComponentType]) -> bool:
-    """Whether a table has the components. Messages are not entities: their table answers only a query for ``Message``."""
-    message = Message.component_type()
-    return archetype.has(kinds) and (message in kinds or message not in archetype)
+    if wanted is None:
+        return None
+    ids = [checked_id(one) for one in wanted]
+    if odd := [one for one in ids if not -MAX_ENTITY_ID <= one <= MAX_ENTITY_ID]:
+        raise ValueError(f"entity_ids holds {odd[0]}, and entity ids end at {MAX_ENTITY_ID}")
+    return pa.array(ids, pa.int64())
 
 
 def _runs(ticks: Ticks) -> list[tuple[int | None, int | None]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from archetype_core.schema.component import Component
+from archetype_core.schema.version import Missing
 from archetype_core.store.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class HistoryQuery:
     """Whether the answer includes tombstones."""
     lineage: bool = True
     """Whether a fork's history includes its ancestors' ticks up to the fork point."""
+    missing: Missing = "null"
+    """What a field is that an older version of its component lacks: ``null``, or the field's ``default``."""
 
 
 @dataclass(frozen=True, slots=True)

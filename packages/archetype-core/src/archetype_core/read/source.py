@@ -52,7 +52,9 @@ class HistoryTask(DataSourceTask):
         self._plan = plan
         self._part = part
         self._filter = pushdowns.filters
-        self._pushdown = Pushdown() if pushdowns.filters is None else Pushdown.of(pushdowns.filters, part.schema)
+        # A filter on a column that was filled, cast or converted says nothing about what is stored.
+        pushable = part.schema if part.lens is None else part.lens.untouched(part.schema)
+        self._pushdown = Pushdown() if pushdowns.filters is None else Pushdown.of(pushdowns.filters, pushable)
         self._limit = pushdowns.limit
         names = plan.schema.names
         # Daft applies its filter again, so the filter's columns are always part of the answer. It finds columns by position,
@@ -64,7 +66,8 @@ class HistoryTask(DataSourceTask):
         self._columns = tuple(name for name in names if name in wanted)
         self._constants = tuple(field for field in BRANCH_FIELDS if part.branch and field.name in wanted)
         constant = {field.name for field in self._constants}
-        needed = dict.fromkeys(name for name in self._columns if name not in constant)
+        self._own = tuple(name for name in self._columns if name not in constant)
+        needed = dict.fromkeys(self._own if part.lens is None else part.lens.stored(self._own))
         if not plan.include_inactive:
             needed[IS_ACTIVE] = None
         # A batch needs at least one column to have a row count.
@@ -76,8 +79,9 @@ class HistoryTask(DataSourceTask):
 
     async def read(self) -> AsyncIterator[RecordBatch]:
         given = 0
+        lens = self._part.lens
         for read in self._tables():
-            table = read
+            table = read if lens is None or not self._own else lens.through(read, self._own)
             for field in self._constants:
                 value = pa.scalar(getattr(self._part.branch, field.name), field.type)
                 table = table.append_column(field, pa.repeat(value, table.num_rows))

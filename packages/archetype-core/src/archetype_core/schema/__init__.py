@@ -1,8 +1,9 @@
 """Components, archetypes, and the columns and rows that store them."""
 
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component, ComponentType, fields_of, resolve
+from archetype_core.schema.component import Component, ComponentType, checked_components, fields_of, resolve
 from archetype_core.schema.entity import Entity
+from archetype_core.schema.evolution import Evolution, each
 from archetype_core.schema.message import Letter, Mailbox, Message
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, contiguous, owned, stack
 from archetype_core.schema.vector import Vector
@@ -14,12 +15,15 @@ __all__ = [
     "Component",
     "ComponentType",
     "Entity",
+    "Evolution",
     "Letter",
     "Mailbox",
     "Message",
     "Snapshot",
     "Vector",
+    "checked_components",
     "contiguous",
+    "each",
     "fields_of",
     "owned",
     "resolve",

@@ -59,6 +59,27 @@ def is_kin(source: pa.DataType, target: pa.DataType) -> bool:
     return any(test(source) and test(target) for test in _SAME_KIND)
 
 
+def widens(source: pa.DataType, target: pa.DataType) -> bool:
+    """Return whether every value of one type is a value of the other, so that a column can be widened by itself."""
+    types = pa.types
+    if source == target:
+        return True
+    if types.is_integer(source) and types.is_integer(target):
+        if types.is_signed_integer(source) == types.is_signed_integer(target):
+            return bool(source.bit_width <= target.bit_width)
+        return bool(types.is_signed_integer(target) and source.bit_width < target.bit_width)
+    if types.is_floating(source) and types.is_floating(target):
+        return bool(source.bit_width <= target.bit_width)
+    if types.is_decimal128(source) and types.is_decimal128(target):
+        whole = target.precision - target.scale >= source.precision - source.scale
+        return bool(whole and target.scale >= source.scale)
+    if types.is_large_list(source) and types.is_large_list(target):
+        return widens(source.value_type, target.value_type)
+    if types.is_map(source) and types.is_map(target):
+        return widens(source.item_type, target.item_type)
+    return False
+
+
 def is_list(arrow_type: pa.DataType) -> bool:
     """Return whether a type is a list of any kind."""
     types = pa.types

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
+
+from archetype_core.argument import nearest
 
 if TYPE_CHECKING:
     from archetype_core.schema.expression import ColumnExpression
@@ -51,9 +51,3 @@ def _column(name: str) -> ColumnExpression:
     from daft import col  # here, because importing it takes most of a second
 
     return cast("ColumnExpression", col(name))
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A suggestion for a misspelt name, to end an error message with; empty if no known name is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, dataclass_transform
 
 import pyarrow as pa
@@ -17,10 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Private
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 
+from archetype_core.argument import nearest
 from archetype_core.errors import ComponentTypeError, PayloadError, UnknownComponent, ValueRejected
 from archetype_core.schema.codec import codec_for
-from archetype_core.schema.column_access import Columns, column_of, nearest
+from archetype_core.schema.column_access import Columns, column_of
 from archetype_core.schema.datatype import describe
+from archetype_core.schema.evolution import Evolution
 from archetype_core.schema.nested import Nullable, build
 from archetype_core.schema.scalar import Codec, Refusal, clip
 from archetype_core.schema.temporal import Moment
@@ -156,6 +158,21 @@ class _Plan:
         self.type = ComponentType.of(cls.__name__, [column for field in self.fields for column in field.columns])
         self.encoders = tuple(encoder for field in self.fields for encoder in field.encoders())
         self.settling = tuple((field.name, field.codec.settle) for field in self.fields if field.codec.settles)
+        self.evolution = _evolution_of(cls, [field.name for field in self.fields])
+
+
+def _evolution_of(cls: type[Component], fields: Sequence[str]) -> Evolution:
+    declared = cls.evolution
+    if declared is None:
+        return Evolution()
+    remedy = "Write evolution = Evolution(...), and name current fields where it asks for them"
+    if not isinstance(declared, Evolution):
+        raise ComponentTypeError(cls.__name__, "evolution", f"{declared!r} is not an Evolution", remedy)
+    if "evolution" not in cls.__dict__:
+        declared = replace(declared, previous=(), refuse=())
+    for fault in declared.faults(cls.__name__, fields):
+        raise ComponentTypeError(cls.__name__, "evolution", fault, remedy)
+    return declared
 
 
 def _fields_of(cls: type[Component]) -> Iterator[ComponentField]:
@@ -167,7 +184,10 @@ def _fields_of(cls: type[Component]) -> Iterator[ComponentField]:
     for key, info in cls.__pydantic_fields__.items():
         if key == _TYPE or hasattr(Component, key):
             what = "a key of every payload" if key == _TYPE else "an attribute of every component"
-            raise ComponentTypeError(name, key, f"{key!r} is {what}", "Choose another name, such as 'kind'")
+            remedy = "Choose another name, such as 'kind'"
+            if key == "evolution":
+                remedy = "Choose another name; for an Evolution, write evolution = Evolution(...) without a type"
+            raise ComponentTypeError(name, key, f"{key!r} is {what}", remedy)
         codec = codec_for(name, key, info.annotation, info.metadata, raw_enums=raw_enums)
         _check_default(name, key, info, codec)
         nullable = isinstance(codec, Nullable)
@@ -222,12 +242,45 @@ def fields_of(component_type: ComponentType) -> tuple[ComponentField, ...]:
     return _plan_for(component_type).fields
 
 
+def declared_fields(cls: type[Component]) -> tuple[ComponentField, ...]:
+    """Return the fields that a class declares; none for a template."""
+    plan = cls.__archetype_plan__
+    return () if plan is None else plan.fields
+
+
+def evolution_of(cls: type[Component]) -> Evolution:
+    """Return what a class declares about its earlier forms; an empty `Evolution` if it declares nothing."""
+    plan = cls.__archetype_plan__
+    return Evolution() if plan is None else plan.evolution
+
+
+def is_known(component_type: ComponentType) -> bool:
+    """Return whether this process defines a class that is stored like this."""
+    return component_type.key in _BY_KEY
+
+
 def resolve(name: str) -> type[Component]:
     """Return the latest component class of that name; `UnknownComponent` if there is none."""
     try:
         return _BY_NAME[name].cls
     except KeyError:
         raise UnknownComponent(name, f"import the module that defines it{nearest(name, _BY_NAME)}") from None
+
+
+def type_of_class(given: object) -> ComponentType:
+    """Return the type of a component class; ``TypeError`` for anything else, such as its name or an instance."""
+    if isinstance(given, type) and issubclass(given, Component):
+        return given.component_type()
+    hint = f": pass the class {type(given).__name__}" if isinstance(given, Component) else ""
+    if isinstance(given, str):
+        hint = f": pass the class {given}" if given in _BY_NAME else nearest(given, _BY_NAME)
+    raise TypeError(f"a component is named by its class, such as Position, not {given!r}{hint}")
+
+
+def type_with_column(name: str) -> ComponentType | None:
+    """Return the latest component type that has a column of that name, if there is one."""
+    kinds = (plan.type for plan in _BY_NAME.values())
+    return next((kind for kind in kinds if any(field.name == name for field in kind.fields)), None)
 
 
 def _spell_class(cls: type) -> str:
@@ -279,7 +332,10 @@ class Component(BaseModel, metaclass=_ComponentMeta):
     """
 
     # arbitrary types pass pydantic, so that our own error names the field and the remedy
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, ignored_types=(Evolution,))
+
+    evolution: ClassVar[Evolution | None] = None
+    """What became of the fields of earlier forms of this class; see `Evolution`."""
 
     __archetype_plan__: ClassVar[_Plan | None] = None
 
@@ -373,3 +429,13 @@ def _target(cls: type[Component], name: str) -> type[Component]:
     if not issubclass(found, cls):
         raise PayloadError(f"{_spell_class(found)} is not a subclass of {cls.__name__}: call from_payload on Component")
     return found
+
+
+def checked_components(given: object, name: str) -> tuple[type[Component], ...]:
+    """Return component classes as a tuple; `TypeError` if something else is given."""
+    if not isinstance(given, (tuple, list, set, frozenset)):
+        raise TypeError(f"{name} must be a tuple of component classes, got {given!r}")
+    for component in given:
+        if not (isinstance(component, type) and issubclass(component, Component)):
+            raise TypeError(f"{name} holds {component!r}, which is not a component class")
+    return tuple(given)

@@ -48,10 +48,11 @@ class Store(Protocol):
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         """Store consecutive ticks of one segment, all or none; an empty sequence is a no-op.
 
-        ``TickConflict`` if the first tick does not follow the world's head, or starts a segment that does not begin there.
+        ``TickConflict`` if the first tick does not follow the world's head, or starts a segment that does not begin there; also
+        for a tick that is stored already with the same rows or under the same attempt.
         ``CommitError`` if the ticks are not consecutive ticks of one segment, or its parent tick is not in this store. An
         error that may come after the data reached the disk is ``CommitUncertain``, or not one of ours: the writer then reads
-        the head, where ``attempt`` tells whether its ticks are stored.
+        the head, where ``attempt`` tells whether its ticks are stored. After any other error of ours they never are.
         """
         ...
 
@@ -60,7 +61,11 @@ class Store(Protocol):
         ...
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
-        """Return the newest committed tick of a world, or tick ``at``; raises ``WorldNotFound`` or ``TickNotFound``."""
+        """Return the newest committed tick of a world, or tick ``at``; raises ``WorldNotFound`` or ``TickNotFound``.
+
+        Every tick has the attempt that committed it, older ones and those of a batch too. What a head shows is as durable as
+        a commit that returned, so a writer may adopt it. A store that cannot tell yet raises.
+        """
         ...
 
     def timeline(self, world_id: str) -> Timeline:

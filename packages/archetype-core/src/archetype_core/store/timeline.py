@@ -43,7 +43,7 @@ class Head:
     live: Mapping[str, int]
     """The number of active rows per table; tables without any are left out."""
     attempt: str = ""
-    """The attempt that committed the tick."""
+    """The attempt that committed this tick."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,8 @@ def read_commit(path: Path) -> Iterator[TickCommit]:
             snapshot = _from_stream(live)
             tables[snapshot.archetype.name] = Rows(snapshot, _from_stream(tombstones) if tombstones else None)
         segment = _segment(header["segment"])
-        yield TickCommit(segment, header["tick"], tables, header["next_entity_id"], applied=tuple(header["applied"]))
+        applied, attempt = tuple(header["applied"]), header["attempt"]
+        yield TickCommit(segment, header["tick"], tables, header["next_entity_id"], applied=applied, attempt=attempt)
 
 
 def _row(tick: TickCommit) -> dict[str, Any]:
@@ -62,6 +63,7 @@ def _row(tick: TickCommit) -> dict[str, Any]:
         "tick": tick.tick,
         "next_entity_id": tick.next_entity_id,
         "applied": tick.applied,
+        "attempt": tick.attempt,
     }
     tables = tick.written.values()
     return {

@@ -99,6 +99,11 @@ def _may_be_zero(argument: Any) -> bool:
     return not reader.columns
 
 
+def is_same(expression: Expression, other: Expression) -> bool:
+    """Whether two expressions are the same tree."""
+    return bool(expr_structurally_equal(expression, other))
+
+
 class Structure:
     """An expression as a dictionary key: equal when the expressions are the same tree."""
 
@@ -112,7 +117,7 @@ class Structure:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Structure) and bool(expr_structurally_equal(self.expression, other.expression))
+        return isinstance(other, Structure) and is_same(self.expression, other.expression)
 
 
 # Expressions are rebuilt every tick but rarely differ, so reading each tree once is enough.

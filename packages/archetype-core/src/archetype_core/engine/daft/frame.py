@@ -6,6 +6,7 @@ other call turns them into an ordinary Daft plan, so a processor sees no differe
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,9 +16,10 @@ from daft.dataframe.preview import Preview
 from daft.expressions import Expression
 from daft.logical.builder import LogicalPlanBuilder
 
-from archetype_core.engine.daft.guard import Guarded, Stage, is_rowwise, keep_ids
+from archetype_core.engine.daft.guard import Guarded, Stage, is_rowwise, named
 from archetype_core.errors import PlanTooDeep
 from archetype_core.schema.snapshot import Snapshot
+from archetype_core.user_traceback import Line, calling_line
 
 PLAN_LIMIT = 64
 
@@ -33,11 +35,19 @@ class Frame(Guarded):
     _plan: LogicalPlanBuilder | None = None
     _num_preview_rows = 8
 
-    def __init__(self, snapshot: Snapshot, constants: Mapping[str, Expression], stages: tuple[Stage, ...] = ()) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        constants: Mapping[str, Expression],
+        stages: tuple[Stage, ...] = (),
+        lines: tuple[Line | None, ...] = (),
+    ) -> None:
         # The parent's constructor requires a plan, so it is not called.
         self.snapshot = snapshot
         self.constants = constants
         self.stages = stages
+        self.lines = lines
+        """The user's line that wrote each step, to show where it comes from if it fails."""
 
     @property
     def _DataFrame__builder(self) -> LogicalPlanBuilder:  # noqa: N802  # reason: the parent's mangled name
@@ -72,11 +82,12 @@ class Frame(Guarded):
             return col(item)
         return super().__getitem__(item)
 
-    def with_columns(self, columns: dict[str, Expression]) -> DataFrame:
-        keep_ids(columns)
-        if self._result_cache is not None or not all(isinstance(one, Expression) for one in columns.values()):
-            return super().with_columns(dict(columns))
-        return Frame(self.snapshot, self.constants, (*self.stages, dict(columns)))
+    def with_columns(self, columns: Mapping[Any, Expression]) -> DataFrame:
+        stage = named(columns)
+        if self._result_cache is not None or not all(isinstance(one, Expression) for one in stage.values()):
+            return super().with_columns(stage)
+        line = calling_line(sys._getframe())
+        return Frame(self.snapshot, self.constants, (*self.stages, stage), (*self.lines, line))
 
     @property
     def _has_code(self) -> bool:
@@ -92,13 +103,11 @@ class Frame(Guarded):
         return self._result_cache is None
 
 
-def base_columns(world_id: str, run_id: str, tick: int) -> dict[str, Expression]:
+def base_columns(values: Mapping[str, Any]) -> dict[str, Expression]:
     """The constant base columns of live rows, as expressions: they cost nothing unless they are read."""
     return {
-        "world_id": lit(world_id),
-        "run_id": lit(run_id),
-        "tick": lit(tick).cast(daft.DataType.int64()),
-        "is_active": lit(True),
+        name: lit(value).cast(daft.DataType.int64()) if type(value) is int else lit(value)
+        for name, value in values.items()
     }
 
 

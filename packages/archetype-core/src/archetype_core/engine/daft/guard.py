@@ -24,10 +24,23 @@ def is_rowwise(stage: Stage) -> bool:
     return all((reading := read(expression)) is not None and reading.is_rowwise for expression in stage.values())
 
 
-def keep_ids(columns: Mapping[str, Any]) -> None:
-    """Refuse a step that writes ``entity_id``."""
-    if ENTITY_ID in columns:
+def named(columns: Any) -> dict[str, Any]:
+    """A step's columns by name, each given by its name or as a column such as ``Position.c.x``; refuses ``entity_id``."""
+    if not isinstance(columns, Mapping):
+        raise TypeError(f"with_columns takes a mapping from columns to expressions, not {columns!r}")
+    by_name = {column_name(key): value for key, value in columns.items()}
+    if ENTITY_ID in by_name:
         raise ValueError("process wrote entity_id, which only the engine may set: leave it out of what you return")
+    return by_name
+
+
+def column_name(column: object) -> str:
+    """The name of a column that is given by name or as an expression."""
+    if isinstance(column, str):
+        return column
+    if isinstance(column, Expression) and column.is_column():
+        return column.name()
+    raise TypeError(f"a column is named by text or by one such as Position.c.x, not {column!r}")
 
 
 class Guarded(DataFrame):
@@ -35,13 +48,13 @@ class Guarded(DataFrame):
 
     _has_code: bool = False
 
-    def with_column(self, column_name: str, expr: Expression) -> DataFrame:
+    def with_column(self, column_name: Any, expr: Expression) -> DataFrame:
         return self.with_columns({column_name: expr})
 
-    def with_columns(self, columns: dict[str, Expression]) -> DataFrame:
-        keep_ids(columns)
+    def with_columns(self, columns: Mapping[Any, Expression]) -> DataFrame:
+        by_name = named(columns)
         _settle(self)
-        return guarded(super().with_columns(columns), not _is_plain(columns.values()))
+        return guarded(super().with_columns(by_name), not _is_plain(by_name.values()))
 
     def collect(self, num_preview_rows: int | None = 8) -> DataFrame:
         result = super().collect(num_preview_rows)

@@ -1,0 +1,68 @@
+"""The error of a failing processor: what failed, a hint where the cause is known, and the user's lines as its traceback."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from archetype_core import telemetry
+from archetype_core.argument import nearest
+from archetype_core.engine.call import Call
+from archetype_core.engine.daft.frame import Frame
+from archetype_core.engine.wrong_result import WrongResult
+from archetype_core.errors import ArchetypeError, ProcessorError
+from archetype_core.schema.component import type_with_column
+from archetype_core.user_traceback import Line, blame, ends_in, line_of, point_at
+
+if TYPE_CHECKING:
+    from archetype_core.engine.processor import Slot
+    from archetype_core.schema.archetype import Archetype
+
+# Daft names the missing column in its text alone, and spells it in three ways.
+_UNKNOWN_COLUMN = re.compile(r'Column (?:col\()?"?(\w+)"?\)? not found|^(\w+) does not exist in schema ╭')
+
+
+def processor_error(
+    slot: Slot, archetype: Archetype, tick: int, failure: BaseException, frame: Frame | None
+) -> ProcessorError:
+    """The error that a step raises for a failure of a processor or of its result.
+
+    It gets the user's lines as its traceback, and the failure is cut to one line.
+    """
+    text = telemetry.error_text(failure)
+    reason = _missing_column(failure, text, slot, archetype)
+    if not reason:
+        is_told = isinstance(failure, ArchetypeError | WrongResult)
+        reason = text if is_told else f"{type(failure).__name__}: {text}"
+    column, entity_id = (failure.column, failure.entity_id) if isinstance(failure, WrongResult) else (None, None)
+    error = ProcessorError(slot.name, archetype.name, tick, reason.rstrip("\n."), column=column, entity_id=entity_id)
+    # Arguments that do not fit the signature fail in our call of it.
+    is_certain = ends_in(failure, Call.run)
+    point_at(failure, _writing_line(frame, text) or line_of(slot.processor.process), is_certain=is_certain)
+    blame(error, failure)
+    return error
+
+
+def _missing_column(failure: BaseException, text: str, slot: Slot, archetype: Archetype) -> str:
+    """What to do about a column that Daft did not find; empty for any other failure."""
+    found = _UNKNOWN_COLUMN.search(text)
+    if found is None or not (found[2] or type(failure).__module__.startswith("daft")):
+        return ""
+    name = found[1] or found[2]
+    here = f"the table has no column {name}"
+    kind = type_with_column(name)
+    if kind is not None and kind not in slot.needs:
+        return (
+            f"{here}, which belongs to {kind.name}; add {kind.name} to {slot.name}.components, and the processor "
+            "runs on the tables that have it"
+        )
+    return f"{here}{nearest(name, archetype.column_names) or '; it has ' + ', '.join(archetype.column_names)}"
+
+
+def _writing_line(frame: Frame | None, text: str) -> Line | None:
+    """The line that wrote the column that an error names, if it was a recorded step of a frame."""
+    if frame is None:
+        return None
+    named = set(re.findall(r"\bcolumn (\w+)", text))
+    steps = zip(reversed(frame.stages), reversed(frame.lines), strict=False)
+    return next((line for stage, line in steps if named & stage.keys()), None)

@@ -1,0 +1,112 @@
+"""How tables that were written by several versions of a component answer one read (M8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.component import Component, type_of_class
+from archetype_core.schema.message import Message
+from archetype_core.schema.version import Missing, Source, Transition, transition, version_in, wider
+from archetype_core.store.request import BASE_FIELDS
+
+
+@dataclass(frozen=True, slots=True)
+class Lens:
+    """One table's view of a read: which stored columns the asked ones come from, and how."""
+
+    transitions: tuple[Transition, ...]
+    schema: pa.Schema
+    """The columns of the read."""
+    missing: Missing
+
+    def stored(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the stored columns that some columns of the read need."""
+        found: dict[str, None] = {}
+        for name in names:
+            if name in BASE_FIELDS:
+                found[name] = None
+                continue
+            source = self._source(name)[1]
+            if source.stored is not None:
+                found.update(dict.fromkeys(column.name for column in source.stored.columns))
+        return tuple(found)
+
+    def untouched(self, table: pa.Schema) -> pa.Schema:
+        """Return the part of a table's schema whose columns answer the read as they are stored, so filters may be pushed."""
+        kept = {
+            column.name
+            for one in self.transitions
+            for source in one.sources
+            if source.is_kept
+            for column in _of(source)
+        }
+        return pa.schema([column for column in table if column.name in kept and self._type(column.name) == column.type])
+
+    def through(self, table: pa.Table, names: Sequence[str]) -> pa.Table:
+        """Return columns of the read, from the stored ones that they need."""
+        made: dict[str, pa.ChunkedArray] = {}
+        columns = []
+        for name in names:
+            if name in BASE_FIELDS:
+                columns.append(table.column(name))
+                continue
+            if name not in made:
+                one, source = self._source(name)
+                made.update(Transition(one.stored, one.cls, (source,)).arrays(table, self.missing))
+            column, wanted = made[name], self._type(name)
+            columns.append(column if column.type == wanted else column.cast(wanted))
+        return pa.Table.from_arrays(columns, schema=pa.schema([self.schema.field(name) for name in names]))
+
+    def _source(self, name: str) -> tuple[Transition, Source]:
+        for one in self.transitions:
+            for source in one.sources:
+                if any(column.name == name for column in _of(source)):
+                    return one, source
+        raise KeyError(name)
+
+    def _type(self, name: str) -> pa.DataType:
+        return self.schema.field(name).type
+
+
+def lenses(
+    components: Sequence[type[Component]], archetypes: Iterable[Archetype], missing: Missing
+) -> tuple[pa.Schema, Mapping[Archetype, Lens | None]]:
+    """Return the schema of a read, and the tables that answer it, each with its lens; `None` where no lens is needed.
+
+    The schema has the base columns, then those of the components, wide enough for every version.
+    """
+    columns = {column.name: column for one in components for column in type_of_class(one).fields}
+    found: dict[Archetype, tuple[Transition, ...]] = {}
+    for archetype in archetypes:
+        versions = [(one, version_in(archetype, one)) for one in components]
+        is_asked = Message in components or Message not in archetype
+        if not is_asked or any(version is None for _, version in versions):
+            continue
+        ways = [transition(version, one, strict=False) for one, version in versions if version is not None]
+        found[archetype] = tuple(ways)
+        changed = [way for way in ways if way.stored != way.kind]
+        for column in (column for way in changed for source in way.sources for column in source.form(missing)):
+            other = columns[column.name]
+            is_nullable = other.nullable or column.nullable
+            columns[column.name] = pa.field(column.name, wider(other.type, column.type), is_nullable)
+    schema = pa.schema([*BASE_FIELDS.values(), *columns.values()])
+    # Rows of the classes' own form need a lens only if those of another are wider.
+    return schema, {
+        archetype: None if _is_plain(ways, schema) else Lens(ways, schema, missing) for archetype, ways in found.items()
+    }
+
+
+def _of(source: Source) -> tuple[pa.Field, ...]:
+    return source.field.columns
+
+
+def _is_plain(ways: Iterable[Transition], schema: pa.Schema) -> bool:
+    """Whether a table has exactly the columns of the read."""
+    return all(
+        way.stored == way.kind and all(schema.field(column.name).type == column.type for column in way.kind.fields)
+        for way in ways
+    )

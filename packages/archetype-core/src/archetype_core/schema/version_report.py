@@ -1,0 +1,113 @@
+"""The error of a stored form that does not fit a class: both forms side by side, and the line to write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from archetype_core.errors import SchemaMismatch
+from archetype_core.schema.component import Component, ComponentField, ComponentType, declared_fields, evolution_of
+from archetype_core.schema.conform import has_default
+from archetype_core.schema.datatype import describe
+
+
+@dataclass(frozen=True)
+class StoredField:
+    """A field of a stored form: its name and its one or two columns."""
+
+    name: str
+    columns: tuple[pa.Field, ...]
+
+
+def report(
+    stored: ComponentType,
+    cls: type[Component],
+    known: Sequence[StoredField],
+    *,
+    added: Sequence[str],
+    removed: Sequence[str],
+    retyped: Sequence[str],
+) -> SchemaMismatch:
+    """Return the error of a stored form that cannot become rows of a class, or not without a word from the user."""
+    fields = {field.name: field for field in declared_fields(cls)}
+    forms = {one.name: _spell(one.columns) for one in known}
+    olds = {name: next((old for old in evolution_of(cls).old_names(name) if old in forms), name) for name in retyped}
+    differences = [f"field {name!r} has no default and is not stored" for name in added]
+    differences += [f"stored field {name!r} is not in the class" for name in removed]
+    differences += [
+        f"field {name!r} is stored as {forms[olds[name]]} and declared as {_spell(fields[name].columns)}"
+        for name in retyped
+    ]
+    lines = [
+        f"The rows were written by another {stored.name} than {cls.__module__}.{cls.__qualname__}:",
+        *_side_by_side(forms, fields),
+    ]
+    if removed or retyped:
+        lines += [f"Write in class {cls.__name__}:", f"    evolution = {_declaration(cls, removed, retyped)}"]
+        lines += _alternatives(known, fields, removed)
+    lines += [f"Give {name} a default in class {cls.__name__}." for name in added]
+    return SchemaMismatch(stored.name, differences, remedy="\n".join(lines))
+
+
+def unfit_value(cls: type[Component], field: ComponentField, reason: str, entity: int | None = None) -> SchemaMismatch:
+    """Return the error of a stored value that its field cannot hold, of an entity if it is known."""
+    where = "" if entity is None else f" of entity {entity}"
+    if field.name in evolution_of(cls).convert:
+        remedy = f"Correct the converter of {field.name!r} in the evolution of class {cls.__name__}."
+    else:
+        remedy = (
+            f"Write in class {cls.__name__}, with a function from the old column to the new one:\n"
+            f"    evolution = {_declaration(cls, (), (field.name,))}"
+        )
+    return SchemaMismatch(cls.__name__, [f"field {field.name!r}{where}: {reason}"], remedy=remedy)
+
+
+def _side_by_side(forms: Mapping[str, str], fields: Mapping[str, ComponentField]) -> list[str]:
+    rows = [("stored", "class")]
+    for name in dict.fromkeys([*forms, *fields]):
+        theirs = f"{name}: {forms[name]}" if name in forms else "-"
+        mine = "-"
+        if name in fields:
+            mine = f"{name}: {_spell(fields[name].columns)}" + (", default" if has_default(fields[name]) else "")
+        rows.append((theirs, mine))
+    width = max(len(left) for left, _ in rows)
+    return [f"    {left:<{width}}   {right}" for left, right in rows]
+
+
+def _spell(columns: Sequence[pa.Field]) -> str:
+    first = columns[0]
+    described = describe(first.type)
+    name = "datetime" if len(columns) == 2 else described if isinstance(described, str) else str(first.type)
+    return f"{name} or null" if first.nullable else name
+
+
+def _declaration(cls: type[Component], drop: Iterable[str], convert: Iterable[str]) -> str:
+    """The declaration that a class needs, together with what it declares already."""
+    declared = evolution_of(cls)
+    dropped = tuple(dict.fromkeys([*declared.drop, *drop]))
+    converters = {name: getattr(one, "__name__", "<") for name, one in declared.convert.items()}
+    converters = {name: "..." if one.startswith("<") else one for name, one in converters.items()}
+    converters.update(dict.fromkeys([name for name in convert if name not in converters], "..."))
+    parts = {
+        "rename": repr(dict(declared.rename)) if declared.rename else "",
+        "drop": repr(dropped) if dropped else "",
+        "convert": "{" + ", ".join(f"{name!r}: {one}" for name, one in converters.items()) + "}" if converters else "",
+        "previous": repr(declared.previous) if declared.previous else "",
+        "refuse": repr(declared.refuse) if declared.refuse else "",
+    }
+    return f"Evolution({', '.join(f'{name}={text}' for name, text in parts.items() if text)})".replace("'", '"')
+
+
+def _alternatives(
+    known: Sequence[StoredField], fields: Mapping[str, ComponentField], removed: Sequence[str]
+) -> list[str]:
+    lines = []
+    stored = {one.name for one in known}
+    new = [name for name in fields if name not in stored]
+    if removed and new:
+        lines.append(f'If a field was renamed: rename={{"{new[0]}": "{removed[0]}"}}.')
+    spelled = repr(tuple(one.name for one in known)).replace("'", '"')
+    lines.append(f"If it is another component of the same name: refuse=({spelled},).")
+    return lines

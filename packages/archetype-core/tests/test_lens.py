@@ -1,0 +1,114 @@
+"""Reads see the rows of every version of a component (M8, Q2)."""
+
+from __future__ import annotations
+
+import pytest
+from scene import drive, history
+from versions import INT32, New, Old, heal, stored, version
+
+from archetype_core.engine import (
+    World,
+)
+from archetype_core.errors import SchemaMismatch
+from archetype_core.schema import Archetype, Evolution, each
+from archetype_core.store import MemoryStore
+
+
+def test_old_digests_stay() -> None:
+    """History is not rewritten: a committed tick keeps its digest and its rows, before and after the evolving tick (M8)."""
+
+    async def scenario() -> None:
+        store = await stored((Old(hp=1),), steps=2)
+        before = [(await World.open(store, "w")).digest(tick) for tick in (0, 1)]
+        there = await World.open(store, "w", processors=[heal(New)])
+        assert [there.digest(), there.digest(0)] == [before[1], before[0]]
+        assert set(there.tables(1)) == {Archetype.of(Old)}
+        assert there.snapshot(New, at=1).to_pydict()["health__armor"] == [None]
+        await there.run(2)
+        assert [there.digest(tick) for tick in (0, 1)] == before
+
+    drive(scenario)
+
+
+def test_where_sees_the_filled_value() -> None:
+    """A condition on a filled, renamed, widened or converted column answers as on the collected frame (M8, Q2)."""
+    evolution = Evolution(rename={"life": "hp"}, convert={"note": each(len), "life": each(float)})
+    changed = version("Health", evolution, life=(float, 1.0), note=(int, 0), armor=(int, 5))
+
+    async def scenario() -> None:
+        store = await stored((Old(hp=1, note="a"),), (Old(hp=5, note="abc"),))
+        there = await World.open(store, "w", components=[changed])
+        there.spawn(changed(life=5.0, note=3, armor=7))
+        await there.run(2)
+        columns = changed.c
+        for where in (
+            columns.armor == 5,
+            columns.armor > 6,
+            columns.armor.is_null(),
+            columns.armor.not_null() & (columns.life > 2),
+            columns.life == 5.0,
+            columns.note == 3,
+            (columns.note < 3) | (columns.armor == 7),
+        ):
+            for missing in ("null", "default"):
+                asked = there.query(changed, where=where, missing=missing)
+                whole = there.query(changed, missing=missing).collect().where(where)
+                found, expected = (one.sort(["tick", "entity_id"]).to_pylist() for one in (asked, whole))
+                assert found == expected, where
+        assert there.query(changed, where=columns.armor == 5, missing="default", ticks=0).count_rows() == 2
+        assert there.query(changed, where=columns.armor == 5, ticks=0).count_rows() == 0
+        assert (
+            there.query(changed, where=columns.armor.is_null(), ticks=0).select("tick").to_pylist() == [{"tick": 0}] * 2
+        )
+
+    drive(scenario)
+
+
+def test_missing_is_null_or_default() -> None:
+    """`missing` takes no other value (M8)."""
+    with pytest.raises(ValueError, match="'null' or 'default'"):
+        World(MemoryStore()).query(New, missing="zero")  # type: ignore[arg-type]
+
+
+def test_diff_matches_versions_by_name() -> None:
+    """`diff` compares versions of a component by its name, as the wider type; only values that differ are rows (M8)."""
+    one = version("Gauge", v=(INT32, 1), gone=(int, 7), odd=(str, "x"))
+    evolution = Evolution(drop=("gone",), convert={"odd": each(len)})
+    other = version("Gauge", evolution, v=(int, 1), odd=(int, 0), extra=(int | None, None))
+
+    async def scenario() -> None:
+        store = await stored((one(v=3),), (one(v=4),))
+        there = await World.open(store, "w", components=[other])
+        there.update(2, other(v=2**40))
+        await there.step()
+        rows = [
+            (row["op"], row["entity_id"], row["column"], row["before"], row["after"])
+            for row in there.diff(0, 1).to_pylist()
+        ]
+        assert rows == [
+            ("changed", 1, "gauge__gone", "7", None),
+            ("changed", 1, "gauge__odd", '"x"', "1"),
+            ("changed", 2, "gauge__gone", "7", None),
+            ("changed", 2, "gauge__odd", '"x"', "1"),
+            ("changed", 2, "gauge__v", "4", str(2**40)),
+        ]
+
+    drive(scenario)
+
+
+def test_older_class_reads_and_does_not_step() -> None:
+    """A process with the older class reads newer rows as far as it knows them, and may not step (M8)."""
+
+    async def scenario() -> None:
+        store = await stored((New(hp=2**40, armor=1),))
+        small = version("Health", hp=(INT32, 10), note=(str, "n"))
+        reader = await World.open(store, "w")
+        assert reader.get(1, small).hp == 2**40
+        assert [row["health__hp"] for row in history(reader, small)] == [2**40]
+        assert reader.snapshot(small).to_pydict()["health__hp"] == [2**40]
+        with pytest.raises(SchemaMismatch, match="'armor' is not in the class"):
+            reader.add_processor(heal(small))
+        with pytest.raises(SchemaMismatch, match="'armor' is not in the class"):
+            await World.open(store, "w", processors=[heal(Old)])
+
+    drive(scenario)

@@ -1,0 +1,90 @@
+"""The table ``held``: durable commands of attempts that are not known to be committed yet."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date
+from typing import Any
+
+from archetype_gate.database import LedgerDatabase
+from archetype_gate.ledger import AcceptedCommand, AttemptRef, AuditEntry, HeldEntry
+from archetype_gate.quota import Usage
+
+
+def insert_held(connection: sqlite3.Connection, entries: Iterable[AuditEntry], attempt: AttemptRef) -> None:
+    """Insert the entries that an attempt holds, each with all that its audit row and its command need."""
+    connection.executemany(
+        "INSERT INTO held (command_id, world_id, source, tick, attempt, entry, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (one.command_id, one.world_id, attempt.world_id, attempt.tick, attempt.id, *_packed(one, one.accepted))
+            for one in entries
+            if one.accepted is not None
+        ],
+    )
+
+
+def delete_held(connection: sqlite3.Connection, command_ids: Collection[str]) -> set[str]:
+    """Delete held entries and return the ids that have none: another process has released these."""
+    return {
+        one for one in command_ids if not connection.execute("DELETE FROM held WHERE command_id = ?", (one,)).rowcount
+    }
+
+
+def held_entries(database: LedgerDatabase) -> list[HeldEntry]:
+    """Return everything that is held, in the order it was inserted."""
+    rows = database.read(
+        "SELECT command_id, world_id, source, tick, attempt, entry, payload FROM held ORDER BY seq",
+    )
+    return [HeldEntry(AttemptRef(*attempt), _unpacked(*ids, *packed)) for *ids, attempt, packed in map(_split, rows)]
+
+
+def _split(row: Sequence[Any]) -> tuple[Any, ...]:
+    return (*row[:2], row[2:5], row[5:])
+
+
+def _packed(entry: AuditEntry, accepted: AcceptedCommand) -> tuple[str, bytes]:
+    usage = entry.usage
+    fields = {
+        "actor": entry.actor,
+        "roles": entry.roles,
+        "type": entry.type,
+        "payload": entry.payload if isinstance(entry.payload, str) else entry.payload(),
+        "at_us": entry.at_us,
+        "tick": entry.tick,
+        "class_name": accepted.class_name,
+        "entity_ids": [accepted.entity_ids.start, accepted.entity_ids.stop],
+        "due": accepted.due,
+        "priority": accepted.priority,
+        "is_direct": accepted.is_direct,
+        "usage": usage and [usage.day.isoformat(), usage.credits, usage.world_id, usage.tick, usage.commands],
+    }
+    return json.dumps(fields), accepted.payload()
+
+
+def _unpacked(command_id: str, world_id: str, packed: str, payload: bytes) -> AuditEntry:
+    fields = json.loads(packed)
+    usage = fields["usage"]
+    return AuditEntry(
+        command_id=command_id,
+        world_id=world_id,
+        actor=fields["actor"],
+        roles=tuple(fields["roles"]),
+        type=fields["type"],
+        payload=fields["payload"],
+        status="queued",
+        at_us=fields["at_us"],
+        tick=fields["tick"],
+        accepted=AcceptedCommand(
+            command_id,
+            world_id,
+            fields["class_name"],
+            lambda: payload,
+            range(*fields["entity_ids"]),
+            fields["due"],
+            fields["priority"],
+            fields["is_direct"],
+        ),
+        usage=usage and Usage(fields["actor"], date.fromisoformat(usage[0]), *usage[1:]),
+    )
