@@ -28,7 +28,7 @@ from archetype_core.store import Capability, Head, Scan, Store, TickCommit, Time
 Report = Callable[..., None]
 Opener = Callable[[Path], Store]
 
-ATTEMPTS = 3
+TRIES = 3
 """How often a tick is tried with one handle before the store is opened again."""
 OPENINGS = 3
 """How often the store is opened before the process gives up."""
@@ -234,7 +234,7 @@ class Session:
         """
         name = one.schedule.name
         failed = False
-        for _ in range(ATTEMPTS):
+        for _ in range(TRIES):
             tick = one.world.tick
             try:
                 await one.step()

@@ -25,7 +25,7 @@ from archetype_store_lance.table import Tables
 Progress = Callable[[int, int], None]
 """Called with the number of finished steps and of all steps."""
 
-_ATTEMPTS = 20
+_TRIES = 20
 """How often a check that fails is repeated while writers are at work."""
 _RESTORE = "restore it from a backup"
 _LOST = "its ticks are refused until it is restored from a backup; all other ticks can be read"
@@ -82,7 +82,7 @@ class _LanceInspection:
     def _until_stable(self, state: StoreState, check: Callable[[StoreState], bool]) -> StoreState:
         """Run a check; if it fails and the state is newer by then, drop its findings and check the newer state."""
         kept = len(self._report.findings)
-        for _ in range(_ATTEMPTS):
+        for _ in range(_TRIES):
             if check(state):
                 break
             newer = self._newest()

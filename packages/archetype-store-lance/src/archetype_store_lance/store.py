@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from archetype_core.store import Search
 
 _TABLE = re.compile(r"_[0-9a-f]{16}\.lance$")
-_ATTEMPTS = 20
+_TRIES = 20
 _GRACE = timedelta(hours=1)
 """The age at which unused files in an object store are removed; their writer is dead by then."""
 
@@ -128,7 +128,7 @@ class LanceStore:
         local = self.address.local is not None
         with self._lock.held():
             self._check_open()
-            for _ in range(_ATTEMPTS):
+            for _ in range(_TRIES):
                 state = self._log.state()
                 check_expected(state, ticks)
                 try:
@@ -144,7 +144,7 @@ class LanceStore:
                     if local or self._log.reread().number == state.number:
                         raise
             else:
-                raise CommitError(f"{self!r}: other writers were faster {_ATTEMPTS} times; commit again")
+                raise CommitError(f"{self!r}: other writers were faster {_TRIES} times; commit again")
         if self._compaction is not None:
             self._compaction.ask()
 
