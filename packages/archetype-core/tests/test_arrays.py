@@ -193,6 +193,26 @@ def test_leaving_marks_who_is_despawned() -> None:
     }
 
 
+def test_the_mask_of_an_array_means_null() -> None:
+    """Masked values are nulls, which a field that is not optional refuses with the entity (T8)."""
+
+    class Masks(Processor):
+        components = (Position,)
+
+        def process(self) -> dict[str, Any]:
+            return {"position__x": np.ma.masked_array([1.0, 2.0, 3.0], [False, True, False])}
+
+    async def scenario() -> None:
+        there = world(Masks())
+        there.spawn_many([Position()] * 3)
+        await there.step()
+        with pytest.raises(ProcessorError) as caught:
+            await there.step()
+        assert (caught.value.column, caught.value.entity_id) == ("position__x", 2)
+
+    drive(scenario)
+
+
 def test_an_array_that_nobody_else_holds_is_taken_over() -> None:
     """A new array becomes the column without a copy; one that the processor keeps is copied (T8)."""
     kept: list[np.ndarray[Any, Any]] = []

@@ -9,7 +9,7 @@ from scene import Calls, Fails, FaultyStore, Health, Move, Position, Velocity, d
 
 from archetype_core.engine import Commands, World
 from archetype_core.errors import CommitError, CommitUncertain, TickConflict
-from archetype_core.store import MemoryStore
+from archetype_core.store import Head, MemoryStore
 
 
 class LostAck(MemoryStore):
@@ -104,5 +104,57 @@ def test_every_attempt_has_an_id_of_its_own() -> None:
         assert len(set(attempts)) == 3
         assert store.head(there.world_id).attempt == attempts[-1]
         assert store.head(there.world_id, at=0).attempt == attempts[0]
+
+    drive(scenario)
+
+
+def test_an_interrupted_commit_is_in_doubt_too() -> None:
+    """A KeyboardInterrupt in the store's commit leaves a tick in doubt, which the next step adopts (T7)."""
+
+    async def scenario() -> None:
+        class Interrupted(LostAck):
+            def commit(self, ticks: Any) -> None:
+                try:
+                    super().commit(ticks)
+                except OSError:
+                    raise KeyboardInterrupt from None
+
+        store = Interrupted()
+        there = world(store=store)
+        entity = there.spawn(Position())
+        await there.step()
+        store.loses = 1
+        there.update(entity, Position(x=1.0))
+        with pytest.raises(KeyboardInterrupt):
+            await there.step()
+        assert (await there.step()).tick == 1
+        assert xs(there) == {entity: 1.0}
+
+    drive(scenario)
+
+
+def test_a_tick_stays_in_doubt_while_the_head_cannot_be_read() -> None:
+    """If the store's head cannot be read, the step is CommitUncertain again, and a later one settles the tick (T7)."""
+
+    async def scenario() -> None:
+        class Unreadable(LostAck):
+            fails = 0
+
+            def head(self, world_id: str, *, at: int | None = None) -> Head:
+                if self.fails:
+                    self.fails -= 1
+                    raise OSError("head fails")
+                return super().head(world_id, at=at)
+
+        store = Unreadable()
+        there = world(store=store)
+        there.spawn(Position())
+        await there.step()
+        store.loses = store.fails = 1
+        for reason in ("connection lost", "head fails"):
+            with pytest.raises(CommitUncertain, match=reason):
+                await there.step()
+        assert (await there.step()).tick == 1
+        assert there.tick == 2
 
     drive(scenario)

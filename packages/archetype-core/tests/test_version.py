@@ -118,6 +118,21 @@ def test_removed_enum_member_that_no_row_has() -> None:
     drive(scenario)
 
 
+def test_a_likely_rename_is_proposed_before_a_drop() -> None:
+    """The line for a field that is gone while one of its type is new keeps the values; dropping them comes second (M8)."""
+
+    async def scenario() -> None:
+        changed = version("Health", life=(int, 10), note=(str, "n"))
+        store = await stored((Old(),))
+        with pytest.raises(SchemaMismatch) as caught:
+            await World.open(store, "w", processors=[heal(changed)])
+        text = str(caught.value)
+        rename, drop = (f"    evolution = Evolution({one})" for one in ('rename={"life": "hp"}', 'drop=("hp",)'))
+        assert text.index(rename) < text.index(drop)
+
+    drive(scenario)
+
+
 def test_undeclared_change_prints_both_schemas_and_the_line() -> None:
     """A removed, renamed or retyped field that is not declared is `SchemaMismatch` with both forms and the line (M8)."""
 

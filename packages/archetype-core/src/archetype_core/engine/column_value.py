@@ -33,6 +33,10 @@ def to_arrow(box: list[Any], arrow_type: pa.DataType, codec: Codec, size: int) -
     Takes the value out of the list. The array may still have another type than the column.
     """
     kind = _kind(box[0])
+    if isinstance(box[0], np.ma.MaskedArray):
+        masked = box.pop()
+        _check_size(masked, size)
+        return owned(pa.array(masked.data, mask=np.ma.getmaskarray(masked)))
     if kind == "numpy" and type(box[0]) is not np.ndarray:
         box = [np.asarray(box.pop())]
     if kind == "numpy" and box[0].dtype.kind in "biufmM" and box[0].ndim:

@@ -23,7 +23,7 @@ from archetype_core.schema import message
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.snapshot import Snapshot
 from archetype_core.store.commit import Rows, TickCommit
-from archetype_core.store.timeline import Segment
+from archetype_core.store.timeline import Head, Segment
 
 if TYPE_CHECKING:
     from archetype_core.engine.attempt import Attempt
@@ -171,7 +171,7 @@ class Engine:
             return None
         segment = doubt.segment
         try:
-            head = self.store.head(segment.world_id)
+            head = self._head(doubt)
             is_stored = head.tick == doubt.tick and head.attempt == doubt.attempt.id
         except WorldNotFound:
             is_stored = False
@@ -184,6 +184,16 @@ class Engine:
         )
         self._swap(doubt)
         return doubt.outcome(0.0, 0.0)
+
+    def _head(self, doubt: _Made) -> Head:
+        try:
+            return self.store.head(doubt.segment.world_id)
+        except ArchetypeError:
+            raise
+        # Whatever a store's engine raises, the tick stays in doubt.
+        except Exception as failure:
+            reason = f"the store's head cannot be read: {type(failure).__name__}: {failure}"
+            raise CommitUncertain(doubt.segment.world_id, doubt.tick, reason) from failure
 
     def _swap(self, made: _Made) -> None:
         """Make a committed tick the live state."""
@@ -242,3 +252,6 @@ class Engine:
                 self._doubt = made
                 reason = f"{type(failure).__name__}: {failure}"
                 raise CommitUncertain(commit.segment.world_id, commit.tick, reason) from failure
+            except BaseException:
+                self._doubt = made
+                raise

@@ -45,8 +45,12 @@ def report(
         *_side_by_side(forms, fields),
     ]
     if removed or retyped:
-        lines += [f"Write in class {cls.__name__}:", f"    evolution = {_declaration(cls, removed, retyped)}"]
-        lines += _alternatives(known, fields, removed)
+        renamed = _renames(known, fields, removed)
+        gone = [name for name in removed if name not in renamed.values()]
+        lines += [f"Write in class {cls.__name__}:", f"    evolution = {_declaration(cls, gone, retyped, renamed)}"]
+        if renamed:
+            lines += ["or, if these values may go:", f"    evolution = {_declaration(cls, removed, retyped)}"]
+        lines += _alternatives(known, fields, gone)
     lines += [f"Give {name} a default in class {cls.__name__}." for name in added]
     return SchemaMismatch(stored.name, differences, remedy="\n".join(lines))
 
@@ -83,15 +87,33 @@ def _spell(columns: Sequence[pa.Field]) -> str:
     return f"{name} or null" if first.nullable else name
 
 
-def _declaration(cls: type[Component], drop: Iterable[str], convert: Iterable[str]) -> str:
+def _renames(
+    known: Sequence[StoredField], fields: Mapping[str, ComponentField], removed: Sequence[str]
+) -> dict[str, str]:
+    """New fields by name, each with the one removed field of its type: most likely it was renamed, and no value may be lost."""
+    stored = {one.name: _spell(one.columns) for one in known}
+    new = {name: _spell(field.columns) for name, field in fields.items() if name not in stored}
+    found = {}
+    for old in removed:
+        alike = [name for name, form in new.items() if form == stored[old]]
+        rivals = [other for other in removed if stored[other] == stored[old]]
+        if len(alike) == len(rivals) == 1:
+            found[alike[0]] = old
+    return found
+
+
+def _declaration(
+    cls: type[Component], drop: Iterable[str], convert: Iterable[str], rename: Mapping[str, str] | None = None
+) -> str:
     """The declaration that a class needs, together with what it declares already."""
     declared = evolution_of(cls)
+    renames = {**declared.rename, **(rename or {})}
     dropped = tuple(dict.fromkeys([*declared.drop, *drop]))
     converters = {name: getattr(one, "__name__", "<") for name, one in declared.convert.items()}
     converters = {name: "..." if one.startswith("<") else one for name, one in converters.items()}
     converters.update(dict.fromkeys([name for name in convert if name not in converters], "..."))
     parts = {
-        "rename": repr(dict(declared.rename)) if declared.rename else "",
+        "rename": repr(renames) if renames else "",
         "drop": repr(dropped) if dropped else "",
         "convert": "{" + ", ".join(f"{name!r}: {one}" for name, one in converters.items()) + "}" if converters else "",
         "previous": repr(declared.previous) if declared.previous else "",
