@@ -129,13 +129,13 @@ class TickMachine(RuleBasedStateMachine):
             self.play(Step(branch, replace(attempt, fails=None, fault=None) if again else Attempt()))
 
     @rule(branch=_BRANCH, entity=ENTITIES, ops=st.lists(_ONE, min_size=2, max_size=4))
-    def write_often(self, branch: int, entity: int, ops: list[Op]) -> None:
+    def write_often(self, branch: int, entity: int, ops: list[Any]) -> None:
         for op in ops:
             self.play(Stage(branch, replace(op, entities=(entity,))))
         self.play(Step(branch))
 
     @rule(branch=_BRANCH, bundle=_BUNDLE, ops=st.lists(_ONE, min_size=1, max_size=3))
-    def write_to_new(self, branch: int, bundle: Held, ops: list[Op]) -> None:
+    def write_to_new(self, branch: int, bundle: Held, ops: list[Any]) -> None:
         self.play(Stage(branch, Spawn((bundle,))))
         entity = max(self.player.branches[branch % len(self.player.branches)].model.taken)
         for op in ops:

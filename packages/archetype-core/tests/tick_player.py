@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Literal
 
 from tick_model import (
     Assign,
-    Held,
     ModelWorld,
     Mutation,
     Op,
@@ -32,9 +30,11 @@ from tick_scene import (
     Plan,
     Result,
     Script,
+    exact,
     opened,
     perform,
     table_name,
+    values_in,
     values_of,
     whole,
 )
@@ -450,22 +450,6 @@ class Player:
                 if name in table
             )
             assert found == expected, f"history of {name} in branch {index}"
-
-
-def values_in(row: dict[str, Any], parts: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The components of a row as it is stored."""
-    return exact({name: values_of(PARTS[name].component_type().decode(row)) for name in parts})
-
-
-def exact(held: Held) -> dict[str, dict[str, Any]]:
-    """Values in a form that tells a time's zone."""
-    return {
-        name: {
-            each: (value.isoformat(), str(value.tzinfo)) if isinstance(value, datetime) else value
-            for each, value in values.items()
-        }
-        for name, values in sorted(held.items())
-    }
 
 
 def replayed(lines: Iterable[Line], make: Callable[[], Place] = Place, *, backwards: bool = False) -> Player:
