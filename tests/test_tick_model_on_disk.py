@@ -54,10 +54,10 @@ class LongLanceMachine(LanceMachine):
 
 
 TestJournal = JournalMachine.TestCase
-TestJournal.settings = settings(max_examples=10, stateful_step_count=5)
+TestJournal.settings = settings(max_examples=10, stateful_step_count=4)
 TestLance = LanceMachine.TestCase
-TestLance.settings = settings(max_examples=5, stateful_step_count=5)
+TestLance.settings = settings(max_examples=8, stateful_step_count=4)
 TestLongJournal = pytest.mark.thorough(LongJournalMachine.TestCase)
-TestLongJournal.settings = settings(max_examples=200, stateful_step_count=15)
+TestLongJournal.settings = settings(max_examples=100, stateful_step_count=8)
 TestLongLance = pytest.mark.thorough(LongLanceMachine.TestCase)
-TestLongLance.settings = settings(max_examples=60, stateful_step_count=15)
+TestLongLance.settings = settings(max_examples=40, stateful_step_count=8)

@@ -390,3 +390,21 @@ def test_what_is_staged_for_another_world_waits_for_the_commit() -> None:
         assert len(other) == 1
 
     drive(scenario)
+
+
+def test_ids_that_commands_and_a_handle_took_are_given_back_together() -> None:
+    """After a failed attempt the next entity has the id that it would have had without it, whoever took ids (T7)."""
+
+    async def scenario() -> None:
+        def act(commands: Commands, **_: Any) -> None:
+            commands.spawn(Health())
+            there.spawn(Health())
+
+        there = world(Calls(Fails(1, act)))
+        there.spawn(Position())
+        await there.step()
+        with pytest.raises(ProcessorError):
+            await there.step()
+        assert there.spawn(Position()) == 2
+
+    drive(scenario)

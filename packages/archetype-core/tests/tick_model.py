@@ -99,7 +99,7 @@ def fold(where: Where, mutations: Iterable[Mutation]) -> dict[int, Fate]:  # noq
     """
     fates: dict[int, Fate] = {}
     for count, (kind, entity, what) in enumerate(mutations):
-        if kind == "send":
+        if kind in ("send", "sent"):
             continue
         if kind == "spawn":
             table = frozenset(what)

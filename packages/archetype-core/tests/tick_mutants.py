@@ -10,14 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from archetype_core.engine import attempt, fork, materialize, mutation_log, staging, tick
+from archetype_core.engine import attempt, fork, materialize, mutation_log, staging
 from archetype_core.engine.attempt import Attempt, AttemptDraft
-from archetype_core.engine.context import TickContext
-from archetype_core.engine.entity_ids import EntityIds
 from archetype_core.engine.mutation_log import MutationLog
+from archetype_core.engine.rng import Rng
 from archetype_core.engine.state import WorldState
 from archetype_core.engine.tick import Engine
-from archetype_core.errors import EntityNotFound, StoreClosed
+from archetype_core.errors import EntityNotFound
 from archetype_core.read import history
 from archetype_core.store.commit import Rows
 
@@ -214,17 +213,6 @@ def _(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AttemptDraft, "drop", staticmethod(lambda _: None))
 
 
-@mutant("ids of a failed attempt are given back by each table alone (T7)")
-def _(patch: pytest.MonkeyPatch) -> None:
-    drop = AttemptDraft.drop
-
-    def alone(drafts: Any) -> None:
-        for draft in drafts:
-            drop([draft])
-
-    patch.setattr(AttemptDraft, "drop", staticmethod(alone))
-
-
 @mutant("ids of a table's block are lost if the commit fails (T7)")
 def _(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AttemptDraft, "give_back", lambda self, ids: self.state.ids.undo([ids] if ids else [], ()))
@@ -265,11 +253,6 @@ def _(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Engine, "resolve", adopt)
 
 
-@mutant("a refused commit leaves its tick in doubt for ever (T7)")
-def _(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tick, "TickConflict", StoreClosed)
-
-
 @mutant("letters of processors are delivered twice (G7)")
 def _(patch: pytest.MonkeyPatch) -> None:
     close = Attempt.close
@@ -281,10 +264,10 @@ def _(patch: pytest.MonkeyPatch) -> None:
     close = Attempt.close
 
     def late(self: Any) -> Any:
-        logs = [(draft.log, list(draft.log.letters)) for draft in self._drafts.values()]
+        for draft in self._drafts.values():
+            for letter in draft.sent:
+                draft.log.send(letter)
         close(self)
-        for log, letters in logs:
-            log.letters, log.count = letters, log.count + len(letters)
         return []
 
     patch.setattr(Attempt, "close", late)
@@ -334,10 +317,8 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("every attempt draws other random numbers (T10)")
 def _(patch: pytest.MonkeyPatch) -> None:
-    import numpy as np
-
-    numbers = count()
-    patch.setattr(TickContext, "rng", lambda *_: np.random.default_rng(next(numbers)))
+    numbers, of = count(), Rng.of
+    patch.setattr(Rng, "of", lambda seed, *given: of(seed + next(numbers), *given))
 
 
 @mutant("a failed tick loses what was staged (T7)")
@@ -409,21 +390,6 @@ def _(patch: pytest.MonkeyPatch) -> None:
 def _(patch: pytest.MonkeyPatch) -> None:
     load = history.load
     patch.setattr(history, "load", lambda *given: (load(*given)[0], None))
-
-
-@mutant("a world that is opened again counts ids from its live entities (R5)")
-def _(patch: pytest.MonkeyPatch) -> None:
-    from archetype_core.engine import world
-
-    load, highest = history.load, [0]
-
-    def loaded(*given: Any) -> Any:
-        live, letters = load(*given)
-        highest[0] = max((one for rows in live.values() for one in rows.entity_ids.to_pylist()), default=0)
-        return live, letters
-
-    patch.setattr(history, "load", loaded)
-    patch.setattr(world, "EntityIds", lambda _next=1: EntityIds(highest[0] + 1))
 
 
 @mutant("messages that wait in a tick in doubt do not count as pending (R3)")

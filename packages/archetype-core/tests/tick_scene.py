@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -53,6 +53,22 @@ def whole(parts: Held) -> Held:
 def values_of(component: Component) -> dict[str, Any]:
     """The fields of a component."""
     return {name: getattr(component, name) for name in type(component).model_fields}
+
+
+def values_in(row: dict[str, Any], parts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The components of a row as it is stored."""
+    return exact({name: values_of(PARTS[name].component_type().decode(row)) for name in parts})
+
+
+def exact(held: Held) -> dict[str, dict[str, Any]]:
+    """Values in a form that tells a time's zone."""
+    return {
+        name: {
+            each: (value.isoformat(), str(value.tzinfo)) if isinstance(value, datetime) else value
+            for each, value in values.items()
+        }
+        for name, values in sorted(held.items())
+    }
 
 
 def table_name(table: Table) -> str:
