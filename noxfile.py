@@ -207,7 +207,7 @@ def contracts(session: nox.Session) -> None:
 
 @nox.session(name="contracts-long")
 def contracts_long(session: nox.Session) -> None:
-    """Adoptions of the contract suites that take minutes and say little that the others do not."""
+    """What takes minutes and says little that the others do not: some contract suites, and the model of the tick at length."""
     for module in sorted(ROOT.glob("packages/*/tests/long_*.py")):
         python(session, "-m", "pytest", module, *session.posargs)
 

@@ -58,6 +58,6 @@ TestJournal.settings = settings(max_examples=10, stateful_step_count=4)
 TestLance = LanceMachine.TestCase
 TestLance.settings = settings(max_examples=8, stateful_step_count=4)
 TestLongJournal = pytest.mark.thorough(LongJournalMachine.TestCase)
-TestLongJournal.settings = settings(max_examples=100, stateful_step_count=8)
+TestLongJournal.settings = settings(max_examples=30, stateful_step_count=8)
 TestLongLance = pytest.mark.thorough(LongLanceMachine.TestCase)
-TestLongLance.settings = settings(max_examples=40, stateful_step_count=8)
+TestLongLance.settings = settings(max_examples=12, stateful_step_count=8)

@@ -23,7 +23,7 @@ class DeepMachine(TickMachine):
 TestQuick = QuickMachine.TestCase
 TestQuick.settings = settings(max_examples=15, stateful_step_count=6)
 TestDeep = pytest.mark.thorough(DeepMachine.TestCase)
-TestDeep.settings = settings(max_examples=300, stateful_step_count=12)
+TestDeep.settings = settings(max_examples=60, stateful_step_count=8)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,10 @@
-"""The model of the tick notices when the engine breaks a promise: one program finds most mutants, the machine the others."""
+"""The model of the tick notices when the engine breaks a promise."""
 
 from __future__ import annotations
 
 import logging
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
-from tick_machine import TickMachine
 from tick_model import Add, Assign, Despawn, Held, Op, Remove, Send, Spawn, Update
 from tick_mutants import MUTANTS
 from tick_player import played
@@ -143,20 +140,3 @@ def test_the_program_finds_it(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     MUTANTS[name](monkeypatch)
     with pytest.raises(Exception):  # noqa: B017, PT011  # reason: a broken engine may fail anyhow
         played(PROGRAM)
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", MUTANTS)
-def test_the_machine_finds_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state machine draws a program that notices it."""
-    MUTANTS[name](monkeypatch)
-    often = settings(
-        max_examples=500,
-        stateful_step_count=8,
-        phases=[Phase.generate],
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    with pytest.raises(Exception):  # noqa: B017, PT011  # reason: a broken engine may fail anyhow
-        run_state_machine_as_test(TickMachine, settings=often)
