@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -302,7 +302,8 @@ class ReferenceGate:
     async def tick(self, live: LiveWorld, config: Any, inputs: Any) -> c.StepResult:
         async with live.turn:
             self.apply_due(live)
-            outcome = await live.world.step(config, **inputs)
+            one = None if config is None else replace(config, steps=1)
+            outcome = await live.world.step(one, **inputs)
             live.stepped_at = self.clock.now()
             # What a fork copied has no row, and no command id of its own.
             waiting = [*live.known.staged, *live.known.queue]
