@@ -24,7 +24,7 @@ def adopter(mutant: Mutant) -> GateContract:
     """Return the contract that the author of the broken gate would write."""
 
     class Adopter(GateContract):
-        examples = 60
+        examples = 250
 
         @asynccontextmanager
         async def open_gate(self, place: Path, *, limits: GateLimits, clock: Clock) -> AsyncIterator[CommandGate]:
@@ -70,7 +70,7 @@ REACHED = [mutant for mutant in MUTANTS if mutant.machine]
 @pytest.mark.usefixtures("no_shrinking")
 @pytest.mark.parametrize("mutant", REACHED, ids=[mutant.name for mutant in REACHED])
 def test_the_state_machine_notices(mutant: Mutant, tmp_path: Path) -> None:
-    """Sixty programs are enough to find the defect."""
+    """A few hundred programs are enough to find the defect."""
     with pytest.raises(Exception):  # noqa: B017, PT011  # reason: a broken gate may raise any error
         adopter(mutant).check(REGISTRY.clauses["G-901"], tmp_path)
 

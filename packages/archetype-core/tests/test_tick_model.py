@@ -12,18 +12,9 @@ from tick_program import Attempt, Fork, Stage, Step
 _TWO_TABLES = (Stage(0, Spawn(({"Body": {}}, {"Body": {}, "Purse": {}}))), Step(0))
 
 
-class QuickMachine(TickMachine):
-    pass
-
-
-class DeepMachine(TickMachine):
-    pass
-
-
-TestQuick = QuickMachine.TestCase
-TestQuick.settings = settings(max_examples=15, stateful_step_count=6)
-TestDeep = pytest.mark.thorough(DeepMachine.TestCase)
-TestDeep.settings = settings(max_examples=60, stateful_step_count=8)
+TestQuick = TickMachine.TestCase
+# The same programs each time; long_tick_model.py draws others.
+TestQuick.settings = settings(max_examples=15, stateful_step_count=6, derandomize=True, database=None)
 
 
 @pytest.mark.parametrize(
