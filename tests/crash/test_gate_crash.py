@@ -70,4 +70,4 @@ def test_a_kill_in_a_commit_loses_and_repeats_nothing(moment: str, is_committed:
 def test_killing_notices_a_broken_gate(broken: str, tmp_path: Path) -> None:
     """A gate that loses commands, applies them twice, issues ids twice or answers too early is noticed (G5)."""
     with GateCrash(f"gate_opener:{broken}", tmp_path, seed=SEED) as crash, pytest.raises(ClauseFailed):
-        crash.run(40)
+        crash.run(200)
