@@ -67,7 +67,7 @@ def test_where_sees_the_filled_value() -> None:
 def test_missing_is_null_or_default() -> None:
     """`missing` takes no other value (M8)."""
     with pytest.raises(ValueError, match="'null' or 'default'"):
-        World(MemoryStore()).query(New, missing="zero")  # type: ignore[arg-type]
+        World(MemoryStore()).query(New, missing="zero")  # type: ignore[arg-type]  # reason: what is refused
 
 
 def test_diff_matches_versions_by_name() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 from tick_machine import TickMachine
 from tick_model import Send, Spawn
-from tick_player import Player
+from tick_player import played_once
 from tick_program import Attempt, Fork, Stage, Step
 
 _TWO_TABLES = (Stage(0, Spawn(({"Body": {}}, {"Body": {}, "Purse": {}}))), Step(0))
@@ -45,10 +45,4 @@ TestQuick.settings = settings(max_examples=15, stateful_step_count=6, derandomiz
 )
 def test_what_the_machine_found(lines: tuple[Stage | Step | Fork, ...]) -> None:
     """Programs that once told the engine from the model."""
-    player = Player()
-    try:
-        for line in lines:
-            player.play(line)
-        player.finish()
-    finally:
-        player.close()
+    played_once(lines)

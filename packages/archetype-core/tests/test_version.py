@@ -306,7 +306,7 @@ def test_declaration_is_checked_with_its_class() -> None:
         version("Bad", evolution=(Evolution, Evolution()))
     for wrong in ({"drop": "hp"}, {"rename": ("a", "b")}, {"convert": {"a": 1}}, {"refuse": ("a",)}):
         with pytest.raises(TypeError):
-            Evolution(**wrong)  # type: ignore[arg-type]
+            Evolution(**wrong)  # type: ignore[arg-type]  # reason: what is refused
 
 
 def test_subclass_inherits_what_became_of_fields_and_no_names() -> None:
@@ -319,7 +319,7 @@ def test_subclass_inherits_what_became_of_fields_and_no_names() -> None:
     async def scenario() -> None:
         store = await stored((old(a=3),), (basis(b=4),))
         there = await World.open(store, "w", components=[child])
-        assert there.get(1, child).b == 3  # type: ignore[attr-defined]
+        assert there.get(1, child).b == 3  # type: ignore[attr-defined]  # reason: a class made at run time
         assert there.entity_ids(child).to_pylist() == [1]
         assert there.entity_ids(base).to_pylist() == [2]
 

@@ -464,9 +464,8 @@ def replayed(lines: Iterable[Line], make: Callable[[], Place] = Place, *, backwa
     return player
 
 
-def played(lines: Iterable[Line], make: Callable[[], Place] = Place) -> Player:
-    """Play a program and compare everything; then again with the tables in another order, and without what failed."""
-    lines = tuple(lines)
+def played_once(lines: Iterable[Line], make: Callable[[], Place] = Place) -> Player:
+    """Play a program and compare everything."""
     player = Player(make)
     try:
         for line in lines:
@@ -474,6 +473,13 @@ def played(lines: Iterable[Line], make: Callable[[], Place] = Place) -> Player:
         player.finish()
     finally:
         player.close()
+    return player
+
+
+def played(lines: Iterable[Line], make: Callable[[], Place] = Place) -> Player:
+    """Play a program and compare everything; then again with the tables in another order, and without what failed."""
+    lines = tuple(lines)
+    player = played_once(lines, make)
     compare_replays(player, lines)
     return player
 

@@ -47,7 +47,7 @@ def test_components_are_part_of_a_declaration() -> None:
 
     async def main(runtime: ArchetypeRuntime) -> None:
         with pytest.raises(TypeError, match="not a component class"):
-            runtime.world("w", components=[int])  # type: ignore[list-item]
+            runtime.world("w", components=[int])  # type: ignore[list-item]  # reason: what is refused
         await runtime.world("w", components=[THIRD]).info()
         with pytest.raises(ValueError, match="declared already"):
             runtime.world("w", components=[THIRD])
