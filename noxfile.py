@@ -27,6 +27,10 @@ sys.path.insert(0, str(ROOT / "checks"))
 BUILD = ROOT / "build"
 DIST = BUILD / "dist"
 UV = os.environ.get("UV", "uv")
+CACHED_UV = (sys.executable, ROOT / "checks" / "cached_uv.py")
+# A registry that is slow for a moment must not fail a check.
+os.environ.setdefault("UV_HTTP_CONNECT_TIMEOUT", "30")
+os.environ.setdefault("UV_HTTP_RETRIES", "8")
 PEER, PEER_PYTHON = "archetype-ecs==0.6.3", "3.12"
 
 # Adoptions of the contract suites take longest and need nothing that the other tests of their package do not.
@@ -278,8 +282,8 @@ def build() -> None:
     """Fill build/dist with an sdist of every member and the wheel built from that sdist, once per nox run."""
     shutil.rmtree(DIST, ignore_errors=True)
     hashes = ["--build-constraints", "requirements.lock", "--require-hashes"]
-    command = [UV, "--quiet", "build", "--all-packages", "--no-create-gitignore", "--out-dir", str(DIST), *hashes]
-    subprocess.run(command, check=True, cwd=ROOT)
+    command = [*CACHED_UV, "build", "--all-packages", "--no-create-gitignore", "--out-dir", DIST, *hashes]
+    subprocess.run(list(map(str, command)), check=True, cwd=ROOT)
 
 
 def clean_room(name: str) -> tuple[Path, Command]:
@@ -298,7 +302,7 @@ def install(interpreter: Path, *requirements: str) -> Command:
     ours = {member.name for member in closure([Requirement(line) for line in requirements])}
     wheels = [wheel for wheel in DIST.glob("*.whl") if canonicalize_name(wheel.name.split("-")[0]) in ours]
     here = ("--python", interpreter, "--constraints", ROOT / "requirements.lock")
-    return (UV, "--quiet", "pip", "install", *here, *wheels, *requirements)
+    return (*CACHED_UV, "pip", "install", *here, *wheels, *requirements)
 
 
 def pytest_in(interpreter: Path, tests: Path, home: Path, *more: str) -> Command:

@@ -234,7 +234,7 @@ class Player:
                 if branch.is_stored:
                     model.taken |= outcome.taken
             if branch.is_stored:
-                self.clean.append(replace(line, attempt=replace(attempt, fault=None)))
+                self.clean.append(replace(line, attempt=replace(attempt, late=plan.late, fault=None)))
             assert branch.real.pending >= before, "staged mutations are lost"
             self._late(branch, plan, is_over=True)
             return
