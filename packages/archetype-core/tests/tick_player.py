@@ -138,7 +138,10 @@ class Player:
 
     def _stage(self, branch: Branch, op: Op) -> None:
         result = perform(branch.real, op, branch.real.get)
-        branch.model.staged += self._judged(branch.model, op, branch.model.expected, result, in_order=True)
+        model, doubt = branch.model, branch.doubt
+        # Until a commit that failed is looked up, what its hooks staged counts.
+        expected = placed(model.where, [*doubt.mutations, *model.staged[doubt.before :]]) if doubt else model.expected
+        model.staged += self._judged(model, op, expected, result, in_order=True)
 
     def _judged(
         self, model: ModelWorld, op: Op, where: Any, result: Result, *, in_order: bool = False

@@ -44,6 +44,8 @@ class TickCommit:
     as one tick before. A store may keep only ``written`` and look the rest up in earlier ticks, so that idle tables cost
     nothing; a simple store writes both. ``applied`` has the ids of the commands that this tick applied. ``attempt`` is the id
     of this try of the tick; the head has it too, so that a writer whose commit ended in doubt can tell whether it is stored.
+    ``continuation`` is what the world continues from beside its rows, such as mutations that processors staged for the next
+    tick. A store keeps these bytes as they are and gives them back with the head; often there are few or none.
     """
 
     segment: Segment
@@ -53,6 +55,7 @@ class TickCommit:
     carried: Mapping[str, Snapshot] = field(default_factory=lambda: _NOTHING)
     applied: tuple[str, ...] = ()
     attempt: str = ""
+    continuation: bytes = b""
 
     def tables(self) -> Iterator[tuple[str, Rows]]:
         """Yield every table with rows at this tick, written or carried."""

@@ -46,6 +46,7 @@ class _CommittedSegment:
     ids: list[int] = field(default_factory=list)
     applied: list[tuple[str, ...]] = field(default_factory=list)
     attempts: list[str] = field(default_factory=list)
+    continuations: list[bytes] = field(default_factory=list)
     tables: dict[str, _TableWrites] = field(default_factory=dict)
 
     @property
@@ -132,6 +133,7 @@ class MemoryStore:
                 branch.ids.append(commit.next_entity_id)
                 branch.applied.append(commit.applied)
                 branch.attempts.append(commit.attempt)
+                branch.continuations.append(commit.continuation)
                 space.worlds[commit.segment.world_id] = branch
 
     def scan(self, scan: Scan) -> pa.RecordBatchReader:
@@ -173,7 +175,8 @@ class MemoryStore:
         index = tick - branch.segment.first_tick
         found = ((name, space.rows(branch, name, tick)) for name in timeline.tables)
         live = {name: rows.live.num_rows for name, rows in found if rows is not None and rows.live.num_rows}
-        return Head(branch.segment, tick, branch.ids[index], branch.applied[index], live, branch.attempts[index])
+        attempt, continuation = branch.attempts[index], branch.continuations[index]
+        return Head(branch.segment, tick, branch.ids[index], branch.applied[index], live, attempt, continuation)
 
     def timeline(self, world_id: str) -> Timeline:
         """Return a world's segments, ancestors included, and their tables."""

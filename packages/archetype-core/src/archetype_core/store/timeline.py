@@ -44,6 +44,8 @@ class Head:
     """The number of active rows per table; tables without any are left out."""
     attempt: str = ""
     """The attempt that committed this tick."""
+    continuation: bytes = b""
+    """What the world continues from beside its rows, as it was committed with this tick."""
 
 
 @dataclass(frozen=True, slots=True)
