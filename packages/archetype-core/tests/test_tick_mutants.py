@@ -28,6 +28,18 @@ _FULL = Attempt(
     skips=(0,),
     watches=True,
 )
+_CHANGES: Acts = (
+    ("handle", Spawn(({"Body": {}}, {"Body": {}, "Drive": {"dx": 6}}))),
+    ("handle", Spawn(({"Purse": {"note": "b"}},) * 2, "table")),
+    ("handle", Update((2,), {"Body": {"x": 30}})),
+    ("task", Add((1,), {"Purse": {"note": "c"}})),
+    ("handle", Update((2,), {"Body": {"x": 31}, "Drive": {"dx": 9}})),
+    ("to_thread", Remove((2,), ("Drive",))),
+    ("handle", Remove((8,), ("Purse",))),
+    ("handle", Add((8,), {"Purse": {"gold": None}, "Marked": {}})),
+    ("handle", Despawn((5,))),
+    ("handle", Send(2, 4)),
+)
 _FAILED = Attempt(
     hook=_FULL.hook, acts=_FULL.acts, solo=_FULL.solo, late=(Update((1,), {"Body": {"x": 77}}),), fails=(1, "after")
 )
@@ -122,6 +134,27 @@ PROGRAM: tuple[Line, ...] = (
     Step(1),
 )
 
+# What processors stage is part of their tick: it is there after a restart, and in a fork of that tick.
+_INSIDE = Attempt(acts=tuple((number, _busy(number)) for number in (2, 3, 4)), solo=(0, _CHANGES))
+RESTARTS: tuple[Line, ...] = (
+    *PROGRAM[:2],
+    Step(0, Attempt(acts=_FULL.acts[1:2], solo=(0, _CHANGES))),
+    Fork(0),
+    Reopen(0),
+    *_staged(0, Send(2, 1)),
+    Step(0, Attempt(watches=True)),
+    Step(0, Attempt(watches=True)),
+    Step(1, Attempt(watches=True)),
+    Step(0, _INSIDE),
+    Step(0),
+    Fork(0, 1, "copy"),
+    *_staged(0, Update((2,), {"Body": {"x": 1}})),
+    Fork(0, None),
+    Fork(0, 1),
+    Step(2, Attempt(watches=True)),
+)
+PROGRAMS = (PROGRAM, RESTARTS)
+
 
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
@@ -129,14 +162,20 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, logger="archetype")
 
 
-def test_the_program_is_right() -> None:
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_is_right(program: tuple[Line, ...]) -> None:
     """Unbroken, the engine does what the model says."""
-    played(PROGRAM)
+    played(program)
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_the_program_finds_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One program is enough to notice it."""
+def test_a_program_finds_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the programs notices it."""
     MUTANTS[name](monkeypatch)
     with pytest.raises(Exception):  # noqa: B017, PT011  # reason: a broken engine may fail anyhow
-        played(PROGRAM)
+        _play_all()
+
+
+def _play_all() -> None:
+    for program in PROGRAMS:
+        played(program)

@@ -187,6 +187,7 @@ class Past:
 
     live: Live
     mail: list[Letter]
+    left: list[Mutation]
     taken: set[int]
     is_exact: bool
 
@@ -195,7 +196,8 @@ class Past:
 class ModelWorld:
     """One world: its live tables, its history and what is staged.
 
-    ``tick`` is the next tick. ``mail`` is what its processors are told. ``writers`` are the worlds that committed its ticks.
+    ``tick`` is the next tick. ``mail`` is what its processors are told. The first ``left`` of the staged mutations are what the
+    processors of the last tick staged, and part of that tick. ``writers`` are the worlds that committed its ticks.
     ``is_exact`` says that ids were only given out one after the other, because no committed tick has used blocks of ids.
     """
 
@@ -204,6 +206,7 @@ class ModelWorld:
     live: Live = field(default_factory=dict)
     mail: list[Letter] = field(default_factory=list)
     staged: list[Mutation] = field(default_factory=list)
+    left: int = 0
     rows: list[Rows] = field(default_factory=list)
     writers: list[str] = field(default_factory=list)
     past: list[Past] = field(default_factory=list)
@@ -228,8 +231,10 @@ class ModelWorld:
                 assert entity == max(self.taken, default=0) + 1, f"entity id {entity} is not the next one"
             self.taken.add(entity)
 
-    def commit(self, processed: Mapping[int, Held], mutations: list[Mutation], letters: list[Letter]) -> None:
-        """Lay mutations over what processors made, and end the tick (T2, T3, T4)."""
+    def commit(
+        self, processed: Mapping[int, Held], mutations: list[Mutation], letters: list[Letter], left: list[Mutation]
+    ) -> None:
+        """Lay mutations over what processors made, and end the tick; ``left`` is staged by then (T2, T3, T4)."""
         fates = fold(self.where, mutations)
         live: Live = {}
         written: Rows = []
@@ -254,11 +259,12 @@ class ModelWorld:
         self.live, self.mail = live, letters
         self.rows.append(written)
         self.writers.append(self.world_id)
-        self.past.append(Past(live, letters, set(self.taken), self.is_exact))
+        self.past.append(Past(live, letters, left, set(self.taken), self.is_exact))
+        self.left = len(left)
         self.tick += 1
 
     def forked(self, world_id: str, at: int | None) -> ModelWorld:
-        """A world that continues from here with what is staged, or from the end of an earlier tick (R3)."""
+        """A world that continues from here with what is staged, or from the end of an earlier tick as that left it (R3)."""
         fork = deepcopy(self)
         fork.world_id = world_id
         if at is not None:
@@ -266,10 +272,10 @@ class ModelWorld:
         return fork
 
     def back_to(self, at: int) -> None:
-        """Become what the world was after a tick, as one that is opened again does: what was only staged is lost."""
+        """Become what the world was after a tick, as one that is opened again does: what others staged is lost (T9)."""
         past = deepcopy(self.past[at])
         self.live, self.mail, self.taken, self.is_exact = past.live, past.mail, past.taken, past.is_exact
-        self.tick, self.staged = at + 1, []
+        self.tick, self.staged, self.left = at + 1, past.left, len(past.left)
         del self.rows[at + 1 :], self.past[at + 1 :], self.writers[at + 1 :]
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from archetype_core.engine import attempt, fork, materialize, mutation_log, staging
+from archetype_core.engine import World, attempt, continuation, fork, materialize, mutation_log, staging
 from archetype_core.engine.attempt import Attempt, AttemptDraft
+from archetype_core.engine.continuation import Continuation
+from archetype_core.engine.entity_ids import IdBlocks
 from archetype_core.engine.mutation_log import MutationLog
 from archetype_core.engine.rng import Rng
 from archetype_core.engine.state import WorldState
@@ -231,7 +233,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("tables that run side by side take ids from one counter (T9)")
 def _(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Attempt, "take_ids", lambda self, table, number: [self.draft(self._state, table).take(number)])
+    patch.setattr(IdBlocks, "__contains__", lambda *_: False)
 
 
 @mutant("a tick in doubt is repeated although it is stored (T7)")
@@ -390,6 +392,52 @@ def _(patch: pytest.MonkeyPatch) -> None:
 def _(patch: pytest.MonkeyPatch) -> None:
     load = history.load
     patch.setattr(history, "load", lambda *given: (load(*given)[0], None))
+
+
+@mutant("what processors staged is not stored with their tick (T9)")
+def _(patch: pytest.MonkeyPatch) -> None:
+    of = Continuation.of
+    patch.setattr(Continuation, "of", lambda names, _=None: of(names))
+
+
+@mutant("what processors staged comes back in another order (T9)")
+def _(patch: pytest.MonkeyPatch) -> None:
+    fill = continuation._fill
+    patch.setattr(continuation, "_fill", lambda log, tables, where: fill(log, reversed(tables), where))
+    patch.setattr(continuation, "sorted", lambda found, **_: list(found), raising=False)
+
+
+@mutant("components that processors remove are there again after a restart (T9)")
+def _(patch: pytest.MonkeyPatch) -> None:
+    written = continuation._written
+    patch.setattr(continuation, "_written", lambda group, _: written(group, ()))
+
+
+@mutant("messages of a handle inside a processor are lost in a restart (T9)")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(continuation, "_letters", lambda _: ())
+
+
+@mutant("a fork of the past lacks what the processors of its tick staged (R3)")
+def _(patch: pytest.MonkeyPatch) -> None:
+    past = World._forked_past
+
+    def bare(self: Any, segment: Any, tick: int) -> Any:
+        there = past(self, segment, tick)
+        there._state.pending, there._state.continuation = MutationLog(), Continuation()
+        return there
+
+    patch.setattr(World, "_forked_past", bare)
+
+
+@mutant("what processors staged in the last tick refuses a fork (R3)")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(staging.Staging, "uncommitted", staging.Staging.pending)
+
+
+@mutant("handles of tables that run side by side take ids from one counter (T9)")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Attempt, "_id_run", lambda *_: None)
 
 
 @mutant("messages that wait in a tick in doubt do not count as pending (R3)")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import pytest
 from tick_model import (
     Assign,
     ModelWorld,
@@ -196,8 +197,8 @@ class Player:
             acts = tuple(
                 ("handle" if not others and route == "foreign" else route, op) for route, op in attempt.solo[1]
             )
-            # A handle takes ids from the world, so which ones it gets depends on what other tables take meanwhile.
-            acts = tuple((route, op) for route, op in acts if route == "foreign" or not isinstance(op, Spawn))
+            # A handle in a thread of its own takes ids from the world, so which ones depends on what tables take meanwhile.
+            acts = tuple((route, op) for route, op in acts if route != "outside" or not isinstance(op, Spawn))
             if plan.fails and plan.fails != (*slot, "after"):
                 # A thread that goes on while the attempt has failed elsewhere may or may not be seen.
                 acts = tuple((route, op) for route, op in acts if route != "outside")
@@ -351,7 +352,7 @@ class Player:
         model.taken = outcome.taken
         model.is_exact &= outcome.is_exact
         model.staged = [*outcome.staged, *later]
-        model.commit(outcome.processing.made, outcome.mutations, outcome.letters)
+        model.commit(outcome.processing.made, outcome.mutations, outcome.letters, outcome.staged)
         model.taken = model.taken | taken
         if outcome.other is not None:
             self.branches[outcome.other].model.staged += outcome.foreign
@@ -361,17 +362,21 @@ class Player:
         if branch.doubt or len(self.branches) >= self.most_branches:
             return
         at = None if at is None or not model.tick else at % model.tick
-        if model.staged and (pending == "refuse" or at is not None):
-            try:
+        is_past = at is not None and at != model.tick - 1
+        refusal: type[Exception] | None = None
+        if is_past and pending == "copy":
+            refusal = ValueError
+        elif not is_past and pending == "refuse" and len(model.staged) > model.left:
+            refusal = PendingMutations
+        if refusal is not None:
+            with pytest.raises(refusal):
                 self.runner.run(real.fork(at_tick=at, pending=pending))
-            except PendingMutations:
-                return
-            raise AssertionError("a fork of a world with staged mutations was not refused")
+            return
         fork = self.runner.run(real.fork(at_tick=at, pending=pending))
-        self.branches.append(Branch(fork, model.forked(fork.world_id, at)))
+        self.branches.append(Branch(fork, model.forked(fork.world_id, at if is_past else None)))
 
     def _reopen(self, branch: Branch) -> None:
-        """Open a world again, as after a restart: what was only staged is lost, an uncertain tick is found (R5)."""
+        """Open a world again, as after a restart: what others staged is lost, an uncertain tick is found (R5)."""
         if branch.doubt is not None and branch.is_stored:
             self._commit(branch, branch.doubt)
         branch.doubt, branch.is_stored = None, False

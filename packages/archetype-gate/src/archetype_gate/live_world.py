@@ -77,6 +77,13 @@ class LiveWorld:
         return max(self.world.pending, len(self.staged)) + len(self.unstaged_direct)
 
     @property
+    def uncommitted(self) -> int:
+        """How many of these are not part of the last commit, as what its processors staged is."""
+        committed = set(self.world.committed_commands)
+        staged = sum(one not in committed for one in tuple(self.staged))
+        return max(self.world.uncommitted, staged) + len(self.unstaged_direct)
+
+    @property
     def unstaged_direct(self) -> list[tuple[AcceptedCommand, EntityCommand[Any]]]:
         """Direct commands of an earlier process; the next tick stages them, once their custom handlers are registered."""
         with self._lock:

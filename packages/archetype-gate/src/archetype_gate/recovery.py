@@ -25,13 +25,17 @@ class CommandRecovery:
         ledger, world = live.backend.ledger, live.world
         waiting = {one.command_id: one for one in ledger.waiting_commands(live.world_id)}
         applied = self.applied_commands()
-        unknown = [one for one in applied if one not in waiting]
+        # What the processors of the last tick sent is part of its commit, so it is staged already.
+        staged = set(world.committed_commands)
+        unknown = [one for one in (*applied, *staged) if one not in waiting]
         recorded = ledger.recorded_ids(unknown) if unknown else set()
-        ledger.record([self._lost_entry(one, applied[one]) for one in unknown if one not in recorded])
+        ledger.record([self._lost_entry(one, applied.get(one)) for one in unknown if one not in recorded])
         settled = [one for one in waiting if one in applied]
         ledger.settle([Settlement(one, live.world_id, "applied", now, applied[one]) for one in settled])
         ledger.settle_tick(live.world_id, world.tick - 1)
-        rest = [one for one in waiting.values() if one.command_id not in applied]
+        for one in waiting.keys() & staged:
+            live.add_staged(waiting[one])
+        rest = [one for one in waiting.values() if one.command_id not in applied and one.command_id not in staged]
         world.claim(self._entry.reserved_to if self._entry else 1, [one.entity_ids for one in rest])
         # All are decoded before the first is staged, so that an undefined component leaves the world unchanged.
         commands = [command_codec.decode(one.class_name, one.payload()) for one in rest]
@@ -58,8 +62,9 @@ class CommandRecovery:
                 applied.update(dict.fromkeys(live.backend.store.head(live.world_id, at=tick).applied, tick))
         return applied
 
-    def _lost_entry(self, command_id: str, tick: int) -> AuditEntry:
-        """The row of a command whose own row was lost in a crash."""
+    def _lost_entry(self, command_id: str, tick: int | None) -> AuditEntry:
+        """The row of a command whose own row was lost in a crash; without a tick, the next one applies it."""
+        done = "its tick recorded that it was applied" if tick is not None else "the tick that sent it has it"
         return AuditEntry(
             command_id=command_id,
             world_id=self._live.world_id,
@@ -67,8 +72,8 @@ class CommandRecovery:
             roles=(),
             type="unknown",
             payload="{}",
-            status="applied",
+            status="applied" if tick is not None else "queued",
             at_us=self._now_us,
             tick=tick,
-            reason="a crash lost this command's row; its tick recorded that it was applied",
+            reason=f"a crash lost this command's row; {done}",
         )

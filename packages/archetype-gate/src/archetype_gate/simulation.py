@@ -88,8 +88,8 @@ class SimulationService:
         staged mutations; a fork that cannot be created raises and cancels the other episodes.
         """
         config, began, rollout_id = command.config, time.perf_counter(), self._ids.new()
-        if base.pending:
-            raise PendingMutations(base.world.name, base.pending)
+        if waiting := base.uncommitted:
+            raise PendingMutations(base.world.name, waiting)
         origin = base.world.tick - 1 if base.world.tick > 0 else None
         seeds = _seeds(base, config.num_episodes) if config.seeds is None else list(config.seeds)
         parallel = (os.cpu_count() or 1) if config.parallel is True else int(config.parallel) or 1

@@ -177,8 +177,9 @@ class WorldService:
             backend = await self._storage.backend(command.storage)
         async with self._change_lock:
             self._check_open()
-            if command.pending == "refuse" and source.pending:
-                raise PendingMutations(source.world.name, source.pending)
+            is_past = command.at_tick is not None and command.at_tick != source.world.tick - 1
+            if command.pending == "refuse" and not is_past and (waiting := source.uncommitted):
+                raise PendingMutations(source.world.name, waiting)
             if command.name is not None and not is_name_free:
                 await in_thread(lambda: world_lookup.check_name(backend, command.name))
             world = await source.world.fork(
@@ -204,7 +205,7 @@ class WorldService:
         backend.ledger.add_world(entry)
         live = LiveWorld(world, backend, entry.reserved_to, self._now_us, source.world_id)
         live.handlers = dict(source.handlers)
-        if source.pending and command.pending == "copy":
+        if source.uncommitted and command.pending == "copy":
             self._copy_staged(source, live)
         return live
 
@@ -214,7 +215,9 @@ class WorldService:
         def copy(one: AcceptedCommand) -> AcceptedCommand:
             return dataclasses.replace(one, command_id=self._ids.new(), world_id=live.world_id, is_direct=True)
 
-        copies = [copy(one) for one in tuple(source.staged.values())]
+        # What is part of the source's last commit is part of the fork's too.
+        committed = set(source.world.committed_commands)
+        copies = [copy(one) for one in tuple(source.staged.values()) if one.command_id not in committed]
         unstaged = [(copy(one), command) for one, command in source.unstaged_direct]
         now = self._now_us()
         live.backend.ledger.record(

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from archetype_core import telemetry
@@ -58,14 +59,20 @@ class Draft(Protocol):
 class AttemptDraft:
     """What one table's processors, or the hooks, stage for one world from inside an attempt."""
 
-    __slots__ = ("_below", "log", "redeemed", "sent", "state", "taken")
+    __slots__ = ("_below", "_blocks", "log", "redeemed", "sent", "state", "taken")
 
-    def __init__(self, state: WorldState, below: Callable[[int], Archetype | None] | None = None) -> None:
+    def __init__(
+        self,
+        state: WorldState,
+        below: Callable[[int], Archetype | None] | None = None,
+        blocks: Callable[[int], range | None] = lambda _: None,
+    ) -> None:
         self.log = MutationLog()
         self.sent: list[StagedLetter] = []
         """Messages that are part of this tick; those in the log are staged for the next one, like all that a handle does."""
         self.state = state
         self._below = below or state.place
+        self._blocks = blocks
         self.taken: list[range] = []
         self.redeemed: list[range] = []
 
@@ -75,14 +82,16 @@ class AttemptDraft:
 
     def take(self, count: int) -> range:
         """Fresh entity ids, given back if the attempt fails."""
+        if (run := self._blocks(count)) is not None:
+            return run
         ids = self.state.ids.take(count)
         self.taken.append(ids)
         return ids
 
     def reserve(self, count: int) -> range:
         """Reserved entity ids, given back if the attempt fails."""
-        ids = self.state.ids.reserve(count)
-        self.taken.append(ids)
+        ids = self.take(count)
+        self.state.ids.set_aside(ids)
         return ids
 
     def redeem(self, ids: range) -> None:
@@ -196,7 +205,7 @@ class Attempt:
             return self._before.log
 
     def run_side_by_side(self, tables: Iterable[str]) -> None:
-        """The tables whose processors may stage with ``commands``; they take ids from blocks of their own."""
+        """The tables whose processors may spawn; they take ids from blocks of their own."""
         self._blocks = IdBlocks(self._draft(_HOOKS).take, tables)
 
     def take_ids(self, table: str, count: int) -> list[range]:
@@ -232,12 +241,23 @@ class Attempt:
         with self._state.lock:
             if self._blocks is not None:
                 self._draft(_HOOKS).give_back(self._blocks.unused())
+                self._blocks = None
             sent = []
             for table in sorted(self._drafts):
                 draft = self._drafts[table]
                 sent += draft.sent
                 draft.sent = []
             return sent
+
+    def staged(self) -> MutationLog | None:
+        """What is staged inside for the next tick, in the order in which ``commit`` hands it on; ``None`` if nothing is."""
+        with self._state.lock, self._lock:
+            if not any(draft.log.count for draft in self._drafts.values()):
+                return None
+            joined = MutationLog()
+            for table in sorted(self._drafts):
+                joined.extend(self._drafts[table].log.copy())
+            return joined
 
     def commit(self) -> None:
         """The tick is committed: what was staged inside waits for the next one, after it what others staged meanwhile."""
@@ -283,8 +303,13 @@ class Attempt:
             found = self._drafts.get(table)
             if found is None:
                 # What others stage meanwhile comes after it.
-                found = self._drafts[table] = AttemptDraft(self._state, self._state.place_after_tick)
+                blocks = partial(self._id_run, table)
+                found = self._drafts[table] = AttemptDraft(self._state, self._state.place_after_tick, blocks)
             return found
+
+    def _id_run(self, table: str, count: int) -> range | None:
+        """Ids of a table's own block for a handle, which gets consecutive ones; nothing if the table has no block."""
+        return None if self._blocks is None or table not in self._blocks else self._blocks.take_run(table, count)
 
     def _settle(self, acts: Iterable[Callable[[], object]]) -> None:
         for act in acts:

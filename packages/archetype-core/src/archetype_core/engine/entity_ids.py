@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right, insort
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from archetype_core.argument import MAX_ENTITY_ID
 
@@ -39,9 +40,13 @@ class EntityIds:
     def reserve(self, count: int) -> range:
         """Fresh ids for entities that come later."""
         ids = self.take(count)
-        if ids:
-            self._reserved.append(ids)
+        self.set_aside(ids)
         return ids
+
+    def set_aside(self, ids: range) -> None:
+        """Reserve ids that were taken."""
+        if ids:
+            insort(self._reserved, ids, key=lambda one: one.start)
 
     def redeem(self, wanted: range) -> None:
         """Consume reserved ids; ``ValueError`` for one that is not reserved."""
@@ -92,11 +97,16 @@ class IdBlocks:
 
     def __init__(self, take: Callable[[int], range], tables: Iterable[str]) -> None:
         self._take = take
-        self._ranks = {table: rank for rank, table in enumerate(sorted(tables))}
+        self._tables = tables
         self._regions: list[range] = []
         self._left: dict[str, range] = {}
         self._blocks: dict[str, int] = {}
         self._end = 0
+
+    @cached_property
+    def _ranks(self) -> Mapping[str, int]:
+        # Most ticks spawn nothing.
+        return {table: rank for rank, table in enumerate(sorted(self._tables))}
 
     def __contains__(self, table: str) -> bool:
         return table in self._ranks
@@ -113,6 +123,15 @@ class IdBlocks:
                 given = range(pieces.pop().start, given.stop)
             pieces.append(given)
         return pieces
+
+    def take_run(self, table: str, count: int) -> range:
+        """So many consecutive ids for new entities of a table; blocks that are too small for them are passed over."""
+        left = self._left.get(table, range(0))
+        while len(left) < count:
+            left = self._block(table)
+        given, self._left[table] = left[:count], left[count:]
+        self._end = max(self._end, given.stop)
+        return given
 
     def unused(self) -> range:
         """The ids at the end of the regions that no table used."""

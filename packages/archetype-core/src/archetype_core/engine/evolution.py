@@ -6,6 +6,7 @@ tombstones in the old tables, rows in the new ones. Until then `WorldState.commi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -105,9 +106,13 @@ def warn(state: WorldState, system: System) -> None:
     if state.warned_for is system.slots:
         return
     world, state.warned_for = state.segment.name, system.slots
-    if not system.slots and state.ran and state.live:
-        _warn_once(state, f"world {world!r} steps without processors; it had {', '.join(sorted(state.ran))}")
-    state.ran |= {slot.name for slot in system.slots}
+    missing, state.expected = _missing(state.expected, system.names), ()
+    if missing:
+        _warn_once(
+            state,
+            f"world {world!r} steps without {', '.join(missing)}, which ran in its last tick: processors are code, so a world "
+            "that is opened again has to be given them",
+        )
     unknown: dict[str, int] = {}
     for archetype, rows in state.live.items():
         for kind in archetype.components:
@@ -122,6 +127,14 @@ def warn(state: WorldState, system: System) -> None:
     idle = [slot.name for slot in system.slots if not any(slot in system.matching(one) for one in state.live)]
     for name in idle if state.live else ():
         _warn_once(state, f"processor {name} of world {world!r} matches no table: no entity has all its components")
+
+
+def _missing(expected: Iterable[str], names: Iterable[str]) -> list[str]:
+    """The classes of the processors that are expected and not there; a class may have several."""
+    # Slots of one class have numbers, which depend on the order in which they came and went.
+    missing = Counter(name.partition("#")[0] for name in expected)
+    missing.subtract(name.partition("#")[0] for name in names)
+    return sorted(name for name, count in missing.items() if count > 0)
 
 
 def _warn_once(state: WorldState, text: str) -> None:

@@ -25,6 +25,7 @@ def branched(state: WorldState, segment: Segment) -> WorldState:
             index=state.index.copy(),
             delivered=state.delivered,
             pending=pending,
+            continuation=state.continuation.for_another_world(),
             has_history=state.has_history,
             components=state.components,
             committed=state.committed,
@@ -43,5 +44,5 @@ def carry_over(state: WorldState, store: Store) -> None:
     if state.delivered is not None:
         mail = state.delivered.archetype
         written[mail.name] = Rows(type(state.delivered).empty(mail), state.delivered)
-    store.commit((TickCommit(segment, tick, written, state.ids.next),))
+    store.commit((TickCommit(segment, tick, written, state.ids.next, continuation=state.continuation.data),))
     state.segment = segment

@@ -140,8 +140,8 @@ class MutationLog:
         self.operations.append(Updated(entity_id, values))
         self.count += 1
 
-    def move(self, moved: Moved, archetype: Archetype) -> None:
-        """Stage a migration to an archetype."""
+    def move(self, moved: Moved, archetype: Archetype | None) -> None:
+        """Stage a migration to an archetype; ``None`` if the entity is gone by then."""
         self.operations.append(moved)
         self.places[moved.entity_id] = archetype
         self.count += 1
@@ -259,7 +259,7 @@ class _Fold:
             match operation:
                 case SpawnedRows(archetype=archetype, ids=ids, rows=rows):
                     spawns.places.update(dict.fromkeys(ids, archetype))
-                    self.chunks.setdefault(archetype, []).append(_from_rows(archetype, ids, rows))
+                    self.chunks.setdefault(archetype, []).append(from_rows(archetype, ids, rows))
                 case SpawnedTable(snapshot=snapshot):
                     spawns.bulk.append(operation)
                     self.chunks.setdefault(snapshot.archetype, []).append(snapshot)
@@ -407,9 +407,8 @@ class _Fold:
                 if columns and kind in place and (place == source or kind in source):
                     alike.setdefault((place, kind, tuple(sorted(columns))), {})[entity_id] = columns
         patches: dict[Archetype, list[Patch]] = {}
-        for (archetype, kind, names), by_entity in alike.items():
-            rows = list(by_entity.values())
-            arrays = {one.name: _array(one, rows) for one in kind.fields if one.name in names}
+        for (archetype, kind, _), by_entity in alike.items():
+            arrays = column_arrays(kind, list(by_entity.values()))
             patches.setdefault(archetype, []).append(Patch(pa.array(list(by_entity), pa.int64()), arrays))
         return patches
 
@@ -426,7 +425,13 @@ def _array(field: pa.Field, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
     return pa.array([row[field.name] for row in rows], field.type)
 
 
-def _from_rows(archetype: Archetype, ids: Sequence[int], rows: Sequence[Row]) -> Snapshot:
+def column_arrays(kind: ComponentType, rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
+    """The columns of a component for which rows have values, all of them for the same ones."""
+    return {one.name: _array(one, rows) for one in kind.fields if one.name in rows[0]}
+
+
+def from_rows(archetype: Archetype, ids: Sequence[int], rows: Sequence[Row]) -> Snapshot:
+    """The rows of entities that were spawned one by one."""
     columns = {ENTITY_ID: Column(pa.array(ids, pa.int64()))}
     for index, kind in enumerate(archetype.components):
         arrays = kind.arrays([row[index] for row in rows])

@@ -120,11 +120,17 @@ class System:
 
     def __init__(self) -> None:
         self._slots: tuple[Slot, ...] = ()
+        self._names: tuple[str, ...] = ()
         self._matching: dict[Archetype, tuple[Slot, ...]] = {}
 
     @property
     def slots(self) -> tuple[Slot, ...]:
         return self._slots
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the processors, in order."""
+        return self._names
 
     def add(self, processor: Processor) -> Slot:
         """Register a processor; ``TypeError`` or ``ValueError`` if it could never run."""
@@ -189,6 +195,7 @@ class System:
 
     def _replace(self, slots: Iterable[Slot]) -> None:
         self._slots = tuple(sorted(slots, key=lambda slot: slot.priority))
+        self._names = tuple(slot.name for slot in self._slots)
         self._matching = {}
 
 

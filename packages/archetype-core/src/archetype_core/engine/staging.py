@@ -42,6 +42,17 @@ class Staging:
             return (0 if frozen is None else frozen.count) + self._state.pending.count
 
     @property
+    def uncommitted(self) -> int:
+        """How many of these are not part of the last commit, as what its processors staged is: a fork would lose them."""
+        with self._state.lock:
+            return self.pending - self._state.continuation.count
+
+    @property
+    def committed_commands(self) -> tuple[str, ...]:
+        """The commands whose mutations the last commit has for the next tick, because its processors sent them."""
+        return self._state.continuation.commands
+
+    @property
     def lock(self) -> AbstractContextManager[Any]:
         """The lock that staging takes. Hold it to stage several mutations with nothing in between."""
         return self._state.lock

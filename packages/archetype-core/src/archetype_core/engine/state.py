@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from archetype_core.engine.continuation import Continuation
 from archetype_core.engine.entity_ids import EntityIds
 from archetype_core.engine.entity_index import EntityIndex
 from archetype_core.engine.mutation_log import Change, MutationLog
@@ -33,6 +34,8 @@ class WorldState:
     pending: MutationLog = field(default_factory=MutationLog)
     frozen: MutationLog | None = None
     """Mutations that a running tick applies, until it commits or restores them."""
+    continuation: Continuation = field(default_factory=Continuation)
+    """What the last tick left for the next one; its mutations are the first that are pending."""
     has_history: bool = False
     components: tuple[type[Component], ...] = ()
     """The component classes that the world's declaration names."""
@@ -44,8 +47,8 @@ class WorldState:
     """The processors whose classes the live tables fit."""
     checked: set[type[Component]] = field(default_factory=set)
     """The classes that all stored values are known to fit."""
-    ran: set[str] = field(default_factory=set)
-    """The names of the processors of earlier ticks."""
+    expected: tuple[str, ...] = ()
+    """The names of the processors that ran before the world was opened, until its first tick here."""
     warned: set[str] = field(default_factory=set)
     warned_for: tuple[Slot, ...] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)

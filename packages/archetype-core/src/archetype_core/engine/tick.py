@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from archetype_core import telemetry
 from archetype_core.engine import evolution
+from archetype_core.engine.continuation import Continuation
 from archetype_core.engine.mutation_log import Change, Folded, fold
 from archetype_core.errors import (
     ArchetypeError,
@@ -80,6 +81,7 @@ class _Made:
     changes: Sequence[Change]
     written: Mapping[Archetype, Rows]
     letters: Snapshot | None
+    continuation: Continuation
     applied: tuple[str, ...]
     phases: tuple[tuple[str, float], ...]
 
@@ -140,11 +142,14 @@ class Engine:
                 written = self._materialize(folded, context)
                 sent = [*frozen.letters, *attempt.close()]
                 letters = message.rows(sent) if sent else None
+                continuation = Continuation.of(self.system.names, attempt.staged())
                 if context.is_cancelled:
                     raise asyncio.CancelledError
                 made_at = time.perf_counter()
                 phases = (("fold", folded_at - began), ("processors", made_at - folded_at))
-                made = _Made(segment, context.tick, attempt, folded.changes, written, letters, applied, phases)
+                made = _Made(
+                    segment, context.tick, attempt, folded.changes, written, letters, continuation, applied, phases
+                )
                 attempt.prepare()
                 self._commit(made, traced=context.is_traced)
             except BaseException:
@@ -200,6 +205,7 @@ class Engine:
         with self.state.lock:
             evolution.announce(self.state, made.tick)
             self.state.swap(made.segment, made.written, made.changes, made.letters)
+            self.state.continuation = made.continuation
             made.attempt.commit()
         made.attempt.release()
 
@@ -209,11 +215,7 @@ class Engine:
         with telemetry.span("archetype.phase.execute", traced=context.is_traced):
             frames: Mapping[Archetype, Snapshot] = {}
             if busy:
-                staging = [
-                    one.name for one, slots in busy.items() if any(slot.signature.takes("commands") for slot in slots)
-                ]
-                if staging:
-                    context.attempt.run_side_by_side(staging)
+                context.attempt.run_side_by_side(one.name for one in busy)
                 frames = self.executor.run(live, busy, context)
         with telemetry.span("archetype.phase.materialize", traced=context.is_traced):
             # A table that did not change is not written again.
@@ -236,6 +238,7 @@ class Engine:
             carried=state.carried(frozenset(made.written)),
             applied=made.applied,
             attempt=made.attempt.id,
+            continuation=made.continuation.data,
         )
         with telemetry.span("archetype.commit", lambda: {"archetype.tables": len(tables)}, traced=traced):
             try:

@@ -12,6 +12,7 @@ from archetype_core.argument import check_command_ids, check_text, checked_seed,
 from archetype_core.clock import IdSource, SystemIds
 from archetype_core.config import RunConfig, run_config, step_config
 from archetype_core.engine import hook
+from archetype_core.engine.continuation import Continuation
 from archetype_core.engine.driver import NO_CALLBACKS, Driver, TickCallbacks
 from archetype_core.engine.entity_ids import EntityIds
 from archetype_core.engine.entity_index import EntityIndex
@@ -162,6 +163,10 @@ class World(WorldView, Staging):
         index = EntityIndex()
         for archetype, rows in live.items():
             index.enter(rows.entity_ids, archetype)
+        continuation, pending = Continuation.read(head.continuation, index.get, head.segment.name)
+        if segment is not None:
+            continuation = continuation.for_another_world()
+            pending.commands.clear()
         state = WorldState(
             segment or head.segment,
             tick=head.tick + 1,
@@ -169,7 +174,10 @@ class World(WorldView, Staging):
             live=live,
             index=index,
             delivered=delivered,
+            pending=pending,
+            continuation=continuation,
             has_history=True,
+            expected=continuation.processors,
         )
         return cls._from_state(state, store, load_kernel(kernel), executor or _shared_executor(), ids or SystemIds())
 
@@ -291,7 +299,8 @@ class World(WorldView, Staging):
 
         It shares history by lineage, so no rows are copied. Processors and hooks are copied as registered now. ``rng`` keeps
         the seed (common random numbers), draws a fresh one, or uses the given one. ``store`` puts the fork into another
-        store, together with the live rows. ``PendingMutations`` if mutations are staged, unless ``pending="copy"``.
+        store, together with the live rows. The fork has what the processors of its tick staged for the next one; if more is
+        staged by now, a fork of the newest tick is refused with ``PendingMutations``, unless ``pending="copy"`` takes it along.
         """
         self._check_open()
         at_tick = checked_tick(at_tick)
@@ -299,14 +308,19 @@ class World(WorldView, Staging):
             check_text("name", name)
         if pending not in ("refuse", "copy"):
             raise ValueError(f"pending is 'refuse' or 'copy', not {pending!r}")
-        if self.pending and (pending == "refuse" or at_tick is not None):
-            raise PendingMutations(self.name, self.pending)
+        is_past = at_tick is not None and not (at_tick == self.tick - 1 and self._state.has_history)
+        if is_past and pending == "copy":
+            raise ValueError(
+                f"pending='copy' takes along what waits now, which is no part of tick {at_tick}: leave it out"
+            )
+        if not is_past and pending == "refuse" and (waiting := self.uncommitted):
+            raise PendingMutations(self.name, waiting)
         forked_resources = self.resources.forked(resources)
         seed = self.seed if rng == "same" else checked_seed(None if rng == "fresh" else rng)
         world_id = self._ids.new() if world_id is None else world_id
         # first_tick and parent are set below, where they are known.
         segment = Segment(world_id, self._ids.new(), 0, None, name or f"{self.name}-{world_id[-12:]}", seed)
-        if at_tick is None or (at_tick == self.tick - 1 and self._state.has_history):
+        if at_tick is None or not is_past:
             engine = self._driver.engine
             world = self._from_state(
                 branched(self._state, segment), self._store, engine.kernel, engine.executor, self._ids
@@ -342,6 +356,7 @@ class World(WorldView, Staging):
         self._driver.resources = resources
         self.system.adopt(source.system)
         self._state.components = source._state.components  # reason: a world of the same class
+        self._state.expected = ()
         self._driver.hooks = source._driver.hooks.copy()  # reason: a world of the same class
 
     def _move(self, store: Store) -> None:
