@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import reference_query as query
 from reference_gate import LiveWorld, ReferenceGate
 from reference_ledger import KnownWorld, Ledger, Waiting
 
@@ -14,7 +15,7 @@ from archetype_contracts import GateLimits
 from archetype_core import command as c
 from archetype_core.clock import Clock
 from archetype_core.engine import current_attempt, outside_attempts
-from archetype_core.errors import WorldExists, WorldNotFound
+from archetype_core.errors import PendingMutations, WorldExists, WorldNotFound
 from archetype_core.store import Segment
 
 MakeGate = Callable[[Path, GateLimits, Clock], c.CommandGate]
@@ -349,6 +350,27 @@ class LosesWhatIsHeld(ReferenceGate):
         if current_attempt() is None:
             return await super().submit_batch(actor, commands, world_id, **when)
         return tuple(c.Ticket("nowhere", range(0)) for _ in commands)
+
+
+@breaks("G-265", machine=True)
+class RefusesForksOfBusyWorlds(ReferenceGate):
+    """What a processor executed counts as staged by a caller."""
+
+    async def fork(self, command: c.ForkWorld, source: LiveWorld) -> c.WorldInfo:
+        if source.known.staged and command.pending == "refuse":
+            raise PendingMutations(source.world.name, len(source.known.staged))
+        return await super().fork(command, source)
+
+
+@breaks("G-264", "G-265", machine=True)
+class StagesAgain(ReferenceGate):
+    """What a processor executed is staged once more when the world is opened."""
+
+    def restage(self, live: LiveWorld) -> None:
+        for one in live.known.staged:
+            if one.command_id in live.world.committed_commands:
+                query.apply(live.world, one.command, live.world.reserve(query.spawned(one.command)))
+        super().restage(live)
 
 
 # Audit

@@ -373,11 +373,13 @@ class ReferenceGate:
 
     def restage(self, live: LiveWorld) -> None:
         """Reserve the issued ids, and stage executed commands again."""
-        waiting = [*live.known.staged, *live.known.queue]
+        # What processors of the last tick sent is staged already: it is part of that tick.
+        committed = live.world.committed_commands
+        waiting = [one for one in (*live.known.staged, *live.known.queue) if one.command_id not in committed]
         live.world.claim(live.known.next_entity_id, [one.ids for one in waiting])
         for one in waiting:
             one.is_staged = False
-        for one in list(live.known.staged):
+        for one in [one for one in live.known.staged if one in waiting]:
             if isinstance(one.command, c.Custom):
                 # Its handler is added later, so it waits in the queue before all other commands.
                 live.known.staged.remove(one)
@@ -389,9 +391,11 @@ class ReferenceGate:
     async def fork(self, command: c.ForkWorld, source: LiveWorld) -> c.WorldInfo:
         async with source.turn:
             self.check_name(command.name)
-            if source.known.staged and command.pending == "refuse":
-                raise PendingMutations(source.world.name, len(source.known.staged))
-            copied = list(source.known.staged) if command.pending == "copy" else []
+            committed = source.world.committed_commands
+            waiting = [one for one in source.known.staged if one.command_id not in committed]
+            if waiting and command.pending == "refuse":
+                raise PendingMutations(source.world.name, len(waiting))
+            copied = waiting if command.pending == "copy" else []
             world = await source.world.fork(
                 command.name,
                 at_tick=command.at_tick,

@@ -165,3 +165,25 @@ def held_commands_survive(subject: GateSubject) -> None:
     subject.step(other)
     require_equal({coin: 1, queued.entity_ids.start: 2, executed: 3}, subject.coins(world), "coins of the world")
     require_equal({elsewhere.entity_ids.start: 4}, subject.coins(other), "coins of the other world")
+
+
+@clause(
+    "G-265",
+    "A fork has what the processors of its source's last tick executed, also before its first tick in a gate that is opened "
+    "again, and is not refused for it; the source applies it too.",
+)
+def forked_with_the_tick(subject: GateSubject) -> None:
+    world, failing, coin = acting_world(subject)
+    actor = subject.new_actor("player")
+    commands = (Inside(Spawn((Coin(number=2),)), world), Inside(Update(coin, (Coin(face="inside"),)), world))
+    executed, _ = step_with(subject, world, failing, actor, commands)
+    fork, later = subject.fork(world, "fork"), subject.fork(world, "later")
+    subject.step(fork)
+    subject.reopen(world, fork, later)
+    for place in (later, world):
+        subject.step(place)
+    for place in (fork, later, world):
+        require_equal({coin: 1, executed: 2}, subject.coins(place), "coins after the next tick")
+        require_equal("inside", subject.faces(place)[coin], "the face after the next tick")
+    rows = [row for row in subject.history(actor=actor.id) if row.world_id != world]
+    require_equal([], rows, "rows of the commands in a fork that nobody sent them to")

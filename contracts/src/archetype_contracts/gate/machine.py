@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from hypothesis import strategies as st
@@ -146,10 +148,11 @@ class GateMachine(RuleBasedStateMachine):
     @rule(target=worlds, name=OPERATORS, world=worlds)
     def fork(self, name: str, world: ModelWorld) -> Any:
         command = ForkWorld(f"w{len(self.all) + 1}")
-        actor = self._actor(name, world, is_failing=bool(world.staged))
+        is_refused = not all(change.is_inside for change in world.staged)
+        actor = self._actor(name, world, is_failing=is_refused)
         if not self._passes(actor, command, world):
             return world
-        if world.staged:
+        if is_refused:
             require_refusal(PendingMutations, lambda: self.subject.execute(actor, command, world.world_id))
             self.model.record(actor, command.kind, "failed")
             return world
@@ -158,7 +161,9 @@ class GateMachine(RuleBasedStateMachine):
         require_equal((world.tick, world.world_id), (info.tick, info.parent), f"tick and parent of a fork of {world}")
         made = self._add_world(info.world_id, info.name, world.failing, is_fork=True)
         made.tick, made.contents = world.tick, world.next_state(()).contents
-        made.issued_ids, made.messages = set(made.contents), list(world.messages)
+        made.staged = [replace(change, row=None) for change in world.staged]
+        made.issued_ids = {*made.contents, *chain.from_iterable(change.ids for change in made.staged)}
+        made.messages = list(world.messages)
         return made
 
     @rule(
@@ -311,6 +316,7 @@ class GateMachine(RuleBasedStateMachine):
             if is_queued:
                 self._queued(actor, there, change, answer.entity_ids, tick=None, priority=0)
             else:
+                change.is_inside = there is world
                 self._staged(actor, there, change, answer)
 
     # Reads

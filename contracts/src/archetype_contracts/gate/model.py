@@ -74,6 +74,8 @@ class Change:
     priority: int = 0
     seq: int = 0
     row: Row | None = None
+    is_inside: bool = False
+    """Whether a processor sent it, so that it is part of that processor's tick."""
 
     def apply(self, next_state: NextState) -> None:
         """Apply the mutation completely or not at all."""
@@ -123,7 +125,7 @@ class ModelWorld:
         return ids
 
     def step(self) -> int:
-        """Make a tick; return how many commands it applied."""
+        """Make a tick; return how many commands it applied, without what a fork has of its source's."""
         due = sorted(
             (one for one in self.queue if one.tick <= self.tick), key=lambda one: (one.tick, one.priority, one.seq)
         )
@@ -144,7 +146,7 @@ class ModelWorld:
         self.messages += [(self.tick, recipient, body) for recipient, body in next_state.messages]
         self.staged = []
         self.tick += 1
-        return len(applied)
+        return sum(change.row is not None for change in applied)
 
 
 @dataclass(slots=True)
