@@ -6,8 +6,8 @@ import pytest
 from hypothesis import settings
 from tick_machine import TickMachine
 from tick_model import Send, Spawn
-from tick_player import played_once
 from tick_program import Attempt, Fork, Stage, Step
+from tick_replay import played_once
 
 _TWO_TABLES = (Stage(0, Spawn(({"Body": {}}, {"Body": {}, "Purse": {}}))), Step(0))
 

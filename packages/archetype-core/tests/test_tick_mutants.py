@@ -7,8 +7,8 @@ import logging
 import pytest
 from tick_model import Add, Assign, Despawn, Held, Op, Remove, Send, Spawn, Update
 from tick_mutants import MUTANTS
-from tick_player import played
 from tick_program import Acts, Attempt, Fork, Line, Reopen, Stage, Step
+from tick_replay import played
 
 
 def _busy(number: int) -> Acts:

@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from tick_model import Add, Assign, Despawn, Held, Op, Remove, Send, Spawn, Update
-from tick_player import Player, compare_replays
+from tick_player import Player
 from tick_program import Attempt, Fork, Line, Reopen, Stage, Step
+from tick_replay import compare_replays
 from tick_scene import Place
 
 # Most of the first entities are alive; the others may be, and nobody has ever heard of the last one.

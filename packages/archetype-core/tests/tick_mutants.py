@@ -410,7 +410,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
 @mutant("components that processors remove are there again after a restart (T9)")
 def _(patch: pytest.MonkeyPatch) -> None:
     written = continuation._written
-    patch.setattr(continuation, "_written", lambda group, _: written(group, ()))
+    patch.setattr(continuation, "_written", lambda group: written(replace(group, lost=())))
 
 
 @mutant("messages of a handle inside a processor are lost in a restart (T9)")

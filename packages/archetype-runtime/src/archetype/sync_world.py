@@ -471,8 +471,9 @@ class SyncRuntimeWorld(SyncHandle):
 
         History is shared, so forking costs the same however long it is; only a fork to another ``storage`` copies live rows.
         Processors are shared; ``resources`` says whether resources are shared, copied, or replaced by type. With
-        ``rng="same"`` the fork draws the random numbers that this world draws, with ``"fresh"`` others. Staged mutations
-        are ``PendingMutations``, unless ``pending="copy"``; a name in use is ``WorldExists``.
+        ``rng="same"`` the fork draws the random numbers that this world draws, with ``"fresh"`` others. What processors
+        staged in that tick comes along. What was staged since is ``PendingMutations``, unless ``pending="copy"``; a name in
+        use is ``WorldExists``.
 
         >>> branch = world.fork("branch", resources={Wind: Wind(2.0)})
         """

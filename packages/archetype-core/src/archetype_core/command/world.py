@@ -139,7 +139,8 @@ class OpenWorld(Command[WorldInfo]):
 class ForkWorld(Command[WorldInfo]):
     """Create a world that continues from here, or from the end of an earlier tick.
 
-    ``PendingMutations`` while commands are staged, unless ``pending="copy"``, which stages them in the fork too.
+    It has what the processors of that tick staged. ``PendingMutations`` while more is staged, unless ``pending="copy"``, which
+    stages that in the fork too; a fork of an earlier tick has neither.
     """
 
     kind: ClassVar[str] = "fork_world"

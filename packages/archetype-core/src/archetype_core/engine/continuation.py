@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from bisect import insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -39,7 +39,6 @@ _ORDER = "order"
 _LOST = b"lost"
 
 Where = Callable[[int], Archetype | None]
-_Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ def _stream(kind: str, table: pa.Table) -> pa.Buffer:
 def _tables(log: MutationLog) -> Iterator[tuple[str, pa.Table]]:
     """All mutations of a log, those that are alike in one table, each with its place in the order."""
     spawned: dict[Archetype, list[tuple[int, Snapshot]]] = {}
-    written: dict[_Key, list[tuple[int, int, Values]]] = {}
+    written: dict[Hashable, _Alike] = {}
     despawned: list[tuple[int, int]] = []
     for order, one in enumerate(log.operations):
         match one:
@@ -118,28 +117,36 @@ def _tables(log: MutationLog) -> Iterator[tuple[str, pa.Table]]:
             case SpawnedTable(snapshot=snapshot):
                 spawned.setdefault(snapshot.archetype, []).append((order, snapshot))
             case Updated(entity_id=entity_id, values=values):
-                key = ("update", *sorted((kind.name, kind, tuple(sorted(given))) for kind, given in values.items()))
-                written.setdefault(key, []).append((order, entity_id, values))
+                columns = frozenset((kind, frozenset(given)) for kind, given in values.items())
+                written.setdefault(columns, _Alike("update")).rows.append((order, entity_id, values))
             case Moved(entity_id=entity_id, gained=gained, lost=lost):
-                key = ("move", *sorted((kind.name, kind) for kind in gained), lost)
-                written.setdefault(key, []).append((order, entity_id, gained))
+                between = (frozenset(gained), lost)
+                written.setdefault(between, _Alike("move", lost)).rows.append((order, entity_id, gained))
             case Despawned(entity_id=entity_id):
                 despawned.append((order, entity_id))
     for archetype, parts in spawned.items():
         orders = np.concatenate([np.full(part.num_rows, order, np.int64) for order, part in parts])
         rows = pa.concat_tables([part.to_arrow() for _, part in parts])
         yield "spawn", rows.append_column(_ORDER, pa.array(orders)).replace_schema_metadata(archetype.schema.metadata)
-    for key, group in written.items():
-        yield key[0], _written(group, key[-1] if key[0] == "move" else ())
+    for group in written.values():
+        yield group.kind, _written(group)
     if despawned:
         yield "despawn", pa.table(dict(zip((_ORDER, ENTITY_ID), zip(*despawned, strict=True), strict=True)))
     if log.letters:
         yield "send", message.rows(log.letters).to_arrow()
 
 
-def _written(group: Sequence[tuple[int, int, Values]], lost: Sequence[ComponentType]) -> pa.Table:
-    """Updates or moves with values for the same columns."""
-    orders, entities, values = zip(*group, strict=True)
+@dataclass(slots=True)
+class _Alike:
+    """Updates of the same columns, or moves that gain and lose the same components: order, entity and values of each."""
+
+    kind: str
+    lost: tuple[ComponentType, ...] = ()
+    rows: list[tuple[int, int, Values]] = field(default_factory=list)
+
+
+def _written(group: _Alike) -> pa.Table:
+    orders, entities, values = zip(*group.rows, strict=True)
     columns: dict[str, Any] = {_ORDER: pa.array(orders), ENTITY_ID: pa.array(entities, pa.int64())}
     metadata: dict[bytes, bytes] = {}
     kinds = list(values[0])
@@ -147,8 +154,8 @@ def _written(group: Sequence[tuple[int, int, Values]], lost: Sequence[ComponentT
         metadata |= Archetype.of(*kinds).schema.metadata
     for kind in kinds:
         columns |= column_arrays(kind, [one[kind] for one in values])
-    if lost:
-        metadata[_LOST] = Archetype.of(*lost).schema.serialize().to_pybytes()
+    if group.lost:
+        metadata[_LOST] = Archetype.of(*group.lost).schema.serialize().to_pybytes()
     return pa.table(columns).replace_schema_metadata(metadata)
 
 
