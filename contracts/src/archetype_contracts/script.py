@@ -142,11 +142,15 @@ class Script:
         commit = self.draft(*written, applied=applied, attempt=attempt, continuation=continuation)
         if next_entity_id is not None:
             commit = replace(commit, next_entity_id=next_entity_id)
+        self.add(commit)
+        return commit
+
+    def add(self, commit: TickCommit) -> None:
+        """Add a draft of the next tick."""
         self.next_entity_id = commit.next_entity_id
         shown = dict(commit.tables())
         self.ticks.append(WrittenTick(commit, shown))
         self.live = {name: rows.live for name, rows in shown.items() if rows.live.num_rows}
-        return commit
 
     def fork(self, name: str, *, at: int | None = None, seed: int = 0) -> Script:
         """A new world that shares this history up to a tick, by default the newest."""
