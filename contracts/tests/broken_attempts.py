@@ -156,7 +156,9 @@ class ReplacesBrokenTicks(MemoryStore):
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
         head, broken = super().head(world_id, at=at), self.broken.get((self.name, world_id))
-        return replace(head, tick=broken.tick, attempt=broken.attempt) if broken and at is None else head
+        if not broken or at is not None:
+            return head
+        return replace(head, tick=broken.tick, attempt=broken.attempt, continuation=broken.continuation)
 
 
 @breaks("S-013", "S-016", machine=True)

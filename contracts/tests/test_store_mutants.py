@@ -8,6 +8,7 @@ from pathlib import Path
 
 import broken_attempts  # noqa: F401  # reason: importing it registers its stores
 import broken_commits  # noqa: F401  # reason: importing it registers its stores
+import broken_continuations  # noqa: F401  # reason: importing it registers its stores
 import broken_lifetimes  # noqa: F401  # reason: importing it registers its stores
 import broken_reads  # noqa: F401  # reason: importing it registers its stores
 import broken_searches  # noqa: F401  # reason: importing it registers its stores

@@ -209,6 +209,32 @@ class ForgetsAttempts(FileStore):
         return super().packed(replace(tick, attempt=""))
 
 
+@breaks("X-001", "X-002", sound="X-030")
+class ForgetsContinuations(FileStore):
+    def packed(self, tick: TickCommit) -> Any:
+        return super().packed(replace(tick, continuation=b""))
+
+
+@breaks("X-020", sound="X-002")
+class NeverSyncsLongContinuations(FileStore):
+    """Writes a long continuation to a file of its own."""
+
+    def packed(self, tick: TickCommit) -> Any:
+        if len(tick.continuation) > 1000:
+            name = f"{tick.segment.run_id}-{tick.tick}"
+            (self.place / name).write_bytes(tick.continuation)
+            tick = replace(tick, continuation=b"in file " + name.encode())
+        return super().packed(tick)
+
+    def unpacked(self, packed: Any) -> TickCommit:
+        tick = super().unpacked(packed)
+        before, is_elsewhere, name = tick.continuation.partition(b"in file ")
+        path = self.place / name.decode() if is_elsewhere and not before else None
+        if path is not None:
+            tick = replace(tick, continuation=path.read_bytes() if path.exists() else b"")
+        return tick
+
+
 @breaks("X-018", sound="X-002")
 class CallsUncertainCommitsRefused(FileStore):
     """Leaves the record of a refused tick in the file until the next commit overwrites it."""

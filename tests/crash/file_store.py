@@ -244,12 +244,12 @@ class FileStore:
             name: (to_ipc(rows.live), rows.tombstones and to_ipc(rows.tombstones))
             for name, rows in tick.written.items()
         }
-        return (tick.segment, tick.tick, tick.next_entity_id, tick.applied, tick.attempt, written)
+        return (tick.segment, tick.tick, tick.next_entity_id, tick.applied, tick.attempt, tick.continuation, written)
 
     def unpacked(self, packed: Any) -> TickCommit:
-        segment, number, next_entity_id, applied, attempt, written = packed
+        segment, number, next_entity_id, *beside, written = packed
         tables = {name: Rows(from_ipc(live), gone and from_ipc(gone)) for name, (live, gone) in written.items()}
-        return TickCommit(segment, number, tables, next_entity_id, applied=applied, attempt=attempt)
+        return TickCommit(segment, number, tables, next_entity_id, {}, *beside)
 
     def current(self) -> MemoryStore:
         """The copy in memory, with all records of other processes."""

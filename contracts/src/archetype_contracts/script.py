@@ -107,9 +107,17 @@ class Script:
         return here.ticks[tick - here.segment.first_tick]
 
     def draft(
-        self, *written: Rows, tick: int | None = None, applied: tuple[str, ...] = (), attempt: str | None = None
+        self,
+        *written: Rows,
+        tick: int | None = None,
+        applied: tuple[str, ...] = (),
+        attempt: str | None = None,
+        continuation: bytes | None = None,
     ) -> TickCommit:
-        """A commit of the next tick, or of another one, without adding it to this script; each has an attempt of its own."""
+        """A commit of the next tick, or of another one, without adding it to this script.
+
+        Each has an attempt and a continuation of its own.
+        """
         tables = {rows.live.archetype.name: rows for rows in written}
         ids = [pc.max(rows.live.entity_ids).as_py() or 0 for rows in written if rows.live.num_rows]
         carried = {name: snapshot for name, snapshot in self.live.items() if name not in tables}
@@ -118,7 +126,9 @@ class Script:
         self.drafts += 1
         if attempt is None:
             attempt = identifier(f"{self.segment.run_id} tick {number} draft {self.drafts}")
-        return TickCommit(self.segment, number, tables, bound, carried, applied, attempt)
+        if continuation is None:
+            continuation = f"after tick {number}, draft {self.drafts}".encode()
+        return TickCommit(self.segment, number, tables, bound, carried, applied, attempt, continuation)
 
     def tick(
         self,
@@ -126,16 +136,21 @@ class Script:
         applied: tuple[str, ...] = (),
         next_entity_id: int | None = None,
         attempt: str | None = None,
+        continuation: bytes | None = None,
     ) -> TickCommit:
         """Add the next tick; tables that it does not write are carried."""
-        commit = self.draft(*written, applied=applied, attempt=attempt)
+        commit = self.draft(*written, applied=applied, attempt=attempt, continuation=continuation)
         if next_entity_id is not None:
             commit = replace(commit, next_entity_id=next_entity_id)
+        self.add(commit)
+        return commit
+
+    def add(self, commit: TickCommit) -> None:
+        """Add a draft of the next tick."""
         self.next_entity_id = commit.next_entity_id
         shown = dict(commit.tables())
         self.ticks.append(WrittenTick(commit, shown))
         self.live = {name: rows.live for name, rows in shown.items() if rows.live.num_rows}
-        return commit
 
     def fork(self, name: str, *, at: int | None = None, seed: int = 0) -> Script:
         """A new world that shares this history up to a tick, by default the newest."""

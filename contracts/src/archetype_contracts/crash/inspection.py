@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from archetype_contracts.crash.attempts import Attempts
+from archetype_contracts.crash.continuation import shortened
 from archetype_contracts.crash.program import FORK, FORKED, WORLDS, Schedule, schedule_of
 from archetype_contracts.crash.session import CheckedStore, Opener, Session
 from archetype_core.store import IS_ACTIVE, TICK, Capability, Scan, Span, Store, Timeline, digest
@@ -172,6 +173,11 @@ class Inspector:
                 f"{schedule.name}: expected one of the attempts {possible} at tick {tick}, got {head.attempt!r}"
             )
         self._receive(read=[owner, tick, head.attempt])
+        if shortened(head) is None:
+            self.problems.append(
+                f"{schedule.name}: expected the continuation of attempt {head.attempt!r} at tick {tick}, "
+                f"got another one of {len(head.continuation)} bytes"
+            )
         expected = (tick, plan.next_entity_id, plan.applied)
         actual = (head.tick, head.next_entity_id, head.applied)
         if expected != actual:

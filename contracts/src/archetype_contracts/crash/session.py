@@ -6,11 +6,13 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from archetype_contracts.crash.continuation import extended, shortened
 from archetype_contracts.crash.program import FORK, FORK_TICK, FORKED, WORLDS, Drift, Posted, Schedule, schedule_of
 from archetype_core import RunConfig, World
 from archetype_core.clock import SystemIds
@@ -38,7 +40,10 @@ EXPECTED = (CommitError, CorruptStore, StoreClosed)
 
 
 class CheckedStore:
-    """Passes calls to a store; reports each attempt of a tick, and errors of other types before the engine wraps them."""
+    """Passes calls to a store with extended continuations.
+
+    Reports each attempt of a tick, heads with another continuation, and errors of other types before the engine wraps them.
+    """
 
     def __init__(self, store: Store, report: Report) -> None:
         self._store, self._report = store, report
@@ -64,7 +69,7 @@ class CheckedStore:
             self.attempts[name, number] = attempt
             self._report(tried=[name, number, attempt])
         try:
-            self._call(self._store.commit, ticks)
+            self._call(self._store.commit, [extended(tick) for tick in ticks])
         except CommitUncertain:
             raise
         except ArchetypeError:
@@ -80,7 +85,11 @@ class CheckedStore:
 
     def head(self, world_id: str, *, at: int | None = None) -> Head:
         found: Head = self._call(self._store.head, world_id, at=at)
-        return found
+        own = shortened(found)
+        if own is None:
+            what = f"{found.segment.name}: expected the continuation of attempt {found.attempt!r} at tick {found.tick}"
+            self._report(broken=f"{what}, got another one of {len(found.continuation)} bytes")
+        return own or replace(found, continuation=b"")
 
     def timeline(self, world_id: str) -> Timeline:
         found: Timeline = self._call(self._store.timeline, world_id)

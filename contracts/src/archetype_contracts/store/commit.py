@@ -240,7 +240,7 @@ def _repeat(subject: StoreSubject, script: Script, act: Callable[[], object]) ->
     head = subject.store.head(script.segment.world_id)
     if head.tick > script.last:
         # The commit counts although it raised.
-        script.tick(*rows_of, attempt=broken.attempt)
+        script.add(broken)
         require_equal(broken.attempt, head.attempt, "attempt of a tick whose commit raised")
         require_refusal(TickConflict, subject.store.commit, [script.draft(*other, tick=script.last)])
     else:

@@ -67,7 +67,7 @@ def _race(subject: StoreSubject, stores: Sequence[Store], rounds: int) -> None:
         winner = require_one_winner(
             run_together(*(partial(store.commit, [draft]) for store, draft in zip(stores, drafts, strict=True)))
         )
-        script.tick(*writes[winner], attempt=drafts[winner].attempt)
+        script.add(drafts[winner])
         require_tick(stores[0], script, script.last)
     for store in set(stores):
         require_history(subject, script, store)
@@ -105,7 +105,7 @@ def _raced(store: Store, scripts: Sequence[Script]) -> Script:
     writes = [spots({1: float(number)}) for number, _ in enumerate(scripts)]
     drafts = [script.draft(write) for script, write in zip(scripts, writes, strict=True)]
     winner = require_one_winner(run_together(*(partial(store.commit, [draft]) for draft in drafts)))
-    scripts[winner].tick(writes[winner], attempt=drafts[winner].attempt)
+    scripts[winner].add(drafts[winner])
     return scripts[winner]
 
 

@@ -184,6 +184,7 @@ def same_tick_again(subject: StoreSubject) -> None:
         store.commit([each])
         require_conflict(store, each, expected=each.tick + 1)
         require_conflict(store, replace(each, attempt="another"), expected=each.tick + 1)
+        require_conflict(store, replace(each, continuation=b"another"), expected=each.tick + 1)
         require_conflict(store, script.draft(spots({1: 9.0}), tick=each.tick, attempt=each.attempt), each.tick + 1)
     require_refusal(TickConflict, store.commit, [first, second], expected=2, got=0)
     require_worlds(store, script)

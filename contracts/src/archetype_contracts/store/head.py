@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from functools import partial
 
 from archetype_contracts.assertion import require_equal, require_refusal
 from archetype_contracts.sample import MARKED, mottos, rows, spots
 from archetype_contracts.script import Script, identifier
-from archetype_contracts.store.observation import require_head, require_history, require_worlds
+from archetype_contracts.store.observation import require_continuation, require_head, require_history, require_worlds
 from archetype_contracts.store.registry import clause
 from archetype_contracts.store.subject import StoreSubject
 from archetype_core.errors import TickNotFound
@@ -23,6 +24,12 @@ _ATTEMPTS = (
     *("a", "sixteen letters:", "u" + "seventeen bytes:", "0" * 15, "é🌍", 'a\0"b', "long " * 400),
 )
 """The engine names attempts by UUIDs, but the port takes any text."""
+_MEGABYTE = random.Random(612).randbytes(2**20 + 1)  # noqa: S311  # reason: repeatable by its seed
+_CONTINUATIONS = (
+    *(b"", b"a", b"\0", b"a\0b\0", b"\0" * 70, bytes(range(256)), "é🌍".encode(), b'{"looks": "like text"}'),
+    *(b"\xff\xfe not UTF-8", b"p" * 34, b"long " * 20_000, _MEGABYTE, b"\0" * 2**20),
+)
+"""Engines write a few bytes as a rule, and sometimes as many as the world's next mutations take."""
 
 
 def _script() -> Script:
@@ -160,5 +167,57 @@ def attempts_after_reopening(subject: StoreSubject) -> None:
     script = Script()
     for act in (subject.reopen, subject.abandon, subject.reopen):
         subject.store.commit([script.tick(spots({1: 1.0}), attempt=attempt) for attempt in _ATTEMPTS])
+        act()
+        require_history(subject, script)
+
+
+@clause(
+    "S-612",
+    "The head has the continuation that its tick was committed with, byte for byte and of any length; in a batch the last's.",
+)
+def continuations(subject: StoreSubject) -> None:
+    store, script, batch = subject.store, Script(), Script("b")
+    for continuation in _CONTINUATIONS:
+        store.commit([script.tick(spots({1: 1.0}), continuation=continuation)])
+        require_continuation(continuation, store.head(script.segment.world_id))
+    store.commit([batch.tick(spots({1: 1.0}), continuation=continuation) for continuation in _CONTINUATIONS])
+    require_continuation(_CONTINUATIONS[-1], store.head(batch.segment.world_id))
+    require_history(subject, script)
+
+
+@clause(
+    "S-613",
+    "The head at an older tick has the continuation of that tick, also within a batch and in an ancestor.",
+    needs=_TRAVEL,
+)
+def older_continuations(subject: StoreSubject) -> None:
+    store, script = subject.store, Script()
+    repeated = [continuation for continuation in (b"", *_CONTINUATIONS) for _ in range(2)]
+    for continuation in repeated:
+        # Some stores keep only what differs from the tick before, and here that is the continuation alone.
+        store.commit([script.tick(attempt="same", continuation=continuation)])
+    store.commit([script.tick(attempt="same", continuation=continuation) for continuation in repeated])
+    fork = script.fork("fork")
+    store.commit([fork.tick(continuation=b"own"), fork.tick(continuation=b"")])
+    for tick, continuation in enumerate([*repeated, *repeated, b"own", b""]):
+        require_continuation(continuation, store.head(fork.segment.world_id, at=tick))
+
+
+@clause("S-614", "Another handle has the same continuations.", needs=_SHARED)
+def continuations_for_another_handle(subject: StoreSubject) -> None:
+    other, script = subject.open(), Script()
+    for continuation in _CONTINUATIONS:
+        ticks = [script.tick(spots({1: 1.0}), continuation=one) for one in (continuation, continuation + b" again")]
+        subject.store.commit(ticks)
+        require_head(other, script)
+    require_history(subject, script, other)
+    require_history(subject, script, subject.open())
+
+
+@clause("S-615", "A place that was opened again, after closing or not, has the same continuations.", needs=_PERSISTENT)
+def continuations_after_reopening(subject: StoreSubject) -> None:
+    script = Script()
+    for act in (subject.reopen, subject.abandon, subject.reopen):
+        subject.store.commit([script.tick(spots({1: 1.0}), continuation=one) for one in _CONTINUATIONS])
         act()
         require_history(subject, script)

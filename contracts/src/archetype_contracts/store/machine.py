@@ -19,13 +19,14 @@ from archetype_contracts.store.model import (
     Edit,
     Rewrite,
     Spawn,
+    Step,
     TickState,
     Update,
     World,
     bits_of,
     segment_of,
 )
-from archetype_contracts.store.observation import read, scan_of
+from archetype_contracts.store.observation import read, require_continuation, scan_of
 from archetype_contracts.store.subject import StoreSubject
 from archetype_contracts.store.transcript import RecordingStore
 from archetype_core.errors import CommitError, TickConflict, TickNotFound
@@ -58,7 +59,16 @@ SPAWNS: st.SearchStrategy[list[Edit]] = st.lists(
     st.one_of(*(st.builds(Spawn, st.just(table), _VALUES[table]) for table in TABLES)), min_size=2, max_size=6
 )
 ATTEMPTS: st.SearchStrategy[str] = st.one_of(st.uuids().map(str), st.just(""), st.text(max_size=20))
-TICKS: st.SearchStrategy[list[tuple[list[Edit], str]]] = st.lists(st.tuples(EDITS, ATTEMPTS), min_size=2, max_size=4)
+CONTINUATIONS: st.SearchStrategy[bytes] = st.one_of(
+    st.just(b""), st.binary(max_size=20), st.sampled_from([b"\0", b"a\0b", bytes(range(256)) * 5])
+)
+
+
+def _steps(edits: st.SearchStrategy[list[Edit]]) -> st.SearchStrategy[Step]:
+    return st.builds(Step, edits, ATTEMPTS, CONTINUATIONS)
+
+
+STEPS = _steps(EDITS)
 NAMES = st.sampled_from(["spot", "motto", "marked"])
 BACK = st.integers(0, 6)
 """How many ticks before the newest; limited to the history."""
@@ -100,10 +110,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.open_handles.append(Handle(self.subject.store))
         return self.open_handles[0]
 
-    @initialize(target=worlds, handle=handles, edits=SPAWNS, attempt=ATTEMPTS)
-    def make_first_world(self, handle: Handle, edits: list[Edit], attempt: str) -> World:
+    @initialize(target=worlds, handle=handles, step=_steps(SPAWNS))
+    def make_first_world(self, handle: Handle, step: Step) -> World:
         # Hypothesis switches rules off at random; without this world most programs would have none.
-        return self._make_world(handle, edits, attempt, 0)
+        return self._make_world(handle, step, 0)
 
     @_claimed(Capability.SHARED)
     @precondition(lambda machine: len(machine.open_handles) < 3)
@@ -113,38 +123,38 @@ class StoreMachine(RuleBasedStateMachine):
         self.open_handles.append(handle)
         return handle
 
-    @rule(target=worlds, handle=handles, edits=EDITS, attempt=ATTEMPTS, first_tick=st.sampled_from([0, 0, 5]))
-    def make_world(self, handle: Handle, edits: list[Edit], attempt: str, first_tick: int) -> World:
-        return self._make_world(handle, edits, attempt, first_tick)
+    @rule(target=worlds, handle=handles, step=STEPS, first_tick=st.sampled_from([0, 0, 5]))
+    def make_world(self, handle: Handle, step: Step, first_tick: int) -> World:
+        return self._make_world(handle, step, first_tick)
 
-    @rule(handle=handles, world=worlds, edits=EDITS, attempt=ATTEMPTS)
-    def tick(self, handle: Handle, world: World, edits: list[Edit], attempt: str) -> None:
-        self._commit(handle, world, [(edits, attempt)])
+    @rule(handle=handles, world=worlds, step=STEPS)
+    def tick(self, handle: Handle, world: World, step: Step) -> None:
+        self._commit(handle, world, [step])
 
-    @rule(handle=handles, world=worlds, each=TICKS)
-    def several_ticks(self, handle: Handle, world: World, each: list[tuple[list[Edit], str]]) -> None:
-        self._commit(handle, world, each)
+    @rule(handle=handles, world=worlds, steps=st.lists(STEPS, min_size=2, max_size=4))
+    def several_ticks(self, handle: Handle, world: World, steps: list[Step]) -> None:
+        self._commit(handle, world, steps)
 
-    @rule(target=worlds, handle=handles, world=worlds, back=BACK, edits=EDITS, attempt=ATTEMPTS)
-    def fork(self, *, handle: Handle, world: World, back: int, edits: list[Edit], attempt: str) -> World:
+    @rule(target=worlds, handle=handles, world=worlds, back=BACK, step=STEPS)
+    def fork(self, handle: Handle, world: World, back: int, step: Step) -> World:
         child = world.fork(self._name(), self._past(world, back).tick)
-        self._commit(handle, child, [(edits, attempt)])
+        self._commit(handle, child, [step])
         self.model.append(child)
         return child
 
-    @rule(handle=handles, world=worlds, edits=EDITS, attempt=ATTEMPTS)
-    def new_run(self, handle: Handle, world: World, edits: list[Edit], attempt: str) -> None:
+    @rule(handle=handles, world=worlds, step=STEPS)
+    def new_run(self, handle: Handle, world: World, step: Step) -> None:
         self.runs += 1
         world.ended.append(world.segment)
         world.next_segment = world.renewed(self.runs)
-        self._commit(handle, world, [(edits, attempt)])
+        self._commit(handle, world, [step])
 
     # Calls that must fail
 
     @rule(handle=handles, world=worlds, edits=EDITS, off=st.sampled_from([-1, 1, -2, 2]))
     def commit_another_tick(self, handle: Handle, world: World, edits: list[Edit], off: int) -> None:
         # Also under the attempt that committed the newest tick, which is no excuse.
-        commit, _, _ = world.draft(edits, world.states[-1].attempt)
+        commit, _, _ = world.draft(Step(edits, world.states[-1].attempt))
         wrong = replace(commit, tick=world.next_tick + off)
         error = TickConflict if wrong.tick >= world.segment.first_tick else CommitError
         require_refusal(error, lambda: handle.store.commit([wrong]))
@@ -152,13 +162,13 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(handle=handles, world=worlds, edits=EDITS)
     def commit_to_an_ended_run(self, handle: Handle, world: World, edits: list[Edit]) -> None:
         for segment in world.ended[-2:]:
-            stale = replace(world.draft(edits, world.states[-1].attempt)[0], segment=segment)
+            stale = replace(world.draft(Step(edits, world.states[-1].attempt))[0], segment=segment)
             require_refusal(TickConflict, handle.store.commit, [stale])
 
     @rule(handle=handles, world=worlds, edits=EDITS, before=st.lists(EDITS, max_size=2))
     def crash_between_writes(self, handle: Handle, world: World, edits: list[Edit], before: list[list[Edit]]) -> None:
         tables = [Spawn("spot", (1.0,)), Spawn("marked", ())]
-        drafts = self._drafts(world, [(each, "broken") for each in [*before, [*edits, *tables]]])
+        drafts = self._drafts(world, [Step(each, "broken", b"broken") for each in [*before, [*edits, *tables]]])
         commits = [commit for commit, _, _ in drafts]
         require_failure(lambda: handle.store.commit([*commits[:-1], torn(commits[-1])]))
 
@@ -247,10 +257,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.names += 1
         return f"w{self.names}"
 
-    def _make_world(self, handle: Handle, edits: list[Edit], attempt: str, first_tick: int) -> World:
+    def _make_world(self, handle: Handle, step: Step, first_tick: int) -> World:
         world = World(self._name())
         world.next_segment = segment_of(world.name, 1, first_tick)
-        self._commit(handle, world, [(edits, attempt)])
+        self._commit(handle, world, [step])
         self.model.append(world)
         return world
 
@@ -258,19 +268,17 @@ class StoreMachine(RuleBasedStateMachine):
         steps = back if self.subject.claimed(Capability.TIME_TRAVEL) else 0
         return world.states[max(len(world.states) - 1 - steps, 0)]
 
-    def _drafts(
-        self, world: World, each: Sequence[tuple[Sequence[Edit], str]]
-    ) -> list[tuple[Any, TickState, frozenset[str]]]:
+    def _drafts(self, world: World, steps: Sequence[Step]) -> list[tuple[Any, TickState, frozenset[str]]]:
         ahead = replace(world, states=list(world.states), known_at=list(world.known_at), known=set(world.known))
         drafts = []
-        for edits, attempt in each:
-            applied = tuple(f"{world} {ahead.next_tick} {index}" for index in range(len(edits)))
-            drafts.append(ahead.draft(edits, attempt, applied))
+        for step in steps:
+            applied = tuple(f"{world} {ahead.next_tick} {index}" for index in range(len(step.edits)))
+            drafts.append(ahead.draft(step, applied))
             ahead.remember(*drafts[-1][1:])
         return drafts
 
-    def _commit(self, handle: Handle, world: World, each: Sequence[tuple[Sequence[Edit], str]]) -> None:
-        drafts = self._drafts(world, each)
+    def _commit(self, handle: Handle, world: World, steps: Sequence[Step]) -> None:
+        drafts = self._drafts(world, steps)
         handle.store.commit([commit for commit, _, _ in drafts])
         for _, state, known in drafts:
             world.remember(state, known)
@@ -317,3 +325,4 @@ def _require_head(state: TickState, head: Any, what: str) -> None:
     expected = (state.segment, state.tick, state.attempt, state.next_entity_id, state.applied, live)
     actual = (head.segment, head.tick, head.attempt, head.next_entity_id, tuple(head.applied), dict(head.live))
     require_equal(expected, actual, what)
+    require_continuation(state.continuation, head)

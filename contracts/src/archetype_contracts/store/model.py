@@ -56,6 +56,15 @@ Edit = Spawn | Update | Despawn | Rewrite
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """What one tick does, and what it is committed with beside rows."""
+
+    edits: Sequence[Edit]
+    attempt: str
+    continuation: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class TickState:
     """One tick: all rows of all tables."""
 
@@ -65,6 +74,7 @@ class TickState:
     next_entity_id: int
     applied: tuple[str, ...]
     attempt: str
+    continuation: bytes
 
     def live(self, table: str) -> dict[int, tuple[Any, ...]]:
         """The active rows of a table."""
@@ -103,16 +113,14 @@ class World:
     def state_at(self, tick: int) -> TickState:
         return self.states[tick - self.states[0].tick]
 
-    def draft(
-        self, edits: Sequence[Edit], attempt: str, applied: tuple[str, ...] = ()
-    ) -> tuple[TickCommit, TickState, frozenset[str]]:
+    def draft(self, step: Step, applied: tuple[str, ...] = ()) -> tuple[TickCommit, TickState, frozenset[str]]:
         """The next tick as a commit and as a state, and the tables known after it. The world does not change."""
-        before = self.states[-1] if self.states else TickState(self.segment, self.next_tick - 1, {}, 1, (), "")
+        before = self.states[-1] if self.states else TickState(self.segment, self.next_tick - 1, {}, 1, (), "", b"")
         live = {table: before.live(table) for table in TABLES}
         gone: dict[str, dict[int, tuple[Any, ...]]] = {table: {} for table in TABLES}
         rewritten: dict[str, None] = {}
         next_id = before.next_entity_id
-        for edit in edits:
+        for edit in step.edits:
             table = edit.table
             if isinstance(edit, Spawn):
                 live[table][next_id] = edit.values
@@ -138,10 +146,10 @@ class World:
             )
             for table in [*rewritten, *idle]
         }
-        commit = TickCommit(self.segment, self.next_tick, written, next_id, carried, applied, attempt)
+        beside = (applied, step.attempt, step.continuation)
         return (
-            commit,
-            TickState(self.segment, self.next_tick, tables, next_id, applied, attempt),
+            TickCommit(self.segment, self.next_tick, written, next_id, carried, *beside),
+            TickState(self.segment, self.next_tick, tables, next_id, *beside),
             frozenset(self.known | set(rewritten)),
         )
 

@@ -11,7 +11,7 @@ from archetype_contracts.exact import table_difference
 from archetype_contracts.script import Script, columns_of, field_of
 from archetype_contracts.store.subject import StoreSubject
 from archetype_core.schema import Archetype
-from archetype_core.store import Capability, Scan, Segment, Store
+from archetype_core.store import Capability, Head, Scan, Segment, Store
 
 
 def scan_of(
@@ -64,8 +64,21 @@ def require_head(store: Store, script: Script, at: int | None = None) -> None:
     require_equal(written.commit.next_entity_id, head.next_entity_id, f"next_entity_id at tick {tick}")
     require_equal(written.commit.applied, tuple(head.applied), f"applied command ids at tick {tick}")
     require_equal(written.commit.attempt, head.attempt, f"attempt that committed tick {tick}")
+    require_continuation(written.commit.continuation, head)
     live = {name: rows.live.num_rows for name, rows in written.shown.items() if rows.live.num_rows}
     require_equal(live, dict(head.live), f"live rows per table at tick {tick}")
+
+
+def require_continuation(expected: bytes, head: Head) -> None:
+    """Compare the continuation of a head byte for byte; a failure shows where they begin to differ."""
+    actual, what = head.continuation, f"continuation of tick {head.tick}"
+    require_equal("bytes", type(actual).__name__, f"type of the {what}")
+    if actual == expected:
+        return
+    differs = (index for index, pair in enumerate(zip(expected, actual, strict=False)) if pair[0] != pair[1])
+    begin = next(differs, min(len(expected), len(actual)))
+    here, there = (f"{len(one)} bytes, from byte {begin} on {one[begin : begin + 40]!r}" for one in (expected, actual))
+    raise ClauseFailed(f"{what}\n  expected: {here}\n  actual:   {there}")
 
 
 def require_timeline(store: Store, script: Script) -> None:

@@ -90,8 +90,8 @@ def render_tick(commit: TickCommit) -> str:
     except Exception:  # noqa: BLE001  # reason: some clauses commit tables that raise on purpose
         tables = ["raises when it is read"]
     tables += [f"{name}: {snapshot.num_rows} carried" for name, snapshot in commit.carried.items()]
-    attempt = f", attempt {commit.attempt[:20]!r}"
-    return f"tick {commit.tick} of {render_segment(commit.segment)} {{{', '.join(tables)}}}{attempt}"
+    beside = f"attempt {commit.attempt[:20]!r}, continuation of {len(commit.continuation)} bytes"
+    return f"tick {commit.tick} of {render_segment(commit.segment)} {{{', '.join(tables)}}}, {beside}"
 
 
 def render_scan(scan: Scan) -> str:

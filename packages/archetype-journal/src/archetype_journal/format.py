@@ -9,7 +9,7 @@ from archetype_core.errors import CommitError, CorruptStore
 from archetype_journal.catalog import create_tables
 from archetype_journal.disk import sync_path
 
-VERSION = 1
+VERSION = 2
 
 MARK = "journal.txt"
 """A note beside the database. Where it exists, an empty or missing database is damage, not a new journal."""

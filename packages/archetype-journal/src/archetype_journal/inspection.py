@@ -28,7 +28,7 @@ class JournalFinding:
     world: str | None = None
     tick: int | None = None
     loses_only_values: bool = False
-    """Whether only values of a column are lost; everything else of the tick can be read."""
+    """Whether only values of a column or a continuation are lost; everything else of the tick can be read."""
 
     def __str__(self) -> str:
         at = "" if self.tick is None else f"tick {self.tick} of "
@@ -146,8 +146,15 @@ class _JournalInspection:
                     self._report.ticks += 1
                     for table_id, write in writes:
                         self._check_write(view, entry, tick, table_id, write)
+                    self._check_continuation(view, entry, tick)
             except CorruptStore as failure:
                 self._add(entry, tick, failure.place, failure.reason)
+
+    def _check_continuation(self, view: View, entry: SegmentEntry, tick: int) -> None:
+        try:
+            view.continuation(entry, tick)
+        except CorruptStore as failure:
+            self._add(entry, tick, f"{failure.place}, the continuation", failure.reason, loses_only_values=True)
 
     def _check_write(self, view: View, entry: SegmentEntry, tick: int, table_id: int, write: TableWrite) -> None:
         archetype = Archetype.from_schema(view.catalog.table(table_id).schema)

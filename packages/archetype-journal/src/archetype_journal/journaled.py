@@ -54,7 +54,7 @@ class JournaledStore(JournalStore):
         self._last_commit = time.monotonic()
         self._seal_lock = threading.Lock()
         self._open(Path(path), cache or CacheConfig(), Disk())
-        self._sealer = Sealer(self._handle, store, self._cache.rows)
+        self._sealer = Sealer(self._handle, store, self._cache)
         self._task = BackgroundTask("archetype-seal", self._seal_if_due)
         if self._seals:
             try:

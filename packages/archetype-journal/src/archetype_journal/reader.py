@@ -138,6 +138,16 @@ class View:
             self._cache.put(self._cache.records, (number, entry.sealed), found)
         return found
 
+    def continuation(self, entry: SegmentEntry, tick: int) -> bytes:
+        """The continuation of a tick that is not sealed, or of the newest sealed one."""
+        found = self.record(entry, tick).continuation
+        if isinstance(found, bytes):
+            return found
+        data = self.read_bytes(found)
+        if chunk.checksum(data) != found[3]:
+            raise CorruptStore(self.describe(found), "its checksum does not match")
+        return bytes(data)
+
     def write_spans(self, entry: SegmentEntry, tick: int) -> WriteSpans:
         """The first and the newest tick at which a segment wrote each of its tables, up to a tick."""
         if tick < entry.first:

@@ -40,9 +40,10 @@ def adopt_world(handle: JournalHandle, store: Store, world_id: str) -> None:
             else:
                 entry = update.advance_segment(entry, last=last, sealed=last)
             # Only the store knows when it wrote each table; the journal asks it at every tick of the segment.
-            spans = dict.fromkeys(tables, (0, last - entry.first))
-            number = row_id(entry.id, last - entry.first)
-            record = TickRecord(head.next_entity_id, head.applied, head.attempt, last - entry.first, {}, spans)
+            newest = last - entry.first
+            spans = dict.fromkeys(tables, (0, newest))
+            number = row_id(entry.id, newest)
+            record = TickRecord(head.next_entity_id, head.applied, head.attempt, head.continuation, newest, {}, spans)
             update.add_tick(number, pack(number, record), None)
         assert entry is not None
         writer = (world.owner, world.token) if world else (handle.owner_file.name, handle.owner_file.token)

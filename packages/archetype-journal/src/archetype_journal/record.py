@@ -14,16 +14,20 @@ from archetype_journal.chunk import checksum
 TICK_BITS = 40
 """A row's id is ``segment_id << TICK_BITS | (tick - first_tick)``."""
 
-_HEAD = struct.Struct("<IqqqIII")
+_HEAD = struct.Struct("<IqqqIIII")
 _WRITE = struct.Struct("<IqqI")
 _PLACE = struct.Struct("<qqqIB")
 _SPAN = struct.Struct("<Iqq")
+_INLINE, _ELSEWHERE = b"i", b"p"
 
 Place = tuple[int, int, int, int, int]
-"""Where a column's bytes are: source, offset, length, checksum, encoding.
+"""Where the bytes of a column or continuation are: source, offset, length, checksum, encoding.
 
 The source is the id of the tick row that holds them, or the negative id of a chunk file.
 """
+
+Continuation = bytes | Place
+"""A continuation, or where its bytes are if they are many."""
 
 WriteSpans = Mapping[int, tuple[int, int]]
 """For each table of a segment, by id: the ticks of its first and its newest write."""
@@ -53,6 +57,7 @@ class TickRecord:
     next_entity_id: int
     applied: tuple[str, ...]
     attempt: str
+    continuation: Continuation
     listed_at: int
     writes: Mapping[int, TableWrite]
     write_spans: WriteSpans | None
@@ -61,15 +66,16 @@ class TickRecord:
 def pack(number: int, record: TickRecord) -> bytes:
     """A record as the blob that goes into the row with that id."""
     applied = json.dumps(record.applied).encode() if record.applied else b""
+    attempt = pack_attempt(record.attempt)
     spans = record.write_spans or {}
-    counts = (len(record.writes), len(spans), len(applied))
+    counts = (len(record.writes), len(spans), len(applied), len(attempt))
     # Without its first field, the checksum of everything after it.
     pieces = [_HEAD.pack(0, number, record.next_entity_id, record.listed_at, *counts)[4:]]
     for table, write in record.writes.items():
         pieces.append(_WRITE.pack(table, write.live, write.tombstones, len(write.places)))
         pieces += [_PLACE.pack(*place) for place in write.places]
     pieces += [_SPAN.pack(table, *ticks) for table, ticks in spans.items()]
-    pieces += [applied, pack_attempt(record.attempt)]
+    pieces += [applied, attempt, _pack_continuation(record.continuation)]
     body = b"".join(pieces)
     return checksum(body).to_bytes(4, "little") + body
 
@@ -78,7 +84,7 @@ def unpack(number: int, blob: object, where: str) -> TickRecord:
     """The record in the row with that id; ``CorruptStore`` if the blob is damaged or another row's."""
     if not isinstance(blob, bytes) or len(blob) < _HEAD.size:
         raise CorruptStore(where, "its row is missing" if blob is None else "its row has no record")
-    crc, found, next_entity_id, listed_at, write_count, span_count, applied = _HEAD.unpack_from(blob)
+    crc, found, next_entity_id, listed_at, write_count, span_count, applied, attempt = _HEAD.unpack_from(blob)
     if checksum(memoryview(blob)[4:]) != crc or found != number:
         raise CorruptStore(where, "the checksum of its row does not match")
     at = _HEAD.size
@@ -92,6 +98,20 @@ def unpack(number: int, blob: object, where: str) -> TickRecord:
     end = at + span_count * _SPAN.size
     spans = {table: (first, newest) for table, first, newest in _SPAN.iter_unpack(blob[at:end])}
     ids = tuple(json.loads(blob[end : end + applied])) if applied else ()
-    attempt = unpack_attempt(blob[end + applied :])
+    at, end = end + applied, end + applied + attempt
+    by, continuation = unpack_attempt(blob[at:end]), _unpack_continuation(blob[end:])
     tick = number & ((1 << TICK_BITS) - 1)
-    return TickRecord(next_entity_id, ids, attempt, listed_at, writes, spans if listed_at == tick else None)
+    return TickRecord(next_entity_id, ids, by, continuation, listed_at, writes, spans if listed_at == tick else None)
+
+
+def _pack_continuation(continuation: Continuation) -> bytes:
+    if not continuation:
+        return b""
+    return _INLINE + continuation if isinstance(continuation, bytes) else _ELSEWHERE + _PLACE.pack(*continuation)
+
+
+def _unpack_continuation(data: bytes) -> Continuation:
+    if data[:1] == _ELSEWHERE:
+        source, offset, length, crc, encoding = _PLACE.unpack_from(data, 1)
+        return source, offset, length, crc, encoding
+    return data[1:]

@@ -245,7 +245,7 @@ class _Rebuild:
     def _can_read(self, view: View, entry: SegmentEntry, tick: int) -> bool:
         """Whether the state of a world at a tick can be read completely."""
         try:
-            view.record(entry, tick)
+            view.continuation(entry, tick)
             for table in view.tables(entry, tick).values():
                 found = view.find_write(entry, table.id, tick)
                 if found is not None and not isinstance(found, SealedWrite):

@@ -8,12 +8,13 @@ the next sealing finds that the store has them already.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archetype_core.config import CacheConfig
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore, TickConflict, WorldNotFound
 from archetype_core.schema import Archetype, Column, Snapshot
 from archetype_core.store import IS_ACTIVE, Rows, Scan, Store, TickCommit, digest_table
@@ -39,10 +40,10 @@ class _SealedSegment:
 class Sealer:
     """Moves the ticks of worlds that no other open handle writes from a journal to the store beneath."""
 
-    def __init__(self, handle: JournalHandle, store: Store, rows: int) -> None:
+    def __init__(self, handle: JournalHandle, store: Store, cache: CacheConfig) -> None:
         self._handle = handle
         self._store = store
-        self._rows = rows
+        self._cache = cache
         self.conflicts: dict[str, TickConflict] = {}
         """By world: the conflict if another writer continued the world in the store beneath."""
 
@@ -89,19 +90,23 @@ class Sealer:
         self.conflicts.pop(world_id, None)
         last = max(last, min(stored, entry.last))
         commits: list[TickCommit] = []
-        rows = 0
+        rows = size = 0
         for commit in self._commits(view, entry, max(stored, entry.sealed) + 1, last):
             commits.append(commit)
             rows += sum(written.num_rows for written in commit.written.values())
+            size += len(commit.continuation)
             # Bounds the memory that the commits take.
-            if rows >= self._rows:
+            if rows >= self._cache.rows or size >= self._cache.megabytes * 2**20:
                 self._commit(commits)
-                commits, rows = [], 0
+                commits, rows, size = [], 0, 0
         self._commit(commits)
         record = view.record(entry, last)
         first = entry.first
         spans = {table: (begin - first, end - first) for table, (begin, end) in view.write_spans(entry, last).items()}
-        kept = TickRecord(record.next_entity_id, record.applied, record.attempt, last - first, {}, spans)
+        # The bytes that the record may refer to are removed with the other sealed ones.
+        kept = replace(
+            record, continuation=view.continuation(entry, last), listed_at=last - first, writes={}, write_spans=spans
+        )
         return _SealedSegment(entry.id, last, kept)
 
     def _has_same_ticks(self, view: View, entry: SegmentEntry, last: int) -> bool:
@@ -111,8 +116,8 @@ class Sealer:
         """
         for commit in self._commits(view, entry, entry.sealed + 1, last):
             head = self._store.head(entry.segment.world_id, at=commit.tick)
-            theirs = (head.attempt, head.next_entity_id, tuple(head.applied))
-            if theirs != (commit.attempt, commit.next_entity_id, tuple(commit.applied)):
+            theirs = (head.attempt, head.next_entity_id, tuple(head.applied), head.continuation)
+            if theirs != (commit.attempt, commit.next_entity_id, tuple(commit.applied), commit.continuation):
                 return False
             # Carried tables are compared at the last tick only: they are the same at the ticks before.
             tables = dict(commit.tables() if commit.tick == last else commit.written.items())
@@ -160,7 +165,14 @@ class Sealer:
             read = partial(self._carried_rows, view, entry, tick, cache)
             carried = _Carried(live - written.keys(), read)
             yield TickCommit(
-                entry.segment, tick, written, record.next_entity_id, carried, record.applied, record.attempt
+                entry.segment,
+                tick,
+                written,
+                record.next_entity_id,
+                carried,
+                record.applied,
+                record.attempt,
+                view.continuation(entry, tick),
             )
 
     def _carried_rows(
@@ -276,8 +288,11 @@ def _used_sources(view: View, entries: Iterable[SegmentEntry], lasts: Mapping[in
     """The sources that unsealed ticks refer to; of each segment only the ticks after ``lasts``."""
     for entry in entries:
         for tick in range(max(entry.sealed, lasts.get(entry.id, entry.sealed)) + 1, entry.last + 1):
-            for write in view.record(entry, tick).writes.values():
+            record = view.record(entry, tick)
+            for write in record.writes.values():
                 yield from (place[0] for place in write.places)
+            if not isinstance(record.continuation, bytes):
+                yield record.continuation[0]
 
 
 def last_stored_tick(store: Store, entry: SegmentEntry) -> int:

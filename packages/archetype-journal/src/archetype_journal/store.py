@@ -229,14 +229,20 @@ class JournalStore:
     def head(self, world_id: str, *, at: int | None = None) -> Head:
         """What a world needs to open at its last tick, or at an earlier one. Reads the records of a few ticks."""
         self._check_open()
-        with self._handle.reader.read() as view:
-            active = self._active_segment(view, world_id)
-            tick = active.last if at is None else at
-            found = next((one for one, last in view.lineage(active, active.last) if one.first <= tick <= last), None)
-            if found is None:
-                first = [one.first for one, _ in view.lineage(active, active.last)][-1]
-                raise TickNotFound(active.segment.name, tick, first, active.last)
-            return self._head(view, found, tick)
+        while True:
+            with self._handle.reader.read() as view:
+                active = self._active_segment(view, world_id)
+                tick = active.last if at is None else at
+                lineage = list(view.lineage(active, active.last))
+                found = next((one for one, last in lineage if one.first <= tick <= last), None)
+                if found is None:
+                    raise TickNotFound(active.segment.name, tick, lineage[-1][0].first, active.last)
+                try:
+                    return self._head(view, found, tick)
+                except CorruptStore:
+                    # The chunk file of its continuation may be removed meanwhile, because the tick is sealed now.
+                    if not self._has_newer_generation(view):
+                        raise
 
     def _head(self, view: View, entry: SegmentEntry, tick: int) -> Head:
         record = view.record(entry, tick)
@@ -246,7 +252,8 @@ class JournalStore:
             count = self._count_sealed(write, name) if isinstance(write, SealedWrite) else write[2].live if write else 0
             if count:
                 live[name] = count
-        return Head(entry.segment, tick, record.next_entity_id, record.applied, live, record.attempt)
+        continuation = view.continuation(entry, tick)
+        return Head(entry.segment, tick, record.next_entity_id, record.applied, live, record.attempt, continuation)
 
     def _count_sealed(self, write: SealedWrite, table: str) -> int:
         """How many live rows a sealed write has."""

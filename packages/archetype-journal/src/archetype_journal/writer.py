@@ -16,19 +16,21 @@ from archetype_journal import chunk
 from archetype_journal.catalog import CatalogUpdate, SegmentEntry, WorldEntry
 from archetype_journal.open_handles import OwnerFile
 from archetype_journal.reader import View
-from archetype_journal.record import Place, TableWrite, TickRecord, pack, row_id
+from archetype_journal.record import Continuation, Place, TableWrite, TickRecord, pack, row_id
 
 MAX_ROW_BYTES = 256 * 1024
 """More new bytes than this go into a chunk file: SQLite writes a blob twice, to its log and to the database."""
 
+_MAX_INLINE_BYTES = 1024
+"""A longer continuation lies beside the new columns, so that records, which are read often, stay small."""
 _TABLES_PER_TICK = 8
 """A tick with few tables lists every table's write span; with n tables, all spans are listed about once every n/8 ticks."""
 _MAX_STATES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _NewColumn:
-    """A column that a commit writes, and where its bytes are."""
+class _NewPiece:
+    """A column or continuation that a commit writes, and where its bytes are."""
 
     tick: int
     """Index of the tick within the commit."""
@@ -41,7 +43,7 @@ class _NewColumn:
 
 @dataclass(slots=True)
 class _PreparedTick:
-    """One tick, encoded: its new bytes, and a place for every column of every table."""
+    """One tick, encoded: its new bytes, and a place for every column of every table and for a long continuation."""
 
     commit: TickCommit
     pieces: list[pa.Buffer] = field(default_factory=list)
@@ -49,8 +51,16 @@ class _PreparedTick:
     size: int = 0
     file: tuple[str, int] | None = None
     """The chunk file that has the bytes, and their offset; ``None`` if they go into the row."""
-    writes: list[tuple[str, pa.Schema, int, int, list[Place | _NewColumn]]] = field(default_factory=list)
+    writes: list[tuple[str, pa.Schema, int, int, list[Place | _NewPiece]]] = field(default_factory=list)
     """For each table: name, schema, live rows, tombstones, places."""
+    continuation: bytes | _NewPiece = b""
+
+    def add(self, index: int, data: pa.Buffer, encoding: int) -> _NewPiece:
+        """Add new bytes; ``index`` is that of the tick within its commit."""
+        piece = _NewPiece(index, len(self.pieces), self.size, encoding)
+        self.pieces.append(data)
+        self.size += data.size
+        return piece
 
 
 @dataclass(slots=True)
@@ -60,7 +70,7 @@ class PreparedCommit:
     generation: int
     """The generation when this was prepared; in a later one the places it refers to may be removed."""
     ticks: list[_PreparedTick] = field(default_factory=list)
-    columns: dict[Column, _NewColumn] = field(default_factory=dict)
+    columns: dict[Column, _NewPiece] = field(default_factory=dict)
 
     # Set by `Writer.write`, valid once the transaction is committed.
     entry: SegmentEntry | None = None
@@ -95,9 +105,14 @@ class PreparedCommit:
             return -self.file_ids[tick.file[0]]
         return row_id(entry.id, tick.commit.tick - entry.first)
 
-    def stored_place(self, entry: SegmentEntry, place: Place | _NewColumn) -> Place:
+    def stored_continuation(self, entry: SegmentEntry, tick: _PreparedTick) -> Continuation:
+        """The continuation of a tick of this commit, or its place in the journal."""
+        found = tick.continuation
+        return self.stored_place(entry, found) if isinstance(found, _NewPiece) else found
+
+    def stored_place(self, entry: SegmentEntry, place: Place | _NewPiece) -> Place:
         """The place of a column in the journal, also of one that this commit writes."""
-        if not isinstance(place, _NewColumn):
+        if not isinstance(place, _NewPiece):
             return place
         tick = self.ticks[place.tick]
         offset = place.offset if tick.file is None else tick.file[1] + place.offset
@@ -147,6 +162,9 @@ class Writer:
                 if rows.tombstones is not None and tombstones:
                     places += self._places(prepared, index, rows.tombstones)
                 tick.writes.append((name, rows.live.archetype.schema, rows.live.num_rows, tombstones, places))
+            tick.continuation = commit.continuation
+            if len(commit.continuation) > _MAX_INLINE_BYTES:
+                tick.continuation = tick.add(index, pa.py_buffer(commit.continuation), chunk.RAW_VALUES)
             if tick.size > MAX_ROW_BYTES:
                 file, begin, tick.checksums = self._file.append(tick.pieces)
                 tick.file = (file, begin)
@@ -154,19 +172,17 @@ class Writer:
                 tick.checksums = [chunk.checksum(piece) for piece in tick.pieces]
         return prepared
 
-    def _places(self, prepared: PreparedCommit, index: int, rows: Snapshot) -> list[Place | _NewColumn]:
+    def _places(self, prepared: PreparedCommit, index: int, rows: Snapshot) -> list[Place | _NewPiece]:
         if not rows.num_rows:
             return []
         tick = prepared.ticks[index]
-        places: list[Place | _NewColumn] = []
+        places: list[Place | _NewPiece] = []
         for field_index, name in enumerate(rows.archetype.schema.names):
             column = rows.columns[name]
             place = self._written.get(column) or prepared.columns.get(column)
             if place is None:
                 encoding, data = chunk.encode(column.arrow, rows.archetype.schema.field(field_index))
-                place = prepared.columns[column] = _NewColumn(index, len(tick.pieces), tick.size, encoding)
-                tick.pieces.append(data)
-                tick.size += data.size
+                place = prepared.columns[column] = tick.add(index, data, encoding)
             places.append(place)
         return places
 
@@ -175,7 +191,7 @@ class Writer:
         if prepared.generation == generation:
             return False
         places = [place for tick in prepared.ticks for write in tick.writes for place in write[4]]
-        sources = {place[0] for place in places if not isinstance(place, _NewColumn)}
+        sources = {place[0] for place in places if not isinstance(place, _NewPiece)}
         files = {tick.file[0] for tick in prepared.ticks if tick.file is not None}
         return not (all(map(view.has_source, sources)) and all((self._directory / name).exists() for name in files))
 
@@ -225,7 +241,10 @@ class Writer:
                 spans = {table: (begin - entry.first, end - entry.first) for table, (begin, end) in known.items()}
             commit, row = tick.commit, row_id(entry.id, number - entry.first)
             listed = listed_at - entry.first
-            record = TickRecord(commit.next_entity_id, commit.applied, commit.attempt, listed, writes, spans)
+            continuation = prepared.stored_continuation(entry, tick)
+            record = TickRecord(
+                commit.next_entity_id, commit.applied, commit.attempt, continuation, listed, writes, spans
+            )
             update.add_tick(row, pack(row, record), b"".join(tick.pieces) if tick.file is None else None)
         update.set_writer(world, segment.world_id, entry.id, self._owner_file.name, self._owner_file.token)
         prepared.entry, prepared.listed_at = entry, listed_at

@@ -67,7 +67,7 @@ def append(log: Log, tables: Tables, owner: str, state: StoreState, ticks: Seque
         groups += [(number, index, group) for group in made]
         written[index] = SegmentTable(before[index].first if index in before else made[0].first, made[-1])
     groups.sort(key=lambda found: found[1])
-    entry = LogSegment(segment, last.tick, last.next_entity_id, last.applied, last.attempt, owner, written)
+    entry = LogSegment(segment, last.tick, owner, written)
     header = {"tables": sorted(changes), "segment": [number, entry.to_json()], "first": first.tick}
     record = CommitRecord({}, group_table(groups), tick_table(number, _tick_entries(ticks)))
     return log.append(state, header, record)
@@ -102,9 +102,9 @@ def _by_table(ticks: Sequence[TickCommit]) -> dict[str, list[Write]]:
 
 def _tick_entries(ticks: Sequence[TickCommit]) -> Iterator[TickEntry]:
     """The entries of some ticks, without those that repeat the one before."""
-    known: tuple[int, tuple[str, ...], str] | None = None
+    known: tuple[int, tuple[str, ...], str, bytes] | None = None
     for commit in ticks:
-        values = (commit.next_entity_id, tuple(commit.applied), commit.attempt)
+        values = (commit.next_entity_id, tuple(commit.applied), commit.attempt, commit.continuation)
         if values != known or values[1]:
             yield TickEntry(commit.tick, *values)
         known = values

@@ -13,7 +13,7 @@ import pyarrow as pa
 from archetype_core.errors import CommitError, CorruptStore
 
 _MAGIC = b"ARCLANCE"
-FORMAT = 1
+FORMAT = 2
 
 ROW_GROUPS = pa.schema(
     [
@@ -35,6 +35,7 @@ TICKS = pa.schema(
         pa.field("next_entity_id", pa.int64(), nullable=False),
         pa.field("applied", pa.list_(pa.large_string()), nullable=False),
         pa.field("attempt", pa.binary(), nullable=False),
+        pa.field("continuation", pa.large_binary(), nullable=False),
     ]
 )
 """What a tick has beside rows. An entry also holds for the ticks after it, up to the segment's next entry.

@@ -16,12 +16,13 @@ from archetype_store_lance.row_layout import RowGroup
 
 @dataclass(frozen=True, slots=True)
 class TickEntry:
-    """What a tick has beside rows: the next free entity id, the commands that it applied, and its attempt."""
+    """What a tick has beside rows: the next free entity id, the applied commands, the attempt, and the continuation."""
 
     tick: int
     next_entity_id: int
     applied: tuple[str, ...]
     attempt: str
+    continuation: bytes
 
 
 class RowIndex:
@@ -66,7 +67,8 @@ class RowIndex:
         if index < 0:
             return None
         row = self.record.ticks.slice(run[0] + index, 1).to_pylist()[0]
-        return TickEntry(row["tick"], row["next_entity_id"], tuple(row["applied"]), unpack_attempt(row["attempt"]))
+        attempt = unpack_attempt(row["attempt"])
+        return TickEntry(row["tick"], row["next_entity_id"], tuple(row["applied"]), attempt, row["continuation"])
 
     def _group(self, key: tuple[int, int], index: int) -> RowGroup:
         row = self._groups[key][0] + index
@@ -110,6 +112,7 @@ def tick_table(segment: int, entries: Iterable[TickEntry]) -> pa.Table:
         pa.array([one.next_entity_id for one in kept], pa.int64()),
         pa.array([list(one.applied) for one in kept], TICKS.field("applied").type),
         pa.array([pack_attempt(one.attempt) for one in kept], TICKS.field("attempt").type),
+        pa.array([one.continuation for one in kept], TICKS.field("continuation").type),
     ]
     return pa.Table.from_arrays(columns, schema=TICKS)
 
@@ -126,7 +129,7 @@ def merge(records: Iterable[CommitRecord]) -> CommitRecord:
         differs = np.ones(ticks.num_rows, bool)
         # Entries with commands always count as different: command ids do not repeat.
         differs[1:] = (lengths[1:] != 0) | (lengths[:-1] != 0)
-        for name in ("segment", "next_entity_id", "attempt"):
+        for name in ("segment", "next_entity_id", "attempt", "continuation"):
             column = ticks.column(name).combine_chunks()
             differs[1:] |= pc.not_equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
         ticks = ticks.filter(pa.array(differs))

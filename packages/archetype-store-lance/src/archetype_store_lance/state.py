@@ -79,13 +79,10 @@ class SegmentTable:
 
 @dataclass(frozen=True, slots=True)
 class LogSegment:
-    """One segment up to its last committed tick."""
+    """One segment up to its last committed tick. What that tick has beside rows is in the row index, as for any other."""
 
     segment: Segment
     last: int
-    next_entity_id: int
-    applied: tuple[str, ...]
-    attempt: str
     owner: str
     tables: Mapping[int, SegmentTable] = field(default_factory=dict)
     """The tables that the segment wrote, by number."""
@@ -102,9 +99,6 @@ class LogSegment:
         return {
             "segment": [one.world_id, one.run_id, one.first_tick, parent, one.name, str(one.seed)],
             "last": self.last,
-            "next_entity_id": self.next_entity_id,
-            "applied": self.applied,
-            "attempt": self.attempt,
             "owner": self.owner,
             "tables": [[number, one.first, *_values(one.newest)] for number, one in self.tables.items()],
         }
@@ -115,8 +109,7 @@ class LogSegment:
         world_id, run_id, first, parent, name, seed = data["segment"]
         segment = Segment(world_id, run_id, first, Point(*parent) if parent else None, name, int(seed))
         tables = {number: SegmentTable(first, RowGroup(*values)) for number, first, *values in data["tables"]}
-        applied, attempt = tuple(data["applied"]), data["attempt"]
-        return cls(segment, data["last"], data["next_entity_id"], applied, attempt, data["owner"], tables)
+        return cls(segment, data["last"], data["owner"], tables)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def head_of(log: Log, state: StoreState, world_id: str, at: int | None) -> Head:
             live[state.tables[table].name] = found.group.live
     entry = visibility.tick_entry(number, tick)
     applied = entry.applied if entry.tick == tick else ()
-    return Head(span.segment, tick, entry.next_entity_id, applied, live, entry.attempt)
+    return Head(span.segment, tick, entry.next_entity_id, applied, live, entry.attempt, entry.continuation)
 
 
 def _lineage(state: StoreState, number: int) -> Iterator[tuple[int, int]]:

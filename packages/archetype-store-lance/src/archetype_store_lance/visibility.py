@@ -32,7 +32,7 @@ class Visibility:
 
     def rows(self, segment: int, table: int, first: int, last: int) -> Iterator[VisibleRows]:
         """The visible rows of a segment's table from tick to tick; ticks without rows are left out."""
-        before = self._newest(segment, table, first - 1)
+        before: RowGroup | None = None
         cursor = first
         for group in self._groups(segment, table, first, last):
             begin = max(group.first, first)
@@ -46,6 +46,8 @@ class Visibility:
     def _unchanged(
         self, segment: int, table: int, first: int, last: int, before: RowGroup | None
     ) -> Iterator[VisibleRows]:
+        # Looked up only here: it may take a row index that nothing else needs.
+        before = before or self._newest(segment, table, first - 1)
         found = (before, before.last) if before is not None else self._inherited(segment, table)
         if found is not None and found[0].live:
             yield VisibleRows(first, last, *found)
@@ -69,14 +71,12 @@ class Visibility:
 
     def tick_entry(self, segment: int, tick: int) -> TickEntry:
         """The tick entry that holds at a tick of a segment."""
-        entry = self.state.segments[segment]
-        if tick == entry.last:
-            return TickEntry(tick, entry.next_entity_id, entry.applied, entry.attempt)
         for index in self._indexes(segment, tick, tick):
             found = index.tick_entry(segment, tick)
             if found is not None:
                 return found
-        raise CorruptStore(f"the log of world {entry.segment.name!r}", f"it has no entry for tick {tick}")
+        name = self.state.segments[segment].segment.name
+        raise CorruptStore(f"the log of world {name!r}", f"it has no entry for tick {tick}")
 
     def _newest(self, segment: int, table: int, tick: int) -> RowGroup | None:
         """The newest row group of a segment's table that begins at a tick or before it."""

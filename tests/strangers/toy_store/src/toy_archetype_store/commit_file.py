@@ -18,6 +18,7 @@ from archetype_core.store import Point, Rows, Segment, TickCommit
 _SCHEMA = pa.schema(
     [
         ("header", pa.large_string()),
+        ("continuation", pa.large_binary()),
         ("live", pa.list_(pa.large_binary())),
         ("tombstones", pa.list_(pa.large_binary())),
     ]
@@ -53,8 +54,15 @@ def read_commit(path: Path) -> Iterator[TickCommit]:
             snapshot = _from_stream(live)
             tables[snapshot.archetype.name] = Rows(snapshot, _from_stream(tombstones) if tombstones else None)
         segment = _segment(header["segment"])
-        applied, attempt = tuple(header["applied"]), header["attempt"]
-        yield TickCommit(segment, header["tick"], tables, header["next_entity_id"], applied=applied, attempt=attempt)
+        yield TickCommit(
+            segment,
+            header["tick"],
+            tables,
+            header["next_entity_id"],
+            applied=tuple(header["applied"]),
+            attempt=header["attempt"],
+            continuation=row["continuation"],
+        )
 
 
 def _row(tick: TickCommit) -> dict[str, Any]:
@@ -68,6 +76,7 @@ def _row(tick: TickCommit) -> dict[str, Any]:
     tables = tick.written.values()
     return {
         "header": json.dumps(header),
+        "continuation": tick.continuation,
         "live": [_to_stream(rows.live) for rows in tables],
         "tombstones": [_to_stream(rows.tombstones) if rows.tombstones else None for rows in tables],
     }

@@ -110,7 +110,7 @@ class ToyStore:
         segment = span.segment
         tick = self._segments[segment.world_id, segment.run_id][number - segment.first_tick]
         live = {name: rows.live.num_rows for name, rows in tick.written.items() if rows.live.num_rows}
-        return Head(segment, number, tick.next_entity_id, tick.applied, live, tick.attempt)
+        return Head(segment, number, tick.next_entity_id, tick.applied, live, tick.attempt, tick.continuation)
 
     def timeline(self, world_id: str) -> Timeline:
         """Return the segments of a world's history, oldest first, and all its tables."""
