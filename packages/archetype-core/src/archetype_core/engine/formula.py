@@ -23,7 +23,6 @@ from archetype_core import telemetry
 from archetype_core.engine.call import Call
 from archetype_core.engine.daft.expression import ROWWISE
 from archetype_core.engine.daft.frame import Frame
-from archetype_core.engine.frame_result import is_local
 from archetype_core.engine.processor_result import Recorder
 from archetype_core.panic import panics_as_errors
 from archetype_core.schema.archetype import Archetype
@@ -101,10 +100,7 @@ class Formula:
 
 
 def formula_of(slot: Slot, constants: Mapping[str, Expression], context: TickContext) -> Formula | None:
-    """Return what a processor writes for every table now, from one call.
-
-    ``None`` if it has to be called for each, or if its expressions are not row-wise over the columns that it declares.
-    """
+    """Return what a processor writes for every table now, from one call; ``None`` if it has to be called for each."""
     processor, signature = slot.processor, slot.signature
     method = processor.process
     if signature.accepts is None or not signature.accepts <= {"tick"} or signature.suspends:
@@ -137,7 +133,7 @@ def formula_of(slot: Slot, constants: Mapping[str, Expression], context: TickCon
     except Exception:  # noqa: BLE001  # reason: as above
         telemetry.log.debug("%s is called table by table", slot.name, exc_info=True)
         return None
-    if not stages or not is_local(stages, slot.columns):
+    if not stages:
         return None
     lines = box[0].lines if isinstance(box[0], Frame) else ()
     contents = tuple((by_name[name], value) for name, value in cells.items())
