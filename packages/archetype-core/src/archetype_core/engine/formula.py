@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import dis
 import inspect
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,8 +43,8 @@ _METHODS = ROWWISE | _STEPS | {"alias", "cast"}
 """What the code may call on an expression or frame. No other object that it can reach has a method of these names with an
 effect."""
 _HARMLESS = frozenset({
-    "RESUME", "NOP", "CACHE", "EXTENDED_ARG", "PUSH_NULL", "POP_TOP", "COPY", "SWAP", "COPY_FREE_VARS", "RETURN_GENERATOR",
-    "LOAD_CONST", "LOAD_SMALL_INT", "PRECALL", "CALL", "KW_NAMES", "CALL_KW", "COMPARE_OP", "UNARY_NEGATIVE",
+    "RESUME", "NOP", "EXTENDED_ARG", "PUSH_NULL", "POP_TOP", "COPY", "SWAP", "COPY_FREE_VARS", "RETURN_GENERATOR",
+    "LOAD_CONST", "LOAD_SMALL_INT", "CALL", "KW_NAMES", "CALL_KW", "COMPARE_OP", "UNARY_NEGATIVE",
     "UNARY_INVERT", "BUILD_MAP", "BUILD_CONST_KEY_MAP", "MAP_ADD", "BUILD_TUPLE", "BUILD_LIST", "LIST_EXTEND",
 })  # fmt: skip
 """Instructions that only combine values. There is no jump among them, so the code runs from its first line to its last."""
@@ -57,46 +58,30 @@ _OUTER = frozenset({"LOAD_GLOBAL", "LOAD_DEREF"})
 class _Names(NamedTuple):
     """The names that a method's code looks up, with the attribute that it reads from each, if any."""
 
-    outer: frozenset[tuple[str, str | None]]
+    outer: tuple[tuple[str, str | None], ...]
     """Global variables and those of enclosing functions."""
-    own: frozenset[str]
+    own: tuple[str, ...]
     """Attributes of the processor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """The steps that a processor writes for every table, as long as what it makes them from stays the same."""
+    """The steps that a processor writes for every table, as long as the values that it makes them from stay the same."""
 
     stages: tuple[Stage, ...]
     lines: tuple[Line | None, ...]
     """The user's lines that wrote these steps."""
-    processor: Any
-    function: FunctionType
-    own: tuple[tuple[str, Any], ...]
-    """The attributes of the processor that its code reads, with their values."""
-    outer: tuple[tuple[str, Any], ...]
-    """The global variables that it reads."""
-    cells: tuple[tuple[CellType, Any], ...]
-    """The variables of enclosing functions that it reads."""
-    items: tuple[tuple[dict[Any, Any], tuple[tuple[Any, Any], ...]], ...]
-    """The dictionaries among these values, with their items."""
+    values: Callable[[], tuple[Any, ...]]
+    """Looks up the values that the code reads: global variables and the processor's attributes."""
+    known: tuple[Any, ...]
+    """What they were when the steps were written."""
+    items: tuple[Any, ...]
+    """What the dictionaries among them had."""
 
     def holds(self) -> bool:
-        """Whether a call would return the same steps now. Another processor may have changed a value in the meantime.
-
-        A thousand tables ask this in a tick, so it compares identities only.
-        """
-        variables = self.function.__globals__
-        for name, value in self.outer:
-            if variables.get(name) is not value:
-                return False
-        for name, value in self.own:
-            if getattr(self.processor, name, None) is not value:
-                return False
-        for cell, value in self.cells:
-            if _content(cell) is not value:
-                return False
-        return all(_are_same(mapping, items) for mapping, items in self.items)
+        """Whether a call would return the same steps now. Another processor may have changed a value in the meantime."""
+        values = self.values()
+        return _are_same(values, self.known) and _are_same(_items(values), self.items)
 
 
 def formula_of(slot: Slot, constants: Mapping[str, Expression], context: TickContext) -> Formula | None:
@@ -111,19 +96,13 @@ def formula_of(slot: Slot, constants: Mapping[str, Expression], context: TickCon
         return None
     function = method.__func__
     names = _names(function.__code__, signature.frame)
-    if names is None:
+    if names is None or not all(_is_plain(inspect.getattr_static(processor, name, _UNKNOWN)) for name in names.own):
         return None
-    by_name = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-    outer = {name: function.__globals__.get(name, _UNKNOWN) for name, _ in names.outer if name not in by_name}
-    cells = {name: _content(by_name[name]) for name, _ in names.outer if name in by_name}
-    own = {name: inspect.getattr_static(processor, name, _UNKNOWN) for name in names.own}
-    found = {**outer, **cells}
-    if not all(_is_constant(found[name], attribute) for name, attribute in names.outer):
+    values = partial(_values, processor, function, names)
+    known = values()
+    if not all(_is_constant(value, attribute) for value, (_, attribute) in zip(known, names.outer, strict=False)):
         return None
-    if not all(map(_is_plain, own.values())):
-        return None
-    values = (*found.values(), *own.values())
-    items = tuple((value, tuple(value.items())) for value in values if type(value) is dict)
+    items = _items(known)
     rows = _nothing(slot.needs)
     try:
         with panics_as_errors():
@@ -135,9 +114,7 @@ def formula_of(slot: Slot, constants: Mapping[str, Expression], context: TickCon
         return None
     if not stages:
         return None
-    lines = box[0].lines if isinstance(box[0], Frame) else ()
-    contents = tuple((by_name[name], value) for name, value in cells.items())
-    return Formula(stages, lines, processor, function, tuple(own.items()), tuple(outer.items()), contents, items)
+    return Formula(stages, box[0].lines if isinstance(box[0], Frame) else (), values, known, items)
 
 
 @lru_cache(maxsize=256)
@@ -145,21 +122,29 @@ def _nothing(needs: frozenset[ComponentType]) -> Snapshot:
     return Snapshot.empty(Archetype.of(*needs))
 
 
+def _values(processor: Any, function: FunctionType, names: _Names) -> tuple[Any, ...]:
+    """What the names in a method's code stand for, in their order."""
+    variables = function.__globals__
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    outer = [_content(cells[name]) if name in cells else variables.get(name, _UNKNOWN) for name, _ in names.outer]
+    return (*outer, *(getattr(processor, name, _UNKNOWN) for name in names.own))
+
+
 def _content(cell: CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:
+        # It has no value yet.
         return _UNKNOWN
 
 
-def _are_same(mapping: Mapping[Any, Any], items: tuple[tuple[Any, Any], ...]) -> bool:
-    """Whether a mapping still has exactly these keys and values."""
-    if len(mapping) != len(items):
-        return False
-    for (key, value), (known_key, known) in zip(mapping.items(), items, strict=True):
-        if value is not known or key is not known_key:
-            return False
-    return True
+def _items(values: Iterable[Any]) -> tuple[Any, ...]:
+    """The keys and values of the dictionaries among some values."""
+    return tuple(one for value in values if type(value) is dict for item in value.items() for one in item)
+
+
+def _are_same(values: Sequence[Any], known: Sequence[Any]) -> bool:
+    return len(values) == len(known) and all(map(operator.is_, values, known))
 
 
 def _is_constant(value: Any, attribute: str | None) -> bool:
@@ -201,7 +186,7 @@ def _names(code: CodeType, frame: str | None) -> _Names | None:
         kind, after = step.opname, steps[place + 1 : place + 3]
         attribute = after[0].argval if after and after[0].opname in _ATTRIBUTES else None
         if kind in _RETURNS:
-            return _Names(frozenset(outer), frozenset(own))
+            return _Names(tuple(outer), tuple(own))
         if kind in _OUTER:
             outer.add((step.argval, attribute))
         elif kind in _VARIABLES and step.argval == itself:
