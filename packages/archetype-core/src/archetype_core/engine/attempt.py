@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -54,6 +54,21 @@ class Draft(Protocol):
     def redeem(self, ids: range) -> None:
         """Consume reserved ids."""
         ...
+
+
+class _Inside:
+    """Sets where code is; written as a class because every table of a tick enters one, and a generator costs much more."""
+
+    __slots__ = ("_place", "_token")
+
+    def __init__(self, place: tuple[Attempt, str]) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        self._token = _here.set(self._place)
+
+    def __exit__(self, *_: object) -> None:
+        _here.reset(self._token)
 
 
 class AttemptDraft:
@@ -145,14 +160,9 @@ class Attempt:
         self._held: list[tuple[Callable[[], object], Callable[[], object]]] = []
         self._lock = threading.RLock()
 
-    @contextmanager
-    def inside(self, table: str = _HOOKS) -> Iterator[None]:
+    def inside(self, table: str = _HOOKS) -> AbstractContextManager[None]:
         """Code in this context, and whatever copies it, belongs to the attempt and to a table."""
-        token = _here.set((self, table))
-        try:
-            yield
-        finally:
-            _here.reset(token)
+        return _Inside((self, table))
 
     def draft(self, state: WorldState, table: str) -> Draft:
         """Where code inside the attempt stages mutations of a world; ``AttemptOver`` if the attempt has failed."""

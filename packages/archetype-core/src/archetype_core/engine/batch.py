@@ -77,20 +77,33 @@ class Batch:
         return cls(members, Snapshot(archetype, columns, sum(snapshot.num_rows for snapshot in snapshots)))
 
     def split(self, result: Snapshot, live: Mapping[Archetype, Snapshot]) -> Iterator[tuple[Archetype, Snapshot]]:
-        """Each member's rows, with the batch's changes."""
+        """The rows of each member, with the batch's changes; none if nothing changed."""
         changed = {name: column for name, column in result.columns.items() if column is not self.rows.columns[name]}
+        if not changed:
+            return
         after = Batch(self.members, result)
+        known: Mapping[str, Column] | None = None
+        both: Mapping[str, Column] = changed
         offset = 0
         for member in self.members:
             before = live[member]
-            count = before.num_rows
-            if changed:
-                columns = before.columns
-                if isinstance(columns, Window):
-                    # A window over a window would keep every earlier batch alive.
-                    changed_before = columns.changed.keys() - changed.keys()
-                    columns = {**columns.untouched, **{name: columns[name] for name in changed_before}}
-                yield member, Snapshot(member, Window(columns, after, changed, offset, count), count)
+            count, columns = before.num_rows, before.columns
+            windowed: Mapping[str, Column] = changed
+            if isinstance(columns, Window):
+                # A window over a window would keep every earlier batch alive.
+                if columns.batch is self:
+                    # The members of a batch have the same changes, most often as one object.
+                    if columns.changed is not known:
+                        known = columns.changed
+                        both = {**{name: result.columns[name] for name in known}, **changed}
+                    windowed = both
+                    columns = columns.untouched
+                elif columns.changed.keys() <= changed.keys():
+                    columns = columns.untouched
+                else:
+                    kept = columns.changed.keys() - changed.keys()
+                    columns = {**columns.untouched, **{name: columns[name] for name in kept}}
+            yield member, Snapshot(member, Window(columns, after, windowed, offset, count), count)
             offset += count
 
 
@@ -98,13 +111,15 @@ def groups(
     live: Mapping[Archetype, Snapshot], work: Mapping[Archetype, tuple[Slot, ...]]
 ) -> Iterator[tuple[tuple[Archetype, ...], tuple[Slot, ...]]]:
     """Groups of two or more small tables that run exactly the same row-wise processors."""
-    alike: dict[int, list[Archetype]] = {}
-    keys: dict[tuple[Slot, ...], int] = {}
+    alike: dict[tuple[Slot, ...], list[Archetype]] = {
+        slots: [] for slots in dict.fromkeys(work.values()) if all(slot.is_rowwise for slot in slots)
+    }
+    if not alike:
+        return
     for archetype, slots in work.items():
-        if live[archetype].num_rows <= SMALL_ROWS and all(slot.is_rowwise for slot in slots):
-            alike.setdefault(keys.setdefault(slots, len(keys)), []).append(archetype)
-    for slots, key in keys.items():
-        members = alike[key]
+        if slots in alike and live[archetype].num_rows <= SMALL_ROWS:
+            alike[slots].append(archetype)
+    for slots, members in alike.items():
         if len(members) > 1:
             # Random numbers are drawn per row, so a replay needs the same row order.
             in_order = any(slot.signature.takes("rng") for slot in slots)

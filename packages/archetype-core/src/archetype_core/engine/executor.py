@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from archetype_core import telemetry
 from archetype_core.engine.batch import SMALL_ROWS, Batch, groups
 from archetype_core.engine.call import Call
 from archetype_core.engine.daft.frame import Frame, base_columns
+from archetype_core.engine.formula import Formula, formula_of
 from archetype_core.engine.frame_result import are_equal, is_local
 from archetype_core.engine.processor_failure import processor_error
 from archetype_core.engine.processor_result import Recorder, collect
@@ -67,6 +68,7 @@ class LocalExecutor:
     ) -> dict[Archetype, Snapshot]:
         """The frames after each archetype's processors. The first failure stops the others and is raised."""
         tick_run = _TickRun(live, work, context, self._slow)
+        tick_run.evaluate_waiting()
         if len(tick_run.queue) > 1:
             tick_run.add_threads(self._threads - 1, self._submit)
         tick_run.work()
@@ -111,6 +113,10 @@ class _Job:
         return (self.rows.archetype,) if self.batch is None else self.batch.members
 
 
+def _order(job: _Job) -> int:
+    return job.order
+
+
 class _TickRun:
     """One tick's jobs and the threads that run them."""
 
@@ -140,8 +146,13 @@ class _TickRun:
         alone = (item for item in work.items() if item[0] not in batched) if batched else work.items()
         jobs += [_Job(order, live[archetype], slots) for order, (archetype, slots) in enumerate(alone)]
         self.is_crowded = len(jobs) > 4
+        kinds = Counter(work.values())
+        self.has_slow = bool(slow) or any(slot.signature.suspends for slots in kinds for slot in slots)
+        self.formulas = self._formulas(kinds)
+        if self.formulas:
+            jobs = self._set_aside(jobs)
         # Slow tables first: they decide when the tick ends.
-        self.queue = deque(sorted(jobs, key=lambda job: not self._is_slow(job)) if slow else jobs)
+        self.queue = deque(sorted(jobs, key=lambda job: not self._is_slow(job)) if self.has_slow else jobs)
 
     def add_threads(self, most: int, submit: Callable[[Callable[[], None]], Future[None]]) -> None:
         """Start threads for the slow tables, and a watcher for tables that turn out slow."""
@@ -167,15 +178,19 @@ class _TickRun:
             try:
                 job = self.queue.popleft()
             except IndexError:
-                with self.lock:
-                    waiting, self.waiting = self.waiting, {}
-                if not waiting:
+                if not self.evaluate_waiting():
                     return
-                for groups_of_slot in waiting.values():
-                    for alike in groups_of_slot:
-                        self._guard(self._evaluate, sorted(alike, key=lambda job: job.order))
                 continue
             self._work_on(job)
+
+    def evaluate_waiting(self) -> bool:
+        """Evaluate the batched results that wait; whether there were any."""
+        with self.lock:
+            waiting, self.waiting = self.waiting, {}
+        for groups_of_slot in waiting.values():
+            for alike in groups_of_slot:
+                self._guard(self._evaluate, sorted(alike, key=_order))
+        return bool(waiting)
 
     def _work_on_slow(self) -> None:
         """Run slow tables. Threads that run fast ones would only wait for one another, for the interpreter lock."""
@@ -197,6 +212,8 @@ class _TickRun:
                     return
 
     def _is_slow(self, job: _Job) -> bool:
+        if not self.has_slow:
+            return False
         often = self.slow.get(job.rows.archetype, 0) >= _SLOW_TICKS
         return often or any(slot.signature.suspends for slot in job.slots)
 
@@ -248,7 +265,8 @@ class _TickRun:
     def _advance(self, job: _Job) -> None:
         """Run a job's remaining processors, until it is done or its result waits to be batched."""
         while job.position < len(job.slots):
-            if self._run(job):
+            is_waiting = bool(self.formulas) and not self._set_aside([job])
+            if is_waiting or self._run(job):
                 return
             job.position += 1
         if job.batch is None:
@@ -300,6 +318,39 @@ class _TickRun:
         self.context.attempt.rewind(table, mark)
         telemetry.processor_skipped(span, slot.name, table, self.context.tick, failure)
 
+    def _set_aside(self, jobs: Iterable[_Job]) -> list[_Job]:
+        """Let small tables wait whose processors write the same steps for every table; return the others."""
+        rest: list[_Job] = []
+        waiting: dict[Slot, list[_Job] | None] = {}
+        with self.lock:
+            for job in jobs:
+                slot = job.slots[job.position]
+                formula = self.formulas.get(slot)
+                if formula is None or job.batch is not None or job.record or job.rows.num_rows > SMALL_ROWS:
+                    rest.append(job)
+                    continue
+                # No processor runs on these tables meanwhile, so one look at the formula's values is enough.
+                if slot not in waiting:
+                    waiting[slot] = self._alike(slot, formula.stages) if formula.holds() else None
+                alike = waiting[slot]
+                if alike is None:
+                    rest.append(job)
+                else:
+                    job.record, job.lines = formula.stages, formula.lines
+                    alike.append(job)
+        return rest
+
+    def _formulas(self, kinds: Mapping[tuple[Slot, ...], int]) -> dict[Slot, Formula]:
+        """The formulas of the processors that have one and run on several tables; ``kinds`` has the number of tables."""
+        # A trace has a span for every call.
+        if not self.is_crowded or self.context.is_traced:
+            return {}
+        tables: Counter[Slot] = Counter()
+        for slots, count in kinds.items():
+            tables.update(dict.fromkeys(slots, count))
+        found = ((slot, formula_of(slot, self.constants, self.context)) for slot, count in tables.items() if count > 1)
+        return {slot: formula for slot, formula in found if formula is not None}
+
     def _may_wait(self, job: _Job, box: list[Any]) -> bool:
         """Set a small table's recorded columns aside, to be evaluated with equal ones of other tables."""
         rows, slot = job.rows, job.slot
@@ -312,20 +363,25 @@ class _TickRun:
             stages = recorder.stages(box, rows)
             if not stages:
                 return False
-            kinds = self.waiting.setdefault(slot, [])
-            # The newest first: most often all tables of a processor get the same expressions.
-            for alike in reversed(kinds):
-                if are_equal(alike[0].record, stages):
-                    break
-            else:
-                if len(kinds) >= _KINDS or not is_local(stages, slot.columns):
-                    return False
-                alike = []
-                kinds.append(alike)
+            alike = self._alike(slot, stages)
+            if alike is None:
+                return False
             job.record = stages
             job.lines = box[0].lines if isinstance(box[0], Frame) else ()
             alike.append(job)
         return True
+
+    def _alike(self, slot: Slot, stages: tuple[Stage, ...]) -> list[_Job] | None:
+        """The tables that wait with these steps; ``None`` if these steps must not wait."""
+        kinds = self.waiting.setdefault(slot, [])
+        # The newest first: most often all tables of a processor get the same expressions.
+        for alike in reversed(kinds):
+            if alike[0].record is stages or are_equal(alike[0].record, stages):
+                return alike
+        if len(kinds) >= _KINDS or not is_local(stages, slot.columns):
+            return None
+        kinds.append([])
+        return kinds[-1]
 
     def _evaluate(self, alike: list[_Job]) -> None:
         """Evaluate the same recorded columns for several tables at once, and requeue these tables."""
@@ -347,5 +403,5 @@ class _TickRun:
                     job.position += 1
                     if job.position == len(job.slots):
                         self.done[job.rows.archetype] = job.rows
-                alike = [job for job in alike if job.position < len(job.slots)]
+                alike = self._set_aside(job for job in alike if job.position < len(job.slots))
         self.queue.extend(alike)

@@ -17,7 +17,7 @@ from daft.recordbatch import RecordBatch
 
 from archetype_core.schema.snapshot import Column
 
-_ROWWISE = frozenset((
+ROWWISE = frozenset((
     "plus", "minus", "multiply", "true_divide", "floor_divide", "modulus", "and", "or", "xor", "not", "equal",
     "not_equal", "eq_null_safe", "less_than", "less_than_or_equal", "greater_than", "greater_than_or_equal",
     "is_null", "not_null", "fill_null", "between", "if_else", "is_in", "abs", "negate", "ceil", "floor", "sign",
@@ -76,7 +76,7 @@ class _Reader(ExpressionVisitor[None]):
                 self.visit(one)
 
     def visit_function(self, name: str, args: list[Expression]) -> None:
-        if name not in _ROWWISE or (name == "plus" and any(map(_may_be_zero, args))):
+        if name not in ROWWISE or (name == "plus" and any(map(_may_be_zero, args))):
             self.is_rowwise = False
         for arg in args:
             if not isinstance(arg, Expression):
