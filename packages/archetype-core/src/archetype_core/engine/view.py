@@ -219,15 +219,18 @@ class WorldView:
         return search.in_history(store, timeline.tables, span, wanted)
 
     @door
-    def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:
-        """One tick as a DataFrame; by default the last completed one, from memory."""
+    def snapshot(self, *components: type[Component], at: int | None = None, missing: Missing = "null") -> DataFrame:
+        """One tick as a DataFrame with the columns of ``query``; by default the last completed tick, from memory.
+
+        ``TickNotFound`` if ``at`` is outside the history; ``missing`` is that of ``query``.
+        """
         at = checked_tick(at)
         if at is None:
             with self._state.lock:
                 live = dict(self._state.live)
-            return history.live(live, components, self.world_id, self.run_id, self.tick - 1)
+            return history.live(live, components, self.world_id, self.run_id, self.tick - 1, missing)
         self._known(at)
-        return self.query(*components, ticks=at)
+        return self.query(*components, ticks=at, missing=missing)
 
     def tables(self, at: int | None = None) -> dict[Archetype, Snapshot]:
         """The live rows of every archetype at a tick; by default the last completed one, from memory."""

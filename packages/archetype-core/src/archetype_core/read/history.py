@@ -16,6 +16,7 @@ from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
 from archetype_core.schema.message import Message
 from archetype_core.schema.snapshot import ENTITY_ID, Snapshot
+from archetype_core.schema.version import Missing
 from archetype_core.store.port import Store
 from archetype_core.store.request import BASE_FIELDS, IS_ACTIVE, Scan
 from archetype_core.store.timeline import Head, Span, Timeline
@@ -76,13 +77,18 @@ def rows_at(store: Store, archetype: Archetype, span: Span) -> pa.Table:
 
 
 def live(
-    tables: Mapping[Archetype, Snapshot], components: Sequence[type[Component]], world_id: str, run_id: str, tick: int
+    tables: Mapping[Archetype, Snapshot],
+    components: Sequence[type[Component]],
+    world_id: str,
+    run_id: str,
+    tick: int,
+    missing: Missing,
 ) -> DataFrame:
     """Live tables as a frame with the same columns as ``query``."""
     import daft
     from daft import lit
 
-    schema, answering = lenses(components, tables, "null")
+    schema, answering = lenses(components, tables, missing)
     names = [ENTITY_ID, *schema.names[len(BASE_FIELDS) :]]
     found = [
         tables[one].to_arrow().select(names) if lens is None else lens.through(tables[one].to_arrow(), names)

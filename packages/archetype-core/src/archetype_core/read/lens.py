@@ -79,6 +79,8 @@ def lenses(
 
     The schema has the base columns, then those of the components, wide enough for every version.
     """
+    if missing not in ("null", "default"):
+        raise ValueError(f"missing is 'null' or 'default', not {missing!r}")
     columns = {column.name: column for one in components for column in type_of_class(one).fields}
     found: dict[Archetype, tuple[Transition, ...]] = {}
     for archetype in archetypes:
