@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 
 def query(store: Store, timeline: Timeline, request: HistoryQuery) -> DataFrame:
     """Tick history as a lazy frame. Costs nothing until it is collected."""
-    return _frame(plan(store, timeline, request), request)
+    return _frame(plan(store, timeline, request), request, [timeline])
 
 
 def query_branches(store: Store, branches: Iterable[Branch], request: HistoryQuery) -> DataFrame:
     """Several histories as one lazy frame, with the columns ``branch``, ``seed`` and ``episode`` after those of ``query``."""
-    return _frame(plan_branches(store, branches, request), request)
+    given = tuple(branches)
+    return _frame(plan_branches(store, given, request), request, [one.timeline for one in given])
 
 
-def _frame(plan: ReadPlan, request: HistoryQuery) -> DataFrame:
-    from daft.expressions import Expression
-
+def _frame(plan: ReadPlan, request: HistoryQuery, timelines: Iterable[Timeline]) -> DataFrame:
+    from archetype_core.read.condition import filtered
     from archetype_core.read.source import HistorySource
 
-    where: object = request.where
-    if where is not None and not isinstance(where, Expression):
-        raise TypeError(f"where is an expression, such as Position.c.x > 1, not {where!r}")
     frame = HistorySource(plan).read()
-    return frame if request.where is None else frame.where(request.where)
+    if request.where is None:
+        return frame
+    tables = (Archetype.from_schema(table) for one in timelines for table in one.tables.values())
+    return filtered(frame, request.where, tables)
 
 
 def load(store: Store, timeline: Timeline, head: Head) -> tuple[dict[Archetype, Snapshot], Snapshot | None]:
