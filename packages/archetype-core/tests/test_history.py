@@ -157,19 +157,21 @@ def test_a_condition_on_an_absent_column_says_what_to_do() -> None:
         spot: Spot = Spot()
 
     there = scene()
+    field_x: Any = Place.c.spot["x"]
+    cases: tuple[tuple[Any, str], ...] = (
+        (Velocity.c.dx > 1, "Velocity"),
+        (field_x > 1, "Place"),
+        (Name.c.label.upper() == "A", "Name"),
+        (col("tick").is_in([Velocity.c.dx, lit(1)]), "Velocity"),
+    )
     with pytest.raises(
         UnknownColumn, match=r"no column 'position__z'; it has world_id, .*; did you mean position__y\?"
     ) as caught:
-        there.query(Position, where=col("position__z") > 1)
+        there.query(Position, where=col("position__z") > lit(1))
     assert (caught.value.column, caught.value.component) == ("position__z", None)
     assert caught.value.known == tuple(there.query(Position).column_names)
     # A component that some entity has, and one that only a class has; also inside functions, lists and fields of structs.
-    for where, component in (
-        (Velocity.c.dx > 1, "Velocity"),
-        (Place.c.spot["x"] > 1, "Place"),
-        (Name.c.label.upper() == "A", "Name"),
-        (col("tick").is_in([Velocity.c.dx, lit(1)]), "Velocity"),
-    ):
+    for where, component in cases:
         with pytest.raises(UnknownColumn, match=f"add {component}, whose column it is, to the read") as caught:
             there.query(Position, where=where)
         assert caught.value.component == component
@@ -190,9 +192,10 @@ def test_conditions_reach_into_structs_and_lists() -> None:
         there = World(MemoryStore(), "w")
         there.spawn_many([(Site(at=Point(x=float(x))),) for x in range(4)])
         await there.run(3)
+        field_x: Any = Site.c.at["x"]
         for where in (
-            (Site.c.at["x"] > 1.0) & (col("tick") == 1),
-            (Site.c.at["x"] > 1.0) & (Site.c.name == "col(tick)") | (col("tick") == 0),
+            (field_x > 1.0) & (col("tick") == 1),
+            (field_x > 1.0) & (Site.c.name == "col(tick)") | (col("tick") == 0),
             col("entity_id").is_in([col("tick"), lit(3)]),
         ):
             found, expected = there.query(Site, where=where), there.query(Site).collect().where(where)

@@ -228,7 +228,7 @@ class WorldView:
         if at is None:
             with self._state.lock:
                 live = dict(self._state.live)
-            return history.live(live, components, self.world_id, self.run_id, self.tick - 1, missing)
+            return history.live(live, components, self.segment, self.tick - 1, missing)
         self._known(at)
         return self.query(*components, ticks=at, missing=missing)
 

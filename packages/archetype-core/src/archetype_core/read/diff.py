@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.cast import widens
+from archetype_core.schema.cast import widens, wider
 from archetype_core.schema.component import ComponentType
 from archetype_core.schema.snapshot import ENTITY_ID, Snapshot, contiguous
-from archetype_core.schema.version import wider
 
 if TYPE_CHECKING:
     from daft import DataFrame

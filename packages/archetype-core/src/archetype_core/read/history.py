@@ -19,7 +19,7 @@ from archetype_core.schema.snapshot import ENTITY_ID, Snapshot
 from archetype_core.schema.version import Missing
 from archetype_core.store.port import Store
 from archetype_core.store.request import BASE_FIELDS, IS_ACTIVE, Scan
-from archetype_core.store.timeline import Head, Span, Timeline
+from archetype_core.store.timeline import Head, Segment, Span, Timeline
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -79,8 +79,7 @@ def rows_at(store: Store, archetype: Archetype, span: Span) -> pa.Table:
 def live(
     tables: Mapping[Archetype, Snapshot],
     components: Sequence[type[Component]],
-    world_id: str,
-    run_id: str,
+    segment: Segment,
     tick: int,
     missing: Missing,
 ) -> DataFrame:
@@ -96,5 +95,9 @@ def live(
     ]
     own = pa.schema([schema.field(name) for name in names])
     table = pa.concat_tables([one.cast(own) for one in found]) if found else own.empty_table()
-    constants = {"world_id": lit(world_id), "run_id": lit(run_id), "tick": lit(tick).cast(daft.DataType.int64())}
+    constants = {
+        "world_id": lit(segment.world_id),
+        "run_id": lit(segment.run_id),
+        "tick": lit(tick).cast(daft.DataType.int64()),
+    }
     return daft.from_arrow(table).with_columns({**constants, IS_ACTIVE: lit(True)}).select(*schema.names)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.cast import wider
 from archetype_core.schema.component import Component, type_of_class
 from archetype_core.schema.message import Message
-from archetype_core.schema.version import Missing, Source, Transition, transition, version_in, wider
+from archetype_core.schema.version import Missing, Source, Transition, transition, version_in
 from archetype_core.store.request import BASE_FIELDS
 
 

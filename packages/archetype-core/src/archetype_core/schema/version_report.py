@@ -11,6 +11,7 @@ from archetype_core.errors import SchemaMismatch
 from archetype_core.schema.component import Component, ComponentField, ComponentType, declared_fields, evolution_of
 from archetype_core.schema.conform import has_default
 from archetype_core.schema.datatype import describe
+from archetype_core.schema.nested_version import follows, without_default
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def report(
         if renamed:
             lines += ["or, if these values may go:", f"    evolution = {_declaration(cls, removed, retyped)}"]
         lines += _alternatives(known, fields, gone)
+        lines += _inner_defaults(known, fields, retyped)
     lines += [f"Give {name} a default in class {cls.__name__}." for name in added]
     return SchemaMismatch(stored.name, differences, remedy="\n".join(lines))
 
@@ -74,7 +76,7 @@ def _side_by_side(forms: Mapping[str, str], fields: Mapping[str, ComponentField]
         theirs = f"{name}: {forms[name]}" if name in forms else "-"
         mine = "-"
         if name in fields:
-            mine = f"{name}: {_spell(fields[name].columns)}" + (", default" if has_default(fields[name]) else "")
+            mine = f"{name}: {_spell(fields[name].columns)}" + (", default" if has_default(fields[name].info) else "")
         rows.append((theirs, mine))
     width = max(len(left) for left, _ in rows)
     return [f"    {left:<{width}}   {right}" for left, right in rows]
@@ -120,6 +122,20 @@ def _declaration(
         "refuse": repr(declared.refuse) if declared.refuse else "",
     }
     return f"Evolution({', '.join(f'{name}={text}' for name, text in parts.items() if text)})".replace("'", '"')
+
+
+def _inner_defaults(
+    known: Sequence[StoredField], fields: Mapping[str, ComponentField], retyped: Sequence[str]
+) -> list[str]:
+    """What to write in nested models that only lack a default for a field that is not stored."""
+    stored = {one.name: one.columns for one in known}
+    return [
+        f"If {inner} is new, a default for it is enough: {name!r} then needs no converter."
+        for name in retyped
+        if name in stored and len(stored[name]) == len(fields[name].columns) == 1
+        if follows(stored[name][0].type, fields[name].codec, strict=True, needs_defaults=False)
+        for inner in without_default(stored[name][0].type, fields[name].codec)
+    ]
 
 
 def _alternatives(
