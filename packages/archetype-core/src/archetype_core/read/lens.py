@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pyarrow as pa
 
+from archetype_core import telemetry
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.cast import wider
-from archetype_core.schema.component import Component, type_of_class
+from archetype_core.schema.component import Component, ComponentType, type_of_class
 from archetype_core.schema.message import Message
-from archetype_core.schema.version import Missing, Source, Transition, transition, version_in
+from archetype_core.schema.version import Missing, Source, Transition, transition, unexplained, version_in
 from archetype_core.store.request import BASE_FIELDS
 
 
@@ -89,7 +91,7 @@ def lenses(
         is_asked = Message in components or Message not in archetype
         if not is_asked or any(version is None for _, version in versions):
             continue
-        ways = [transition(version, one, strict=False) for one, version in versions if version is not None]
+        ways = [reading(version, one, missing) for one, version in versions if version is not None]
         found[archetype] = tuple(ways)
         changed = [way for way in ways if way.stored != way.kind]
         for column in (column for way in changed for source in way.sources for column in source.form(missing)):
@@ -101,6 +103,25 @@ def lenses(
     return schema, {
         archetype: None if _is_plain(ways, schema) else Lens(ways, schema, missing) for archetype, ways in found.items()
     }
+
+
+def reading(stored: ComponentType, cls: type[Component], missing: Missing) -> Transition:
+    """Return the way from a stored form to a class for a read.
+
+    A field may have had a name that the class does not declare. Then the stored form need not lack it: it is null with a
+    warning, and `SchemaMismatch` if it were to be its default.
+    """
+    way = transition(stored, cls, strict=False)
+    if way.unexplained:
+        if missing == "default":
+            raise unexplained(way)
+        _warn_once(way)
+    return way
+
+
+@lru_cache(maxsize=4096)
+def _warn_once(way: Transition) -> None:
+    telemetry.log.warning("%s read as null: %s", ", ".join(way.unexplained), unexplained(way))
 
 
 def _of(source: Source) -> tuple[pa.Field, ...]:

@@ -5,8 +5,9 @@ Pure: it compares a stored form with a class, and turns Arrow columns of the one
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -26,7 +27,7 @@ from archetype_core.schema.component import (
     type_of_class,
 )
 from archetype_core.schema.conform import defaults, field_columns, has_default
-from archetype_core.schema.evolution import Converter
+from archetype_core.schema.evolution import Converter, Evolution
 from archetype_core.schema.fit import fit
 from archetype_core.schema.message import Message
 from archetype_core.schema.nested_version import fields_added, follow, follows, type_of
@@ -97,6 +98,8 @@ class Transition:
     sources: tuple[Source, ...]
     dropped: tuple[str, ...] = ()
     """Stored fields that the class does not have."""
+    unexplained: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """Fields whose old names are not stored either, each with the undeclared stored fields that may be it."""
 
     @property
     def kind(self) -> ComponentType:
@@ -200,10 +203,37 @@ def transition(stored: ComponentType, cls: type[Component], *, strict: bool) -> 
             retyped.append(field.name)
     used = {source.stored.name for source in sources if source.stored is not None}
     dropped = tuple(name for name in known if name not in used)
-    undeclared = [name for name in dropped if name not in evolution.drop] if strict else []
+    undeclared = [name for name in dropped if name not in evolution.drop]
+    untold = {
+        source.field.name: old
+        for source in sources
+        if source.stored is None and evolution.old_names(source.field.name)
+        if (old := tuple(name for name in undeclared if _may_be(known[name], source.field, evolution)))
+    }
     if retyped or (strict and (added or undeclared)):
-        raise report(stored, cls, list(known.values()), added=added, removed=undeclared, retyped=retyped)
-    return Transition(stored, cls, tuple(sources), dropped)
+        raise report(
+            stored,
+            cls,
+            list(known.values()),
+            added=added,
+            removed=undeclared if strict else (),
+            retyped=retyped,
+            unexplained=untold,
+        )
+    return Transition(stored, cls, tuple(sources), dropped, untold)
+
+
+def unexplained(way: Transition) -> SchemaMismatch:
+    """Return the error of a read whose fields may have had a name that the class does not declare."""
+    fields = {field.name for field in declared_fields(way.cls)}
+    known, dropped = list(stored_fields(way.stored, fields)), evolution_of(way.cls).drop
+    removed = [name for name in way.dropped if name not in dropped]
+    return report(way.stored, way.cls, known, removed=removed, unexplained=way.unexplained)
+
+
+def _may_be(stored: StoredField, field: ComponentField, evolution: Evolution) -> bool:
+    """Whether a stored field can be an earlier one of a field."""
+    return field.name in evolution.convert or _fits(stored.columns, field, strict=False)
 
 
 def claims(cls: type[Component], stored: ComponentType) -> bool:
@@ -238,6 +268,8 @@ def projected(stored: ComponentType, cls: type[Component], rows: pa.Table) -> pa
     `SchemaMismatch` for such a field without a default, and for a field of another type.
     """
     way = transition(stored, cls, strict=False)
+    if way.unexplained:
+        raise unexplained(way)
     if any(source.stored is None and not has_default(source.field.info) for source in way.sources):
         way = transition(stored, cls, strict=True)  # which raises, and says all that is to be written
     return pa.table(way.arrays(rows))

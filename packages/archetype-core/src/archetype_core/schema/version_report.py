@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -27,9 +28,10 @@ def report(
     cls: type[Component],
     known: Sequence[StoredField],
     *,
-    added: Sequence[str],
-    removed: Sequence[str],
-    retyped: Sequence[str],
+    added: Sequence[str] = (),
+    removed: Sequence[str] = (),
+    retyped: Sequence[str] = (),
+    unexplained: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> SchemaMismatch:
     """Return the error of a stored form that cannot become rows of a class, or not without a word from the user."""
     fields = {field.name: field for field in declared_fields(cls)}
@@ -37,6 +39,10 @@ def report(
     olds = {name: next((old for old in evolution_of(cls).old_names(name) if old in forms), name) for name in retyped}
     differences = [f"field {name!r} has no default and is not stored" for name in added]
     differences += [f"stored field {name!r} is not in the class" for name in removed]
+    differences += [
+        f"field {name!r} is stored under none of its names: {', '.join([name, *evolution_of(cls).old_names(name)])}"
+        for name in unexplained
+    ]
     differences += [
         f"field {name!r} is stored as {forms[olds[name]]} and declared as {_spell(fields[name].columns)}"
         for name in retyped
@@ -46,7 +52,9 @@ def report(
         *_side_by_side(forms, fields),
     ]
     if removed or retyped:
-        renamed = _renames(known, fields, removed)
+        renamed = {name: old[0] for name, old in unexplained.items() if len(old) == len(unexplained) == 1}
+        left = [name for name in removed if name not in renamed.values()]
+        renamed |= _renames(known, {name: field for name, field in fields.items() if name not in renamed}, left)
         gone = [name for name in removed if name not in renamed.values()]
         lines += [f"Write in class {cls.__name__}:", f"    evolution = {_declaration(cls, gone, retyped, renamed)}"]
         if renamed:
@@ -109,7 +117,10 @@ def _declaration(
 ) -> str:
     """The declaration that a class needs, together with what it declares already."""
     declared = evolution_of(cls)
-    renames = {**declared.rename, **(rename or {})}
+    renames: dict[str, str | tuple[str, ...]] = dict(declared.rename)
+    for name, old in (rename or {}).items():
+        # The names that are declared are newer ones.
+        renames[name] = (*declared.old_names(name), old) if declared.old_names(name) else old
     dropped = tuple(dict.fromkeys([*declared.drop, *drop]))
     converters = {name: getattr(one, "__name__", "<") for name, one in declared.convert.items()}
     converters = {name: "..." if one.startswith("<") else one for name, one in converters.items()}
