@@ -259,6 +259,11 @@ def is_known(component_type: ComponentType) -> bool:
     return component_type.key in _BY_KEY
 
 
+def is_defined(name: str) -> bool:
+    """Return whether this process defines a component class of that name."""
+    return name in _BY_NAME
+
+
 def resolve(name: str) -> type[Component]:
     """Return the latest component class of that name; `UnknownComponent` if there is none."""
     try:

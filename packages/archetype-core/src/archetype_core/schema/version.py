@@ -251,6 +251,16 @@ def claims(cls: type[Component], stored: ComponentType) -> bool:
     return all(set(refused) != names for refused in evolution.refuse)
 
 
+def is_alike(stored: ComponentType, cls: type[Component]) -> bool:
+    """Return whether a class has exactly the fields of a stored form, at least one, whatever their names as components."""
+    kind = cls.component_type()
+
+    def form(one: ComponentType) -> set[tuple[str, pa.DataType, bool]]:
+        return {(column.name[len(one.prefix) :], column.type, column.nullable) for column in one.fields}
+
+    return bool(stored.fields) and form(stored) == form(kind)
+
+
 def version_in(archetype: Archetype, cls: type[Component]) -> ComponentType | None:
     """Return the form in which an archetype has a component, for a read of a class: the class's own, or another version."""
     kind = type_of_class(cls)

@@ -52,17 +52,36 @@ def report(
         *_side_by_side(forms, fields),
     ]
     if removed or retyped:
-        renamed = {name: old[0] for name, old in unexplained.items() if len(old) == len(unexplained) == 1}
-        left = [name for name in removed if name not in renamed.values()]
-        renamed |= _renames(known, {name: field for name, field in fields.items() if name not in renamed}, left)
-        gone = [name for name in removed if name not in renamed.values()]
-        lines += [f"Write in class {cls.__name__}:", f"    evolution = {_declaration(cls, gone, retyped, renamed)}"]
-        if renamed:
+        renames = {name: old[0] for name, old in unexplained.items() if len(old) == len(unexplained) == 1}
+        left = [name for name in removed if name not in renames.values()]
+        renames |= _renames(known, {name: field for name, field in fields.items() if name not in renames}, left)
+        gone = [name for name in removed if name not in renames.values()]
+        lines += [
+            f"Write in class {cls.__name__}:",
+            f"    evolution = {_declaration(cls, gone, retyped, rename=renames)}",
+        ]
+        if renames:
             lines += ["or, if these values may go:", f"    evolution = {_declaration(cls, removed, retyped)}"]
         lines += _alternatives(known, fields, gone)
         lines += _inner_defaults(known, fields, retyped)
     lines += [f"Give {name} a default in class {cls.__name__}." for name in added]
     return SchemaMismatch(stored.name, differences, remedy="\n".join(lines))
+
+
+def renamed(stored: ComponentType, heirs: Sequence[type[Component]]) -> SchemaMismatch:
+    """Return the error of rows without a class that have exactly the fields of classes which may be its new name."""
+    lines = []
+    for cls in heirs:
+        fields = {field.name: field for field in declared_fields(cls)}
+        forms = {field.name: _spell(field.columns) for field in fields.values()}
+        lines += [
+            f"{cls.__module__}.{cls.__qualname__} has these fields, and this world never had a {cls.__name__}:",
+            *_side_by_side(forms, fields, (f"stored {stored.name}", f"class {cls.__name__}")),
+            f"If that is the new name of {stored.name}, write in class {cls.__name__}:",
+            f"    evolution = {_declaration(cls, (), (), previous=stored.name)}",
+        ]
+    lines.append(f"If {stored.name} is another component, import the module that defines its class.")
+    return SchemaMismatch(stored.name, [f"this process has no class {stored.name}"], remedy="\n".join(lines))
 
 
 def unfit_value(cls: type[Component], field: ComponentField, reason: str, entity: int | None = None) -> SchemaMismatch:
@@ -78,8 +97,10 @@ def unfit_value(cls: type[Component], field: ComponentField, reason: str, entity
     return SchemaMismatch(cls.__name__, [f"field {field.name!r}{where}: {reason}"], remedy=remedy)
 
 
-def _side_by_side(forms: Mapping[str, str], fields: Mapping[str, ComponentField]) -> list[str]:
-    rows = [("stored", "class")]
+def _side_by_side(
+    forms: Mapping[str, str], fields: Mapping[str, ComponentField], heads: tuple[str, str] = ("stored", "class")
+) -> list[str]:
+    rows = [heads]
     for name in dict.fromkeys([*forms, *fields]):
         theirs = f"{name}: {forms[name]}" if name in forms else "-"
         mine = "-"
@@ -113,7 +134,12 @@ def _renames(
 
 
 def _declaration(
-    cls: type[Component], drop: Iterable[str], convert: Iterable[str], rename: Mapping[str, str] | None = None
+    cls: type[Component],
+    drop: Iterable[str],
+    convert: Iterable[str],
+    *,
+    rename: Mapping[str, str] | None = None,
+    previous: str | None = None,
 ) -> str:
     """The declaration that a class needs, together with what it declares already."""
     declared = evolution_of(cls)
@@ -125,11 +151,13 @@ def _declaration(
     converters = {name: getattr(one, "__name__", "<") for name, one in declared.convert.items()}
     converters = {name: "..." if one.startswith("<") else one for name, one in converters.items()}
     converters.update(dict.fromkeys([name for name in convert if name not in converters], "..."))
+    # Here, too, the names that are declared are newer ones.
+    names = (*declared.previous_names, *([] if previous is None else [previous]))
     parts = {
         "rename": repr(renames) if renames else "",
         "drop": repr(dropped) if dropped else "",
         "convert": "{" + ", ".join(f"{name!r}: {one}" for name, one in converters.items()) + "}" if converters else "",
-        "previous": repr(declared.previous) if declared.previous else "",
+        "previous": repr(names[0] if len(names) == 1 else names) if names else "",
         "refuse": repr(declared.refuse) if declared.refuse else "",
     }
     return f"Evolution({', '.join(f'{name}={text}' for name, text in parts.items() if text)})".replace("'", '"')
