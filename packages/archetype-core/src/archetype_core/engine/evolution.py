@@ -58,6 +58,7 @@ def evolve(state: WorldState, system: System, *logs: MutationLog) -> None:
         if evolved.is_changed:
             state.replace_live(evolved.tables())
             state.evolutions += evolved.notes()
+        state.named = tuple(classes.values())
         state.checked |= set(classes.values())
         state.known |= {kind.name for archetype in state.live for kind in archetype.components}
         state.evolved_for = system.slots

@@ -243,8 +243,16 @@ class WorldView:
 
     @door
     def diff(self, before: int | tuple[WorldView, int], after: int | tuple[WorldView, int] | WorldView) -> DataFrame:
-        """What differs between two ticks of this world, or of branches given as ``(world, tick)`` or ``world`` (latest)."""
-        return diff(self._moment(before), self._moment(after))
+        """What differs between two ticks of this world, or of branches given as ``(world, tick)`` or ``world`` (latest).
+
+        Rows of components that the worlds name are compared as their classes have them, as in ``query``.
+        """
+        classes: dict[type[Component], None] = {}
+        for one in (self, before, after):
+            view = one[0] if isinstance(one, tuple) else one
+            if isinstance(view, WorldView):
+                classes.update(dict.fromkeys(view._state.named))  # noqa: SLF001  # reason: of the same class
+        return diff(self._moment(before), self._moment(after), classes)
 
     @door
     def digest(self, at: int | None = None) -> str:
