@@ -207,16 +207,16 @@ class WorldView:
         store = self._store
         if Capability.SEARCH not in store.capabilities or not isinstance(store, SearchStore):
             raise UnsupportedCapability(repr(store), Capability.SEARCH)
-        wanted = Wanted.of(request)
+        wanted, named = Wanted.of(request), self._state.named
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
                 live = dict(self._state.live if at is None else self._state.last)
                 segment, tick = self._state.segment, self._state.tick - 1
-            return search.among(live, wanted, segment, tick)
+            return search.among(live, wanted, segment, tick, named)
         timeline = self._known(at)
         span = timeline.at(at)
         assert span is not None
-        return search.in_history(store, timeline.tables, span, wanted)
+        return search.in_history(store, timeline.tables, span, wanted, named)
 
     @door
     def snapshot(self, *components: type[Component], at: int | None = None, missing: Missing = "null") -> DataFrame:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from daft.expressions import Expression
 from daft.expressions.visitor import ExpressionVisitor
 
-from archetype_core.errors import ComponentTypeError, UnknownColumn
+from archetype_core.errors import UnknownColumn
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component
+from archetype_core.schema.component import types_with_column
 
 if TYPE_CHECKING:
     from daft import DataFrame
 
 _COLUMN = re.compile(r"\bcol\((\w+)\)")
+_TEXT = re.compile(r'lit\(".*?"\)', re.DOTALL)
 
 
 def columns_of(condition: Expression) -> set[str]:
@@ -45,20 +45,8 @@ def filtered(frame: DataFrame, condition: object, known: Iterable[Archetype]) ->
 def unknown(column: str, has: Iterable[str], known: Iterable[Archetype]) -> UnknownColumn:
     """Return the error for a column that a read does not have; it names the component that has it, if there is one."""
     stored = {field.name: kind.name for one in known for kind in one.components for field in kind.fields}
-    return UnknownColumn(column, has, component=stored.get(column) or defined_columns().get(column))
-
-
-def defined_columns() -> dict[str, str]:
-    """Return the columns of all component classes that are defined, each with the name of its component."""
-    return dict(_defined(Component))
-
-
-def _defined(component: type[Component]) -> Iterator[tuple[str, str]]:
-    for one in component.__subclasses__():
-        # A generic template has no columns; its subclasses may.
-        with suppress(ComponentTypeError):
-            yield from [(field.name, one.__name__) for field in one.component_type().fields]
-        yield from _defined(one)
+    defined = next((kind.name for kind in types_with_column(column)), None)
+    return UnknownColumn(column, has, component=stored.get(column, defined))
 
 
 class _Columns(ExpressionVisitor[set[str]]):
@@ -66,8 +54,8 @@ class _Columns(ExpressionVisitor[set[str]]):
         try:
             return super().visit(expr)
         except ValueError:
-            # Daft's visitor does not go into a field of a struct. A name that is only text in it does no harm.
-            return set(_COLUMN.findall(str(expr)))
+            # Daft's visitor does not go into a field of a struct.
+            return set(_COLUMN.findall(_TEXT.sub("", str(expr))))
 
     def visit_col(self, name: str) -> set[str]:
         return {name}

@@ -23,19 +23,18 @@ class Lens:
 
     transitions: tuple[Transition, ...]
     schema: pa.Schema
-    """The columns of the read."""
+    """The columns of the read. Those that no transition makes are read as they are stored."""
     missing: Missing
 
     def stored(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return the stored columns that some columns of the read need."""
         found: dict[str, None] = {}
         for name in names:
-            if name in BASE_FIELDS:
+            made = self._made(name)
+            if made is None:
                 found[name] = None
-                continue
-            source = self._source(name)[1]
-            if source.stored is not None:
-                found.update(dict.fromkeys(column.name for column in source.stored.columns))
+            elif (stored := made[1].stored) is not None:
+                found.update(dict.fromkeys(column.name for column in stored.columns))
         return tuple(found)
 
     def untouched(self, table: pa.Schema) -> pa.Schema:
@@ -54,22 +53,34 @@ class Lens:
         made: dict[str, pa.ChunkedArray] = {}
         columns = []
         for name in names:
-            if name in BASE_FIELDS:
+            way = self._made(name)
+            if way is None:
                 columns.append(table.column(name))
                 continue
             if name not in made:
-                one, source = self._source(name)
+                one, source = way
                 made.update(Transition(one.stored, one.cls, (source,)).arrays(table, self.missing))
             column, wanted = made[name], self._type(name)
             columns.append(column if column.type == wanted else column.cast(wanted))
         return pa.Table.from_arrays(columns, schema=pa.schema([self.schema.field(name) for name in names]))
 
-    def _source(self, name: str) -> tuple[Transition, Source]:
+    def plain(self, name: str) -> str | None:
+        """Return the stored column that has a column's values as they are, if one has."""
+        made = self._made(name)
+        if made is None:
+            return name
+        stored = made[1].stored
+        if stored is None or made[1].convert is not None or stored.columns[0].type != self._type(name):
+            return None
+        return str(stored.columns[0].name)
+
+    def _made(self, name: str) -> tuple[Transition, Source] | None:
+        """The transition and source of a column; `None` if it is read as it is stored."""
         for one in self.transitions:
             for source in one.sources:
                 if any(column.name == name for column in _of(source)):
                     return one, source
-        raise KeyError(name)
+        return None
 
     def _type(self, name: str) -> pa.DataType:
         return self.schema.field(name).type
