@@ -71,8 +71,24 @@ def test_where_sees_the_filled_value() -> None:
 
 def test_missing_is_null_or_default() -> None:
     """`missing` takes no other value (M8)."""
-    with pytest.raises(ValueError, match="'null' or 'default'"):
-        World(MemoryStore()).query(New, missing="zero")  # type: ignore[arg-type]  # reason: what is refused
+    there = World(MemoryStore())
+    for read in (there.query, there.snapshot):
+        with pytest.raises(ValueError, match="'null' or 'default'"):
+            read(New, missing="zero")  # type: ignore[arg-type]  # reason: what is refused
+
+
+@pytest.mark.parametrize("at", [None, 1, 0])
+def test_snapshot_fills_what_is_missing_as_a_query_does(at: int | None) -> None:
+    """`snapshot` gives null or the default for a field that a version lacks, live and at a tick, as `query` does (M8, Q2)."""
+
+    async def scenario() -> None:
+        reader = await World.open(await stored((Old(hp=1),), steps=2), "w")
+        for missing, armor in (("null", None), ("default", 5)):
+            found = reader.snapshot(New, at=at, missing=missing).to_pylist()  # type: ignore[arg-type]  # reason: the loop
+            assert [row["health__armor"] for row in found] == [armor]
+            assert found == reader.query(New, ticks=1 if at is None else at, missing=missing).to_pylist()  # type: ignore[arg-type]  # reason: as above
+
+    drive(scenario)
 
 
 def differences(view: World, before: int, after: int) -> list[tuple[Any, ...]]:
