@@ -86,11 +86,12 @@ def answer(command: c.Command[Any], live: Any, gate: Any) -> Any:  # noqa: PLR09
                 where=command.where,
                 include_inactive=command.include_inactive,
                 lineage=command.lineage,
+                missing=command.missing,
             )
         case c.QueryEpisodes():
             return gate.live[command.world_ids[0]].world.query(*command.components)
         case c.QuerySnapshot():
-            return world.snapshot(*command.components, at=command.at)
+            return world.snapshot(*command.components, at=command.at, missing=command.missing)
         case c.Diff() if isinstance(command.before, int) and isinstance(command.after, int):
             return world.diff(command.before, command.after)
         case c.Digest():

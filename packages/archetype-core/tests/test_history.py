@@ -10,10 +10,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from daft import DataFrame, col, lit
+from pydantic import BaseModel
 from scene import Calls, FaultyStore, Frozen, Health, Move, Name, Position, Velocity, drive, history, world
 
 from archetype_core.engine import PreTick, World
-from archetype_core.errors import AmbiguousWorld, EntityNotFound, ProcessorError, TickNotFound, WorldNotFound
+from archetype_core.errors import (
+    AmbiguousWorld,
+    EntityNotFound,
+    ProcessorError,
+    TickNotFound,
+    UnknownColumn,
+    WorldNotFound,
+)
+from archetype_core.schema import Component
 from archetype_core.store import BASE_FIELDS, MemoryStore
 
 
@@ -136,6 +145,64 @@ def test_filters_and_projections_agree(condition: Any, count: int) -> None:
         assert len(frame.select("position__y").to_pydict()["position__y"]) == count
         assert frame.agg(col("entity_id").count()).to_pydict() == {"entity_id": [count]}
         assert len(frame.limit(1).to_pydict()["tick"]) == min(1, count)
+
+
+def test_a_condition_on_an_absent_column_says_what_to_do() -> None:
+    """`where` on a column that the query lacks is `UnknownColumn`, with the columns and the nearest, or its component (Q2)."""
+
+    class Spot(BaseModel):
+        x: float = 1.0
+
+    class Place(Component):
+        spot: Spot = Spot()
+
+    there = scene()
+    field_x: Any = Place.c.spot["x"]
+    cases: tuple[tuple[Any, str], ...] = (
+        (Velocity.c.dx > 1, "Velocity"),
+        (field_x > 1, "Place"),
+        (Name.c.label.upper() == "A", "Name"),
+        (col("tick").is_in([Velocity.c.dx, lit(1)]), "Velocity"),
+    )
+    with pytest.raises(
+        UnknownColumn, match=r"no column 'position__z'; it has world_id, .*; did you mean position__y\?"
+    ) as caught:
+        there.query(Position, where=col("position__z") > lit(1))
+    assert (caught.value.column, caught.value.component) == ("position__z", None)
+    assert caught.value.known == tuple(there.query(Position).column_names)
+    # A component that some entity has, and one that only a class has; also inside functions, lists and fields of structs.
+    for where, component in cases:
+        with pytest.raises(UnknownColumn, match=f"add {component}, whose column it is, to the read") as caught:
+            there.query(Position, where=where)
+        assert caught.value.component == component
+    assert there.query(Position, Velocity, where=Velocity.c.dx.is_in([1.0, 7.0])).count_rows() > 0
+
+
+def test_conditions_reach_into_structs_and_lists() -> None:
+    """A `where` on a struct's field, or on a list of columns, gives what Daft gives on the collected frame (Q2)."""
+
+    class Point(BaseModel):
+        x: float = 1.0
+
+    class Site(Component):
+        at: Point = Point()
+        name: str = "col(tick)"
+
+    async def scenario() -> None:
+        there = World(MemoryStore(), "w")
+        there.spawn_many([(Site(at=Point(x=float(x))),) for x in range(4)])
+        await there.run(3)
+        field_x: Any = Site.c.at["x"]
+        for where in (
+            (field_x > 1.0) & (col("tick") == 1),
+            (field_x > 1.0) & (Site.c.name == "col(tick)") | (col("tick") == 0),
+            col("entity_id").is_in([col("tick"), lit(3)]),
+        ):
+            found, expected = there.query(Site, where=where), there.query(Site).collect().where(where)
+            assert found.sort(["tick", "entity_id"]).to_pylist() == expected.sort(["tick", "entity_id"]).to_pylist()
+            assert there.query(Site, where=where).select("tick").count_rows() == expected.count_rows() > 0
+
+    drive(scenario)
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3, 8, 100])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import enum
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 from scene import Position, drive, history
 from versions import INT32, New, Old, heal, stored, version
@@ -362,3 +365,67 @@ def test_datetimes_and_nested_models_follow() -> None:
         assert len(history(there, other)) == 2
 
     drive(scenario)
+
+
+def test_a_chain_of_renames_without_one_name_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """Live rows older than the oldest declared name are `SchemaMismatch`, and the line to write keeps the newer names (M8)."""
+    first, third = version("Health", old=(INT32, 1)), version("Health", Evolution(rename={"new": "mid"}), new=(int, 0))
+    whole = version("Health", Evolution(rename={"new": ("mid", "old")}), new=(int, 0))
+
+    async def scenario() -> None:
+        store = await stored((first(old=7),))
+        for named in ({"components": [third]}, {"processors": [heal(third)]}):
+            with pytest.raises(SchemaMismatch) as caught:
+                await World.open(store, "w", **named)  # type: ignore[arg-type]  # reason: either
+            assert "field 'new' is stored under none of its names: new, mid" in caught.value.differences
+            assert '    evolution = Evolution(rename={"new": ("mid", "old")})' in caught.value.remedy.splitlines()
+            assert '    evolution = Evolution(rename={"new": "mid"}, drop=("old",))' in caught.value.remedy.splitlines()
+        # A reader gets no made-up value: neither as a component, nor as a default.
+        reader = await World.open(store, "w")
+        for read in (
+            lambda: reader.get(1, third),
+            lambda: reader.query(third, missing="default"),
+            lambda: reader.snapshot(third, missing="default"),
+        ):
+            with pytest.raises(SchemaMismatch, match="field 'new' is stored under none of its names"):
+                read()
+        assert not caplog.records
+        for _ in range(2):
+            assert reader.query(third).to_pydict()["health__new"] == [None]
+            assert reader.snapshot(third).to_pydict()["health__new"] == [None]
+        (record,) = caplog.records
+        assert record.getMessage().startswith("new read as null: ")
+        assert 'rename={"new": ("mid", "old")}' in record.getMessage()
+        assert reader.query(whole, missing="default").to_pydict()["health__new"] == [7]
+        there = await World.open(store, "w", components=[whole])
+        assert there.get(1, whole).new == 7
+
+    drive(scenario)
+
+
+@given(
+    st.lists(st.sampled_from(["one", "two", "three"]), max_size=2, unique=True),
+    st.sampled_from(["one", "two", "three", "four"]),
+    st.booleans(),
+)
+def test_only_a_field_that_may_be_the_renamed_one_is_asked_about(olds: list[str], held: str, is_text: bool) -> None:
+    """A default is refused if, and only if, a stored field of a fitting type may be the renamed one (M8)."""
+    first = version("Health", **{held: (str if is_text else int, ...), "same": (int, 0)})
+    later = version("Health", Evolution(rename={"new": tuple(olds)}), new=(int, 5), same=(int, 0))
+
+    async def scenario() -> None:
+        reader = await World.open(await stored((first(**{held: "7" if is_text else 7}),)), "w")
+        if is_text and held in olds:
+            expected: object = "is stored as"
+        elif held in olds:
+            expected = 7
+        else:
+            expected = "under none of its names" if olds and not is_text else 5
+        if isinstance(expected, str):
+            with pytest.raises(SchemaMismatch, match=expected):
+                reader.query(later, missing="default")
+        else:
+            assert reader.query(later, missing="default").to_pydict()["health__new"] == [expected]
+            assert reader.get(1, later).new == expected
+
+    asyncio.run(scenario())

@@ -38,6 +38,9 @@ def test_declared_components_evolve_a_resumed_world() -> None:
         for missing, colors in (("null", [None, "blue"]), ("default", ["red", "blue"])):
             frame = await world.query(THIRD, missing=missing)  # type: ignore[arg-type]  # reason: of a loop
             assert frame.sort("tick").to_pydict()["badge__color"] == colors
+            for at, color in ((0, colors[0]), (1, "blue"), (None, "blue")):
+                frame = await world.snapshot(THIRD, at=at, missing=missing)  # type: ignore[arg-type]  # reason: as above
+                assert frame.to_pydict()["badge__color"] == [color]
 
     with_runtime(main)
 

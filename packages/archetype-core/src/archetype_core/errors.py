@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from archetype_core.argument import nearest
+
 
 class ArchetypeError(Exception):
     """The root of the tree: catching it catches every error that Archetype raises itself.
@@ -236,6 +238,20 @@ class WorldClosed(ArchetypeError, RuntimeError):
     def __init__(self, world: str) -> None:
         self.world = world
         super().__init__(f"world {world!r} is closed: open it again")
+
+
+class UnknownColumn(ArchetypeError, ValueError):
+    """A read names a column that it does not have."""
+
+    code = "ARC-W006"
+
+    def __init__(self, column: str, known: Iterable[str], *, component: str | None = None) -> None:
+        self.column, self.known, self.component = column, tuple(known), component
+        has = f"it has {', '.join(self.known)}" if self.known else "it has none"
+        remedy = (
+            nearest(column, self.known) if component is None else f"; add {component}, whose column it is, to the read"
+        )
+        super().__init__(f"the read has no column {column!r}; {has}{remedy}")
 
 
 # Storage (ARC-S)

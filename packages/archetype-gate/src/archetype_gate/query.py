@@ -61,7 +61,7 @@ class QueryService:
 
     async def snapshot(self, live: LiveWorld, command: QuerySnapshot) -> DataFrame:
         """Return one tick as a frame."""
-        return await in_thread(lambda: live.world.snapshot(*command.components, at=command.at))
+        return await in_thread(lambda: live.world.snapshot(*command.components, at=command.at, missing=command.missing))
 
     async def search(self, live: LiveWorld, command: SearchWorld) -> DataFrame:
         """Return the entities that match a search best."""

@@ -172,12 +172,12 @@ class SyncRuntimeWorld(SyncHandle):
         )
 
     @door
-    def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:
-        """Read one tick as a DataFrame; by default the last completed one, from memory.
+    def snapshot(self, *components: type[Component], at: int | None = None, missing: Missing = "null") -> DataFrame:
+        """Read one tick as a DataFrame with the columns of ``query``; by default the last completed tick, from memory.
 
-        ``TickNotFound`` if ``at`` is outside the history.
+        ``TickNotFound`` if ``at`` is outside the history; ``missing`` is that of ``query``.
         """
-        return self._call(self._original.snapshot(*components, at=at), "threads")
+        return self._call(self._original.snapshot(*components, at=at, missing=missing), "threads")
 
     @door
     def diff(

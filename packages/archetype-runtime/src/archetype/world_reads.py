@@ -129,12 +129,14 @@ class WorldReads(Handle):
         return await self._do(Query(components, ticks, entity_ids, where, include_inactive, lineage, missing))
 
     @waits_for("threads")
-    async def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:
-        """Read one tick as a DataFrame; by default the last completed one, from memory.
+    async def snapshot(
+        self, *components: type[Component], at: int | None = None, missing: Missing = "null"
+    ) -> DataFrame:
+        """Read one tick as a DataFrame with the columns of ``query``; by default the last completed tick, from memory.
 
-        ``TickNotFound`` if ``at`` is outside the history.
+        ``TickNotFound`` if ``at`` is outside the history; ``missing`` is that of ``query``.
         """
-        return await self._do(QuerySnapshot(components, at))
+        return await self._do(QuerySnapshot(components, at, missing))
 
     @waits_for("threads")
     @converts(before="_async_moment", after="_async_moment")

@@ -12,6 +12,7 @@ from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, W
 from archetype_core.config import StorageConfig
 from archetype_core.read.request import HistoryQuery, SearchQuery
 from archetype_core.schema.component import Component
+from archetype_core.schema.version import Missing
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -51,6 +52,7 @@ class QuerySnapshot(FrameCommand):
     kind: ClassVar[str] = "query_world"
     components: tuple[type[Component], ...] = ()
     at: int | None = None
+    missing: Missing = "null"
 
     def describe(self) -> Mapping[str, Any]:
         return {"components": names(self.components), "at": self.at}

@@ -21,9 +21,10 @@ from archetype_core.engine.processor import Processor, System
 from archetype_core.engine.state import WorldState
 from archetype_core.errors import SchemaMismatch, SignatureError
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component, ComponentType, is_known
+from archetype_core.schema.component import Component, ComponentType, evolution_of, is_defined, is_known
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, contiguous, stack
-from archetype_core.schema.version import Transition, changed_columns, claims, transition
+from archetype_core.schema.version import Transition, changed_columns, claims, is_alike, transition
+from archetype_core.schema.version_report import renamed
 from archetype_core.store.commit import Rows
 
 Live = Mapping[Archetype, Snapshot]
@@ -45,6 +46,8 @@ def evolve(state: WorldState, system: System, *logs: MutationLog) -> None:
             for kind in archetype.components:
                 if kind not in ways:
                     ways[kind] = _way(kind, classes, state.checked)
+                    if ways[kind] is None and kind not in classes:
+                        _refuse_namesake(kind, state, classes.values())
             if any(ways[kind] is not None for kind in archetype.components):
                 evolved.add(archetype, rows, ways)
             else:
@@ -56,7 +59,9 @@ def evolve(state: WorldState, system: System, *logs: MutationLog) -> None:
         if evolved.is_changed:
             state.replace_live(evolved.tables())
             state.evolutions += evolved.notes()
+        state.named = tuple(classes.values())
         state.checked |= set(classes.values())
+        state.known |= {kind.name for archetype in state.live for kind in archetype.components}
         state.evolved_for = system.slots
 
 
@@ -122,7 +127,7 @@ def warn(state: WorldState, system: System) -> None:
         _warn_once(
             state,
             f"world {world!r}: no class of this process is stored like the {name} of {count} entities, which stay as they "
-            f"are: name it in components=[{name}] or in a processor",
+            f"are: name it in components=[{name}] or in a processor, or name it as previous of the class that it became",
         )
     idle = [slot.name for slot in system.slots if not any(slot in system.matching(one) for one in state.live)]
     for name in idle if state.live else ():
@@ -166,6 +171,18 @@ def _way(
             f"of {', '.join(column.name for column in kind.fields) or 'no columns'}.",
         )
     return transition(kind, claimants[0], strict=True) if claimants else None
+
+
+def _refuse_namesake(kind: ComponentType, state: WorldState, classes: Iterable[type[Component]]) -> None:
+    """Raise `SchemaMismatch` if a live component without a class is most likely an earlier name of a named class.
+
+    That is a class new to the world, with exactly the fields of a component whose name no class of the process has.
+    """
+    if is_defined(kind.name):
+        return
+    new = [one for one in classes if state.known.isdisjoint([one.__name__, *evolution_of(one).previous_names])]
+    if heirs := [one for one in new if is_alike(kind, one)]:
+        raise renamed(kind, heirs)
 
 
 @dataclass(slots=True)

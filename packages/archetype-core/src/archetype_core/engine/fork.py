@@ -29,6 +29,7 @@ def branched(state: WorldState, segment: Segment) -> WorldState:
             has_history=state.has_history,
             components=state.components,
             committed=state.committed,
+            known=set(state.known),
             evolutions=list(state.evolutions),
             checked=set(state.checked),
         )

@@ -11,7 +11,7 @@ from archetype_core.engine.call import Call
 from archetype_core.engine.daft.frame import Frame
 from archetype_core.engine.wrong_result import WrongResult
 from archetype_core.errors import ArchetypeError, ProcessorError
-from archetype_core.schema.component import type_with_column
+from archetype_core.schema.component import types_with_column
 from archetype_core.user_traceback import Line, blame, ends_in, line_of, point_at
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _missing_column(failure: BaseException, text: str, slot: Slot, archetype: Ar
         return ""
     name = found[1] or found[2]
     here = f"the table has no column {name}"
-    kind = type_with_column(name)
+    kind = next(iter(types_with_column(name)), None)
     if kind is not None and kind not in slot.needs:
         return (
             f"{here}, which belongs to {kind.name}; add {kind.name} to {slot.name}.components, and the processor "

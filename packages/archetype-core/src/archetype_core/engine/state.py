@@ -39,8 +39,12 @@ class WorldState:
     has_history: bool = False
     components: tuple[type[Component], ...] = ()
     """The component classes that the world's declaration names."""
+    named: tuple[type[Component], ...] = ()
+    """These and those of the processors, as of the last look at them."""
     committed: Mapping[Archetype, Snapshot] | None = None
     """The live tables as the last tick committed them, if rows have evolved since."""
+    known: set[str] = field(default_factory=set)
+    """The names of all components that the world's tables had, in history or since."""
     evolutions: list[str] = field(default_factory=list)
     """What has evolved since the last tick, in words."""
     evolved_for: tuple[Slot, ...] | None = None

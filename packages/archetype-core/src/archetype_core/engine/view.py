@@ -207,27 +207,30 @@ class WorldView:
         store = self._store
         if Capability.SEARCH not in store.capabilities or not isinstance(store, SearchStore):
             raise UnsupportedCapability(repr(store), Capability.SEARCH)
-        wanted = Wanted.of(request)
+        wanted, named = Wanted.of(request), self._state.named
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
                 live = dict(self._state.live if at is None else self._state.last)
                 segment, tick = self._state.segment, self._state.tick - 1
-            return search.among(live, wanted, segment, tick)
+            return search.among(live, wanted, segment, tick, named)
         timeline = self._known(at)
         span = timeline.at(at)
         assert span is not None
-        return search.in_history(store, timeline.tables, span, wanted)
+        return search.in_history(store, timeline.tables, span, wanted, named)
 
     @door
-    def snapshot(self, *components: type[Component], at: int | None = None) -> DataFrame:
-        """One tick as a DataFrame; by default the last completed one, from memory."""
+    def snapshot(self, *components: type[Component], at: int | None = None, missing: Missing = "null") -> DataFrame:
+        """One tick as a DataFrame with the columns of ``query``; by default the last completed tick, from memory.
+
+        ``TickNotFound`` if ``at`` is outside the history; ``missing`` is that of ``query``.
+        """
         at = checked_tick(at)
         if at is None:
             with self._state.lock:
                 live = dict(self._state.live)
-            return history.live(live, components, self.world_id, self.run_id, self.tick - 1)
+            return history.live(live, components, self.segment, self.tick - 1, missing)
         self._known(at)
-        return self.query(*components, ticks=at)
+        return self.query(*components, ticks=at, missing=missing)
 
     def tables(self, at: int | None = None) -> dict[Archetype, Snapshot]:
         """The live rows of every archetype at a tick; by default the last completed one, from memory."""
@@ -240,8 +243,16 @@ class WorldView:
 
     @door
     def diff(self, before: int | tuple[WorldView, int], after: int | tuple[WorldView, int] | WorldView) -> DataFrame:
-        """What differs between two ticks of this world, or of branches given as ``(world, tick)`` or ``world`` (latest)."""
-        return diff(self._moment(before), self._moment(after))
+        """What differs between two ticks of this world, or of branches given as ``(world, tick)`` or ``world`` (latest).
+
+        Rows of components that the worlds name are compared as their classes have them, as in ``query``.
+        """
+        classes: dict[type[Component], None] = {}
+        for one in (self, before, after):
+            view = one[0] if isinstance(one, tuple) else one
+            if isinstance(view, WorldView):
+                classes.update(dict.fromkeys(view._state.named))  # noqa: SLF001  # reason: of the same class
+        return diff(self._moment(before), self._moment(after), classes)
 
     @door
     def digest(self, at: int | None = None) -> str:

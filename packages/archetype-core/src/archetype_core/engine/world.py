@@ -33,6 +33,7 @@ from archetype_core.errors import (
     WorldNotFound,
 )
 from archetype_core.read import history
+from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, checked_components
 from archetype_core.store.port import Store
 from archetype_core.store.timeline import Head, Point, Segment, Timeline
@@ -178,6 +179,7 @@ class World(WorldView, Staging):
             continuation=continuation,
             has_history=True,
             expected=continuation.processors,
+            known={kind.name for one in timeline.tables.values() for kind in Archetype.from_schema(one).components},
         )
         return cls._from_state(state, store, load_kernel(kernel), executor or _shared_executor(), ids or SystemIds())
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archetype_core.errors import SchemaMismatch
+from archetype_core.read.lens import reading
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.cast import widens
-from archetype_core.schema.component import ComponentType
+from archetype_core.schema.cast import widens, wider
+from archetype_core.schema.component import Component, ComponentType
 from archetype_core.schema.snapshot import ENTITY_ID, Snapshot, contiguous
-from archetype_core.schema.version import wider
+from archetype_core.schema.version import Transition, version_in
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -35,67 +39,103 @@ _JSON = pa.binary()
 Tables = Mapping[Archetype, Snapshot]
 
 
-def diff(before: Tables, after: Tables) -> DataFrame:
+def diff(before: Tables, after: Tables, classes: Iterable[type[Component]] = ()) -> DataFrame:
     """One row per difference: ``op`` is ``added``, ``removed`` or ``changed``; values are JSON, null where there is none.
 
     An entity that was added, removed or moved to another archetype has one row with a null ``column`` and its component
     names; each column that differs has another row. Values are compared bit by bit: NaN equals itself, 0.0 differs from -0.0.
+
+    Rows of all versions of ``classes`` are compared as the class has them, with renamed and converted fields (M8); what it
+    has no field for is compared as well. Versions of other components are matched by name.
     """
     import daft
 
-    was, now = _components(before), _components(after)
-    parts = [_component_rows(was, now)]
-    kinds = dict.fromkeys(kind for archetype in (*before, *after) for kind in archetype.components)
-    there_before, there_after = pa.array(list(was), pa.int64()), pa.array(list(now), pa.int64())
-    for name in dict.fromkeys(kind.name for kind in kinds):
-        types = _types(kind for kind in kinds if kind.name == name)
-        old, new = _gathered(before, name, types), _gathered(after, name, types)
-        parts += [_column_rows(column, old, new, there_before, there_after) for column in types]
+    named = tuple(classes)
+    was, now = _Side.of(before, named), _Side.of(after, named)
+    parts = [_component_rows(was.components, now.components)]
+    there_before, there_after = pa.array(list(was.components), pa.int64()), pa.array(list(now.components), pa.int64())
+    for name in dict.fromkeys([*was.parts, *now.parts]):
+        old, new = was.parts.get(name, []), now.parts.get(name, [])
+        types = _types([*old, *new])
+        left, right = _gathered(old, types), _gathered(new, types)
+        parts += [_column_rows(column, left, right, there_before, there_after) for column in types]
     table = pa.concat_tables(parts).sort_by([(ENTITY_ID, "ascending"), ("column", "ascending")])
     return daft.from_arrow(table)
 
 
-def _components(tables: Tables) -> dict[int, Archetype]:
-    return {one: archetype for archetype, rows in tables.items() for one in rows.entity_ids.to_pylist()}
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The rows of one moment: each entity's component names, and each component's entity ids and columns."""
+
+    components: dict[int, str]
+    parts: dict[str, list[pa.Table]]
+
+    @classmethod
+    def of(cls, tables: Tables, classes: Sequence[type[Component]]) -> _Side:
+        components: dict[int, str] = {}
+        parts: dict[str, list[pa.Table]] = {}
+        for archetype, rows in tables.items():
+            table = rows.to_arrow()
+            ways = _ways(archetype, classes)
+            names = [kind.name if way is None else way.kind.name for kind, way in ways.items()]
+            components.update(dict.fromkeys(rows.entity_ids.to_pylist(), json.dumps(sorted(names))))
+            for name, (kind, way) in zip(names, ways.items(), strict=True):
+                columns = {ENTITY_ID: table.column(ENTITY_ID)}
+                columns.update({field.name: table.column(field.name) for field in kind.fields})
+                if way is not None:
+                    for source in way.sources:
+                        for field in source.stored.columns if source.stored is not None else ():
+                            columns.pop(field.name, None)
+                    columns.update(way.arrays(table, "null"))
+                parts.setdefault(name, []).append(pa.table(columns))
+        return cls(components, parts)
 
 
-def _component_rows(was: Mapping[int, Archetype], now: Mapping[int, Archetype]) -> pa.Table:
+def _ways(archetype: Archetype, classes: Sequence[type[Component]]) -> dict[ComponentType, Transition | None]:
+    """The components of a table, each with the way to the class that it is read as, if that is not its own."""
+    own = {one.component_type() for one in classes}
+    ways: dict[ComponentType, Transition | None] = dict.fromkeys(archetype.components)
+    for one in classes:
+        version = version_in(archetype, one)
+        if version is None or version in own or ways[version] is not None:
+            continue
+        # Values that the class cannot have without a converter are compared as they are stored.
+        with suppress(SchemaMismatch):
+            ways[version] = reading(version, one, "null")
+    return ways
+
+
+def _component_rows(was: Mapping[int, str], now: Mapping[int, str]) -> pa.Table:
     rows = []
     for entity_id in was.keys() | now.keys():
         old, new = was.get(entity_id), now.get(entity_id)
-        if _names(old) != _names(new):
+        if old != new:
             op = "added" if old is None else "removed" if new is None else "changed"
-            rows.append((op, entity_id, None, _names(old), _names(new)))
+            rows.append((op, entity_id, None, old, new))
     return _table(rows)
 
 
-def _names(archetype: Archetype | None) -> str | None:
-    return None if archetype is None else json.dumps([kind.name for kind in archetype.components])
-
-
-def _types(versions: Iterable[ComponentType]) -> dict[str, pa.DataType]:
+def _types(versions: Iterable[pa.Table]) -> dict[str, pa.DataType]:
     """The columns of all versions of a component, each with a type that holds the values of all versions."""
     types: dict[str, pa.DataType] = {}
-    for kind in versions:
-        for field in kind.fields:
-            known = types.get(field.name, field.type)
-            # Values of types that neither holds are compared as JSON.
-            is_kin = widens(known, field.type) or widens(field.type, known)
-            types[field.name] = wider(known, field.type) if is_kin else _JSON
+    for field in (field for table in versions for field in table.schema if field.name != ENTITY_ID):
+        known = types.get(field.name, field.type)
+        # Values of types that neither holds are compared as JSON.
+        is_kin = widens(known, field.type) or widens(field.type, known)
+        types[field.name] = wider(known, field.type) if is_kin else _JSON
     return types
 
 
-def _gathered(tables: Tables, name: str, types: Mapping[str, pa.DataType]) -> pa.Table:
+def _gathered(tables: Sequence[pa.Table], types: Mapping[str, pa.DataType]) -> pa.Table:
     """All rows of one component, in any version, ordered by entity id."""
     schema = pa.schema([(ENTITY_ID, pa.int64()), *types.items()])
-    found = []
-    for archetype, rows in tables.items():
-        if any(kind.name == name for kind in archetype.components):
-            table = rows.to_arrow()
-            columns = [_as(table, column, kind) for column, kind in types.items()]
-            found.append(pa.Table.from_arrays([table.column(ENTITY_ID), *columns], schema=schema))
-    table = pa.concat_tables(found) if found else schema.empty_table()
-    return table.sort_by(ENTITY_ID)
+    found = [
+        pa.Table.from_arrays(
+            [table.column(ENTITY_ID), *(_as(table, column, kind) for column, kind in types.items())], schema=schema
+        )
+        for table in tables
+    ]
+    return (pa.concat_tables(found) if found else schema.empty_table()).sort_by(ENTITY_ID)
 
 
 def _as(table: pa.Table, column: str, kind: pa.DataType) -> pa.ChunkedArray:

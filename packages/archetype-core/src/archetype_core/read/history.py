@@ -16,9 +16,10 @@ from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
 from archetype_core.schema.message import Message
 from archetype_core.schema.snapshot import ENTITY_ID, Snapshot
+from archetype_core.schema.version import Missing
 from archetype_core.store.port import Store
 from archetype_core.store.request import BASE_FIELDS, IS_ACTIVE, Scan
-from archetype_core.store.timeline import Head, Span, Timeline
+from archetype_core.store.timeline import Head, Segment, Span, Timeline
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -26,24 +27,24 @@ if TYPE_CHECKING:
 
 def query(store: Store, timeline: Timeline, request: HistoryQuery) -> DataFrame:
     """Tick history as a lazy frame. Costs nothing until it is collected."""
-    return _frame(plan(store, timeline, request), request)
+    return _frame(plan(store, timeline, request), request, [timeline])
 
 
 def query_branches(store: Store, branches: Iterable[Branch], request: HistoryQuery) -> DataFrame:
     """Several histories as one lazy frame, with the columns ``branch``, ``seed`` and ``episode`` after those of ``query``."""
-    return _frame(plan_branches(store, branches, request), request)
+    given = tuple(branches)
+    return _frame(plan_branches(store, given, request), request, [one.timeline for one in given])
 
 
-def _frame(plan: ReadPlan, request: HistoryQuery) -> DataFrame:
-    from daft.expressions import Expression
-
+def _frame(plan: ReadPlan, request: HistoryQuery, timelines: Iterable[Timeline]) -> DataFrame:
+    from archetype_core.read.condition import filtered
     from archetype_core.read.source import HistorySource
 
-    where: object = request.where
-    if where is not None and not isinstance(where, Expression):
-        raise TypeError(f"where is an expression, such as Position.c.x > 1, not {where!r}")
     frame = HistorySource(plan).read()
-    return frame if request.where is None else frame.where(request.where)
+    if request.where is None:
+        return frame
+    tables = (Archetype.from_schema(table) for one in timelines for table in one.tables.values())
+    return filtered(frame, request.where, tables)
 
 
 def load(store: Store, timeline: Timeline, head: Head) -> tuple[dict[Archetype, Snapshot], Snapshot | None]:
@@ -76,13 +77,17 @@ def rows_at(store: Store, archetype: Archetype, span: Span) -> pa.Table:
 
 
 def live(
-    tables: Mapping[Archetype, Snapshot], components: Sequence[type[Component]], world_id: str, run_id: str, tick: int
+    tables: Mapping[Archetype, Snapshot],
+    components: Sequence[type[Component]],
+    segment: Segment,
+    tick: int,
+    missing: Missing,
 ) -> DataFrame:
     """Live tables as a frame with the same columns as ``query``."""
     import daft
     from daft import lit
 
-    schema, answering = lenses(components, tables, "null")
+    schema, answering = lenses(components, tables, missing)
     names = [ENTITY_ID, *schema.names[len(BASE_FIELDS) :]]
     found = [
         tables[one].to_arrow().select(names) if lens is None else lens.through(tables[one].to_arrow(), names)
@@ -90,5 +95,9 @@ def live(
     ]
     own = pa.schema([schema.field(name) for name in names])
     table = pa.concat_tables([one.cast(own) for one in found]) if found else own.empty_table()
-    constants = {"world_id": lit(world_id), "run_id": lit(run_id), "tick": lit(tick).cast(daft.DataType.int64())}
+    constants = {
+        "world_id": lit(segment.world_id),
+        "run_id": lit(segment.run_id),
+        "tick": lit(tick).cast(daft.DataType.int64()),
+    }
     return daft.from_arrow(table).with_columns({**constants, IS_ACTIVE: lit(True)}).select(*schema.names)

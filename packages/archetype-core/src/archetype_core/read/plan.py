@@ -56,8 +56,6 @@ def plan_branches(store: Store, branches: Iterable[Branch], request: HistoryQuer
 
 def _tables(timelines: Sequence[Timeline], request: HistoryQuery) -> tuple[pa.Schema, Mapping[Archetype, Lens | None]]:
     """The columns of a query, and the tables that answer it."""
-    if request.missing not in ("null", "default"):
-        raise ValueError(f"missing is 'null' or 'default', not {request.missing!r}")
     archetypes = dict.fromkeys(Archetype.from_schema(table) for one in timelines for table in one.tables.values())
     return lenses(request.components, archetypes, request.missing)
 

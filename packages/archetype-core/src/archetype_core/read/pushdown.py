@@ -91,6 +91,13 @@ class _Reader(PredicateVisitor[Any]):
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
 
+    def visit(self, expr: Expression) -> Any:
+        try:
+            return super().visit(expr)
+        except ValueError:
+            # Daft's visitor does not go into a field of a struct.
+            return Pushdown()
+
     def visit_col(self, name: str) -> _Column:
         return _Column(name)
 

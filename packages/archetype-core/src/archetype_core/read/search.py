@@ -7,21 +7,20 @@ use an index: it can miss some of the best, and every row found still has its ex
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from archetype_core.argument import whole_number
-from archetype_core.errors import ComponentTypeError
+from archetype_core.read.lens import Lens, lenses
 from archetype_core.read.plan import Part, ReadPlan
 from archetype_core.read.ranking import FOUND, METRICS, SCORE, rank
 from archetype_core.read.request import SearchQuery
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component, ComponentType
+from archetype_core.schema.component import Component, ComponentType, types_with_column
 from archetype_core.schema.snapshot import ENTITY_ID, Snapshot, contiguous
 from archetype_core.store.port import SearchStore
 from archetype_core.store.request import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID, Scan, Search
@@ -42,11 +41,15 @@ class Wanted:
     metric: str
     where: Expression | None
     exact: bool = True
+    needed: frozenset[str] = frozenset()
+    """The component columns that the condition names, and the searched one."""
 
     @classmethod
     def of(cls, request: SearchQuery) -> Wanted:
         """The request, checked; a column may be given by its name or as ``Memory.c.embedding``."""
         from daft.expressions import Expression
+
+        from archetype_core.read.condition import columns_of
 
         if whole_number(request.k, "k") < 1:
             raise ValueError(f"k is how many rows to find, 1 or more, not {request.k!r}")
@@ -59,84 +62,137 @@ class Wanted:
             raise TypeError(f"where is a condition such as Memory.c.rank > 3, not {where!r}")
         name = column if isinstance(column, str) else column.name()
         query = request.query if isinstance(request.query, str) else tuple(float(one) for one in request.query)
-        return cls(name, query, int(request.k), request.metric, where, request.exact)
-
-    def check(self, archetypes: Iterable[Archetype]) -> None:
-        """Refuse columns that neither a table nor a defined component has: nothing could ever match."""
-        asked = {self.column}
-        if self.where is not None:
-            from daft.io.pushdowns import Pushdowns
-
-            asked |= Pushdowns(filters=self.where).filter_required_column_names()
-        asked -= {*BASE_FIELDS, *(name for one in archetypes for name in one.column_names)}
-        # A component that no entity has yet is not an error.
-        if asked and (unknown := asked - set(_defined(Component))):
-            raise ValueError(f"no component has a column {', '.join(map(repr, sorted(unknown)))}")
-
-    def owner(self, archetype: Archetype) -> ComponentType | None:
-        """The component of an archetype that has the column."""
-        for component in archetype.components:
-            if any(field.name == self.column for field in component.fields):
-                return component
-        return None
+        needed = frozenset({name, *(() if where is None else columns_of(where))} - BASE_FIELDS.keys())
+        return cls(name, query, int(request.k), request.metric, where, request.exact, needed)
 
     def at(self, table: str, segment: Segment, tick: int, entity_ids: pa.Array | None) -> Search:
         """The request for one table."""
         return Search(table, segment, tick, self.column, self.query, self.k, self.metric, entity_ids, self.exact)
 
 
-def among(live: Mapping[Archetype, Snapshot], wanted: Wanted, segment: Segment, tick: int) -> DataFrame:
-    """The best rows of live tables."""
-    wanted.check(live)
-    found = []
-    for archetype, rows in live.items():
-        owner = wanted.owner(archetype)
-        if owner is None:
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How a table that can answer is read: its columns for conditions, and those of the answer."""
+
+    archetype: Archetype
+    schema: pa.Schema
+    lens: Lens | None
+    given: tuple[str, ...]
+    """The columns of the component that is searched."""
+
+    def through(self, table: pa.Table, names: Sequence[str]) -> pa.Table:
+        """Return columns of the reading, from the stored ones."""
+        return table.select(names) if self.lens is None else self.lens.through(table, names)
+
+    def stored(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the stored columns that these need."""
+        return tuple(names) if self.lens is None else self.lens.stored(names)
+
+
+def _readings(
+    archetypes: Iterable[Archetype], wanted: Wanted, named: Sequence[type[Component]]
+) -> dict[Archetype, _Reading]:
+    """The tables that can answer. A column is that of a class, in all versions, or else as some tables store it.
+
+    `UnknownColumn` if neither a class nor a table has it: nothing could ever match.
+    """
+    from archetype_core.read.condition import unknown
+
+    known = tuple(archetypes)
+    classes = {name: found for name in sorted(wanted.needed) if (found := _class_of(name, known, named)) is not None}
+    stored = {name for one in known for name in one.column_names}
+    if absent := wanted.needed - classes.keys() - stored:
+        raise unknown(min(absent), sorted(stored - {ENTITY_ID}), known)
+    schema, answering = lenses(tuple(dict.fromkeys(classes.values())), known, "null")
+    made = {}
+    for archetype, lens in answering.items():
+        if not wanted.needed - classes.keys() <= set(archetype.column_names):
             continue
-        allowed = None if wanted.where is None else _allowed(_framed(rows, segment, tick), wanted.where, archetype)
-        search = wanted.at(archetype.name, segment, tick, allowed)
-        best = rank(rows.entity_ids, rows.columns[wanted.column].arrow, search)
+        whole = pa.schema([*schema, *(field for field in archetype.schema if field.name not in schema.names)])
+        owner = (
+            classes[wanted.column].component_type() if wanted.column in classes else _owner(archetype, wanted.column)
+        )
+        given = tuple(field.name for field in owner.fields)
+        made[archetype] = _Reading(archetype, whole, lens and replace(lens, schema=whole), given)
+    return made
+
+
+def _class_of(column: str, archetypes: Sequence[Archetype], named: Sequence[type[Component]]) -> type[Component] | None:
+    """The class whose column it is: one that the world names, or that a table is stored like, or the latest."""
+    kinds = types_with_column(column)
+    for one in named:
+        if one.component_type() in kinds:
+            return one
+    stored = [kind for kind in kinds if any(kind in one for one in archetypes)]
+    return next((kind.cls for kind in (*stored, *kinds)), None)
+
+
+def _owner(archetype: Archetype, column: str) -> ComponentType:
+    return next(one for one in archetype.components if any(field.name == column for field in one.fields))
+
+
+def among(
+    live: Mapping[Archetype, Snapshot], wanted: Wanted, segment: Segment, tick: int, named: Sequence[type[Component]]
+) -> DataFrame:
+    """The best rows of live tables."""
+    found = []
+    for archetype, reading in _readings(live, wanted, named).items():
+        rows = live[archetype]
+        table = rows.to_arrow()
+        allowed = None
+        if wanted.where is not None:
+            names = [name for name in reading.schema.names if name == ENTITY_ID or name not in BASE_FIELDS]
+            allowed = _allowed(_framed(reading.through(table, names), segment, tick), wanted.where)
+        values = contiguous(reading.through(table, [wanted.column]).column(0))
+        best = rank(rows.entity_ids, values, wanted.at(archetype.name, segment, tick, allowed))
         positions = pc.index_in(best.column(ENTITY_ID), value_set=rows.entity_ids)
-        found.append((owner, best, rows.to_arrow().take(positions)))
+        found.append((best, reading.through(table.take(positions), reading.given)))
     return _merged(found, wanted, tick)
 
 
-def in_history(store: SearchStore, tables: Mapping[str, pa.Schema], span: Span, wanted: Wanted) -> DataFrame:
+def in_history(
+    store: SearchStore, tables: Mapping[str, pa.Schema], span: Span, wanted: Wanted, named: Sequence[type[Component]]
+) -> DataFrame:
     """The best rows of a past tick."""
     from archetype_core.read.source import HistorySource
 
-    wanted.check(Archetype.from_schema(schema) for schema in tables.values())
     found = []
+    readings = _readings(map(Archetype.from_schema, tables.values()), wanted, named)
     for name, schema in tables.items():
-        archetype = Archetype.from_schema(schema)
-        owner = wanted.owner(archetype)
-        if owner is None:
+        reading = readings.get(Archetype.from_schema(schema))
+        if reading is None:
             continue
+        part = Part(name, schema, span, lens=reading.lens)
         allowed = None
         if wanted.where is not None:
-            whole = pa.schema([*BASE_FIELDS.values(), *(field for field in schema if field.name != ENTITY_ID)])
-            plan = ReadPlan(store, (Part(name, schema, span),), whole, None, include_inactive=False)
-            allowed = _allowed(HistorySource(plan).read(), wanted.where, archetype)
-        best = store.search(wanted.at(name, span.segment, span.last, allowed))
-        columns = (ENTITY_ID, *(field.name for field in owner.fields), IS_ACTIVE)
-        ids = contiguous(best.column(ENTITY_ID))
-        scan = Scan(name, span.segment, span.last, span.last, columns, ids)
-        rows = pa.Table.from_batches(list(store.scan(scan)) if len(ids) else [], scan.schema(schema))
-        rows = rows.filter(rows.column(IS_ACTIVE))
-        found.append((owner, best, rows.take(pc.index_in(ids, value_set=contiguous(rows.column(ENTITY_ID))))))
+            plan = ReadPlan(store, (part,), reading.schema, None, include_inactive=False)
+            allowed = _allowed(HistorySource(plan).read(), wanted.where)
+        search = wanted.at(name, span.segment, span.last, allowed)
+        column = wanted.column if reading.lens is None else reading.lens.plain(wanted.column)
+        if column is None:
+            # No stored column has the values to search, so the store cannot rank them.
+            rows = _rows(store, part, reading, allowed)
+            values = contiguous(reading.through(rows, [wanted.column]).column(0))
+            best = rank(contiguous(rows.column(ENTITY_ID)), values, search)
+        else:
+            best = store.search(replace(search, column=column))
+            rows = _rows(store, part, reading, contiguous(best.column(ENTITY_ID)))
+        positions = pc.index_in(contiguous(best.column(ENTITY_ID)), value_set=contiguous(rows.column(ENTITY_ID)))
+        found.append((best, reading.through(rows.take(positions), reading.given)))
     return _merged(found, wanted, span.last)
 
 
-def _defined(component: type[Component]) -> Iterator[str]:
-    """The columns of all defined components."""
-    for one in component.__subclasses__():
-        # A generic template has no columns; its subclasses may.
-        with suppress(ComponentTypeError):
-            yield from [field.name for field in one.component_type().fields]
-        yield from _defined(one)
+def _rows(store: SearchStore, part: Part, reading: _Reading, entity_ids: pa.Array | None) -> pa.Table:
+    """The stored columns of some active rows that the answer needs."""
+    columns = tuple(dict.fromkeys([ENTITY_ID, *reading.stored(reading.given), IS_ACTIVE]))
+    span = part.span
+    scan = Scan(part.table, span.segment, span.last, span.last, columns, entity_ids)
+    is_empty = entity_ids is not None and not len(entity_ids)
+    rows = pa.Table.from_batches([] if is_empty else list(store.scan(scan)), scan.schema(part.schema))
+    return rows.filter(rows.column(IS_ACTIVE))
 
 
-def _framed(rows: Snapshot, segment: Segment, tick: int) -> DataFrame:
+def _framed(table: pa.Table, segment: Segment, tick: int) -> DataFrame:
     import daft
     from daft import lit
 
@@ -146,20 +202,15 @@ def _framed(rows: Snapshot, segment: Segment, tick: int) -> DataFrame:
         TICK: lit(tick).cast(daft.DataType.int64()),
         IS_ACTIVE: lit(True),
     }
-    return daft.from_arrow(rows.to_arrow()).with_columns(constant)
+    return daft.from_arrow(table).with_columns(constant)
 
 
-def _allowed(frame: DataFrame, where: Expression, archetype: Archetype) -> pa.Array:
-    """The entities that match a condition; none where the table lacks one of its columns."""
-    from daft.io.pushdowns import Pushdowns
-
-    needed: set[str] = Pushdowns(filters=where).filter_required_column_names()
-    if not needed <= {*BASE_FIELDS, *archetype.column_names}:
-        return pa.array([], pa.int64())
+def _allowed(frame: DataFrame, where: Expression) -> pa.Array:
+    """The entities that match a condition."""
     return contiguous(frame.where(where).select(ENTITY_ID).to_arrow().column(0)).cast(pa.int64())
 
 
-def _merged(found: Sequence[tuple[ComponentType, pa.Table, pa.Table]], wanted: Wanted, tick: int) -> DataFrame:
+def _merged(found: Sequence[tuple[pa.Table, pa.Table]], wanted: Wanted, tick: int) -> DataFrame:
     """The best rows of all tables: the component's columns, the tick and the score."""
     import daft
 
@@ -168,16 +219,16 @@ def _merged(found: Sequence[tuple[ComponentType, pa.Table, pa.Table]], wanted: W
             [
                 best.column(ENTITY_ID),
                 pa.chunked_array([pa.repeat(pa.scalar(tick, pa.int64()), best.num_rows)]),
-                *(rows.column(field.name) for field in owner.fields),
+                *rows.columns,
                 best.column(SCORE),
             ],
-            names=[ENTITY_ID, TICK, *(field.name for field in owner.fields), SCORE],
+            names=[ENTITY_ID, TICK, *rows.column_names, SCORE],
         )
-        for owner, best, rows in found
+        for best, rows in found
     ]
     if not parts:
         return daft.from_arrow(pa.schema([FOUND.field(0), BASE_FIELDS[TICK], FOUND.field(1)]).empty_table())
-    # A class that was redefined can have other fields under the same name.
+    # Without a class, tables can have other fields under the same name.
     whole = pa.concat_tables(parts, promote_options="default")
     order = pc.sort_indices(whole, sort_keys=[(SCORE, "descending"), (ENTITY_ID, "ascending")])
     return daft.from_arrow(whole.take(order[: wanted.k]).combine_chunks())

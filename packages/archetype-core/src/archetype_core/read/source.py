@@ -16,6 +16,7 @@ from daft.io.pushdowns import Pushdowns
 from daft.io.source import DataSource, DataSourceTask
 from daft.recordbatch import RecordBatch
 
+from archetype_core.read.condition import columns_of
 from archetype_core.read.plan import Part, ReadPlan
 from archetype_core.read.pushdown import Pushdown
 from archetype_core.read.request import BRANCH_FIELDS
@@ -61,7 +62,7 @@ class HistoryTask(DataSourceTask):
         # so they come in the source's order.
         wanted = {
             *(names if pushdowns.columns is None else pushdowns.columns),
-            *pushdowns.filter_required_column_names(),
+            *(() if self._filter is None else columns_of(self._filter)),
         }
         self._columns = tuple(name for name in names if name in wanted)
         self._constants = tuple(field for field in BRANCH_FIELDS if part.branch and field.name in wanted)

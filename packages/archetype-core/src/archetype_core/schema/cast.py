@@ -77,7 +77,26 @@ def widens(source: pa.DataType, target: pa.DataType) -> bool:
         return widens(source.value_type, target.value_type)
     if types.is_map(source) and types.is_map(target):
         return widens(source.item_type, target.item_type)
+    if _are_alike(source, target):
+        return all(widens(one.type, other.type) for one, other in zip(source, target, strict=True))
     return False
+
+
+def wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """Return the type of the two that holds the values of both; of two structs, field by field."""
+    if _are_alike(one, other):
+        return pa.struct([pa.field(a.name, wider(a.type, b.type)) for a, b in zip(one, other, strict=True)])
+    if pa.types.is_large_list(one) and pa.types.is_large_list(other):
+        return pa.large_list(pa.field("item", wider(one.value_type, other.value_type)))
+    if pa.types.is_map(one) and pa.types.is_map(other):
+        return pa.map_(one.key_type, wider(one.item_type, other.item_type))
+    return other if widens(one, other) else one
+
+
+def _are_alike(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether two types are structs of the same fields, in the same order."""
+    are_structs = pa.types.is_struct(one) and pa.types.is_struct(other)
+    return are_structs and [field.name for field in one] == [field.name for field in other]
 
 
 def is_list(arrow_type: pa.DataType) -> bool:

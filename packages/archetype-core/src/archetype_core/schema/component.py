@@ -259,6 +259,11 @@ def is_known(component_type: ComponentType) -> bool:
     return component_type.key in _BY_KEY
 
 
+def is_defined(name: str) -> bool:
+    """Return whether this process defines a component class of that name."""
+    return name in _BY_NAME
+
+
 def resolve(name: str) -> type[Component]:
     """Return the latest component class of that name; `UnknownComponent` if there is none."""
     try:
@@ -277,10 +282,10 @@ def type_of_class(given: object) -> ComponentType:
     raise TypeError(f"a component is named by its class, such as Position, not {given!r}{hint}")
 
 
-def type_with_column(name: str) -> ComponentType | None:
-    """Return the latest component type that has a column of that name, if there is one."""
-    kinds = (plan.type for plan in _BY_NAME.values())
-    return next((kind for kind in kinds if any(field.name == name for field in kind.fields)), None)
+def types_with_column(name: str) -> list[ComponentType]:
+    """Return the component types that have a column of that name: the latest of their names, then older ones."""
+    kinds = dict.fromkeys(plan.type for plan in (*_BY_NAME.values(), *reversed(_BY_KEY.values())))
+    return [kind for kind in kinds if any(field.name == name for field in kind.fields)]
 
 
 def _spell_class(cls: type) -> str:

@@ -6,12 +6,13 @@ A column that has its type is not copied.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic.fields import FieldInfo
 
 from archetype_core.errors import ValueRejected
 from archetype_core.schema.cast import is_bytes, is_list, is_text
@@ -58,23 +59,28 @@ def field_columns(field: ComponentField, data: pa.Table) -> list[pa.ChunkedArray
 
 def defaults(field: ComponentField, size: int) -> list[pa.ChunkedArray]:
     """Return a field's columns filled with its default; a default factory runs once per row."""
-    info = field.info
-    if not has_default(field):
+    if not has_default(field.info):
         raise Refusal(f"column {field.columns[0].name} is missing, and the field has no default")
+    encoders = zip(field.columns, field.encoders(), strict=True)
+    filled = filled_with_default(field.info, size, [(column.type, encode) for column, (_, _, encode) in encoders])
+    return [pa.chunked_array([array]) for array in filled]
+
+
+def filled_with_default(
+    info: FieldInfo, size: int, forms: Iterable[tuple[pa.DataType, Callable[[Any], Any]]]
+) -> list[pa.Array]:
+    """Return arrays of a default, one for each type and encoder; a default factory runs once per row."""
     count = 1 if info.default_factory is None else size
     values = [info.get_default(call_default_factory=True) for _ in range(count)]
-    columns = []
-    for column, (_, _, encode) in zip(field.columns, field.encoders(), strict=True):
-        array = pa.array([encode(value) for value in values], column.type)
-        if info.default_factory is None:
-            array = array.take(pa.array(np.zeros(size, np.int64)))
-        columns.append(pa.chunked_array([array], column.type))
-    return columns
+    arrays = [pa.array([encode(value) for value in values], kind) for kind, encode in forms]
+    if info.default_factory is None:
+        arrays = [array.take(pa.array(np.zeros(size, np.int64))) for array in arrays]
+    return arrays
 
 
-def has_default(field: ComponentField) -> bool:
+def has_default(info: FieldInfo) -> bool:
     """Return whether a field has a default that needs no other field's value."""
-    return not field.info.is_required() and not field.info.default_factory_takes_validated_data
+    return not info.is_required() and not info.default_factory_takes_validated_data
 
 
 def _check_constraint(column: pa.ChunkedArray, mark: Any) -> None:

@@ -5,8 +5,9 @@ Pure: it compares a stored form with a class, and turns Arrow columns of the one
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +16,6 @@ import pyarrow.compute as pc
 
 from archetype_core.errors import SchemaMismatch
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.cast import widens
 from archetype_core.schema.component import (
     ZONE_SUFFIX,
     Component,
@@ -27,9 +27,10 @@ from archetype_core.schema.component import (
     type_of_class,
 )
 from archetype_core.schema.conform import defaults, field_columns, has_default
-from archetype_core.schema.evolution import Converter
+from archetype_core.schema.evolution import Converter, Evolution
 from archetype_core.schema.fit import fit
 from archetype_core.schema.message import Message
+from archetype_core.schema.nested_version import fields_added, follow, follows, type_of
 from archetype_core.schema.scalar import Refusal
 from archetype_core.schema.snapshot import contiguous
 from archetype_core.schema.version_report import StoredField, report, unfit_value
@@ -57,29 +58,35 @@ class Source:
         """Return the columns that it gives to a read: as wide as stored or wanted, nullable if a value may be missing."""
         wanted = self.field.columns
         if self.stored is None:
-            is_filled = missing == "default" and has_default(self.field)
+            is_filled = missing == "default" and has_default(self.field.info)
             return wanted if is_filled else tuple(column.with_nullable(True) for column in wanted)
         if self.convert is not None:
             return wanted
         return tuple(
-            pa.field(mine.name, wider(theirs.type, mine.type), theirs.nullable or mine.nullable)
-            for theirs, mine in zip(self.stored.columns, wanted, strict=True)
+            pa.field(mine.name, kind, theirs.nullable or mine.nullable)
+            for theirs, mine, kind in zip(self.stored.columns, wanted, self._types(), strict=True)
         )
 
     def columns(self, table: pa.Table, missing: Missing) -> list[pa.ChunkedArray]:
         """Return the values for rows of the stored form; a `Refusal` gives the reason why there are none."""
         form = self.form(missing)
         if self.stored is None:
-            if missing == "default" and has_default(self.field):
+            if missing == "default" and has_default(self.field.info):
                 return defaults(self.field, table.num_rows)
             return [pa.chunked_array([pa.nulls(table.num_rows, column.type)]) for column in form]
         given = [table.column(column.name) for column in self.stored.columns]
         if self.convert is None:
-            return [
-                column if column.type == wanted.type else column.cast(wanted.type)
-                for column, wanted in zip(given, form, strict=True)
-            ]
+            if is_moment(self.field.codec):
+                return given
+            return [follow(given[0], self.field.codec, fills=missing == "default")]
         return converted(self.field, self.convert, given)
+
+    def _types(self) -> list[pa.DataType]:
+        """The types of its columns, if they are read as they are stored."""
+        assert self.stored is not None
+        if is_moment(self.field.codec):
+            return [one.type for one in self.field.columns]
+        return [type_of(self.stored.columns[0].type, self.field.codec)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +98,8 @@ class Transition:
     sources: tuple[Source, ...]
     dropped: tuple[str, ...] = ()
     """Stored fields that the class does not have."""
+    unexplained: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """Fields whose old names are not stored either, each with the undeclared stored fields that may be it."""
 
     @property
     def kind(self) -> ComponentType:
@@ -110,7 +119,8 @@ class Transition:
             elif stored.name != name:
                 words.append(f"{stored.name} renamed to {name}")
             elif [one.type for one in stored.columns] != [one.type for one in source.field.columns]:
-                words.append(f"{name} widened")
+                added = ", ".join(fields_added(stored.columns[0].type, source.field.codec))
+                words.append(f"{added} added in {name}" if added else f"{name} widened")
         words += [f"{name} dropped" for name in self.dropped]
         return tuple(words) or ("its values stay",)
 
@@ -182,21 +192,48 @@ def transition(stored: ComponentType, cls: type[Component], *, strict: bool) -> 
         convert = evolution.convert.get(field.name)
         if found is None:
             sources.append(Source(field))
-            if not has_default(field):
+            if not has_default(field.info):
                 added.append(field.name)
             continue
         if convert is not None and (found.name != field.name or not _same(found.columns, field.columns)):
             sources.append(Source(field, found, convert))
             continue
         sources.append(Source(field, found))
-        if not _fits(found.columns, field.columns, strict=strict):
+        if not _fits(found.columns, field, strict=strict):
             retyped.append(field.name)
     used = {source.stored.name for source in sources if source.stored is not None}
     dropped = tuple(name for name in known if name not in used)
-    undeclared = [name for name in dropped if name not in evolution.drop] if strict else []
+    undeclared = [name for name in dropped if name not in evolution.drop]
+    untold = {
+        source.field.name: old
+        for source in sources
+        if source.stored is None and evolution.old_names(source.field.name)
+        if (old := tuple(name for name in undeclared if _may_be(known[name], source.field, evolution)))
+    }
     if retyped or (strict and (added or undeclared)):
-        raise report(stored, cls, list(known.values()), added=added, removed=undeclared, retyped=retyped)
-    return Transition(stored, cls, tuple(sources), dropped)
+        raise report(
+            stored,
+            cls,
+            list(known.values()),
+            added=added,
+            removed=undeclared if strict else (),
+            retyped=retyped,
+            unexplained=untold,
+        )
+    return Transition(stored, cls, tuple(sources), dropped, untold)
+
+
+def unexplained(way: Transition) -> SchemaMismatch:
+    """Return the error of a read whose fields may have had a name that the class does not declare."""
+    fields = {field.name for field in declared_fields(way.cls)}
+    known, dropped = list(stored_fields(way.stored, fields)), evolution_of(way.cls).drop
+    removed = [name for name in way.dropped if name not in dropped]
+    return report(way.stored, way.cls, known, removed=removed, unexplained=way.unexplained)
+
+
+def _may_be(stored: StoredField, field: ComponentField, evolution: Evolution) -> bool:
+    """Whether a stored field can be an earlier one of a field."""
+    return field.name in evolution.convert or _fits(stored.columns, field, strict=False)
 
 
 def claims(cls: type[Component], stored: ComponentType) -> bool:
@@ -212,6 +249,16 @@ def claims(cls: type[Component], stored: ComponentType) -> bool:
         return False
     names = {one.name for one in stored_fields(stored, ())}
     return all(set(refused) != names for refused in evolution.refuse)
+
+
+def is_alike(stored: ComponentType, cls: type[Component]) -> bool:
+    """Return whether a class has exactly the fields of a stored form, at least one, whatever their names as components."""
+    kind = cls.component_type()
+
+    def form(one: ComponentType) -> set[tuple[str, pa.DataType, bool]]:
+        return {(column.name[len(one.prefix) :], column.type, column.nullable) for column in one.fields}
+
+    return bool(stored.fields) and form(stored) == form(kind)
 
 
 def version_in(archetype: Archetype, cls: type[Component]) -> ComponentType | None:
@@ -231,7 +278,9 @@ def projected(stored: ComponentType, cls: type[Component], rows: pa.Table) -> pa
     `SchemaMismatch` for such a field without a default, and for a field of another type.
     """
     way = transition(stored, cls, strict=False)
-    if any(source.stored is None and not has_default(source.field) for source in way.sources):
+    if way.unexplained:
+        raise unexplained(way)
+    if any(source.stored is None and not has_default(source.field.info) for source in way.sources):
         way = transition(stored, cls, strict=True)  # which raises, and says all that is to be written
     return pa.table(way.arrays(rows))
 
@@ -253,11 +302,6 @@ def stored_fields(stored: ComponentType, names: Iterable[str]) -> Iterator[Store
             and time.type == pa.timestamp("us")
         ):
             yield StoredField(column.name[start:], (column,))
-
-
-def wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """Return the type of the two that holds the values of both."""
-    return other if widens(one, other) else one
 
 
 def converted(field: ComponentField, convert: Converter, given: Sequence[pa.ChunkedArray]) -> list[pa.ChunkedArray]:
@@ -301,12 +345,12 @@ def _same(stored: Sequence[pa.Field], wanted: Sequence[pa.Field]) -> bool:
     )
 
 
-def _fits(stored: Sequence[pa.Field], wanted: Sequence[pa.Field], *, strict: bool) -> bool:
-    if len(stored) != len(wanted):
+def _fits(stored: Sequence[pa.Field], field: ComponentField, *, strict: bool) -> bool:
+    """Whether the values of stored columns become those of a field without a converter."""
+    if len(stored) != len(field.columns):
         return False
-    for theirs, mine in zip(stored, wanted, strict=True):
-        if strict and theirs.nullable and not mine.nullable:
-            return False
-        if not widens(theirs.type, mine.type) and (strict or not widens(mine.type, theirs.type)):
-            return False
-    return True
+    if strict and any(
+        theirs.nullable and not mine.nullable for theirs, mine in zip(stored, field.columns, strict=True)
+    ):
+        return False
+    return is_moment(field.codec) or follows(stored[0].type, field.codec, strict=strict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -11,6 +12,7 @@ from archetype_core.errors import SchemaMismatch
 from archetype_core.schema.component import Component, ComponentField, ComponentType, declared_fields, evolution_of
 from archetype_core.schema.conform import has_default
 from archetype_core.schema.datatype import describe
+from archetype_core.schema.nested_version import follows, without_default
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,10 @@ def report(
     cls: type[Component],
     known: Sequence[StoredField],
     *,
-    added: Sequence[str],
-    removed: Sequence[str],
-    retyped: Sequence[str],
+    added: Sequence[str] = (),
+    removed: Sequence[str] = (),
+    retyped: Sequence[str] = (),
+    unexplained: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> SchemaMismatch:
     """Return the error of a stored form that cannot become rows of a class, or not without a word from the user."""
     fields = {field.name: field for field in declared_fields(cls)}
@@ -36,6 +39,10 @@ def report(
     olds = {name: next((old for old in evolution_of(cls).old_names(name) if old in forms), name) for name in retyped}
     differences = [f"field {name!r} has no default and is not stored" for name in added]
     differences += [f"stored field {name!r} is not in the class" for name in removed]
+    differences += [
+        f"field {name!r} is stored under none of its names: {', '.join([name, *evolution_of(cls).old_names(name)])}"
+        for name in unexplained
+    ]
     differences += [
         f"field {name!r} is stored as {forms[olds[name]]} and declared as {_spell(fields[name].columns)}"
         for name in retyped
@@ -45,14 +52,36 @@ def report(
         *_side_by_side(forms, fields),
     ]
     if removed or retyped:
-        renamed = _renames(known, fields, removed)
-        gone = [name for name in removed if name not in renamed.values()]
-        lines += [f"Write in class {cls.__name__}:", f"    evolution = {_declaration(cls, gone, retyped, renamed)}"]
-        if renamed:
+        renames = {name: old[0] for name, old in unexplained.items() if len(old) == len(unexplained) == 1}
+        left = [name for name in removed if name not in renames.values()]
+        renames |= _renames(known, {name: field for name, field in fields.items() if name not in renames}, left)
+        gone = [name for name in removed if name not in renames.values()]
+        lines += [
+            f"Write in class {cls.__name__}:",
+            f"    evolution = {_declaration(cls, gone, retyped, rename=renames)}",
+        ]
+        if renames:
             lines += ["or, if these values may go:", f"    evolution = {_declaration(cls, removed, retyped)}"]
         lines += _alternatives(known, fields, gone)
+        lines += _inner_defaults(known, fields, retyped)
     lines += [f"Give {name} a default in class {cls.__name__}." for name in added]
     return SchemaMismatch(stored.name, differences, remedy="\n".join(lines))
+
+
+def renamed(stored: ComponentType, heirs: Sequence[type[Component]]) -> SchemaMismatch:
+    """Return the error of rows without a class that have exactly the fields of classes which may be its new name."""
+    lines = []
+    for cls in heirs:
+        fields = {field.name: field for field in declared_fields(cls)}
+        forms = {field.name: _spell(field.columns) for field in fields.values()}
+        lines += [
+            f"{cls.__module__}.{cls.__qualname__} has these fields, and this world never had a {cls.__name__}:",
+            *_side_by_side(forms, fields, (f"stored {stored.name}", f"class {cls.__name__}")),
+            f"If that is the new name of {stored.name}, write in class {cls.__name__}:",
+            f"    evolution = {_declaration(cls, (), (), previous=stored.name)}",
+        ]
+    lines.append(f"If {stored.name} is another component, import the module that defines its class.")
+    return SchemaMismatch(stored.name, [f"this process has no class {stored.name}"], remedy="\n".join(lines))
 
 
 def unfit_value(cls: type[Component], field: ComponentField, reason: str, entity: int | None = None) -> SchemaMismatch:
@@ -68,13 +97,15 @@ def unfit_value(cls: type[Component], field: ComponentField, reason: str, entity
     return SchemaMismatch(cls.__name__, [f"field {field.name!r}{where}: {reason}"], remedy=remedy)
 
 
-def _side_by_side(forms: Mapping[str, str], fields: Mapping[str, ComponentField]) -> list[str]:
-    rows = [("stored", "class")]
+def _side_by_side(
+    forms: Mapping[str, str], fields: Mapping[str, ComponentField], heads: tuple[str, str] = ("stored", "class")
+) -> list[str]:
+    rows = [heads]
     for name in dict.fromkeys([*forms, *fields]):
         theirs = f"{name}: {forms[name]}" if name in forms else "-"
         mine = "-"
         if name in fields:
-            mine = f"{name}: {_spell(fields[name].columns)}" + (", default" if has_default(fields[name]) else "")
+            mine = f"{name}: {_spell(fields[name].columns)}" + (", default" if has_default(fields[name].info) else "")
         rows.append((theirs, mine))
     width = max(len(left) for left, _ in rows)
     return [f"    {left:<{width}}   {right}" for left, right in rows]
@@ -103,23 +134,47 @@ def _renames(
 
 
 def _declaration(
-    cls: type[Component], drop: Iterable[str], convert: Iterable[str], rename: Mapping[str, str] | None = None
+    cls: type[Component],
+    drop: Iterable[str],
+    convert: Iterable[str],
+    *,
+    rename: Mapping[str, str] | None = None,
+    previous: str | None = None,
 ) -> str:
     """The declaration that a class needs, together with what it declares already."""
     declared = evolution_of(cls)
-    renames = {**declared.rename, **(rename or {})}
+    renames: dict[str, str | tuple[str, ...]] = dict(declared.rename)
+    for name, old in (rename or {}).items():
+        # The names that are declared are newer ones.
+        renames[name] = (*declared.old_names(name), old) if declared.old_names(name) else old
     dropped = tuple(dict.fromkeys([*declared.drop, *drop]))
     converters = {name: getattr(one, "__name__", "<") for name, one in declared.convert.items()}
     converters = {name: "..." if one.startswith("<") else one for name, one in converters.items()}
     converters.update(dict.fromkeys([name for name in convert if name not in converters], "..."))
+    # Here, too, the names that are declared are newer ones.
+    names = (*declared.previous_names, *([] if previous is None else [previous]))
     parts = {
         "rename": repr(renames) if renames else "",
         "drop": repr(dropped) if dropped else "",
         "convert": "{" + ", ".join(f"{name!r}: {one}" for name, one in converters.items()) + "}" if converters else "",
-        "previous": repr(declared.previous) if declared.previous else "",
+        "previous": repr(names[0] if len(names) == 1 else names) if names else "",
         "refuse": repr(declared.refuse) if declared.refuse else "",
     }
     return f"Evolution({', '.join(f'{name}={text}' for name, text in parts.items() if text)})".replace("'", '"')
+
+
+def _inner_defaults(
+    known: Sequence[StoredField], fields: Mapping[str, ComponentField], retyped: Sequence[str]
+) -> list[str]:
+    """What to write in nested models that only lack a default for a field that is not stored."""
+    stored = {one.name: one.columns for one in known}
+    return [
+        f"If {inner} is new, a default for it is enough: {name!r} then needs no converter."
+        for name in retyped
+        if name in stored and len(stored[name]) == len(fields[name].columns) == 1
+        if follows(stored[name][0].type, fields[name].codec, strict=True, needs_defaults=False)
+        for inner in without_default(stored[name][0].type, fields[name].codec)
+    ]
 
 
 def _alternatives(
