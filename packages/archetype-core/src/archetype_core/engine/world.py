@@ -166,12 +166,12 @@ class World(WorldView, Staging):
         state = WorldState(
             segment or head.segment,
             tick=head.tick + 1,
+            known={kind.name for one in timeline.tables.values() for kind in Archetype.from_schema(one).components},
             ids=EntityIds(head.next_entity_id),
             live=live,
             index=index,
             delivered=delivered,
             has_history=True,
-            known={kind.name for one in timeline.tables.values() for kind in Archetype.from_schema(one).components},
         )
         return cls._from_state(state, store, load_kernel(kernel), executor or _shared_executor(), ids or SystemIds())
 
