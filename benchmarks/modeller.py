@@ -17,7 +17,7 @@ import _measure
 import numpy as np
 import pyarrow as pa
 
-from archetype_core import Arrays, AsyncProcessor, Component, EntityRng, MemoryStore, World, open_store
+from archetype_core import Arrays, AsyncProcessor, Component, EntityRng, MemoryStore, Store, World, open_store
 
 SUSCEPTIBLE, INFECTED, RECOVERED = 0, 1, 2
 REGIONS, DAYS_ILL, CONTAGION = 1_000, 10, 0.3
@@ -105,9 +105,9 @@ def people(rows: int) -> Columns:
     }
 
 
-async def world(start: Columns, component: type[Component], processor: AsyncProcessor, uri: str | None) -> World:
+async def world(start: Columns, component: type[Component], processor: AsyncProcessor, store: Store) -> World:
     """A world with these rows, after the tick that brings them in."""
-    made = World(open_store(uri) if uri else MemoryStore(), seed=1, processors=[processor])
+    made = World(store, seed=1, processors=[processor])
     made.spawn_table(start, component)
     await made.step()
     return made
@@ -157,7 +157,7 @@ async def figures(quick: bool, directory: Path | None) -> dict[str, float]:
     _measure.keep_memory(64 if quick else 1_500)
 
     start = bodies(rows)
-    moving, bare = await world(start, Body, Movement(), None), Bare(start, lambda columns, _: moved(columns))
+    moving, bare = await world(start, Body, Movement(), MemoryStore()), Bare(start, lambda columns, _: moved(columns))
     times = await _measure.samples(count, tick=stepping(moving), maths=bare.step)
     agree(moving, bare)
     median = {name: statistics.median(taken) for name, taken in times.items()}
@@ -166,7 +166,7 @@ async def figures(quick: bool, directory: Path | None) -> dict[str, float]:
     found["movement_tick_minus_maths_ms"] = (median["tick"] - median["maths"]) * 1e3
 
     start = bodies(rows)
-    drawing = await world(start, Body, Movement(), None)
+    drawing = await world(start, Body, Movement(), MemoryStore())
     ids = next(iter(drawing.tables().values()))
     times = await _measure.samples(
         count,
@@ -179,8 +179,9 @@ async def figures(quick: bool, directory: Path | None) -> dict[str, float]:
 
     start = people(rows)
     with _journal.place(directory) as place:
-        memory = await world(start, Person, Epidemic(), None)
-        stored = await world(start, Person, Epidemic(), str(place / "worlds"))
+        store = open_store(str(place / "worlds"))
+        memory = await world(start, Person, Epidemic(), MemoryStore())
+        stored = await world(start, Person, Epidemic(), store)
         bare = Bare(start, lambda columns, tick: spread(columns, draws_of(tick, rows)))
         # State is one byte a person, days are two.
         floor = _journal.Floor(place, 3 * rows)
@@ -195,6 +196,7 @@ async def figures(quick: bool, directory: Path | None) -> dict[str, float]:
         agree(memory, bare)
         agree(stored, bare)
         assert memory.digest() == stored.digest()
+        store.close()
     median = {name: statistics.median(taken) for name, taken in times.items()}
     for name, value in median.items():
         found[f"epidemic_{name}_ms"] = value * 1e3
