@@ -19,7 +19,7 @@ import pytest
 from daft import DataFrame
 from scene import Health, Position
 
-from archetype_core.engine import PostTick, PreTick, Processor, World
+from archetype_core.engine import Commands, PostTick, PreTick, Processor, World
 from archetype_core.errors import ArchetypeError, HookError, ProcessorError
 from archetype_core.store import MemoryStore
 from archetype_core.user_traceback import door, trim
@@ -109,6 +109,34 @@ class Plans(Processor):
         return df.sort("entity_id").with_column("position__x", broken(Position.c.x))
 
 
+class MapsWrongTypes(Processor):
+    components = (Position,)
+
+    def process(self, df: DataFrame) -> Any:
+        return {Position.c.y: Position.c.y + 1, Position.c.x: Position.c.x / "a"}
+
+
+class MapsRows(Processor):
+    components = (Position,)
+
+    def process(self, df: DataFrame) -> Any:
+        return {Position.c.y: Position.c.y + 1, Position.c.x: broken_row(Position.c.x)}
+
+
+class MapsBatches(Processor):
+    components = (Position,)
+
+    def process(self, df: DataFrame) -> Any:
+        return {Position.c.y: broken_row(Position.c.y), Position.c.x: broken(Position.c.x)}
+
+
+class Applies(Processor):
+    components = (Position,)
+
+    def process(self, df: DataFrame) -> Any:
+        return {Position.c.x: Position.c.x.apply(lambda _: invert(2), daft.DataType.float64())}
+
+
 class Nulls(Processor):
     components = (Position,)
 
@@ -156,7 +184,10 @@ LAST_LINES = {
     Awaits: 'raise ValueError("later")',
     Threads: 'raise ValueError("elsewhere")',
     Batches: 'raise ZeroDivisionError("in code of a column")',
-    Rows: 'return df.with_column("position__x", broken_row(Position.c.x))',
+    Rows: "def broken_row(value: float) -> float:",
+    MapsWrongTypes: 'return {Position.c.y: Position.c.y + 1, Position.c.x: Position.c.x / "a"}',
+    MapsRows: "def broken_row(value: float) -> float:",
+    Applies: "return np.linalg.inv(np.zeros((size, size)))",
     Plans: 'raise ZeroDivisionError("in code of a column")',
     Nulls: 'halved = df.with_columns({"position__x": daft.lit(None).cast(daft.DataType.float64())})',
     Forgets: "def process(self, df: DataFrame) -> DataFrame:",
@@ -212,6 +243,83 @@ def test_a_failing_processor_shows_the_users_lines(kind: type[Processor], steps:
     # The user's own chain of causes adds to it.
     assert len(printed) <= MOST_LINES or kind is Chains
     assert not [one for one in printed if "archetype_core/engine" in one or "concurrent/futures" in one]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (MapsWrongTypes, "column position__x: DaftTypeError: Cannot divide types: Float64, String"),
+        (MapsRows, "column position__x: ZeroDivisionError: float division by zero (in 200 rows)"),
+        (Rows, "column position__x: ZeroDivisionError: float division by zero (in 200 rows)"),
+        (Plans, "ZeroDivisionError: in code of a column"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_reason_is_the_users_error_once(kind: type[Processor], reason: str) -> None:
+    """The column whose expression failed is named, and an error of many rows is told once (T8)."""
+    world = World(MemoryStore(), processors=[kind()])
+    world.spawn_many([Position()] * 200)
+    asyncio.run(world.step())
+    error = failure(world.step)
+    assert isinstance(error, ProcessorError)
+    assert error.reason == reason
+    assert error.column == ("position__x" if reason.startswith("column") else None)
+    printed = lines(error)
+    assert len(printed) <= MOST_LINES
+    assert len([one for one in printed if "by zero" in one]) <= 2
+
+
+def test_the_column_of_several_with_code_is_that_of_the_failing_function() -> None:
+    """With code in two columns, the one whose function is in the traceback is named, or none."""
+    error = failure(failing(MapsBatches()).step)
+    assert isinstance(error, ProcessorError)
+    assert (error.column, "in code of a column" in error.reason) in [("position__x", True), (None, False)]
+
+
+def test_the_cause_of_code_applied_to_a_column_is_the_users_exception() -> None:
+    """Daft's own exception around it is left out."""
+    assert isinstance(failure(failing(Applies()).step).__cause__, np.linalg.LinAlgError)
+
+
+class Ends(Processor):
+    """Ends the program from inside a tick."""
+
+    components = (Position,)
+    on_error = "skip"
+
+    def __init__(self, ending: BaseException) -> None:
+        self.ending = ending
+
+    def process(self, df: DataFrame, commands: Commands) -> DataFrame:
+        commands.spawn(Position())
+        raise self.ending
+
+
+class EndsLater(Ends):
+    async def process(self, df: DataFrame, commands: Commands) -> DataFrame:  # type: ignore[override]  # reason: either
+        commands.spawn(Position())
+        await asyncio.sleep(0)
+        raise self.ending
+
+
+@pytest.mark.parametrize("kind", [Ends, EndsLater])
+@pytest.mark.parametrize("ending", [SystemExit(3), KeyboardInterrupt()], ids=["exit", "interrupt"])
+def test_what_ends_the_program_drops_the_attempt(kind: type[Ends], ending: BaseException) -> None:
+    """``SystemExit`` and ``KeyboardInterrupt`` pass as they are, in the user's lines; nothing of the tick stays (T7)."""
+    processor = kind(ending)
+    world = failing(processor)
+    processor.ending.__traceback__ = None
+    with pytest.raises(type(ending)) as caught:
+        asyncio.run(world.step())
+    assert caught.value is ending
+    inner = traceback.extract_tb(ending.__traceback__)
+    assert inner[-1].line == "raise self.ending"
+    assert [one.name for one in inner if "archetype_core" in one.filename and "/tests/" not in one.filename] == []
+    assert (world.tick, world.pending) == (1, 0)
+    assert [rows.num_rows for rows in world.tables().values()] == [1, 1]
+    world.remove_processor(processor)
+    asyncio.run(world.step())
+    assert world.tick == 2
 
 
 def test_a_lazy_step_shows_the_line_that_wrote_it_and_the_code_that_it_runs() -> None:
@@ -382,6 +490,27 @@ def test_a_defect_keeps_all_its_frames(tmp_path: Path) -> None:
     assert shown(error)[-2:] == ["return inner(mapping)", 'return mapping["missing"]']
 
 
+def test_a_bare_assertion_tells_what_it_asserts(tmp_path: Path) -> None:
+    """An ``assert`` without a message says nothing itself, so its source line stands for it."""
+    # in a module that pytest does not rewrite
+    source = """
+        def check(size):
+            assert size > 100
+        """
+    check = module("model", source, tmp_path / "model.py")["check"]
+
+    class Asserts(Processor):
+        components = (Position,)
+
+        def process(self, df: DataFrame) -> DataFrame:
+            check(df.count_rows())
+            return df
+
+    error = failure(failing(Asserts()).step)
+    assert isinstance(error, ProcessorError)
+    assert error.reason == "AssertionError: assert size > 100"
+
+
 def test_lines_between_two_of_the_users_are_kept() -> None:
     """A library that calls back is shown between the user's lines; Archetype's and asyncio's lines are not."""
 
@@ -414,6 +543,8 @@ def test_an_unknown_keyword_argument_gets_a_suggestion() -> None:
     assert len(traceback.extract_tb(error.__traceback__)) == 1
     listed = raised(lambda: world.query(Position, zzz=3))  # type: ignore[call-arg]  # reason: the mistake of this test
     assert "it takes ticks, entity_ids" in str(listed)
+    update = raised(lambda: door(World.update)(world, 1, x=3))  # type: ignore[call-arg]  # reason: the mistake of this test
+    assert str(update).endswith("it takes entity_id, *components")
 
 
 def test_cancelling_is_left_alone() -> None:

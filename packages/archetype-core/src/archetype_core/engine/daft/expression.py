@@ -168,7 +168,7 @@ def evaluate(
     if skipped:
         schema = batch.schema()
         for part in skipped:
-            part._to_field(schema)  # noqa: SLF001  # reason: the check of Daft's planner, 10 µs
+            part._to_field(schema)  # reason: the check of Daft's planner, 10 µs
     projection = ExpressionsProjection([expression.alias(name) for name, expression in expressions.items()])
     result = batch.eval_expression_list(projection)
     return {name: Column(series=result.get_column(index)) for index, name in enumerate(expressions)}
