@@ -63,8 +63,8 @@ class Store(Protocol):
     def head(self, world_id: str, *, at: int | None = None) -> Head:
         """Return the newest committed tick of a world, or tick ``at``; raises ``WorldNotFound`` or ``TickNotFound``.
 
-        Every tick has the attempt and the continuation that it was committed with, older ones and those of a batch too. What a head shows is as durable as
-        a commit that returned, so a writer may adopt it. A store that cannot tell yet raises.
+        Every tick has the attempt and the continuation that it was committed with, older ones and those of a batch too. What a
+        head shows is as durable as a commit that returned, so a writer may adopt it. A store that cannot tell yet raises.
         """
         ...
 

@@ -88,7 +88,7 @@ class _Reader(ExpressionVisitor[None]):
         if name not in _ROWWISE or (name == "plus" and any(map(_may_be_zero, args))):
             self.is_rowwise = False
         was_skipping = self._is_skipping
-        self._is_skipping |= name == "if_else" and isinstance(args[0], Expression) and args[0].is_literal()
+        self._is_skipping |= name == "if_else" and args[0].is_literal()
         for arg in args:
             if not isinstance(arg, Expression):
                 raise _Unreadable
