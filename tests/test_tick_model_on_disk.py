@@ -45,6 +45,6 @@ class LanceMachine(TickMachine):
 
 
 TestJournal = JournalMachine.TestCase
-TestJournal.settings = settings(max_examples=10, stateful_step_count=4, derandomize=True, database=None)
+TestJournal.settings = settings(max_examples=10, stateful_step_count=4)
 TestLance = LanceMachine.TestCase
-TestLance.settings = settings(max_examples=8, stateful_step_count=4, derandomize=True, database=None)
+TestLance.settings = settings(max_examples=8, stateful_step_count=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import json
+import math
 import re
 import uuid
 from decimal import Decimal
@@ -316,6 +317,12 @@ def test_a_zone_of_the_column_or_beside_it_is_kept() -> None:
     ("field", "values", "kind", "row", "reason"),
     [
         ("i", [1.0], pa.float64(), 0, "double does not fit int64"),
+        ("i", [1.0, 2.0], pa.float64(), 0, "1.0 is a float, and floats are refused where they are whole too; cast it"),
+        ("i", [1.0, 2.5], pa.float64(), 1, "2.5 is not whole; round and cast it"),
+        ("i", [1.0, math.nan, 2.5], pa.float64(), 1, "nan is no number that an int can be; replace it and cast it"),
+        ("i", [1.0, -math.inf], pa.float32(), 1, "-inf is no number that an int can be"),
+        ("i", [-(2.0**63), 2.0**63], pa.float64(), 1, "is outside int64; limit it and cast it"),
+        ("small", [1.0, 128.0], pa.float32(), 1, "128.0 is outside int8"),
         ("i", [True], pa.bool_(), 0, "bool does not fit"),
         ("i", [0, 2**63], pa.uint64(), 1, "does not fit int64"),
         ("small", [0, 1, 128], pa.int64(), 2, "128 does not fit int8"),

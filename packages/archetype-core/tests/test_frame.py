@@ -10,6 +10,7 @@ import daft
 import pyarrow as pa
 import pytest
 from daft import DataFrame, DataType, col, lit
+from daft.exceptions import DaftTypeError
 from daft.expressions import Expression
 from daft.functions import when
 from hypothesis import event, example, given, reject, settings
@@ -139,14 +140,19 @@ def snapshot(values: list[dict[str, Any]]) -> Snapshot:
     return Snapshot.from_arrow(MIXED, pa.table(columns, schema=MIXED.schema))
 
 
+def evaluated(prior: Snapshot, stages: list[Mapping[str, Expression]]) -> Mapping[str, pa.Array]:
+    """The changed columns as the engine evaluates them."""
+    frame: DataFrame = Frame(prior, base_columns(BASE))
+    for stage in stages:
+        frame = frame.with_columns(dict(stage))
+    assert isinstance(frame, Frame)
+    return {name: column.arrow for name, column in collect_frame(frame, prior, {}).items()}
+
+
 def directly(prior: Snapshot, stages: list[Mapping[str, Expression]]) -> Mapping[str, pa.Array] | None:
     """The changed columns as the engine evaluates them; ``None`` for an error."""
-    frame: DataFrame = Frame(prior, base_columns(BASE))
     try:
-        for stage in stages:
-            frame = frame.with_columns(dict(stage))
-        assert isinstance(frame, Frame)
-        return {name: column.arrow for name, column in collect_frame(frame, prior, {}).items()}
+        return evaluated(prior, stages)
     except Exception as failure:  # noqa: BLE001  # reason: Daft has no common type of error
         event(f"error: {type(failure).__name__}")
         return None
@@ -205,9 +211,34 @@ def test_both_paths_give_the_same_frame(values: list[dict[str, Any]], steps: lis
     assert_same(directly(prior, steps), by_runner(prior, steps))
 
 
+ZEROS: dict[str, Any] = {"a": 0.0, "b": 0.0, "i": 0, "j": 0, "p": False, "q": False, "s": "", "t": ""}
+WRONG_BRANCHES = [
+    when(lit(False), col("mixed__s").abs().is_null()).otherwise(lit(True)),
+    when(lit(True), lit(True)).otherwise(col("mixed__s").abs().is_null()),
+    when(lit(False), when(lit(True), lit(True)).otherwise(col("mixed__s").abs().is_null())).otherwise(lit(True)),
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_BRANCHES, ids=["then", "otherwise", "nested"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_branch_that_is_never_taken_must_fit_too(wrong: Expression, count: int) -> None:
+    """A type error in a branch that a literal condition rules out is refused on both paths (T8)."""
+    prior = snapshot([ZEROS] * count)
+    with pytest.raises(DaftTypeError, match="abs to be numeric"):
+        evaluated(prior, [{"mixed__p": wrong}])
+    assert by_runner(prior, [{"mixed__p": wrong}]) is None
+
+
+def test_a_branch_that_is_never_taken_may_have_another_type() -> None:
+    """A literal condition chooses a branch, whatever the type of the other."""
+    chosen = {"mixed__a": when(lit(False), col("mixed__i")).otherwise(col("mixed__b") + 1.5)}
+    assert evaluated(snapshot([ZEROS]), [chosen])["mixed__a"].to_pylist() == [1.5]
+
+
 @pytest.mark.thorough
 @settings(max_examples=100)
 @given(rows.filter(bool), st.lists(mixed_stages, min_size=1, max_size=3))
+@example([ZEROS], [{"mixed__p": WRONG_BRANCHES[0]}])
 def test_both_paths_refuse_the_same(values: list[dict[str, Any]], steps: list[Mapping[str, Expression]]) -> None:
     """Steps that change the type of a column work on both paths, or fail on both (T8)."""
     prior = snapshot(values)

@@ -27,7 +27,7 @@ from scene import (
     xs,
 )
 
-from archetype_core.engine import OnDespawn
+from archetype_core.engine import OnDespawn, Processor
 from archetype_core.errors import (
     CommitError,
     EntityNotFound,
@@ -54,6 +54,36 @@ def test_despawn_only_archetype_is_processed() -> None:
         await there.step()
         assert rows == [2, 1]
         assert there.archetypes() == {}
+
+    drive(scenario)
+
+
+@pytest.mark.parametrize("stages", ["spawn", "move"])
+def test_a_table_without_rows_is_not_processed(stages: str) -> None:
+    """A table whose first rows are this tick's spawns or moves is written, and processed from the next tick on (T1)."""
+
+    class WatchesHealth(Processor):
+        components = (Health,)
+
+        def process(self, df: DataFrame, tick: int) -> DataFrame:
+            seen.append((tick, df.count_rows()))
+            return df
+
+    seen: list[tuple[int, int]] = []
+
+    async def scenario() -> None:
+        there = world(WatchesHealth())
+        there.spawn(Position())
+        await there.step()
+        if stages == "spawn":
+            there.spawn(Position(), Health())
+        else:
+            there.add_components(1, Health())
+        outcome = await there.step()
+        assert Archetype.of(Position, Health).name in outcome.written
+        assert seen == []
+        await there.step()
+        assert seen == [(2, 1)]
 
     drive(scenario)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ import daft
 import numpy as np
 import pytest
 from daft import DataFrame
-from scene import Health, Position
+from scene import Position
+from tracebacks import MOST_LINES, failing, failure, lines, shown
 
-from archetype_core.engine import PostTick, PreTick, Processor, World
-from archetype_core.errors import ArchetypeError, HookError, ProcessorError
+from archetype_core.engine import Commands, PostTick, PreTick, Processor, World
+from archetype_core.errors import HookError, ProcessorError
 from archetype_core.store import MemoryStore
 from archetype_core.user_traceback import door, trim
 
-MOST_LINES = 25
 REMEDY = "fix the cause and step again. [ARC-T002]"
 
 
@@ -48,12 +48,6 @@ def fail_in_thread() -> None:
 def broken(series: daft.Series) -> daft.Series:
     """Fails when a batch of values is evaluated."""
     raise ZeroDivisionError("in code of a column")
-
-
-@daft.func
-def broken_row(value: float) -> float:
-    """Fails when a value is evaluated."""
-    return value / 0
 
 
 class Raises(Processor):
@@ -93,13 +87,6 @@ class Batches(Processor):
     # Any: Daft declares text as the only keys.
     def process(self, df: Any) -> Any:
         return df.with_columns({Position.c.y: Position.c.y + 1}).with_columns({Position.c.x: broken(Position.c.x)})
-
-
-class Rows(Processor):
-    components = (Position,)
-
-    def process(self, df: DataFrame) -> DataFrame:
-        return df.with_column("position__x", broken_row(Position.c.x))
 
 
 class Plans(Processor):
@@ -156,7 +143,6 @@ LAST_LINES = {
     Awaits: 'raise ValueError("later")',
     Threads: 'raise ValueError("elsewhere")',
     Batches: 'raise ZeroDivisionError("in code of a column")',
-    Rows: 'return df.with_column("position__x", broken_row(Position.c.x))',
     Plans: 'raise ZeroDivisionError("in code of a column")',
     Nulls: 'halved = df.with_columns({"position__x": daft.lit(None).cast(daft.DataType.float64())})',
     Forgets: "def process(self, df: DataFrame) -> DataFrame:",
@@ -165,38 +151,6 @@ LAST_LINES = {
     "# noqa: B009  # reason: unknown to checkers",
     Chains: 'raise ValueError("no such key") from missing',
 }
-
-
-def failing(processor: Processor) -> World:
-    """A world that fails at its second tick."""
-    world = World(MemoryStore(), processors=[processor])
-    world.spawn_many([Position(), (Position(), Health())])
-    asyncio.run(world.step())
-    return world
-
-
-def failure(call: Callable[[], Coroutine[Any, Any, object]]) -> ArchetypeError:
-    """The error of a call, as an uncaught one leaves ``asyncio.run``."""
-
-    async def main() -> None:
-        await call()
-
-    with pytest.raises(ArchetypeError) as caught:
-        asyncio.run(main())
-    # Without the frames of pytest.
-    error = caught.value
-    assert error.__traceback__ is not None
-    return error.with_traceback(error.__traceback__.tb_next)
-
-
-def lines(error: BaseException) -> list[str]:
-    """The lines of a printed traceback."""
-    return "".join(traceback.format_exception(error)).splitlines()
-
-
-def shown(error: BaseException) -> list[str]:
-    """The source lines of an error's own traceback, outermost first."""
-    return [str(one.line) for one in traceback.extract_tb(error.__traceback__)]
 
 
 @pytest.mark.parametrize("kind", LAST_LINES, ids=lambda kind: kind.__name__)
@@ -212,6 +166,46 @@ def test_a_failing_processor_shows_the_users_lines(kind: type[Processor], steps:
     # The user's own chain of causes adds to it.
     assert len(printed) <= MOST_LINES or kind is Chains
     assert not [one for one in printed if "archetype_core/engine" in one or "concurrent/futures" in one]
+
+
+class Ends(Processor):
+    """Ends the program from inside a tick."""
+
+    components = (Position,)
+    on_error = "skip"
+
+    def __init__(self, ending: type[BaseException]) -> None:
+        self.ending = ending
+
+    def process(self, df: DataFrame, commands: Commands) -> DataFrame:
+        commands.spawn(Position())
+        raise self.ending(3)
+
+
+class EndsLater(Ends):
+    async def process(self, df: DataFrame, commands: Commands) -> DataFrame:  # type: ignore[override]  # reason: either
+        commands.spawn(Position())
+        await asyncio.sleep(0)
+        raise self.ending(3)
+
+
+@pytest.mark.parametrize("kind", [Ends, EndsLater])
+@pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt])
+def test_what_ends_the_program_drops_the_attempt(kind: type[Ends], ending: type[BaseException]) -> None:
+    """``SystemExit`` and ``KeyboardInterrupt`` pass as they are, in the user's lines; nothing of the tick stays (T7)."""
+    processor = kind(ending)
+    world = failing(processor)
+    with pytest.raises(ending) as caught:
+        asyncio.run(world.step())
+    assert caught.value.args == (3,)
+    inner = traceback.extract_tb(caught.value.__traceback__)
+    assert inner[-1].line == "raise self.ending(3)"
+    assert [one.name for one in inner if "archetype_core" in one.filename and "/tests/" not in one.filename] == []
+    assert (world.tick, world.pending) == (1, 0)
+    assert [rows.num_rows for rows in world.tables().values()] == [1, 1]
+    world.remove_processor(processor)
+    asyncio.run(world.step())
+    assert world.tick == 2
 
 
 def test_a_lazy_step_shows_the_line_that_wrote_it_and_the_code_that_it_runs() -> None:
@@ -382,6 +376,27 @@ def test_a_defect_keeps_all_its_frames(tmp_path: Path) -> None:
     assert shown(error)[-2:] == ["return inner(mapping)", 'return mapping["missing"]']
 
 
+def test_a_bare_assertion_tells_what_it_asserts(tmp_path: Path) -> None:
+    """An ``assert`` without a message says nothing itself, so its source line stands for it."""
+    # in a module that pytest does not rewrite
+    source = """
+        def check(size):
+            assert size > 100
+        """
+    check = module("model", source, tmp_path / "model.py")["check"]
+
+    class Asserts(Processor):
+        components = (Position,)
+
+        def process(self, df: DataFrame) -> DataFrame:
+            check(df.count_rows())
+            return df
+
+    error = failure(failing(Asserts()).step)
+    assert isinstance(error, ProcessorError)
+    assert error.reason == "AssertionError: assert size > 100"
+
+
 def test_lines_between_two_of_the_users_are_kept() -> None:
     """A library that calls back is shown between the user's lines; Archetype's and asyncio's lines are not."""
 
@@ -414,6 +429,8 @@ def test_an_unknown_keyword_argument_gets_a_suggestion() -> None:
     assert len(traceback.extract_tb(error.__traceback__)) == 1
     listed = raised(lambda: world.query(Position, zzz=3))  # type: ignore[call-arg]  # reason: the mistake of this test
     assert "it takes ticks, entity_ids" in str(listed)
+    update = raised(lambda: door(World.update)(world, 1, x=3))  # type: ignore[call-arg]  # reason: the mistake of this test
+    assert str(update).endswith("it takes entity_id, *components")
 
 
 def test_cancelling_is_left_alone() -> None:

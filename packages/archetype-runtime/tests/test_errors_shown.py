@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
+import signal
 import subprocess
 import sys
 import traceback
@@ -11,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from daft import DataFrame
 from runtime_scene import Position
@@ -18,6 +21,8 @@ from runtime_scene import Position
 from archetype import (
     ActorCtx,
     ArchetypeRuntime,
+    Component,
+    Despawn,
     EntityNotFound,
     PostTick,
     Processor,
@@ -25,6 +30,7 @@ from archetype import (
     RunConfig,
     Spawn,
     TickNotFound,
+    Update,
 )
 
 MOST_LINES = 25
@@ -98,6 +104,47 @@ def test_a_script_prints_a_short_traceback(tail: str, call: str, hook: str, last
     assert bool(foreign) == ("asyncio.run" in tail)
 
 
+ENDING = """
+import asyncio, sys
+from archetype import ArchetypeRuntime, Component, Processor
+
+class Position(Component):
+    x: float = 0.0
+
+class Bad(Processor):
+    components = (Position,)
+
+    PROCESS
+"""
+WORKS = "def process(self, df):\n        raise ENDING"
+AWAITS = "async def process(self, df):\n        await asyncio.sleep(0)\n        raise ENDING"
+
+
+@pytest.mark.parametrize("tail", [ASYNC, SYNC], ids=["async", "sync"])
+@pytest.mark.parametrize("process", [WORKS, AWAITS], ids=["works", "awaits"])
+@pytest.mark.parametrize(
+    ("ending", "code", "last"), [("SystemExit(3)", 3, []), ("KeyboardInterrupt", -signal.SIGINT, ["KeyboardInterrupt"])]
+)
+def test_a_processor_may_end_the_program(  # noqa: PLR0917  # reason: the ways to write and to end one
+    tail: str, process: str, ending: str, code: int, last: list[str], tmp_path: Path
+) -> None:
+    """``SystemExit`` ends the program with its code and no word, an interrupt with a short traceback (T7)."""
+    script = tmp_path / "model.py"
+    head = ENDING.replace("PROCESS", process.replace("ENDING", ending))
+    script.write_text(head + tail.replace("CALL", "step()").replace("HOOK", ""))
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == code
+    shown = ran.stderr.splitlines()
+    assert len(shown) <= MOST_LINES
+    assert shown[-1:] == last
+    assert shown[-2:-1] == [f"    raise {one}" for one in last]
+    assert "archetype_core" not in ran.stderr
+
+
+class Mark(Component):
+    pass
+
+
 class Blow(Processor):
     components = (Position,)
 
@@ -105,6 +152,7 @@ class Blow(Processor):
         return df.with_columns({"position__x": Position.c.x + wind})
 
 
+ONE_ID: Any = [1]
 CALLS: dict[str, tuple[Callable[[Any, Any], object], type[BaseException], str]] = {
     "get": (lambda _, world: world.get(1, "Position"), TypeError, "pass the class Position"),
     "submit": (lambda _, world: world.submit(Position()), TypeError, "wrap it, Spawn((Position(…),))"),
@@ -124,6 +172,34 @@ CALLS: dict[str, tuple[Callable[[Any, Any], object], type[BaseException], str]] 
     "a processor": (lambda _, world: world.add_processor(object()), TypeError, "object has no process method"),
     "spawn": (lambda _, world: world.spawn("x"), TypeError, "an entity takes component instances, not 'x'"),
     "spawn_many": (lambda _, world: world.spawn_many([Position(), "x"]), TypeError, "component instances, not 'x'"),
+    "spawn a class": (lambda _, world: world.spawn(Position), TypeError, "(a class: call it)"),
+    "spawn_many of one": (lambda _, world: world.spawn_many(Position()), TypeError, "bundles must be a list"),
+    "spawn_many of classes": (lambda _, world: world.spawn_many([Position]), TypeError, "(a class: call it)"),
+    "despawn a list": (lambda _, world: world.despawn([1, 2]), TypeError, "not [1, 2]: unpack several, despawn(*ids)"),
+    "despawn an array": (lambda _, world: world.despawn(np.array([1, 2])), TypeError, "despawn(*ids)"),
+    "despawn a text": (lambda _, world: world.despawn("1"), TypeError, "an entity id must be an int, not '1'"),
+    "despawn an entity": (lambda _, world: world.despawn(Position()), TypeError, "an entity id must be an int, not"),
+    "update a list": (lambda _, world: world.update([1, 2], Position(x=1.0)), TypeError, "pass one id at a time"),
+    "update a bool": (lambda _, world: world.update(True, Position(x=1.0)), TypeError, "an int, not True"),
+    "update a float": (lambda _, world: world.update(1.0, Position(x=1.0)), TypeError, "an int, not 1.0"),
+    "update None": (lambda _, world: world.update(None, Position(x=1.0)), TypeError, "an int, not None"),
+    "update with a class": (lambda _, world: world.update(1, Position), TypeError, "(a class: call it)"),
+    "update by keyword": (lambda _, world: world.update(1, x=1.0), TypeError, "it takes entity_id, *components"),
+    "add to a list": (lambda _, world: world.add_components([1], Position()), TypeError, "pass one id at a time"),
+    "remove from a list": (lambda _, world: world.remove_components([1], Position), TypeError, "one id at a time"),
+    "remove an instance": (
+        lambda _, world: world.remove_components(1, Position()),
+        TypeError,
+        "pass the class Position",
+    ),
+    "send to a list": (lambda _, world: world.send([1], {}), ValueError, "expected an entity id (int), got [1]"),
+    "send to a class": (
+        lambda _, world: world.send(Position, {}),
+        ValueError,
+        "expected an entity id (int), got <class",
+    ),
+    "submit a list": (lambda _, world: world.submit(Despawn((ONE_ID,))), TypeError, "despawn(*ids)"),
+    "submit an update": (lambda _, world: world.submit(Update(ONE_ID, ())), TypeError, "pass one id at a time"),
     "update": (lambda _, world: world.update(1, "x"), TypeError, "an entity takes component instances, not 'x'"),
     "remove_components": (
         lambda _, world: world.remove_components(1, "x"),
@@ -177,6 +253,33 @@ def test_a_wrong_argument_is_refused_by_name(
             assert await world.get(1, Position) == Position(x=2.0)
 
     asyncio.run(main())
+
+
+def test_an_id_of_numpy_is_an_id() -> None:
+    """Ids that come from an array are taken as they are, recorded and queued like ints."""
+    one, two = np.array([1, 2])
+    with ArchetypeRuntime.sync(progress=False) as runtime:
+        world = runtime.world("demo", storage="memory:", processors=[Blow()])
+        world.spawn_many([Position(), Position()])
+        world.step()
+        world.update(one, Position(x=5.0))
+        world.add_components(one, Mark())
+        world.send(two, {"text": "hello"}, sender=one)
+        world.submit(Update(two, (Position(x=7.0),)))
+        world.step()
+        assert world.get(one, Position) == Position(x=5.0)
+        assert world.get(two, Position) == Position(x=7.0)
+        world.remove_components(one, Mark)
+        world.despawn(two)
+        world.step()
+        assert world.get(one, Position) == Position(x=5.0)
+        with pytest.raises(EntityNotFound):
+            world.get(two, Position)
+        recorded = world.history(oldest_first=True).to_pydict()
+        by_kind = dict(zip(recorded["type"], recorded["payload"], strict=True))
+        assert json.loads(by_kind["message"]) == {"recipient": 2, "body": {"text": "hello"}, "sender": 1, "kind": ""}
+        assert json.loads(by_kind["despawn"]) == {"entity_ids": [2]}
+        assert json.loads(by_kind["remove_component"])["entity_id"] == 1
 
 
 def test_the_sync_twin_refuses_alike() -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import difflib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from operator import index
 from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 T = TypeVar("T")
 
 MAX_ENTITY_ID = 2**63 - 1
+DESPAWN_SEVERAL = "unpack several, despawn(*ids)"
+"""What to do about a list of ids where ``despawn`` takes one."""
 
 
 def is_count(value: object) -> bool:
@@ -25,8 +29,12 @@ def whole_number(value: Any, what: str) -> int:
     return index(value)
 
 
-def checked_id(entity_id: Any) -> int:
-    """Return an entity id as a plain int; ``TypeError`` if it is none."""
+def checked_id(entity_id: Any, remedy: str = "pass one id at a time") -> int:
+    """Return an entity id as a plain int; ``TypeError`` if it is none, with a remedy for several ids."""
+    if type(entity_id) is int:
+        return entity_id
+    if isinstance(entity_id, Collection) and not isinstance(entity_id, str | bytes | Mapping):
+        raise TypeError(f"an entity id must be an int, not {entity_id!r}: {remedy}")
     return whole_number(entity_id, "an entity id")
 
 
@@ -37,9 +45,9 @@ def check_command_ids(applied: object) -> None:
 
 
 def listed(what: str, given: Iterable[T]) -> tuple[T, ...]:
-    """Return what an argument lists; ``TypeError`` for a single thing or a text."""
+    """Return what an argument lists; ``TypeError`` for a single thing, a component or text among them."""
     checked: object = given
-    if not isinstance(checked, Iterable) or isinstance(checked, str | bytes):
+    if not isinstance(checked, Iterable) or isinstance(checked, str | bytes | BaseModel):
         raise TypeError(f"{what} must be a list or another iterable, not {given!r}: put it in a list")
     return tuple(given)
 

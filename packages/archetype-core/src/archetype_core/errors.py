@@ -104,7 +104,7 @@ class EntityNotFound(ArchetypeError, LookupError):
 class ProcessorError(ArchetypeError, RuntimeError):
     """A processor raised, or returned what does not fit its table; the tick was rolled back.
 
-    ``column`` and ``entity_id`` are those of the first wrong value, if there is one.
+    ``column`` and ``entity_id`` are those of the first wrong value, if there is one; a failing expression has a ``column`` too.
     """
 
     code = "ARC-T002"

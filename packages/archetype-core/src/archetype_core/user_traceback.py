@@ -8,8 +8,10 @@ hook raised is logged at DEBUG; with ``ARCHETYPE_FULL_TRACEBACK=1`` in the envir
 from __future__ import annotations
 
 import ast
+import asyncio
 import dis
 import inspect
+import linecache
 import logging
 import os
 import sysconfig
@@ -36,6 +38,8 @@ _MACHINERY = OWN_PACKAGES | {"asyncio", "concurrent", "contextlib", "threading",
 """What runs between a user's lines without being called by them."""
 _CLEARED = "__archetype_cleared__"
 _RAISES = frozenset({dis.opmap["RAISE_VARARGS"]})
+_ENDINGS = (KeyboardInterrupt, SystemExit, asyncio.CancelledError)
+"""What ends a program or a task without being an error."""
 
 
 class Line(NamedTuple):
@@ -59,7 +63,7 @@ def door(method: F) -> F:
         async def awaited(*args: Any, **kwargs: Any) -> Any:
             try:
                 return await method(*args, **kwargs)
-            except Exception as failure:
+            except (Exception, *_ENDINGS) as failure:
                 _leave(failure, method)
                 # A bare raise adds no frame to a traceback that was replaced.
                 raise
@@ -70,7 +74,7 @@ def door(method: F) -> F:
     def called(*args: Any, **kwargs: Any) -> Any:
         try:
             return method(*args, **kwargs)
-        except Exception as failure:
+        except (Exception, *_ENDINGS) as failure:
             _leave(failure, method)
             raise
 
@@ -82,8 +86,8 @@ def trim(failure: BaseException) -> None:
     trace = failure.__traceback__
     if keeps_all():
         return
-    # A door that it passed before has taken out the frame that raised it.
-    is_deliberate = _is_deliberate(trace) or _CLEARED in _facts(failure)
+    # An ending may come at any line of ours, and a door that was passed before has taken out the frame that raised.
+    is_deliberate = _is_deliberate(trace) or isinstance(failure, _ENDINGS) or _CLEARED in _facts(failure)
     if is_deliberate and not _has_user_line(trace):
         failure.__traceback__ = None
         _facts(failure)[_CLEARED] = True
@@ -135,17 +139,48 @@ def point_at(failure: BaseException, line: Line | None, *, is_certain: bool = Fa
     failure.__traceback__ = _chain([*entries[:at], *_entries(_trace_of(line)), *entries[at:]])
 
 
+def lead_to(failure: BaseException, line: Line | None) -> None:
+    """Put a line at the end of a traceback: where the failure began, in code whose own traceback is lost."""
+    if line is None or keeps_all():
+        return
+    failure.__traceback__ = _chain([*_entries(failure.__traceback__), *_entries(_trace_of(line))])
+
+
 def ends_in(failure: BaseException, function: Callable[..., Any]) -> bool:
     """Whether the innermost frame of a failure is the code of a function, so that a call in it did not even begin."""
     last = _last(failure.__traceback__)
     return last is not None and last.tb_frame.f_code is function.__code__
 
 
+def functions_in(failure: BaseException) -> frozenset[str]:
+    """The functions of a traceback, each with its module."""
+    frames = [one.tb_frame for one in _entries(failure.__traceback__)]
+    return frozenset(f"{one.f_globals.get('__name__', '')}.{one.f_code.co_qualname}" for one in frames)
+
+
 def line_of(function: Any) -> Line | None:
-    """The first line of a function or method; ``None`` for one that is not written in Python."""
+    """The line of a function's or method's ``def``; ``None`` for one that is not written in Python."""
     function = inspect.unwrap(function)
     code = getattr(getattr(function, "__func__", function), "__code__", None)
-    return None if code is None else Line(code, code.co_firstlineno, function.__module__)
+    return None if code is None else Line(code, _def_line(code), function.__module__)
+
+
+def returning_line(function: Any) -> Line | None:
+    """The line of a function's only ``return`` with a value, or else that of its ``def``."""
+    line = line_of(function)
+    if line is None:
+        return None
+    returned = {at for at, is_none in _returns(line.code) if not is_none}
+    return line._replace(number=returned.pop()) if len(returned) == 1 else line
+
+
+def assertion_of(failure: BaseException) -> str:
+    """The source line of the assertion that failed, if it can be read; else empty."""
+    last = _last(failure.__traceback__)
+    if last is None:
+        return ""
+    source = linecache.getline(last.tb_frame.f_code.co_filename, last.tb_lineno, last.tb_frame.f_globals).strip()
+    return source if source.startswith("assert") else ""
 
 
 def calling_line(frame: FrameType | None) -> Line | None:
@@ -155,7 +190,25 @@ def calling_line(frame: FrameType | None) -> Line | None:
     return None if frame is None else Line(frame.f_code, frame.f_lineno, frame.f_globals.get("__name__", ""))
 
 
-def _leave(failure: Exception, method: Callable[..., Any]) -> None:
+def _def_line(code: CodeType) -> int:
+    """The line of a function's ``def``: its code begins with its decorators."""
+    first = code.co_firstlineno
+    lines = linecache.getlines(code.co_filename)[first - 1 : first + 20]
+    is_def = (one.lstrip().startswith(("def ", "async def ")) for one in lines)
+    return next((first + index for index, found in enumerate(is_def) if found), first)
+
+
+def _returns(code: CodeType) -> Iterator[tuple[int, bool]]:
+    """The lines where a function returns, and whether it is ``None`` there."""
+    before: dis.Instruction | None = None
+    for one in dis.get_instructions(code):
+        at = None if one.positions is None else one.positions.lineno
+        if one.opname == "RETURN_VALUE" and before is not None and at is not None:
+            yield at, before.opname == "LOAD_CONST" and before.argval is None
+        before = one
+
+
+def _leave(failure: BaseException, method: Callable[..., Any]) -> None:
     """Trim an error that leaves a door; its outermost frame is the door's own."""
     trace = failure.__traceback__
     if isinstance(failure, TypeError) and trace is not None and trace.tb_next is None and not keeps_all():
@@ -172,7 +225,8 @@ def _with_suggestion(text: str, method: Callable[..., Any]) -> str:
     _, found, name = text.partition("unexpected keyword argument ")
     if not found or "Did you mean" in text:
         return text
-    named = [one.name for one in inspect.signature(method).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    parameters = [one.replace(annotation=one.empty) for one in inspect.signature(method).parameters.values()][1:]
+    named = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY] or list(map(str, parameters))
     return f"{text}{nearest(name.strip(chr(39)), named) or '; it takes ' + ', '.join(named)}"
 
 

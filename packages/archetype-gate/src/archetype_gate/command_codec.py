@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from archetype_core.argument import checked_id
 from archetype_core.command import (
     AddComponents,
     Custom,
@@ -61,10 +62,12 @@ def lazy_encoding(command: EntityCommand[Any]) -> Callable[[], bytes]:
         case SpawnMany(bundles):
             copies = [_copy_components(bundle) for bundle in bundles]
             return _LazyJson(lambda: {"bundles": [copy() for copy in copies]})
-        case Update(entity_id, components):
+        case Update(given, components):
+            entity_id = checked_id(given)
             updates = _copy_components(components, named_only=True)
             return _LazyJson(lambda: {"entity_id": entity_id, "components": updates()})
-        case AddComponents(entity_id, components):
+        case AddComponents(given, components):
+            entity_id = checked_id(given)
             added = _copy_components(components)
             return _LazyJson(lambda: {"entity_id": entity_id, "components": added()})
     return checked_encoding(command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
 from archetype.declared_world import CustomHandler, DeclaredWorld, WorldSpec
@@ -49,7 +49,7 @@ from archetype_core.command import (
     Update,
 )
 from archetype_core.config import RunConfig, run_config, step_config
-from archetype_core.engine import Bundle, Event, HookHandle, Mode, Processor, conformed
+from archetype_core.engine import Bundle, Event, HookHandle, Mode, Processor, bundled, conformed
 from archetype_core.errors import RuntimeClosed
 from archetype_core.schema import Archetype, Component
 from archetype_core.user_traceback import door
@@ -82,7 +82,7 @@ class RuntimeWorld(WorldReads):
 
         One command, with the price of that many spawns.
         """
-        made = tuple(_bundle(one) for one in listed("bundles", bundles))
+        made = tuple(bundled(one) for one in listed("bundles", bundles))
         return await self._do(SpawnMany(made))
 
     @waits_for("nothing")
@@ -313,10 +313,6 @@ class RuntimeWorld(WorldReads):
         if not isinstance(given, ActorCtx):
             raise TypeError(f"actor is an ActorCtx, such as ActorCtx('ann', {{PLAYER}}), not {actor!r}")
         return RuntimeWorld(self._world, actor)
-
-
-def _bundle(given: Any) -> tuple[Component, ...]:
-    return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
 
 
 def handle_of(state: RuntimeState, ref: WorldRef, actor: ActorCtx) -> RuntimeWorld:

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from archetype_core.argument import DESPAWN_SEVERAL, checked_id
 from archetype_core.command.command import Command, R, names
 from archetype_core.errors import SignatureError
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
+from archetype_core.schema.message import checked_entity
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Despawn(EntityCommand[None]):
         return max(1, len(self.entity_ids))
 
     def describe(self) -> Mapping[str, Any]:
-        return {"entity_ids": list(self.entity_ids)}
+        return {"entity_ids": [checked_id(one, DESPAWN_SEVERAL) for one in self.entity_ids]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Update(EntityCommand[None]):
     components: tuple[Component, ...]
 
     def describe(self) -> Mapping[str, Any]:
-        return {"entity_id": self.entity_id, "components": [given_payload(one) for one in self.components]}
+        return {"entity_id": checked_id(self.entity_id), "components": [given_payload(one) for one in self.components]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class AddComponents(EntityCommand[None]):
     components: tuple[Component, ...]
 
     def describe(self) -> Mapping[str, Any]:
-        return {"entity_id": self.entity_id, "components": [payload(one) for one in self.components]}
+        return {"entity_id": checked_id(self.entity_id), "components": [payload(one) for one in self.components]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class RemoveComponents(EntityCommand[None]):
     components: tuple[type[Component], ...]
 
     def describe(self) -> Mapping[str, Any]:
-        return {"entity_id": self.entity_id, "components": names(self.components)}
+        return {"entity_id": checked_id(self.entity_id), "components": names(self.components)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,9 @@ class Send(EntityCommand[None]):
     message_kind: str = ""
 
     def describe(self) -> Mapping[str, Any]:
-        return {"recipient": self.recipient, "body": self.body, "sender": self.sender, "kind": self.message_kind}
+        recipient = checked_entity("recipient", self.recipient)
+        sender = None if self.sender is None else checked_entity("sender", self.sender)
+        return {"recipient": recipient, "body": self.body, "sender": sender, "kind": self.message_kind}
 
 
 @dataclass(frozen=True, slots=True)

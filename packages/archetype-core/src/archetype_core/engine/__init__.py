@@ -26,7 +26,7 @@ from archetype_core.engine.processor import AsyncProcessor, Processor, Processor
 from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
 from archetype_core.engine.rng import EntityRng, Rng
-from archetype_core.engine.staging import Bundle, conformed
+from archetype_core.engine.staging import Bundle, bundled, conformed
 from archetype_core.engine.thread import in_thread
 from archetype_core.engine.tick import Outcome, RunResult
 from archetype_core.engine.view import WorldView
@@ -67,6 +67,7 @@ __all__ = [
     "Staged",
     "World",
     "WorldView",
+    "bundled",
     "conformed",
     "current_attempt",
     "hook_pairs",

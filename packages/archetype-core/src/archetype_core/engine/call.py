@@ -65,8 +65,21 @@ class Call:
 
 
 def _await(awaitable: Any, context: TickContext) -> Any:
-    async def settled() -> Any:
-        return await awaitable
+    result, ending = _settled_on_loop(awaitable, context)
+    if ending is not None:
+        raise ending
+    return result
+
+
+def _settled_on_loop(awaitable: Any, context: TickContext) -> tuple[Any, BaseException | None]:
+    """What an awaitable gives, or the ``KeyboardInterrupt`` or ``SystemExit`` that it raises."""
+
+    async def settled() -> tuple[Any, BaseException | None]:
+        try:
+            return await awaitable, None
+        except (KeyboardInterrupt, SystemExit) as ending:
+            # Raised in a task, it would stop the loop before the tick is undone.
+            return None, ending
 
     if context.loop is None:
         return asyncio.run(settled())

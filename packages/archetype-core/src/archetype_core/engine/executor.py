@@ -314,7 +314,7 @@ class _TickRun:
         job.record = job.lines = ()
         slot, table = job.slot, job.rows.archetype.name
         if mark is None:
-            raise processor_error(slot, job.rows.archetype, self.context.tick, failure, frame) from failure
+            raise processor_error(slot, job.rows.archetype, self.context.tick, failure, frame)
         self.context.attempt.rewind(table, mark)
         telemetry.processor_skipped(span, slot.name, table, self.context.tick, failure)
 

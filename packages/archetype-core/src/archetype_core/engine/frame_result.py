@@ -10,14 +10,15 @@ from daft import DataFrame, col
 from daft.expressions import Expression
 
 from archetype_core.engine.daft.expression import evaluate, is_same, read
+from archetype_core.engine.daft.failure import called
 from archetype_core.engine.daft.frame import PLAN_LIMIT, Frame, depth
 from archetype_core.engine.daft.guard import Stage, is_rowwise
 from archetype_core.engine.table_result import aligned, check_base, check_names, shared
-from archetype_core.engine.wrong_result import WrongResult
+from archetype_core.engine.wrong_result import WrongResult, mark_failing
 from archetype_core.errors import PlanTooDeep
 from archetype_core.schema.archetype import BASE_COLUMNS
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot
-from archetype_core.user_traceback import point_at
+from archetype_core.user_traceback import functions_in, point_at
 
 _BASE_MARK = "_archetype_base_"
 
@@ -89,17 +90,40 @@ def _replay(frame: Frame) -> dict[str, Column]:
                 changed.update(_run_stage(stage, frame, changed))
         except Exception as failure:
             point_at(failure, line)
+            name = _failing(stage, frame, changed, failure)
+            if name is not None:
+                mark_failing(failure, name, stage[name])
             raise
     return {name: column for name, column in changed.items() if name in snapshot.columns}
+
+
+def _failing(stage: Stage, frame: Frame, changed: Mapping[str, Column], failure: Exception) -> str | None:
+    """The column of a step whose expression failed, if that can be told without running Python code again."""
+    coded = []
+    for name, expression in stage.items():
+        if not is_rowwise({name: expression}):
+            coded.append(name)
+        elif len(stage) > 1:
+            try:
+                _evaluate({name: expression}, frame, changed)
+            except Exception:  # noqa: BLE001  # reason: the failure that is looked for
+                return name
+    if len(coded) > 1:
+        running = functions_in(failure)
+        coded = [name for name in coded if running & called(stage[name])]
+    names = coded if len(stage) > 1 else list(stage)
+    return names[0] if len(names) == 1 else None
 
 
 def _evaluate(stage: Stage, frame: Frame, changed: Mapping[str, Column]) -> dict[str, Column]:
     snapshot = frame.snapshot
     columns: dict[str, Column] = {}
     constants: Stage = {}
+    skipped: list[Expression] = []
     for expression in stage.values():
         reading = read(expression)
         assert reading is not None
+        skipped += reading.skipped
         for name in reading.columns:
             if name in changed:
                 columns[name] = changed[name]
@@ -111,7 +135,7 @@ def _evaluate(stage: Stage, frame: Frame, changed: Mapping[str, Column]) -> dict
     columns = columns or {ENTITY_ID: snapshot.columns[ENTITY_ID]}
     if constants:
         columns.update(evaluate(constants, columns))
-    return evaluate(stage, columns)
+    return evaluate(stage, columns, skipped)
 
 
 def _run_stage(stage: Stage, frame: Frame, changed: Mapping[str, Column]) -> dict[str, Column]:

@@ -83,7 +83,8 @@ class Processor:
         - ``None``, if it names ``commands`` or ``messages``.
 
         A name that begins with ``_`` is a helper column and is dropped. Any other column that the table does not have is an
-        error, and so are base columns, missing or additional entities, and values that a field cannot hold. A numpy array that
+        error, and so are base columns, missing or additional entities, and values that a field cannot hold, which includes floats
+        for an ``int`` field. A numpy array that
         nothing else refers to is taken over and becomes read-only; every other is copied.
         """
         raise NotImplementedError

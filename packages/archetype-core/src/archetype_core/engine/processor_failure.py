@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING
 from archetype_core import telemetry
 from archetype_core.argument import nearest
 from archetype_core.engine.call import Call
+from archetype_core.engine.daft.failure import line_in, retold, user_failure
 from archetype_core.engine.daft.frame import Frame
-from archetype_core.engine.wrong_result import WrongResult
+from archetype_core.engine.wrong_result import WrongResult, failing_of
 from archetype_core.errors import ArchetypeError, ProcessorError
 from archetype_core.schema.component import types_with_column
-from archetype_core.user_traceback import Line, blame, ends_in, line_of, point_at
+from archetype_core.user_traceback import (
+    Line,
+    assertion_of,
+    blame,
+    ends_in,
+    keeps_all,
+    lead_to,
+    line_of,
+    point_at,
+    returning_line,
+)
 
 if TYPE_CHECKING:
     from archetype_core.engine.processor import Slot
@@ -27,20 +38,42 @@ def processor_error(
 ) -> ProcessorError:
     """The error that a step raises for a failure of a processor or of its result.
 
-    It gets the user's lines as its traceback, and the failure is cut to one line.
+    It gets the user's lines as its traceback; its cause is the user's exception, cut to one line.
     """
+    failing = failing_of(failure)
+    failure = user_failure(failure)
     text = telemetry.error_text(failure)
-    reason = _missing_column(failure, text, slot, archetype)
+    reason, column, entity_id = _missing_column(failure, text, slot, archetype), None, None
+    if isinstance(failure, WrongResult):
+        column, entity_id = failure.column, failure.entity_id
+    elif failing is not None and not reason:
+        column = failing.column
+    error_of_code = retold(text)
     if not reason:
         is_told = isinstance(failure, ArchetypeError | WrongResult)
-        reason = text if is_told else f"{type(failure).__name__}: {text}"
-    column, entity_id = (failure.column, failure.entity_id) if isinstance(failure, WrongResult) else (None, None)
-    error = ProcessorError(slot.name, archetype.name, tick, reason.rstrip("\n."), column=column, entity_id=entity_id)
+        reason = text if is_told else error_of_code or _described(failure, text)
+        if not is_told and column is not None:
+            reason = f"column {column}: {reason}"
+    error = ProcessorError(slot.name, archetype.name, tick, reason.rstrip("\n. "), column=column, entity_id=entity_id)
+    if error_of_code and not keeps_all():
+        if failing is not None:
+            lead_to(failure, line_in(failing.expression, text))
+        # Daft repeats the error for every row.
+        failure.args = (error_of_code,)
     # Arguments that do not fit the signature fail in our call of it.
     is_certain = ends_in(failure, Call.run)
-    point_at(failure, _writing_line(frame, text) or line_of(slot.processor.process), is_certain=is_certain)
+    process = slot.processor.process
+    written = _writing_line(frame, text) or (line_of(process) if is_certain else returning_line(process))
+    point_at(failure, written, is_certain=is_certain)
     blame(error, failure)
+    error.__cause__ = failure
     return error
+
+
+def _described(failure: BaseException, text: str) -> str:
+    """The type of an exception and what it says; a bare ``assert`` says nothing, so what it asserts."""
+    said = text.strip() or (assertion_of(failure) if isinstance(failure, AssertionError) else "")
+    return f"{type(failure).__name__}: {said}" if said else type(failure).__name__
 
 
 def _missing_column(failure: BaseException, text: str, slot: Slot, archetype: Archetype) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from archetype_core import telemetry
-from archetype_core.argument import checked_id, is_count, listed
+from archetype_core.argument import DESPAWN_SEVERAL, checked_id, is_count, listed
 from archetype_core.engine.attempt import Draft, draft_of
 from archetype_core.engine.entity_ids import Supply
 from archetype_core.engine.mutation_log import Moved, Row
@@ -143,7 +143,7 @@ class Staging:
         runs: list[tuple[Archetype, list[Row]]] = []
         count = 0
         for bundle in listed("bundles", bundles):
-            archetype, row = self._row((bundle,) if isinstance(bundle, Component) else bundle)
+            archetype, row = self._row(bundled(bundle))
             if not runs or runs[-1][0] is not archetype:
                 runs.append((archetype, []))
             runs[-1][1].append(row)
@@ -176,7 +176,7 @@ class Staging:
         """Stage the end of entities; an entity that is not alive is logged and skipped."""
         self._check_open()
         # Check all before staging the first.
-        ids = [checked_id(entity_id) for entity_id in entity_ids]
+        ids = [checked_id(entity_id, DESPAWN_SEVERAL) for entity_id in entity_ids]
         with self._state.lock:
             draft = self._draft()
             for entity_id in ids:
@@ -256,7 +256,8 @@ class Staging:
         if found is None:
             given: Sequence[object] = components
             if odd := [one for one in given if not isinstance(one, Component)]:
-                raise SignatureError(f"an entity is made of component instances, not {odd[0]!r}")
+                hint = f": make one, {odd[0].__name__}(…)" if isinstance(odd[0], type) else ""
+                raise SignatureError(f"an entity is made of component instances, not {odd[0]!r}{hint}")
             archetype = _storable(Archetype.of(*components))
             order = {type_of(one): index for index, one in enumerate(components)}
             found = self._archetypes[kinds] = archetype, tuple(order[kind] for kind in archetype.components)
@@ -264,6 +265,11 @@ class Staging:
         return archetype, tuple(
             [kind.values(components[place]) for kind, place in zip(archetype.components, places, strict=True)]
         )
+
+
+def bundled(given: Any) -> tuple[Component, ...]:
+    """The components of one entity, given as a sequence or as a single one."""
+    return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
 
 
 def conformed(data: Any, archetype: Archetype) -> pa.Table:

@@ -31,10 +31,13 @@ _WALL = Codec(pa.timestamp("us"))
 
 
 class Misfit(Refusal):
-    """A value that a field cannot hold, at a row; no row if there are none and the type is wrong."""
+    """A value that a field cannot hold, at a row; no row if there are none and the type is wrong.
 
-    def __init__(self, row: int | None, reason: str) -> None:
-        self.row = row
+    If the type is wrong, every row is, and ``row`` is the one that shows it best.
+    """
+
+    def __init__(self, row: int | None, reason: str, *, is_type: bool = False) -> None:
+        self.row, self.is_type = row, is_type
         super().__init__(reason)
 
 
@@ -62,7 +65,7 @@ def fit_moment(at: Values, zone: Values | None, *, nullable: bool) -> list[Value
 
 def _first(misfit: Misfit, check: Callable[[int], object]) -> Misfit:
     """The misfit of the lowest row: checks run one after the other, and a later one may fail at an earlier row."""
-    while misfit.row:
+    while misfit.row and not misfit.is_type:
         try:
             check(misfit.row)
         except Misfit as earlier:
@@ -123,7 +126,34 @@ def first(mask: Values) -> int | None:
 
 
 def _wrong_type(values: Values, codec: Codec) -> Misfit:
-    return Misfit(0 if len(values) else None, f"a column of {values.type} does not fit {codec.type}")
+    reason = f"a column of {values.type} does not fit {codec.type}"
+    if not len(values):
+        return Misfit(None, reason, is_type=True)
+    if pa.types.is_floating(values.type) and pa.types.is_integer(codec.type):
+        return _not_whole(values, codec, reason)
+    return Misfit(0, reason, is_type=True)
+
+
+def _not_whole(values: Values, codec: Codec, reason: str) -> Misfit:
+    """The misfit of floats in a field of ints: the first that is no int of its size, or else the first."""
+    wide = values.cast(pa.float64())
+    bits = codec.type.bit_width
+    is_signed = pa.types.is_signed_integer(codec.type)
+    least, most = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1)) if is_signed else (0.0, 2.0**bits)
+    is_whole = pc.equal(wide, pc.floor(wide))
+    is_held = pc.and_(is_whole, pc.and_(pc.greater_equal(wide, least), pc.less(wide, most)))
+    row = first(pc.invert(is_held))
+    remedy = "cast it, such as with .astype(int) or .cast(daft.DataType.int64()), or declare the field as float"
+    if row is None:
+        row = first(values.is_valid()) or 0
+        why = f"{_peek(values, row)} is a float, and floats are refused where they are whole too; {remedy}"
+    elif not pc.is_finite(wide[row]).as_py():
+        why = f"{_peek(values, row)} is no number that an int can be; replace it and {remedy}"
+    elif is_whole[row].as_py():
+        why = f"{_peek(values, row)} is outside {codec.type}; limit it and {remedy}"
+    else:
+        why = f"{_peek(values, row)} is not whole; round and {remedy}"
+    return Misfit(row, f"{reason}: {why}", is_type=True)
 
 
 def _each_chunk(values: Values, act: Callable[[pa.Array], pa.Array]) -> Values:

@@ -12,9 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from archetype_core.argument import whole_number
 from archetype_core.errors import ValueRejected
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
+from archetype_core.schema.scalar import clip
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot
 
 
@@ -38,11 +40,8 @@ class Letter:
 
 def encode(recipient: int, body: Any, sender: int | None, kind: str) -> tuple[int, tuple[Any, ...]]:
     """Return the staged form of a message; ``ValueRejected`` for a body that is not JSON."""
-    for field, value in (("recipient", recipient), ("sender", sender)):
-        if (value is not None or field == "recipient") and (not isinstance(value, int) or isinstance(value, bool)):
-            raise ValueRejected("Message", field, f"expected an entity id (int), got {type(value).__name__}")
-        if value is not None and not -(2**63) <= value < 2**63:
-            raise ValueRejected("Message", field, f"{value} does not fit int64")
+    recipient = checked_entity("recipient", recipient)
+    sender = None if sender is None else checked_entity("sender", sender)
     if not isinstance(kind, str):
         raise ValueRejected("Message", "kind", f"expected str, got {type(kind).__name__}")
     try:
@@ -51,6 +50,17 @@ def encode(recipient: int, body: Any, sender: int | None, kind: str) -> tuple[in
         raise ValueRejected("Message", "body", f"not JSON: {failure}") from failure
     row = Message.component_type().values(Message(sender=sender, kind=kind, body=text))
     return recipient, row
+
+
+def checked_entity(field: str, entity_id: Any) -> int:
+    """Return the id of a recipient or sender as a plain int; ``ValueRejected`` if it is none."""
+    try:
+        checked = whole_number(entity_id, field)
+    except TypeError:
+        raise ValueRejected("Message", field, f"expected an entity id (int), got {clip(entity_id)}") from None
+    if not -(2**63) <= checked < 2**63:
+        raise ValueRejected("Message", field, f"{checked} does not fit int64")
+    return checked
 
 
 def rows(staged: Sequence[tuple[int, tuple[Any, ...]]]) -> Snapshot:

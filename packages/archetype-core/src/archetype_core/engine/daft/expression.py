@@ -6,7 +6,7 @@ functions is an allow-list: an unknown function costs speed, never correctness.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,8 @@ class Reading:
 
     columns: frozenset[str]
     is_rowwise: bool
+    skipped: tuple[Expression, ...] = ()
+    """Its parts that a literal condition may keep from being evaluated; Daft's planner checks their types all the same."""
 
 
 class _Unreadable(Exception):
@@ -49,6 +51,13 @@ class _Reader(ExpressionVisitor[None]):
     def __init__(self) -> None:
         self.columns: set[str] = set()
         self.is_rowwise = True
+        self.skipped: list[Expression] = []
+        self._is_skipping = False
+
+    def visit(self, expr: Expression) -> None:
+        if self._is_skipping:
+            self.skipped.append(expr)
+        super().visit(expr)
 
     def visit_col(self, name: str) -> None:
         self.columns.add(name)
@@ -78,10 +87,13 @@ class _Reader(ExpressionVisitor[None]):
     def visit_function(self, name: str, args: list[Expression]) -> None:
         if name not in ROWWISE or (name == "plus" and any(map(_may_be_zero, args))):
             self.is_rowwise = False
+        was_skipping = self._is_skipping
+        self._is_skipping |= name == "if_else" and args[0].is_literal()
         for arg in args:
             if not isinstance(arg, Expression):
                 raise _Unreadable
             self.visit(arg)
+        self._is_skipping = was_skipping
 
 
 def _may_be_zero(argument: Any) -> bool:
@@ -136,7 +148,7 @@ def read(expression: Expression) -> Reading | None:
     reading: Reading | None
     try:
         reader.visit(expression)
-        reading = Reading(frozenset(reader.columns), reader.is_rowwise)
+        reading = Reading(frozenset(reader.columns), reader.is_rowwise, tuple(reader.skipped))
     except _UNREADABLE:
         reading = None
     if len(_readings) >= _READINGS_KEPT:
@@ -145,9 +157,18 @@ def read(expression: Expression) -> Reading | None:
     return reading
 
 
-def evaluate(expressions: Mapping[str, Expression], columns: Mapping[str, Column]) -> dict[str, Column]:
-    """Evaluate named expressions over columns of one length; at least one column is needed to know the length."""
+def evaluate(
+    expressions: Mapping[str, Expression], columns: Mapping[str, Column], skipped: Sequence[Expression] = ()
+) -> dict[str, Column]:
+    """Evaluate named expressions over columns of one length; at least one column is needed to know the length.
+
+    ``skipped`` are parts of them that may not be evaluated; their types are checked.
+    """
     batch = RecordBatch.from_pydict({name: column.series for name, column in columns.items()})
+    if skipped:
+        schema = batch.schema()
+        for part in skipped:
+            part._to_field(schema)  # reason: the check of Daft's planner, 10 µs
     projection = ExpressionsProjection([expression.alias(name) for name, expression in expressions.items()])
     result = batch.eval_expression_list(projection)
     return {name: Column(series=result.get_column(index)) for index, name in enumerate(expressions)}
