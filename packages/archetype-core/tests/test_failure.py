@@ -12,6 +12,7 @@ import daft
 import numpy as np
 import pytest
 from daft import DataFrame
+from daft.errors import UDFException
 from scene import Position
 from tracebacks import MOST_LINES, failing, failure, lines, shown
 
@@ -138,6 +139,13 @@ def test_the_column_of_several_with_code_is_that_of_the_failing_function() -> No
 def test_the_cause_of_code_applied_to_a_column_is_the_users_exception() -> None:
     """Daft's own exception around it is left out."""
     assert isinstance(failure(failing(Applies()).step).__cause__, np.linalg.LinAlgError)
+
+
+def test_a_setting_keeps_what_daft_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``ARCHETYPE_FULL_TRACEBACK=1`` keeps Daft's exception, and its text of every row."""
+    monkeypatch.setenv("ARCHETYPE_FULL_TRACEBACK", "1")
+    assert isinstance(failure(failing(Applies()).step).__cause__, UDFException)
+    assert "Error processing some rows" in str(failure(failing(MapsRows()).step).__cause__)
 
 
 ELSEWHERE = """

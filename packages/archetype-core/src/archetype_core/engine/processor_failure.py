@@ -40,8 +40,8 @@ def processor_error(
 
     It gets the user's lines as its traceback; its cause is the user's exception, cut to one line.
     """
-    failing = failing_of(failure)
-    failure = user_failure(failure)
+    reported, failing = failure, failing_of(failure)
+    failure = user_failure(reported)
     text = telemetry.error_text(failure)
     reason, column, entity_id = _missing_column(failure, text, slot, archetype), None, None
     if isinstance(failure, WrongResult):
@@ -66,7 +66,7 @@ def processor_error(
     written = _writing_line(frame, text) or (line_of(process) if is_certain else returning_line(process))
     point_at(failure, written, is_certain=is_certain)
     blame(error, failure)
-    error.__cause__ = failure
+    error.__cause__ = reported if keeps_all() else failure
     return error
 
 
