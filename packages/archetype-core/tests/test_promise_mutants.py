@@ -15,7 +15,7 @@ import test_settle
 import test_tick
 import test_version
 
-from archetype_core.engine import evolution, executor, frame_result, processor_result, table_result
+from archetype_core.engine import evolution, executor, frame_result, processor_result, settle, table_result
 from archetype_core.engine.mutation_log import Despawned
 from archetype_core.engine.rng import EntityRng, Rng
 from archetype_core.engine.state import WorldState
@@ -91,10 +91,10 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("columns that are not returned are copied (T8)", test_processor_result.test_columns_that_are_not_returned_stand)
 def _(patch: pytest.MonkeyPatch) -> None:
-    settle = executor.settle
+    whole = settle.settle
 
     def copied(rows: Any, changed: Any) -> Any:
-        made = settle(rows, changed)
+        made = whole(rows, changed)
         others = {name: Column(owned(one.arrow)) for name, one in made.columns.items() if name not in changed}
         return made.with_columns(others)
 
@@ -168,7 +168,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
     "undeclared changes are made in silence (M8)", test_version.test_undeclared_change_prints_both_schemas_and_the_line
 )
 def _(patch: pytest.MonkeyPatch) -> None:
-    way = evolution.transition
+    way = version.transition
     patch.setattr(evolution, "transition", lambda kind, cls, *, strict: way(kind, cls, strict=not strict))
 
 
