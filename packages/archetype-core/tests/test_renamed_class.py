@@ -98,6 +98,37 @@ def test_a_chain_of_class_names_without_one_is_refused() -> None:
     drive(scenario)
 
 
+def test_still_earlier_names_are_proposed_too() -> None:
+    """History under a name that has no class either is in the line to write, so that reads do not leave it out (M8)."""
+
+    async def scenario() -> None:
+        first, second = unknown_name(), unknown_name()
+        store = await left_behind(first, hp=HP)
+        # Another process named the class anew, and declared it.
+        old, new = (
+            Archetype.of(ComponentType.of(one, [pa.field(f"{one.lower()}__hp", pa.int64(), nullable=False)]))
+            for one in (first, second)
+        )
+        head = store.head(store.worlds()[0].world_id)
+        written = {
+            table.name: Rows(Snapshot.empty(table), rows) if table is old else Rows(rows)
+            for table in (old, new)
+            for rows in [Snapshot.from_arrow(table, pa.table([pa.array([100, 101]), HP], table.schema))]
+        }
+        carried = (await World.open(store, "w")).tables()
+        others = {table.name: rows for table, rows in carried.items() if table is not old}
+        store.commit((TickCommit(head.segment, 2, written, next_entity_id=200, carried=others),))
+        with pytest.raises(SchemaMismatch) as caught:
+            await World.open(store, "w", components=[version("Heir", hp=(int, 10))])
+        assert f'    evolution = Evolution(previous=("{second}", "{first}"))' in caught.value.remedy.splitlines()
+        heir = version("Heir", Evolution(previous=(second, first)), hp=(int, 10))
+        there = await World.open(store, "w", components=[heir])
+        await there.step()
+        assert {row["tick"] for row in there.query(heir).to_pylist()} == {1, 2, 3}
+
+    drive(scenario)
+
+
 def test_a_class_that_the_world_knows_is_no_new_name() -> None:
     """A class whose rows the world has, or once had, is not taken for the new name of another component (M8)."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from field_types import HOLDERS, TYPES, exact, rows_of, table
+from field_types import HOLDERS, TYPES, Point, exact, rows_of, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scene import drive, world
@@ -195,3 +195,35 @@ def test_every_form_of_every_field_type_round_trips(name: str, data: st.DataObje
     there = drive(scenario)
     kept = [kind.component_type().decode(row, kind).value for row in rows_of(table(made))]
     assert [exact(there.get(entity)[kind].value) for entity in (1, 2, 3)] == [exact(value) for value in kept]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"x": 1.0, "label": "a", "lable": "b"}, "Point has no field 'lable'"),
+        ({"x": 1.0}, ".label: the value is missing"),
+        ({"x": "far", "label": None}, ".x: expected float"),
+    ],
+)
+def test_a_nested_model_as_a_dict_has_exactly_its_fields(given: dict[str, Any], says: str) -> None:
+    """A key that a nested model does not have is an error and not dropped, alone and in a list (T8)."""
+    for name, value in (("model", given), ("dict of model", {"key": given})):
+        kind = HOLDERS[name]
+
+        class Returns(Processor):
+            components = (kind,)
+
+            def process(self, df: Any, value: Any = value, kind: Any = kind) -> Any:
+                return {kind.c.value: [value]}
+
+        async def scenario(returns: Any = Returns, kind: Any = kind, name: str = name) -> ProcessorError:
+            there = world(returns())
+            there.spawn(kind(value=Point(x=0.0) if name == "model" else {}))
+            await there.step()
+            with pytest.raises(ProcessorError) as caught:
+                await there.step()
+            return caught.value
+
+        failure = drive(scenario)
+        assert says in failure.reason
+        assert failure.column == kind.component_type().fields[0].name

@@ -126,6 +126,13 @@ class Misspells(Processor):
         return df.with_column("position__x", getattr(Position.c, "xx") + 1)  # noqa: B009  # reason: unknown to checkers
 
 
+class ReadsNothing(Processor):
+    components = (Position,)
+
+    def process(self, df: DataFrame) -> DataFrame:
+        return df.with_column("position__x", df["position__xx"] + 1)
+
+
 class Chains(Processor):
     components = (Position,)
 
@@ -149,6 +156,7 @@ LAST_LINES = {
     Demands: "def process(self, df: DataFrame, wind: float) -> DataFrame:",
     Misspells: 'return df.with_column("position__x", getattr(Position.c, "xx") + 1)  '
     "# noqa: B009  # reason: unknown to checkers",
+    ReadsNothing: 'return df.with_column("position__x", df["position__xx"] + 1)',
     Chains: 'raise ValueError("no such key") from missing',
 }
 

@@ -318,3 +318,22 @@ def test_debug_prints_phases_and_rows(capsys: pytest.CaptureFixture[str]) -> Non
     assert "w tick 4" in printed.err
     assert "commit" in printed.err
     assert "position__x" in printed.err
+
+
+def test_a_processor_of_any_class_is_described() -> None:
+    """What has a ``process`` is a processor: it needs no base class and no priority (T12)."""
+
+    class Duck:
+        components = (Position,)
+
+        def process(self, df: DataFrame) -> DataFrame:
+            return df
+
+    async def scenario() -> None:
+        async with open_gate() as gate:
+            world_id = await create_world(gate, MEMORY)
+            duck: Any = Duck()
+            info = await gate.execute(ADMIN, AddProcessor(duck), world_id)
+            assert (info.priority, info.components) == (0, ("Position",))
+
+    run_scenario(scenario)

@@ -321,10 +321,12 @@ class GateMachine(RuleBasedStateMachine):
 
     # Reads
 
-    @rule(name=EVERYBODY, world=worlds)
-    def look(self, name: str, world: ModelWorld) -> None:
+    @rule(name=EVERYBODY, world=worlds, times=st.sampled_from([1, 1, 7]))
+    def look(self, name: str, world: ModelWorld, times: int) -> None:
         actor = self._actor(name, world)
-        if self._passes(actor, GetWorldInfo(), world):
+        for _ in range(times):
+            if not self._passes(actor, GetWorldInfo(), world):
+                return
             info = self.subject.execute(actor, GetWorldInfo(), world.world_id)
             self.model.record(actor, "get_world_info", "applied", world.tick)
             expected = (world.tick, len(world.contents), len(world.queue), world.name)

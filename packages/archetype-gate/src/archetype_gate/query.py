@@ -105,4 +105,5 @@ class QueryService:
 
 def processor_info(processor: Processor) -> ProcessorInfo:
     """Describe a processor: its class, priority and components."""
-    return ProcessorInfo(spelled(processor), processor.priority, tuple(kind.__name__ for kind in processor.components))
+    components = tuple(kind.__name__ for kind in getattr(processor, "components", ()))
+    return ProcessorInfo(spelled(processor), getattr(processor, "priority", 0), components)

@@ -172,6 +172,9 @@ def _stored(value: Any, codec: Codec) -> Any:
             raise
         try:
             return codec.encode(codec.decode(value))
+        except Refusal as better:
+            # It is of the stored form, and wrong inside.
+            raise better if isinstance(value, dict | list) else refusal from None
         except (ValueError, TypeError, KeyError, AttributeError, LookupError):
             raise refusal from None
 

@@ -182,7 +182,8 @@ def _refuse_namesake(kind: ComponentType, state: WorldState, classes: Iterable[t
         return
     new = [one for one in classes if state.known.isdisjoint([one.__name__, *evolution_of(one).previous_names])]
     if heirs := [one for one in new if is_alike(kind, one)]:
-        raise renamed(kind, heirs)
+        others = sorted(name for name in state.known if name != kind.name and not is_defined(name))
+        raise renamed(kind, heirs, others)
 
 
 @dataclass(slots=True)

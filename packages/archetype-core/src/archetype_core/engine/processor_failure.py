@@ -49,6 +49,9 @@ def processor_error(
     elif failing is not None and not reason:
         column = failing.column
     error_of_code = retold(text)
+    if reason and not keeps_all():
+        # Daft goes on with a drawing of the whole schema.
+        failure.args = (text.partition("\n")[0].partition("╭")[0].rstrip(),)
     if not reason:
         is_told = isinstance(failure, ArchetypeError | WrongResult)
         reason = text if is_told else error_of_code or _described(failure, text)

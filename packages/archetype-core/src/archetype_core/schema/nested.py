@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -126,7 +126,14 @@ class StructOf(Codec):
         return {name: at(f".{name}", codec.encode, held[name]) for name, codec in self.fields.items()}
 
     def decode(self, stored: Any) -> Any:
+        if stored.keys() != self.fields.keys():
+            missing = [name for name in self.fields if name not in stored]
+            unknown = [name for name in stored if name not in self.fields]
+            raise Refusal(f".{missing[0]}: the value is missing" if missing else self._no_field(unknown))
         return build(self.model, {name: codec.decode(stored[name]) for name, codec in self.fields.items()})
+
+    def _no_field(self, unknown: Iterable[Any]) -> str:
+        return f"{self.model.__name__} has no field {', '.join(map(repr, unknown))}"
 
     def settle(self, value: Any) -> Any:
         if not isinstance(value, self.model):
@@ -147,7 +154,7 @@ class StructOf(Codec):
             return raw
         unknown = [str(name) for name in raw if name not in self.fields]
         if unknown:
-            raise Refusal(f"{self.model.__name__} has no field {', '.join(map(repr, unknown))}")
+            raise Refusal(self._no_field(unknown))
         return {name: at(f".{name}", self.fields[name].from_json, value) for name, value in raw.items()}
 
 

@@ -68,8 +68,11 @@ def report(
     return SchemaMismatch(stored.name, differences, remedy="\n".join(lines))
 
 
-def renamed(stored: ComponentType, heirs: Sequence[type[Component]]) -> SchemaMismatch:
-    """Return the error of rows without a class that have exactly the fields of classes which may be its new name."""
+def renamed(stored: ComponentType, heirs: Sequence[type[Component]], others: Sequence[str]) -> SchemaMismatch:
+    """Return the error of rows without a class that have exactly the fields of classes which may be its new name.
+
+    ``others`` are names in the world's history that have no class either: they may be still earlier names.
+    """
     lines = []
     for cls in heirs:
         fields = {field.name: field for field in declared_fields(cls)}
@@ -78,8 +81,13 @@ def renamed(stored: ComponentType, heirs: Sequence[type[Component]]) -> SchemaMi
             f"{cls.__module__}.{cls.__qualname__} has these fields, and this world never had a {cls.__name__}:",
             *_side_by_side(forms, fields, (f"stored {stored.name}", f"class {cls.__name__}")),
             f"If that is the new name of {stored.name}, write in class {cls.__name__}:",
-            f"    evolution = {_declaration(cls, (), (), previous=stored.name)}",
+            f"    evolution = {_declaration(cls, (), (), previous=(stored.name,))}",
         ]
+        if others:
+            lines += [
+                "Reads leave out what it was called before that, unless it is named too. History has more names without a class:",
+                f"    evolution = {_declaration(cls, (), (), previous=(stored.name, *others))}",
+            ]
     lines.append(f"If {stored.name} is another component, import the module that defines its class.")
     return SchemaMismatch(stored.name, [f"this process has no class {stored.name}"], remedy="\n".join(lines))
 
@@ -139,7 +147,7 @@ def _declaration(
     convert: Iterable[str],
     *,
     rename: Mapping[str, str] | None = None,
-    previous: str | None = None,
+    previous: Sequence[str] = (),
 ) -> str:
     """The declaration that a class needs, together with what it declares already."""
     declared = evolution_of(cls)
@@ -152,7 +160,7 @@ def _declaration(
     converters = {name: "..." if one.startswith("<") else one for name, one in converters.items()}
     converters.update(dict.fromkeys([name for name in convert if name not in converters], "..."))
     # Here, too, the names that are declared are newer ones.
-    names = (*declared.previous_names, *([] if previous is None else [previous]))
+    names = (*declared.previous_names, *previous)
     parts = {
         "rename": repr(renames) if renames else "",
         "drop": repr(dropped) if dropped else "",
