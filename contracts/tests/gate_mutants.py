@@ -352,7 +352,7 @@ class LosesWhatIsHeld(ReferenceGate):
         return tuple(c.Ticket("nowhere", range(0)) for _ in commands)
 
 
-@breaks("G-265", machine=True)
+@breaks("G-265", machine=False)
 class RefusesForksOfBusyWorlds(ReferenceGate):
     """What a processor executed counts as staged by a caller."""
 
