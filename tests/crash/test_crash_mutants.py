@@ -36,7 +36,8 @@ def adopter(mutant: Mutant, calls: int = 60) -> CrashContract:
         patience_s = mutant.patience_s
         kills = 10
         calls = tried
-        cuts = 20
+        # The first cut that is noticed is the last.
+        cuts = 400
 
     return Adopter()
 
