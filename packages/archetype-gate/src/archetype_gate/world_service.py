@@ -169,8 +169,8 @@ class WorldService:
     async def fork(self, source: LiveWorld, command: ForkWorld, *, is_name_free: bool = False) -> LiveWorld:
         """Create a world that continues from another, sharing its history; ``pending="copy"`` copies its staged commands.
 
-        Costs one synced transaction and no rows, except into another storage. ``PendingMutations`` by default if the
-        source has staged commands; ``WorldExists`` if the name is taken, unless ``is_name_free`` says it is not.
+        Costs one synced transaction and no rows, except into another storage. ``PendingMutations`` by default if more is
+        staged in the source than its last tick left; ``WorldExists`` if the name is taken, unless ``is_name_free`` says not.
         """
         backend = source.backend
         if command.storage is not None:
