@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from archetype_core.engine import World, attempt, continuation, fork, materialize, mutation_log, staging
+from archetype_core.engine import World, attempt, continuation, fold, fork, materialize, staging
 from archetype_core.engine.attempt import Attempt, AttemptDraft
 from archetype_core.engine.continuation import Continuation
 from archetype_core.engine.entity_ids import IdBlocks
@@ -122,19 +122,19 @@ def _(patch: pytest.MonkeyPatch) -> None:
         for kind, columns in values.items():
             self.values[kind] = {**columns, **self.values.get(kind, {})}
 
-    patch.setattr(mutation_log._Entity, "lay", lay)
+    patch.setattr(fold._Entity, "lay", lay)
 
 
 @mutant("a spawn that is despawned in its tick leaves a row (T4)")
 def _(patch: pytest.MonkeyPatch) -> None:
-    folded = mutation_log._Fold._folded
+    folded = fold._Fold._folded
 
-    def born(self: Any) -> Any:
+    def born(self: Any, patches: Any) -> Any:
         for one in self.entities.values():
             one.place = one.place or one.birth
-        return folded(self)
+        return folded(self, patches)
 
-    patch.setattr(mutation_log._Fold, "_folded", born)
+    patch.setattr(fold._Fold, "_folded", born)
 
 
 @mutant("new rows are in the order of their ids (T4)")
@@ -147,7 +147,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("a component that is removed and added again keeps its processed values (T2)")
 def _(patch: pytest.MonkeyPatch) -> None:
-    move = mutation_log._Fold._move
+    move = fold._Fold._move
 
     def kept(self: Any, moved: Any, entity: Any) -> None:
         known = {kind for kind in moved.gained if entity.origin is not None and kind in entity.origin}
@@ -157,7 +157,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
             if entity.place != entity.origin:
                 entity.values[kind] = moved.gained[kind]
 
-    patch.setattr(mutation_log._Fold, "_move", kept)
+    patch.setattr(fold._Fold, "_move", kept)
 
 
 @mutant("an update of a despawned entity is staged (T4)")

@@ -26,7 +26,9 @@ from archetype_core.engine.processor import AsyncProcessor, Processor, Processor
 from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
 from archetype_core.engine.rng import EntityRng, Rng
-from archetype_core.engine.staging import Bundle, bundled, conformed
+from archetype_core.engine.selection import Entities
+from archetype_core.engine.spawn_table import conformed
+from archetype_core.engine.staging import Bundle, bundled
 from archetype_core.engine.thread import in_thread
 from archetype_core.engine.tick import Outcome, RunResult
 from archetype_core.engine.view import WorldView
@@ -39,6 +41,7 @@ __all__ = [
     "Attempt",
     "Bundle",
     "Commands",
+    "Entities",
     "EntityEvent",
     "EntityRng",
     "Event",

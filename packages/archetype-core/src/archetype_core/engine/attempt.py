@@ -19,6 +19,7 @@ from archetype_core.engine.mutation_log import MutationLog, StagedLetter
 from archetype_core.errors import AttemptOver
 
 if TYPE_CHECKING:
+    from archetype_core.engine.selection import Ids, Places
     from archetype_core.engine.state import WorldState
     from archetype_core.schema.archetype import Archetype
 
@@ -41,6 +42,10 @@ class Draft(Protocol):
 
     def place(self, entity_id: int) -> Archetype | None:
         """The archetype that an entity will have once everything before is applied."""
+        ...
+
+    def places(self, ids: Ids) -> Places:
+        """The archetypes that many entities will have once everything before is applied."""
         ...
 
     def take(self, count: int) -> range:
@@ -74,19 +79,22 @@ class _Inside:
 class AttemptDraft:
     """What one table's processors, or the hooks, stage for one world from inside an attempt."""
 
-    __slots__ = ("_below", "_blocks", "log", "redeemed", "sent", "state", "taken")
+    __slots__ = ("_all_below", "_below", "_blocks", "log", "redeemed", "sent", "state", "taken")
 
     def __init__(
         self,
         state: WorldState,
-        below: Callable[[int], Archetype | None] | None = None,
+        *,
+        is_after_tick: bool = False,
         blocks: Callable[[int], range | None] = lambda _: None,
     ) -> None:
         self.log = MutationLog()
         self.sent: list[StagedLetter] = []
         """Messages that are part of this tick; those in the log are staged for the next one, like all that a handle does."""
         self.state = state
-        self._below = below or state.place
+        self._below, self._all_below = (
+            (state.place_after_tick, state.places_after_tick) if is_after_tick else (state.place, state.places)
+        )
         self._blocks = blocks
         self.taken: list[range] = []
         self.redeemed: list[range] = []
@@ -94,6 +102,10 @@ class AttemptDraft:
     def place(self, entity_id: int) -> Archetype | None:
         """The archetype that an entity will have; other tables of the tick, and callers outside it, are not in sight."""
         return self.log.place(entity_id, self._below)
+
+    def places(self, ids: Ids) -> Places:
+        """The archetypes that many entities will have, as ``place`` sees them."""
+        return self.log.overlaid(self._all_below(ids))
 
     def take(self, count: int) -> range:
         """Fresh entity ids, given back if the attempt fails."""
@@ -314,7 +326,7 @@ class Attempt:
             if found is None:
                 # What others stage meanwhile comes after it.
                 blocks = partial(self._id_run, table)
-                found = self._drafts[table] = AttemptDraft(self._state, self._state.place_after_tick, blocks)
+                found = self._drafts[table] = AttemptDraft(self._state, is_after_tick=True, blocks=blocks)
             return found
 
     def _id_run(self, table: str, count: int) -> range | None:

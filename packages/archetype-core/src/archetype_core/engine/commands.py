@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from archetype_core.engine.staging import Bundle, Staging, spawned_columns, spawned_part
+from archetype_core.engine.spawn_table import spawned_columns, spawned_part
+from archetype_core.engine.staging import Bundle, Staging
 from archetype_core.schema import message
 
 if TYPE_CHECKING:
     import numpy as np
+    from daft.expressions import Expression
 
     from archetype_core.engine.attempt import Attempt, Draft
+    from archetype_core.engine.selection import Entities
     from archetype_core.engine.state import WorldState
     from archetype_core.schema.component import Component, ComponentType
 
@@ -40,21 +43,29 @@ class Commands:
         """Stage one entity per row of a table, DataFrame or mapping of columns, and return their ids in order."""
         return self._staging.spawn_rows(data, *components)
 
-    def despawn(self, entities: int | Iterable[int], *more: int) -> None:
+    def despawn(self, entities: Entities, *more: int) -> None:
         """Stage the end of one entity or many; one that is not alive is logged and skipped."""
-        self._staging.despawn(*_ids(entities), *more)
+        self._staging.despawn(entities, *more)
 
-    def update(self, entities: int | Iterable[int], *components: Component) -> None:
+    def update(self, entities: Entities, *components: Component) -> None:
         """Stage new values for one entity or many: the fields that were passed or assigned."""
-        self._staging.stage_each(entities, lambda one: self._staging.update(one, *components))
+        self._staging.update(entities, *components)
 
-    def add_components(self, entities: int | Iterable[int], *components: Component) -> None:
+    def update_table(self, data: Any, *, entities: Entities | None = None) -> None:
+        """Stage new values for many entities: columns with a value for each of them, or one for all."""
+        self._staging.update_table(data, entities=entities)
+
+    def update_where(self, where: Expression, values: Mapping[Any, Any]) -> int:
+        """Stage new values for all entities that met a condition in the last tick; returns how many they are."""
+        return self._staging.update_where(where, values)
+
+    def add_components(self, entities: Entities, *components: Component) -> None:
         """Stage new components for one entity or many; those that they have already stay unchanged."""
-        self._staging.stage_each(entities, lambda one: self._staging.add_components(one, *components))
+        self._staging.add_components(entities, *components)
 
-    def remove_components(self, entities: int | Iterable[int], *components: type[Component]) -> None:
+    def remove_components(self, entities: Entities, *components: type[Component]) -> None:
         """Stage the removal of components from one entity or many."""
-        self._staging.stage_each(entities, lambda one: self._staging.remove_components(one, *components))
+        self._staging.remove_components(entities, *components)
 
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
         """Send a message; it is delivered in the next tick."""
@@ -75,20 +86,6 @@ class _TableStaging(Staging):
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
         """Send a message as part of this tick."""
         self._attempt.send(self._table, message.encode(recipient, body, sender, kind))
-
-    def stage_each(self, entities: int | Iterable[int], stage: Callable[[Any], None]) -> None:
-        """Stage something for every entity, or for none if one of them is refused."""
-        ids = _ids(entities)
-        with self._state.lock:
-            log = self._draft().log
-            before = log.copy() if len(ids) > 1 else None
-            try:
-                for entity_id in ids:
-                    stage(entity_id)
-            except BaseException:
-                if before is not None:
-                    log.reset(before)
-                raise
 
     def spawn_bundles(self, bundles: Iterable[Bundle]) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Stage one entity per bundle of components; the ids need not be consecutive."""
@@ -114,13 +111,6 @@ class _TableStaging(Staging):
                 draft.log.spawn_table(spawned_part(archetype, part, ids), ids.start)
                 first += len(ids)
         return _array(pieces)
-
-
-def _ids(entities: int | Iterable[int]) -> list[Any]:
-    """One entity or many as a list; an array's elements as Python ints."""
-    if isinstance(entities, Iterable):
-        return [*(entities.tolist() if hasattr(entities, "tolist") else entities)]
-    return [entities]
 
 
 def _array(pieces: list[range]) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -24,6 +24,7 @@ from archetype_core.engine.mutation_log import (
     SpawnedTable,
     StagedLetter,
     Updated,
+    UpdatedTable,
     Values,
     column_arrays,
     from_rows,
@@ -32,7 +33,7 @@ from archetype_core.errors import ArchetypeError, CorruptStore
 from archetype_core.schema import message
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import ComponentType
-from archetype_core.schema.snapshot import ENTITY_ID, Snapshot
+from archetype_core.schema.snapshot import ENTITY_ID, Snapshot, contiguous
 
 _FORMAT = 1
 _ORDER = "order"
@@ -119,6 +120,8 @@ def _tables(log: MutationLog) -> Iterator[tuple[str, pa.Table]]:
             case Updated(entity_id=entity_id, values=values):
                 columns = frozenset((kind, frozenset(given)) for kind, given in values.items())
                 written.setdefault(columns, _Alike("update")).rows.append((order, entity_id, values))
+            case UpdatedTable():
+                yield "update_table", _update_table(order, one)
             case Moved(entity_id=entity_id, gained=gained, lost=lost):
                 between = (frozenset(gained), lost)
                 written.setdefault(between, _Alike("move", lost)).rows.append((order, entity_id, gained))
@@ -159,15 +162,31 @@ def _written(group: _Alike) -> pa.Table:
     return pa.table(columns).replace_schema_metadata(metadata)
 
 
+def _update_table(order: int, updated: UpdatedTable) -> pa.Table:
+    orders = pa.array(np.full(len(updated.entity_ids), order, np.int64))
+    columns = {name: array for given in updated.values.values() for name, array in given.items()}
+    metadata = Archetype.of(*updated.values).schema.metadata
+    return pa.table({_ORDER: orders, ENTITY_ID: updated.entity_ids, **columns}).replace_schema_metadata(metadata)
+
+
+def _updates(table: pa.Table) -> tuple[int, UpdatedTable]:
+    columns = {name: contiguous(table.column(name)) for name in table.column_names}
+    kinds = Archetype.from_schema(table.schema).components
+    values = {kind: {one.name: columns[one.name] for one in kind.fields if one.name in columns} for kind in kinds}
+    return columns[_ORDER][0].as_py(), UpdatedTable(columns[ENTITY_ID], values)
+
+
 def _fill(log: MutationLog, tables: Iterable[pa.Table], where: Where) -> None:
     """Stage the mutations of some tables again, in their order."""
-    found: list[tuple[int, SpawnedTable | Updated | Moved | Despawned]] = []
+    found: list[tuple[int, SpawnedTable | Updated | UpdatedTable | Moved | Despawned]] = []
     for table in tables:
         kind = table.schema.metadata[b"kind"]
         if kind == b"spawn":
             found += _spawns(table)
         elif kind == b"send":
             log.letters += _letters(table)
+        elif kind == b"update_table":
+            found.append(_updates(table))
         else:
             found += _writes(kind, table)
     for _, operation in sorted(found, key=lambda one: one[0]):
@@ -178,6 +197,8 @@ def _fill(log: MutationLog, tables: Iterable[pa.Table], where: Where) -> None:
                 log.count += snapshot.num_rows
             case Updated(entity_id=entity_id, values=values):
                 log.update(entity_id, values)
+            case UpdatedTable():
+                log.update_table(operation)
             case Moved(entity_id=entity_id):
                 place = log.place(entity_id, where)
                 # An entity that was despawned by another table's processor stays so.

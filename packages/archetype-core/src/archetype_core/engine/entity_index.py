@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from archetype_core.engine.selection import Ids, Places
 from archetype_core.schema.archetype import Archetype
 
 if TYPE_CHECKING:
@@ -50,6 +51,18 @@ class EntityIndex:
         if ids[place] != entity_id:
             return None
         return self._archetypes[int(self._tables[place])]
+
+    def places(self, ids: Ids) -> Places:
+        """The archetypes of many entities."""
+        found = Places(ids, self._archetypes)
+        known = self._ids
+        if len(known):
+            at = known.searchsorted(ids)
+            at[at == len(known)] = 0
+            is_known = known[at] == ids
+            found.codes[is_known] = self._tables[at[is_known]]
+        found.overlay(self._recent)
+        return found
 
     def enter(self, entity_ids: pa.Array, archetype: Archetype) -> None:
         """Add entities that were not alive before."""

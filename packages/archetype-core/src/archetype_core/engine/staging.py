@@ -5,25 +5,34 @@ A refused mutation is refused as a whole: nothing of it is staged (M7, T6).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pyarrow as pa
 
 from archetype_core import telemetry
-from archetype_core.argument import DESPAWN_SEVERAL, checked_id, is_count, listed
+from archetype_core.argument import checked_id, is_count, listed
 from archetype_core.engine.attempt import Draft, draft_of
 from archetype_core.engine.entity_ids import Supply
-from archetype_core.engine.mutation_log import Moved, Row
+from archetype_core.engine.mutation_log import Moved, Row, UpdatedTable, Values, column_arrays
+from archetype_core.engine.selection import Entities, Ids, Places, evaluated, ids_of, is_condition, matching
+from archetype_core.engine.spawn_table import spawned_columns, spawned_part, storable
 from archetype_core.engine.state import WorldState
-from archetype_core.errors import EntityNotFound, SchemaMismatch, SignatureError, ValueRejected, WorldClosed
+from archetype_core.engine.table_update import check_columns, grouped, named
+from archetype_core.errors import EntityNotFound, SignatureError, ValueRejected, WorldClosed
 from archetype_core.schema import message
 from archetype_core.schema.archetype import Archetype, type_of
 from archetype_core.schema.component import Component, ComponentType, fields_of, type_of_class
-from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, contiguous, owned
+from archetype_core.schema.snapshot import ENTITY_ID
+
+if TYPE_CHECKING:
+    from daft.expressions import Expression
 
 Bundle = Component | Sequence[Component]
+Move = tuple[Ids, Values, tuple[ComponentType, ...], Archetype]
+"""Entities of one archetype that gain and lose the same components, and the archetype that they move to."""
 
 
 class Staging:
@@ -172,69 +181,173 @@ class Staging:
                 draft.log.spawn_table(spawned_part(archetype, columns, ids), ids.start)
         return ids
 
-    def despawn(self, *entity_ids: int) -> None:
-        """Stage the end of entities; an entity that is not alive is logged and skipped."""
+    def despawn(self, entities: Entities, *more: int) -> None:
+        """Stage the end of one entity or many; one that is not alive is logged and skipped."""
         self._check_open()
         # Check all before staging the first.
-        ids = [checked_id(entity_id, DESPAWN_SEVERAL) for entity_id in entity_ids]
+        others = [checked_id(one) for one in more]
+        ids = [checked_id(entities)] if _is_one(entities) else self._selected(entities).tolist()
         with self._state.lock:
-            draft = self._draft()
-            for entity_id in ids:
+            draft, skipped = self._draft(), []
+            for entity_id in dict.fromkeys([*ids, *others]):
                 if draft.place(entity_id) is None:
-                    telemetry.log.warning("despawn of entity %s skipped: it is not alive", entity_id)
+                    skipped.append(entity_id)
                 else:
                     draft.log.despawn(entity_id)
+        if skipped:
+            more_of_them = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+            telemetry.log.warning("despawn of entity %s%s skipped: not alive", skipped[0], more_of_them)
 
-    def update(self, entity_id: int, *components: Component) -> None:
-        """Stage new values for an entity: the fields that were passed or assigned (T2, T4).
+    def update(self, entities: Entities, *components: Component) -> None:
+        """Stage new values for one entity or many: the fields that were passed or assigned (T2, T4).
 
-        They land after the tick's processors; every other field is what the processors make of it.
+        They land after the tick's processors; every other field is what the processors make of it. A condition means the
+        entities that meet it as of the last completed tick and have all the components.
         """
         self._check_open()
-        entity_id = checked_id(entity_id)
         values = {
             kind: _given_values(kind, one, row)
             for one, (kind, row) in zip(components, _values(components).items(), strict=True)
         }
+        if _is_one(entities):
+            entity_id = checked_id(entities)
+            with self._state.lock:
+                draft = self._draft()
+                _check_has(values, self._placed(draft, entity_id), entity_id)
+                if values:
+                    draft.log.update(entity_id, values)
+            return
         with self._state.lock:
             draft = self._draft()
-            archetype = self._placed(draft, entity_id)
-            missing = [kind.name for kind in values if kind not in archetype]
-            if missing:
-                raise SignatureError(
-                    f"entity {entity_id} has no {', '.join(missing)}: update changes components it has, "
-                    "add_components adds new ones"
-                )
-            if values:
-                draft.log.update(entity_id, values)
+            places = self._places(draft, entities, values)
+            for archetype, positions in places.groups():
+                _check_has(values, archetype, int(places.ids[positions[0]]))
+            if values and len(places.ids):
+                same = pa.array(np.zeros(len(places.ids), np.int64))
+                columns = {
+                    kind: {name: array.take(same) for name, array in column_arrays(kind, [given]).items()}
+                    for kind, given in values.items()
+                    if given
+                }
+                draft.log.update_table(UpdatedTable(pa.array(places.ids), columns))
 
-    def add_components(self, entity_id: int, *components: Component) -> None:
-        """Stage new components for an entity; those it already has stay unchanged."""
+    def update_table(self, data: Any, *, entities: Entities | None = None) -> None:
+        """Stage new values for many entities, all or none: columns with a value for each of them, or one for all.
+
+        Columns are named by ``Position.c.x`` or as stored, ``position__x``. ``entities`` are in the order of the rows; left
+        out, the table has a column ``entity_id``. ``SignatureError`` for an entity that lacks a component.
+        """
         self._check_open()
-        entity_id = checked_id(entity_id)
+        given = named(data)
+        if entities is None:
+            if ENTITY_ID not in given:
+                raise TypeError("update_table needs entity ids: a column entity_id, or entities=…")
+            entities = given.pop(ENTITY_ID)
+        elif ENTITY_ID in given:
+            raise TypeError("entity ids are given twice: leave out the column entity_id, or entities=…")
+        with self._state.lock:
+            draft = self._draft()
+            self._stage_columns(draft, given, self._places(draft, entities))
+
+    def update_where(self, where: Expression, values: Mapping[Any, Any]) -> int:
+        """Stage new values for all entities that meet a condition and have the columns; returns how many they are.
+
+        Columns are named as in ``update_table``; a value is one for all, or an expression over the entity's columns. Both
+        are evaluated on the last completed tick.
+        """
+        self._check_open()
+        if not is_condition(where):
+            raise TypeError(f"where is an expression, such as Health.c.hp <= 0, not {where!r}")
+        given = named(values)
+        check_columns(given)
+        with self._state.lock:
+            draft = self._draft()
+            has_columns = lambda archetype: given.keys() <= set(archetype.column_names)  # noqa: E731
+            places = draft.places(matching(where, self._state.live, has_columns)).alive()
+            made = {name: self._evaluated(value, places) for name, value in given.items()}
+            self._stage_columns(draft, made, places)
+            return len(places.ids)
+
+    def _evaluated(self, value: Any, places: Places) -> Any:
+        """The value of an expression for each of some live entities; any other value as it is."""
+        if not is_condition(value):
+            return value
+        from archetype_core.read.condition import columns_of
+
+        names = columns_of(value) - {ENTITY_ID}
+        ids, parts = [], []
+        for archetype, rows in self._state.live.items():
+            chosen = np.isin(rows.entity_ids.to_numpy(zero_copy_only=False), places.ids)
+            if chosen.any():
+                if absent := sorted(names - set(archetype.column_names)):
+                    owner = rows.entity_ids.filter(pa.array(chosen))[0].as_py()
+                    raise SignatureError(f"entity {owner} has no {absent[0]}, which the value of a column names")
+                some = rows.take(pa.array(np.flatnonzero(chosen)))
+                ids.append(some.entity_ids.to_numpy(zero_copy_only=False))
+                parts.append(evaluated(value, some, names))
+        if not parts:
+            return []
+        order = np.argsort(np.concatenate(ids), kind="stable")
+        wanted = order[np.searchsorted(np.concatenate(ids)[order], places.ids)]
+        return pa.concat_arrays(parts).take(pa.array(wanted))
+
+    @staticmethod
+    def _stage_columns(draft: Draft, given: dict[str, Any], places: Places) -> None:
+        # All are checked before the first is staged.
+        for positions, values in grouped(given, places):
+            if any(values.values()):
+                draft.log.update_table(UpdatedTable(pa.array(places.ids[positions]), values))
+
+    def add_components(self, entities: Entities, *components: Component) -> None:
+        """Stage new components for one entity or many; those that they have already stay unchanged."""
+        self._check_open()
         values = _values(components)
         with self._state.lock:
             draft = self._draft()
-            archetype = self._placed(draft, entity_id)
-            new = {
-                kind: dict(zip(_columns(kind), row, strict=True))
-                for kind, row in values.items()
-                if kind not in archetype
-            }
-            if new:
-                draft.log.move(Moved(entity_id, new, ()), _storable(archetype.plus(*new)))
+            places = self._places(draft, entities)
+            moves: list[Move] = []
+            for archetype, positions in places.groups():
+                new = {
+                    kind: dict(zip(_columns(kind), row, strict=True))
+                    for kind, row in values.items()
+                    if kind not in archetype
+                }
+                if new:
+                    moves.append((places.ids[positions], new, (), storable(archetype.plus(*new))))
+            _stage_moves(draft, moves)
 
-    def remove_components(self, entity_id: int, *components: type[Component]) -> None:
-        """Stage the removal of components from an entity; ``SignatureError`` if it would lose its last one."""
+    def remove_components(self, entities: Entities, *components: type[Component]) -> None:
+        """Stage the removal of components from one entity or many; ``SignatureError`` if one would lose its last one."""
         self._check_open()
-        entity_id = checked_id(entity_id)
         kinds = [type_of_class(component) for component in components]
         with self._state.lock:
             draft = self._draft()
-            archetype = self._placed(draft, entity_id)
-            present = tuple(kind for kind in kinds if kind in archetype)
-            if present:
-                draft.log.move(Moved(entity_id, {}, present), archetype.minus(*present))
+            places = self._places(draft, entities)
+            moves: list[Move] = []
+            for archetype, positions in places.groups():
+                present = tuple(kind for kind in kinds if kind in archetype)
+                if present:
+                    moves.append((places.ids[positions], {}, present, archetype.minus(*present)))
+            _stage_moves(draft, moves)
+
+    def _selected(self, entities: Entities, kinds: Collection[ComponentType] = ()) -> Ids:
+        if is_condition(entities):
+            with self._state.lock:
+                live = dict(self._state.live)
+            return matching(
+                cast("Expression", entities), live, lambda archetype: all(kind in archetype for kind in kinds)
+            )
+        return ids_of(entities, self._state.segment.name)
+
+    def _places(self, draft: Draft, entities: Entities, kinds: Collection[ComponentType] = ()) -> Places:
+        """The archetypes of some entities; ``EntityNotFound`` for an id that is not alive."""
+        places = draft.places(self._selected(entities, kinds))
+        if is_condition(entities):
+            # Those that are despawned by now are not meant.
+            return places.alive()
+        if (missing := places.first_missing()) is not None:
+            raise EntityNotFound(missing, self._state.segment.name)
+        return places
 
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
         """Stage a message: it is sent with the next tick and delivered to processors in the one after."""
@@ -258,7 +371,7 @@ class Staging:
             if odd := [one for one in given if not isinstance(one, Component)]:
                 hint = f": make one, {odd[0].__name__}(…)" if isinstance(odd[0], type) else ""
                 raise SignatureError(f"an entity is made of component instances, not {odd[0]!r}{hint}")
-            archetype = _storable(Archetype.of(*components))
+            archetype = storable(Archetype.of(*components))
             order = {type_of(one): index for index, one in enumerate(components)}
             found = self._archetypes[kinds] = archetype, tuple(order[kind] for kind in archetype.components)
         archetype, places = found
@@ -267,17 +380,26 @@ class Staging:
         )
 
 
+def _is_one(entities: object) -> bool:
+    return not isinstance(entities, Iterable) and not is_condition(entities)
+
+
+def _check_has(values: Collection[ComponentType], archetype: Archetype, entity_id: int) -> None:
+    if missing := [kind.name for kind in values if kind not in archetype]:
+        raise SignatureError(
+            f"entity {entity_id} has no {', '.join(missing)}: update changes components it has, add_components adds new ones"
+        )
+
+
+def _stage_moves(draft: Draft, moves: Iterable[Move]) -> None:
+    for ids, gained, lost, target in moves:
+        for entity_id in dict.fromkeys(ids.tolist()):
+            draft.log.move(Moved(entity_id, gained, lost), target)
+
+
 def bundled(given: Any) -> tuple[Component, ...]:
     """The components of one entity, given as a sequence or as a single one."""
     return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
-
-
-def conformed(data: Any, archetype: Archetype) -> pa.Table:
-    """A table, DataFrame or mapping as a table with exactly the archetype's columns; bare field names are completed."""
-    given = _to_arrow(data)
-    table = archetype.conform(_named(given, archetype))
-    # A table of tag components has rows and no columns.
-    return table if archetype.column_names else given.select([])
 
 
 def _given(draft: Draft, count: int, reserved: range | None) -> range:
@@ -288,30 +410,6 @@ def _given(draft: Draft, count: int, reserved: range | None) -> range:
         raise ValueError(f"{len(reserved)} reserved ids for {count} entities: give one each")
     draft.redeem(reserved)
     return reserved
-
-
-def spawned_columns(
-    data: Any, components: Sequence[type[Component] | ComponentType], *, copy: bool
-) -> tuple[Archetype, dict[str, Column], int]:
-    """The checked columns of entities that are spawned as a table."""
-    archetype = _storable(Archetype.of(*components))
-    table = conformed(data, archetype)
-    columns = {
-        name: Column(owned(table.column(name)) if copy else contiguous(table.column(name)))
-        for name in archetype.column_names
-    }
-    return archetype, columns, table.num_rows
-
-
-def spawned_part(archetype: Archetype, columns: Mapping[str, Column], ids: range) -> Snapshot:
-    """The rows of entities that are spawned as a table, with their ids."""
-    return Snapshot(archetype, {ENTITY_ID: Column(_consecutive(ids)), **columns}, len(ids))
-
-
-def _storable(archetype: Archetype) -> Archetype:
-    if message.Message.component_type() in archetype:
-        raise SignatureError("Message is the engine's own component and no entity can have it: use send()")
-    return archetype
 
 
 def _columns(kind: ComponentType) -> list[str]:
@@ -343,42 +441,3 @@ def _values(components: Sequence[Component]) -> dict[ComponentType, tuple[Any, .
             raise SignatureError(f"component {kind.name} is given twice")
         values[kind] = kind.values(component)
     return values
-
-
-def _consecutive(ids: range) -> pa.Array:
-    import numpy as np
-
-    return pa.array(np.arange(ids.start, ids.stop, dtype=np.int64))
-
-
-def _to_arrow(data: Any) -> pa.Table:
-    if isinstance(data, pa.Table):
-        return data
-    if isinstance(data, pa.RecordBatch):
-        return pa.Table.from_batches([data])
-    if isinstance(data, Mapping):
-        try:
-            if text := [name for name, values in data.items() if isinstance(values, str | bytes)]:
-                raise TypeError(f"column {text[0]} is a single text, not a column: pass a list")
-            return pa.table(dict(data))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError) as failure:
-            raise SchemaMismatch("(given columns)", [str(failure)]) from failure
-    if hasattr(data, "to_arrow"):
-        return data.to_arrow()
-    if hasattr(data, "__arrow_c_stream__"):
-        return pa.table(data)
-    raise TypeError(f"spawn_table takes an Arrow table, a DataFrame or a mapping of columns, not {type(data).__name__}")
-
-
-def _named(table: pa.Table, archetype: Archetype) -> pa.Table:
-    """The table with bare field names completed, where only one component has that field."""
-    bare: dict[str, list[str]] = {}
-    for kind in archetype.components:
-        for name in _columns(kind):
-            bare.setdefault(name[len(kind.prefix) + 2 :], []).append(name)
-    for name in table.column_names:
-        if len(known := bare.get(name, ())) > 1:
-            raise SchemaMismatch(archetype.name, [f"column {name} could be {' or '.join(known)}: use the full name"])
-    full = set(archetype.column_names)
-    names = [name if name in full else bare.get(name, [name])[0] for name in table.column_names]
-    return table.rename_columns(names)

@@ -10,8 +10,10 @@ from types import MappingProxyType
 from archetype_core.engine.continuation import Continuation
 from archetype_core.engine.entity_ids import EntityIds
 from archetype_core.engine.entity_index import EntityIndex
-from archetype_core.engine.mutation_log import Change, MutationLog
+from archetype_core.engine.fold import Change
+from archetype_core.engine.mutation_log import MutationLog
 from archetype_core.engine.processor import Slot, System
+from archetype_core.engine.selection import Ids, Places
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
 from archetype_core.schema.snapshot import Snapshot
@@ -124,6 +126,15 @@ class WorldState:
     def place(self, entity_id: int) -> Archetype | None:
         """The archetype that an entity will have once everything staged is applied."""
         return self.pending.place(entity_id, self.place_after_tick)
+
+    def places(self, ids: Ids) -> Places:
+        """The archetypes that many entities will have once everything staged is applied."""
+        return self.pending.overlaid(self.places_after_tick(ids))
+
+    def places_after_tick(self, ids: Ids) -> Places:
+        """The archetypes that many entities will have after the running tick, whatever was staged since it began."""
+        found = self.index.places(ids)
+        return self.frozen.overlaid(found) if self.frozen else found
 
     def place_after_tick(self, entity_id: int) -> Archetype | None:
         """The archetype that an entity will have after the running tick, whatever was staged since it began."""

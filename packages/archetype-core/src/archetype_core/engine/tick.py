@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from archetype_core import telemetry
 from archetype_core.engine import evolution
 from archetype_core.engine.continuation import Continuation
-from archetype_core.engine.mutation_log import Change, Folded, fold
+from archetype_core.engine.fold import Change, Folded, fold
 from archetype_core.errors import (
     ArchetypeError,
     CommitError,
@@ -132,7 +132,7 @@ class Engine:
                 frozen = state.freeze(before)
                 if frozen.commands:
                     applied = (*frozen.commands, *applied)
-                folded = fold(frozen, state.index.get) if frozen else _UNFOLDED
+                folded = fold(frozen, state.index) if frozen else _UNFOLDED
                 context.leaving = {
                     one.origin: one.entity_ids
                     for one in folded.changes
