@@ -119,7 +119,7 @@ class Despawned:
 
 Operation = SpawnedRows | SpawnedTable | Updated | UpdatedTable | Moved | Despawned
 
-_FEW = 32
+FEW = 32
 """Up to so many updates are staged one by one: a column for each costs more."""
 
 
@@ -186,7 +186,7 @@ class MutationLog:
 
     def update_table(self, updated: UpdatedTable) -> None:
         """Stage new values for many entities."""
-        if len(updated.entity_ids) <= _FEW:
+        if len(updated.entity_ids) <= FEW:
             for entity_id, values in updated.rows(range(len(updated.entity_ids))):
                 self.update(entity_id, values)
             return

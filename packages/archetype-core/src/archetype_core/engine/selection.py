@@ -52,9 +52,9 @@ class Places:
             if entity_id in changes:
                 self.put(position, changes[entity_id])
 
-    def alive(self) -> Places:
-        """These without the entities that are not alive."""
-        known = self.codes >= 0
+    def among(self, is_meant: Callable[[Archetype], bool]) -> Places:
+        """Those of the entities that are alive and of an archetype that is meant."""
+        known = np.isin(self.codes, [code for code, one in enumerate(self.archetypes) if is_meant(one)])
         kept = Places(self.ids[known], self.archetypes)
         kept.codes = self.codes[known]
         return kept
@@ -111,9 +111,7 @@ def _of_array(ids: np.ndarray[Any, Any], world: str) -> Ids:
     return ids.astype(np.int64)
 
 
-def matching(
-    condition: Expression, live: Mapping[Archetype, Snapshot], is_meant: Callable[[Archetype], bool] = lambda _: True
-) -> Ids:
+def matching(condition: Expression, live: Mapping[Archetype, Snapshot], is_meant: Callable[[Archetype], bool]) -> Ids:
     """The entities of live tables that meet a condition, table by table, of the archetypes that are meant.
 
     Tables without a column that the condition names are left out. ``UnknownColumn`` if no component has such a column,

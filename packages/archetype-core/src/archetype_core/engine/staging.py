@@ -5,7 +5,7 @@ A refused mutation is refused as a whole: nothing of it is staged (M7, T6).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -262,8 +262,9 @@ class Staging:
         check_columns(given)
         with self._state.lock:
             draft = self._draft()
-            has_columns = lambda archetype: given.keys() <= set(archetype.column_names)  # noqa: E731
-            places = draft.places(matching(where, self._state.live, has_columns)).alive()
+            is_meant = _has_columns(given)
+            # Those that are despawned or moved by now are not meant.
+            places = draft.places(matching(where, self._state.live, is_meant)).among(is_meant)
             made = {name: self._evaluated(value, places) for name, value in given.items()}
             self._stage_columns(draft, made, places)
             return len(places.ids)
@@ -330,21 +331,20 @@ class Staging:
                     moves.append((places.ids[positions], {}, present, archetype.minus(*present)))
             _stage_moves(draft, moves)
 
-    def _selected(self, entities: Entities, kinds: Collection[ComponentType] = ()) -> Ids:
+    def _selected(self, entities: Entities, is_meant: Callable[[Archetype], bool] = lambda _: True) -> Ids:
         if is_condition(entities):
             with self._state.lock:
                 live = dict(self._state.live)
-            return matching(
-                cast("Expression", entities), live, lambda archetype: all(kind in archetype for kind in kinds)
-            )
+            return matching(cast("Expression", entities), live, is_meant)
         return ids_of(entities, self._state.segment.name)
 
     def _places(self, draft: Draft, entities: Entities, kinds: Collection[ComponentType] = ()) -> Places:
         """The archetypes of some entities; ``EntityNotFound`` for an id that is not alive."""
-        places = draft.places(self._selected(entities, kinds))
+        is_meant = _has_all(kinds)
+        places = draft.places(self._selected(entities, is_meant))
         if is_condition(entities):
-            # Those that are despawned by now are not meant.
-            return places.alive()
+            # Those that are despawned or moved by now are not meant.
+            return places.among(is_meant)
         if (missing := places.first_missing()) is not None:
             raise EntityNotFound(missing, self._state.segment.name)
         return places
@@ -382,6 +382,14 @@ class Staging:
 
 def _is_one(entities: object) -> bool:
     return not isinstance(entities, Iterable) and not is_condition(entities)
+
+
+def _has_all(kinds: Collection[ComponentType]) -> Callable[[Archetype], bool]:
+    return lambda archetype: all(kind in archetype for kind in kinds)
+
+
+def _has_columns(names: Collection[str]) -> Callable[[Archetype], bool]:
+    return lambda archetype: set(archetype.column_names).issuperset(names)
 
 
 def _check_has(values: Collection[ComponentType], archetype: Archetype, entity_id: int) -> None:

@@ -87,7 +87,8 @@ def _lacking(name: str, archetype: Archetype, entity_id: int) -> Exception:
 def _unknown(name: str, known: Iterable[str]) -> SchemaMismatch:
     if name in BASE_COLUMNS:
         return SchemaMismatch("(given columns)", [f"column {name}: only the engine writes it, leave it out"])
-    return SchemaMismatch("(given columns)", [f"no component has a column {name}{nearest(name, known)}"])
+    hint = nearest(name, known) or ": name it in full, such as Position.c.x or position__x"
+    return SchemaMismatch("(given columns)", [f"no component has a column {name}{hint}"])
 
 
 def _cast(name: str, given: Given, kind: ComponentType, archetype: Archetype, count: int) -> dict[str, pa.Array]:
