@@ -18,8 +18,10 @@ import pyarrow as pa
 
 from archetype_core.engine.mutation_log import (
     Despawned,
+    DespawnedTable,
     Moved,
     MutationLog,
+    Operation,
     SpawnedRows,
     SpawnedTable,
     StagedLetter,
@@ -120,13 +122,13 @@ def _tables(log: MutationLog) -> Iterator[tuple[str, pa.Table]]:
             case Updated(entity_id=entity_id, values=values):
                 columns = frozenset((kind, frozenset(given)) for kind, given in values.items())
                 written.setdefault(columns, _Alike("update")).rows.append((order, entity_id, values))
-            case UpdatedTable():
-                yield "update_table", _update_table(order, one)
             case Moved(entity_id=entity_id, gained=gained, lost=lost):
                 between = (frozenset(gained), lost)
                 written.setdefault(between, _Alike("move", lost)).rows.append((order, entity_id, gained))
             case Despawned(entity_id=entity_id):
                 despawned.append((order, entity_id))
+            case UpdatedTable() | DespawnedTable():
+                yield _of_many(order, one)
     for archetype, parts in spawned.items():
         orders = np.concatenate([np.full(part.num_rows, order, np.int64) for order, part in parts])
         rows = pa.concat_tables([part.to_arrow() for _, part in parts])
@@ -162,11 +164,13 @@ def _written(group: _Alike) -> pa.Table:
     return pa.table(columns).replace_schema_metadata(metadata)
 
 
-def _update_table(order: int, updated: UpdatedTable) -> pa.Table:
-    orders = pa.array(np.full(len(updated.entity_ids), order, np.int64))
-    columns = {name: array for given in updated.values.values() for name, array in given.items()}
-    metadata = Archetype.of(*updated.values).schema.metadata
-    return pa.table({_ORDER: orders, ENTITY_ID: updated.entity_ids, **columns}).replace_schema_metadata(metadata)
+def _of_many(order: int, one: UpdatedTable | DespawnedTable) -> tuple[str, pa.Table]:
+    columns = {_ORDER: pa.array(np.full(len(one.entity_ids), order, np.int64)), ENTITY_ID: one.entity_ids}
+    if isinstance(one, DespawnedTable):
+        return "despawn_table", pa.table(columns)
+    for given in one.values.values():
+        columns |= given
+    return "update_table", pa.table(columns).replace_schema_metadata(Archetype.of(*one.values).schema.metadata)
 
 
 def _updates(table: pa.Table) -> tuple[int, UpdatedTable]:
@@ -178,7 +182,7 @@ def _updates(table: pa.Table) -> tuple[int, UpdatedTable]:
 
 def _fill(log: MutationLog, tables: Iterable[pa.Table], where: Where) -> None:
     """Stage the mutations of some tables again, in their order."""
-    found: list[tuple[int, SpawnedTable | Updated | UpdatedTable | Moved | Despawned]] = []
+    found: list[tuple[int, Operation]] = []
     for table in tables:
         kind = table.schema.metadata[b"kind"]
         if kind == b"spawn":
@@ -187,26 +191,34 @@ def _fill(log: MutationLog, tables: Iterable[pa.Table], where: Where) -> None:
             log.letters += _letters(table)
         elif kind == b"update_table":
             found.append(_updates(table))
+        elif kind == b"despawn_table":
+            found.append((table.column(_ORDER)[0].as_py(), DespawnedTable(contiguous(table.column(ENTITY_ID)))))
         else:
             found += _writes(kind, table)
     for _, operation in sorted(found, key=lambda one: one[0]):
-        match operation:
-            case SpawnedTable(snapshot=snapshot):
-                log.operations.append(operation)
-                insort(log.bulk, operation, key=lambda spawn: spawn.first)
-                log.count += snapshot.num_rows
-            case Updated(entity_id=entity_id, values=values):
-                log.update(entity_id, values)
-            case UpdatedTable():
-                log.update_table(operation)
-            case Moved(entity_id=entity_id):
-                place = log.place(entity_id, where)
-                # An entity that was despawned by another table's processor stays so.
-                target = None if place is None else operation.target(place)
-                log.move(operation, target)
-            case Despawned(entity_id=entity_id):
-                log.despawn(entity_id)
+        _stage(log, operation, where)
     log.count += len(log.letters)
+
+
+def _stage(log: MutationLog, operation: Operation, where: Where) -> None:
+    match operation:
+        case SpawnedTable(snapshot=snapshot):
+            log.operations.append(operation)
+            insort(log.bulk, operation, key=lambda spawn: spawn.first)
+            log.count += snapshot.num_rows
+        case Updated(entity_id=entity_id, values=values):
+            log.update(entity_id, values)
+        case UpdatedTable():
+            log.update_table(operation)
+        case Moved(entity_id=entity_id):
+            place = log.place(entity_id, where)
+            # An entity that was despawned by another table's processor stays so.
+            target = None if place is None else operation.target(place)
+            log.move(operation, target)
+        case Despawned(entity_id=entity_id):
+            log.despawn(entity_id)
+        case DespawnedTable(entity_ids=ids):
+            log.despawn_table(ids.to_numpy(zero_copy_only=False))
 
 
 def _spawns(table: pa.Table) -> Iterator[tuple[int, SpawnedTable]]:

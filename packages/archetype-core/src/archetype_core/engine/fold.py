@@ -14,6 +14,7 @@ from archetype_core.engine.entity_index import EntityIndex
 from archetype_core.engine.materialize import Arrival, Patch, Staged
 from archetype_core.engine.mutation_log import (
     Despawned,
+    DespawnedTable,
     Moved,
     MutationLog,
     SpawnedRows,
@@ -86,6 +87,10 @@ class _Fold:
         self.entities: dict[int, _Entity] = {}
         self.tables: list[UpdatedTable] = []
         """Updates of many entities, without those that earlier operations touched one by one."""
+        self.ended: dict[Archetype, list[pa.Array]] = {}
+        """Live entities that are despawned together, by table."""
+        self.gone: set[int] = set()
+        """The same, by id."""
         self.targets: dict[tuple[Archetype, frozenset[ComponentType], tuple[ComponentType, ...]], Archetype] = {}
         self.chunks: dict[Archetype, list[Snapshot | list[int]]] = {}
         """What comes into each table, in first-seen order: spawned rows, or ids of entities that move in."""
@@ -108,6 +113,8 @@ class _Fold:
                     self._move(operation, self._entity(entity_id, spawns))
                 case Despawned(entity_id=entity_id):
                     self._entity(entity_id, spawns).place = None
+                case DespawnedTable(entity_ids=ids):
+                    self._despawn_table(ids, spawns)
         patches = self._table_patches(spawns)
         return self._folded(patches)
 
@@ -118,6 +125,17 @@ class _Fold:
             self.entities[entity_id].lay(values)
         if not touched.all():
             self.tables.append(updated.take(np.flatnonzero(~touched)))
+
+    def _despawn_table(self, ids: pa.Array, spawns: MutationLog) -> None:
+        places = self.index.places(ids.to_numpy(zero_copy_only=False))
+        single = self._touched(ids, self.entities) | (places.codes < 0)
+        for entity_id in places.ids[single].tolist():
+            self._entity(entity_id, spawns).place = None
+        for archetype, positions in places.groups():
+            ended = positions[~single[positions]]
+            if len(ended):
+                self.ended.setdefault(archetype, []).append(pa.array(places.ids[ended]))
+        self.gone.update(places.ids[~single].tolist())
 
     def _table_patches(self, spawns: MutationLog) -> dict[Archetype, list[Patch]]:
         """The updates of many entities as patches of the tables that these end in; they apply before those of single ones."""
@@ -149,6 +167,8 @@ class _Fold:
     def _entity(self, entity_id: int, spawns: MutationLog) -> _Entity:
         found = self.entities.get(entity_id)
         if found is None:
+            if entity_id in self.gone:
+                return _Entity(None, None, None)  # another log of the same tick despawned it
             origin = self.index.get(entity_id)
             birth = None if origin else spawns.place(entity_id, lambda _: None)
             found = self.entities[entity_id] = _Entity(origin, birth, origin or birth)
@@ -172,23 +192,27 @@ class _Fold:
         migrants.append(moved.entity_id)
 
     def _folded(self, patches: dict[Archetype, list[Patch]]) -> Folded:
-        leaving: dict[Archetype, list[int]] = {}
+        moving: dict[Archetype, list[int]] = {}
         unborn: dict[Archetype, list[int]] = {}
         for entity_id, entity in self.entities.items():
             if entity.origin is not None and entity.place != entity.origin:
-                leaving.setdefault(entity.origin, []).append(entity_id)
+                moving.setdefault(entity.origin, []).append(entity_id)
             if entity.birth is not None and entity.place != entity.birth:
                 unborn.setdefault(entity.birth, []).append(entity_id)
         changes: list[Change] = []
         coming = {archetype: self._coming(archetype, unborn, changes) for archetype in self.chunks}
         self._add_patches(patches)
-        for archetype, ids in leaving.items():
+        for archetype, ids in moving.items():
             ended = [entity_id for entity_id in ids if self.entities[entity_id].place is None]
             if ended:
                 changes.append(Change(pa.array(ended, pa.int64()), archetype, None))
+        leaving = {archetype: [pa.array(ids, pa.int64())] for archetype, ids in moving.items()}
+        for archetype, arrays in self.ended.items():
+            leaving.setdefault(archetype, []).extend(arrays)
+            changes += [Change(array, archetype, None) for array in arrays]
         tables = {}
         for archetype in dict.fromkeys([*coming, *patches, *leaving]):
-            gone = pa.array(leaving[archetype], pa.int64()) if archetype in leaving else None
+            gone = pa.concat_arrays(leaving[archetype]) if archetype in leaving else None
             entering, arriving, order = coming.get(archetype, (None, (), None))
             staged = Staged(entering, arriving, tuple(patches.get(archetype, ())), gone, order)
             if staged:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from archetype_core import telemetry
-from archetype_core.engine.selection import Places
+from archetype_core.engine.selection import Ids, Places
 from archetype_core.errors import SignatureError
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import ComponentType
@@ -117,10 +117,17 @@ class Despawned:
     entity_id: int
 
 
-Operation = SpawnedRows | SpawnedTable | Updated | UpdatedTable | Moved | Despawned
+@dataclass(frozen=True, slots=True)
+class DespawnedTable:
+    """The end of many entities, each of them once."""
+
+    entity_ids: pa.Array
+
+
+Operation = SpawnedRows | SpawnedTable | Updated | UpdatedTable | Moved | Despawned | DespawnedTable
 
 FEW = 32
-"""Up to so many updates are staged one by one: a column for each costs more."""
+"""Up to so many updates or despawns are staged one by one: arrays cost more."""
 
 
 @dataclass(slots=True)
@@ -205,6 +212,16 @@ class MutationLog:
         self.places[entity_id] = None
         self.count += 1
 
+    def despawn_table(self, ids: Ids) -> None:
+        """Stage the despawn of many entities, each of them given once."""
+        if len(ids) <= FEW:
+            for entity_id in ids.tolist():
+                self.despawn(entity_id)
+            return
+        self.operations.append(DespawnedTable(pa.array(ids)))
+        self.places.update(dict.fromkeys(ids.tolist()))
+        self.count += len(ids)
+
     def send(self, letter: StagedLetter) -> None:
         """Stage a message."""
         self.letters.append(letter)
@@ -223,6 +240,8 @@ class MutationLog:
                         places[operation.entity_id] = operation.target(place)
                 elif isinstance(operation, Despawned):
                     places[operation.entity_id] = None
+                elif isinstance(operation, DespawnedTable):
+                    places.update(dict.fromkeys(operation.entity_ids.to_pylist()))
         self.places = places
         self.operations += later.operations
         self.bulk = sorted([*self.bulk, *later.bulk], key=lambda spawn: spawn.first)

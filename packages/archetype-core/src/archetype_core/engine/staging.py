@@ -185,11 +185,16 @@ class Staging:
         """Stage the end of one entity or many; one that is not alive is logged and skipped."""
         self._check_open()
         # Check all before staging the first.
-        others = [checked_id(one) for one in more]
-        ids = [checked_id(entities)] if _is_one(entities) else self._selected(entities).tolist()
+        ids = self._selected(entities) if not _is_one(entities) else None
+        singles = [checked_id(one) for one in (more if ids is not None else (entities, *more))]
+        skipped: list[int] = []
         with self._state.lock:
-            draft, skipped = self._draft(), []
-            for entity_id in dict.fromkeys([*ids, *others]):
+            draft = self._draft()
+            if ids is not None:
+                places = draft.places(_distinct(ids))
+                skipped = places.ids[places.codes < 0].tolist()
+                draft.log.despawn_table(places.ids[places.codes >= 0])
+            for entity_id in dict.fromkeys(singles):
                 if draft.place(entity_id) is None:
                     skipped.append(entity_id)
                 else:
@@ -382,6 +387,12 @@ class Staging:
 
 def _is_one(entities: object) -> bool:
     return not isinstance(entities, Iterable) and not is_condition(entities)
+
+
+def _distinct(ids: Ids) -> Ids:
+    """Each id once, in the order given."""
+    _, first = np.unique(ids, return_index=True)
+    return ids if len(first) == len(ids) else ids[np.sort(first)]
 
 
 def _has_all(kinds: Collection[ComponentType]) -> Callable[[Archetype], bool]:
