@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import _measure
 import _movement
@@ -29,15 +30,13 @@ async def figures(quick: bool) -> dict[str, float]:
     for _ in range(2 if quick else ROUNDS):
         values = rng.random((2, rows))
         columns = {_movement.Position.c.x: values[0], _movement.Position.c.y: values[1]}
-        staged, _ = _measure.timed(lambda columns=columns: world.update_table(columns, entities=ids))
+        staged, _ = _measure.timed(partial(world.update_table, columns, entities=ids))
         took = (await _measure.rounds(1, step=world.step))["step"]
         keep("update_table_staged", staged)
         keep("update_table", staged + took)
         assert np.array_equal(world.snapshot(_movement.Position).to_arrow().column("position__x"), values[0])
         condition, double = _movement.Position.c.x >= 0.5, _movement.Position.c.x * 2.0
-        staged, count = _measure.timed(
-            lambda condition=condition, double=double: world.update_where(condition, {_movement.Position.c.y: double})
-        )
+        staged, count = _measure.timed(partial(world.update_where, condition, {_movement.Position.c.y: double}))
         took = (await _measure.rounds(1, step=world.step))["step"]
         assert count == int((values[0] >= 0.5).sum())
         keep("update_where", staged + took)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from archetype_core import World
 from archetype_core.argument import is_count
@@ -23,7 +23,7 @@ from archetype_core.command import (
     Update,
     WorldInfo,
 )
-from archetype_core.engine import Bundle, Outcome, outside_attempts
+from archetype_core.engine import Bundle, Entities, Outcome, outside_attempts
 from archetype_core.errors import NoHandler
 from archetype_core.schema import Component
 from archetype_core.telemetry import error_text
@@ -32,6 +32,9 @@ from archetype_gate.ledger import AcceptedCommand, Settlement
 from archetype_gate.storage import Backend
 from archetype_gate.telemetry import change_queue_depth, log
 from archetype_gate.timestamp import from_micros
+
+if TYPE_CHECKING:
+    from daft.expressions import Expression
 
 _FIRST_BLOCK = 1024
 _MAX_BLOCK = 1 << 20
@@ -266,21 +269,29 @@ class Scope:
         """Stage one entity for each bundle of components and return their ids."""
         return self._open().world.spawn_many(bundles)
 
-    def despawn(self, *entity_ids: int) -> None:
-        """Stage the despawn of entities."""
-        self._open().world.despawn(*entity_ids)
+    def despawn(self, entities: Entities, *more: int) -> None:
+        """Stage the despawn of one entity or many."""
+        self._open().world.despawn(entities, *more)
 
-    def update(self, entity_id: int, *components: Component) -> None:
-        """Stage new values for components that an entity has."""
-        self._open().world.update(entity_id, *components)
+    def update(self, entities: Entities, *components: Component) -> None:
+        """Stage new values for components that one entity or many have."""
+        self._open().world.update(entities, *components)
 
-    def add_components(self, entity_id: int, *components: Component) -> None:
-        """Stage the addition of components to an entity."""
-        self._open().world.add_components(entity_id, *components)
+    def update_table(self, data: Any, *, entities: Entities | None = None) -> None:
+        """Stage new values for many entities: columns with a value for each of them, or one for all."""
+        self._open().world.update_table(data, entities=entities)
 
-    def remove_components(self, entity_id: int, *components: type[Component]) -> None:
-        """Stage the removal of components from an entity."""
-        self._open().world.remove_components(entity_id, *components)
+    def update_where(self, where: Expression, values: Mapping[Any, Any]) -> int:
+        """Stage new values for all entities that met a condition in the last tick; returns how many they are."""
+        return self._open().world.update_where(where, values)
+
+    def add_components(self, entities: Entities, *components: Component) -> None:
+        """Stage the addition of components to one entity or many."""
+        self._open().world.add_components(entities, *components)
+
+    def remove_components(self, entities: Entities, *components: type[Component]) -> None:
+        """Stage the removal of components from one entity or many."""
+        self._open().world.remove_components(entities, *components)
 
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
         """Stage a message."""
