@@ -32,13 +32,17 @@ def apply(world: World, command: c.EntityCommand[Any], ids: range) -> None:
         case c.SpawnTable():
             world.spawn_table(command.table, *command.archetype.components, entity_ids=ids)
         case c.Despawn():
-            world.despawn(*command.entity_ids)
+            world.despawn(command.entities)
         case c.Update():
-            world.update(command.entity_id, *command.components)
+            world.update(command.entities, *command.components)
+        case c.UpdateTable():
+            world.update_table(command.data, entities=command.entities)
+        case c.UpdateWhere():
+            world.update_where(command.where, command.values)
         case c.AddComponents():
-            world.add_components(command.entity_id, *command.components)
+            world.add_components(command.entities, *command.components)
         case c.RemoveComponents():
-            world.remove_components(command.entity_id, *command.components)
+            world.remove_components(command.entities, *command.components)
         case c.Send():
             world.send(command.recipient, command.body, sender=command.sender, kind=command.message_kind)
         case _:

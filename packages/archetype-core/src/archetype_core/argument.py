@@ -13,8 +13,6 @@ from pydantic import BaseModel
 T = TypeVar("T")
 
 MAX_ENTITY_ID = 2**63 - 1
-DESPAWN_SEVERAL = "unpack several, despawn(*ids)"
-"""What to do about a list of ids where ``despawn`` takes one."""
 
 
 def is_count(value: object) -> bool:

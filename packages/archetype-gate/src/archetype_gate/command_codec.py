@@ -13,7 +13,6 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from archetype_core.argument import checked_id
 from archetype_core.command import (
     AddComponents,
     Custom,
@@ -25,6 +24,8 @@ from archetype_core.command import (
     SpawnMany,
     SpawnTable,
     Update,
+    UpdateTable,
+    described,
 )
 from archetype_core.engine import conformed
 from archetype_core.errors import PayloadError, SignatureError, ValueRejected
@@ -36,18 +37,24 @@ _ROWS = "__rows"
 
 def encode(command: EntityCommand[Any]) -> bytes:
     """Encode a command: a bulk spawn as Arrow IPC, others as JSON; ``ValueRejected`` for data that JSON cannot hold."""
+    if isinstance(command, UpdateTable):
+        return _ipc(command.data)
     if isinstance(command, SpawnTable):
         columns = {name: command.table.column(name) for name in command.table.column_names}
         table = pa.table({**columns, _ROWS: pa.nulls(command.table.num_rows)})
         table = table.replace_schema_metadata(command.archetype.schema.metadata)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        return bytes(sink.getvalue())
+        return _ipc(table)
     try:
         return to_json(command.describe()).encode()
     except UnicodeEncodeError as failure:
         raise ValueRejected("command", "*", f"text that is not valid UTF-8: {failure}") from failure
+
+
+def _ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
 
 
 def lazy_encoding(command: EntityCommand[Any]) -> Callable[[], bytes]:
@@ -62,20 +69,20 @@ def lazy_encoding(command: EntityCommand[Any]) -> Callable[[], bytes]:
         case SpawnMany(bundles):
             copies = [_copy_components(bundle) for bundle in bundles]
             return _LazyJson(lambda: {"bundles": [copy() for copy in copies]})
-        case Update(given, components):
-            entity_id = checked_id(given)
+        case Update(entities, components):
             updates = _copy_components(components, named_only=True)
-            return _LazyJson(lambda: {"entity_id": entity_id, "components": updates()})
-        case AddComponents(given, components):
-            entity_id = checked_id(given)
+            return _LazyJson(lambda: {**described(entities), "components": updates()})
+        case AddComponents(entities, components):
             added = _copy_components(components)
-            return _LazyJson(lambda: {"entity_id": entity_id, "components": added()})
+            return _LazyJson(lambda: {**described(entities), "components": added()})
+        case Despawn(entities):
+            return _LazyJson(lambda: described(entities))
     return checked_encoding(command)
 
 
 def checked_encoding(command: EntityCommand[Any]) -> Callable[[], bytes]:
     """Return a function that encodes a command; ``ValueRejected`` now if it cannot be encoded."""
-    if isinstance(command, SpawnTable):
+    if isinstance(command, SpawnTable | UpdateTable):
         return lambda: encode(command)
     payload = encode(command)
     return lambda: payload
@@ -149,10 +156,10 @@ def with_own_table(command: EntityCommand[Any]) -> EntityCommand[Any]:
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def to_json(described: Mapping[str, Any]) -> str:
+def to_json(description: Mapping[str, Any]) -> str:
     """Encode a command's description as JSON; ``ValueRejected`` for values that JSON cannot hold."""
     try:
-        return _ENCODER.encode(described)
+        return _ENCODER.encode(description)
     except (TypeError, ValueError, RecursionError) as failure:
         raise ValueRejected("command", "*", f"not JSON: {failure}") from failure
 
@@ -171,6 +178,10 @@ def _components(given: list[dict[str, Any]]) -> tuple[Component, ...]:
     return tuple(Component.from_payload(one) for one in given)
 
 
+def _entities(data: Mapping[str, Any]) -> int | pa.Array:
+    return pa.array(data["entity_ids"], pa.int64()) if "entity_ids" in data else int(data["entity_id"])
+
+
 def _spawn_table(payload: bytes) -> SpawnTable:
     table = pa.ipc.open_stream(payload).read_all()
     return SpawnTable(table.drop_columns([_ROWS]), Archetype.from_schema(table.schema))
@@ -184,12 +195,11 @@ _DECODERS: dict[str, Callable[[bytes], EntityCommand[Any]]] = {
     "Spawn": _json(lambda data: Spawn(_components(data["components"]))),
     "SpawnMany": _json(lambda data: SpawnMany(tuple(map(_components, data["bundles"])))),
     "SpawnTable": _spawn_table,
-    "Despawn": _json(lambda data: Despawn(tuple(data["entity_ids"]))),
-    "Update": _json(lambda data: Update(data["entity_id"], _components(data["components"]))),
-    "AddComponents": _json(lambda data: AddComponents(data["entity_id"], _components(data["components"]))),
-    "RemoveComponents": _json(
-        lambda data: RemoveComponents(data["entity_id"], tuple(map(resolve, data["components"])))
-    ),
+    "Despawn": _json(lambda data: Despawn(_entities(data))),
+    "Update": _json(lambda data: Update(_entities(data), _components(data["components"]))),
+    "UpdateTable": lambda payload: UpdateTable(pa.ipc.open_stream(payload).read_all()),
+    "AddComponents": _json(lambda data: AddComponents(_entities(data), _components(data["components"]))),
+    "RemoveComponents": _json(lambda data: RemoveComponents(_entities(data), tuple(map(resolve, data["components"])))),
     "Send": _json(lambda data: Send(data["recipient"], data["body"], data["sender"], data["kind"])),
     "Custom": _json(lambda data: Custom(data["name"], data["data"])),
 }

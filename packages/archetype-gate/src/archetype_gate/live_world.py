@@ -6,6 +6,7 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from archetype_core import World
@@ -21,6 +22,8 @@ from archetype_core.command import (
     SpawnMany,
     SpawnTable,
     Update,
+    UpdateTable,
+    UpdateWhere,
     WorldInfo,
 )
 from archetype_core.engine import Bundle, Entities, Outcome, outside_attempts
@@ -114,6 +117,25 @@ class LiveWorld:
         with self.world.lock:
             self.backend.ledger.release_ids(self.world_id, self.world.next_entity_id, self._reserved_to)
 
+    def resolved(self, command: EntityCommand[Any]) -> EntityCommand[Any]:
+        """The command with its arguments checked and its own: ids for conditions, stored columns for tables.
+
+        Raises what the world raises for such arguments.
+        """
+        world = self.world
+        match command:
+            case SpawnTable():
+                return command_codec.with_own_table(command)
+            case UpdateTable(data, entities):
+                return UpdateTable(world.changes(data, entities=entities))
+            case UpdateWhere(where, values):
+                return UpdateTable(world.changes_where(where, values))
+            case Update(entities, components) if type(entities) is not int:
+                return replace(command, entities=world.chosen(entities, *map(type, components)))
+            case Despawn(entities) | AddComponents(entities) | RemoveComponents(entities) if type(entities) is not int:
+                return replace(command, entities=world.chosen(entities))
+        return command
+
     def stage(self, command: EntityCommand[Any], command_id: str, keep: Callable[[AcceptedCommand], None]) -> Any:
         """Stage a command for the next tick, and call ``keep`` before that tick can apply it; returns its result.
 
@@ -149,33 +171,44 @@ class LiveWorld:
     def _stage(self, command: EntityCommand[Any], ids: range | None) -> Any:
         world = self.world
         match command:
+            case Spawn() | SpawnMany() | SpawnTable():
+                return self._spawn(command, ids)
+            case Despawn(entities):
+                return world.despawn(entities)
+            case Update(entities, components):
+                return world.update(entities, *components)
+            case UpdateTable(data, entities):
+                return world.update_table(data, entities=entities)
+            case AddComponents(entities, components):
+                return world.add_components(entities, *components)
+            case RemoveComponents(entities, kinds):
+                return world.remove_components(entities, *kinds)
+            case Send(recipient, body, sender, kind):
+                return world.send(recipient, body, sender=sender, kind=kind)
+            case Custom(name, data):
+                return self._call_handler(name, data)
+            case _:
+                raise TypeError(f"a world cannot apply {command!r}")
+
+    def _spawn(self, command: Spawn | SpawnMany | SpawnTable, ids: range | None) -> Any:
+        world = self.world
+        match command:
             case Spawn(components):
                 return world.spawn(*components, entity_id=None if ids is None else ids.start)
             case SpawnMany(bundles):
                 return world.spawn_many(bundles, entity_ids=ids)
             case SpawnTable(table, archetype):
                 return world.spawn_table(table, *archetype.components, entity_ids=ids, copy=False)
-            case Despawn(entity_ids):
-                return world.despawn(*entity_ids)
-            case Update(entity_id, components):
-                return world.update(entity_id, *components)
-            case AddComponents(entity_id, components):
-                return world.add_components(entity_id, *components)
-            case RemoveComponents(entity_id, kinds):
-                return world.remove_components(entity_id, *kinds)
-            case Send(recipient, body, sender, kind):
-                return world.send(recipient, body, sender=sender, kind=kind)
-            case Custom(name, data):
-                handler = self.handlers.get(name)
-                if handler is None:
-                    raise NoHandler(name, self.handlers)
-                scope = Scope(self)
-                try:
-                    return handler(scope, data)
-                finally:
-                    scope.end()
-            case _:
-                raise TypeError(f"a world cannot apply {command!r}")
+
+    def _call_handler(self, name: str, data: Any) -> Any:
+        handler = self.handlers.get(name)
+        if handler is None:
+            raise NoHandler(name, self.handlers)
+        scope = Scope(self)
+        try:
+            return handler(scope, data)
+        finally:
+            scope.end()
 
     def enqueue(self, accepted: AcceptedCommand, command: EntityCommand[Any]) -> None:
         """Queue a command for its tick."""

@@ -24,17 +24,18 @@ from archetype_core.command import (
     SpawnTable,
     Status,
     Ticket,
+    UpdateTable,
+    UpdateWhere,
     WorldInfo,
 )
 from archetype_core.engine import Attempt, current_attempt, in_thread
 from archetype_core.errors import (
+    ArchetypeError,
     AttemptOver,
     GateClosed,
     NotDeferrable,
     PermissionDenied,
-    QuotaExceeded,
     ReentrantStep,
-    WorldNotFound,
 )
 from archetype_core.schema import Component
 from archetype_gate import command_codec, telemetry
@@ -134,10 +135,12 @@ class CommandService:
             status: Status = "rejected"
             call = self._begin(actor, world_id)
             try:
-                self._admit(call, [command])
+                (admitted,) = self._admit(call, [command])
                 status = "failed"
-                if isinstance(command, EntityCommand):
-                    result = self._stage(call, command, durable)
+                if isinstance(admitted, EntityCommand):
+                    result = self._stage(call, admitted, durable)
+                    if isinstance(command, UpdateWhere) and isinstance(admitted, UpdateTable):
+                        result = admitted.data.num_rows
                     status = "queued"
                 else:
                     result = await self._execute(call, command)
@@ -157,8 +160,11 @@ class CommandService:
         tick = live.world.tick if live is not None else None
         return _Call(actor, world_id, live, time.perf_counter(), to_micros(self._clock.now()), tick)
 
-    def _admit(self, call: _Call, commands: Sequence[Command[Any]]) -> None:
-        """Authorize and charge commands, all or none; records a refusal and raises it."""
+    def _admit(self, call: _Call, commands: Sequence[Command[Any]]) -> list[Command[Any]]:
+        """Authorize commands, check their arguments and charge for them, all or none; records a refusal and raises it.
+
+        Returns the commands to apply: mutations with arguments of their own, and ids in place of conditions.
+        """
         try:
             for command in commands:
                 if not self._policy.allows(call.actor, command.kind):
@@ -171,13 +177,15 @@ class CommandService:
             if isinstance(commands[0], EntityCommand):
                 # Raises if the caller is part of an attempt that has failed.
                 current_attempt()
+            admitted = [_resolved(one, call.live) for one in commands]
             day = self._clock.now().date()
-            call.usage = self._meter.charge(call.actor, commands, day, call.world_id, call.tick or 0)
-        except (AttemptOver, PermissionDenied, QuotaExceeded, WorldNotFound, NotDeferrable, TypeError) as refusal:
+            call.usage = self._meter.charge(call.actor, admitted, day, call.world_id, call.tick or 0)
+        except (ArchetypeError, TypeError, ValueError) as refusal:
             self._record(call, [self._entry(call, one, "rejected", failure_reason(refusal)) for one in commands])
             raise
         if call.usage is not None:
             telemetry.count_usage(call.usage)
+        return admitted
 
     def _stage(self, call: _Call, command: EntityCommand[Any], durable: bool) -> Any:
         """Stage a mutation for the next tick; never awaits, because hooks and processors call it inside a tick."""
@@ -198,7 +206,7 @@ class CommandService:
 
         usage = call.usage
         try:
-            return live.stage(command_codec.with_own_table(command), self._ids.new(), keep)
+            return live.stage(command, self._ids.new(), keep)
         except AttemptOver as failure:
             call.usage = usage
             self._reject(call, [command], failure)
@@ -292,7 +300,7 @@ class CommandService:
                 refusal = NotDeferrable(command.kind)
                 self._record(call, [self._entry(call, one, "rejected", failure_reason(refusal)) for one in commands])
                 raise refusal
-        self._admit(call, commands)
+        commands = cast("list[EntityCommand[Any]]", self._admit(call, commands))
         live, usage = call.live, call.usage
         assert live is not None
         try:
@@ -300,7 +308,6 @@ class CommandService:
             # What a tick sends to its own world waits for the tick after it.
             is_own = attempt is not None and attempt.world_id == live.world_id
             due = due_tick(tick, priority, live.world.tick + is_own)
-            commands = [command_codec.with_own_table(one) for one in commands]
             accepted = self._accept(live, commands, due, priority)
             if attempt is None:
                 await in_thread(lambda: self._write_queued(call, commands, accepted))
@@ -485,6 +492,10 @@ def _check_commands(commands: Sequence[object]) -> None:
         if not isinstance(one, Command):
             hint = f": wrap it, Spawn(({type(one).__name__}(…),))" if isinstance(one, Component) else ""
             raise TypeError(f"a command is an object such as Spawn, Update or Despawn, not {one!r}{hint}")
+
+
+def _resolved(command: Command[Any], live: LiveWorld | None) -> Command[Any]:
+    return live.resolved(command) if live is not None and isinstance(command, EntityCommand) else command
 
 
 def _payload_text(command: Command[Any]) -> str:

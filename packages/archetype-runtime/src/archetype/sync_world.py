@@ -28,7 +28,7 @@ from archetype_core.command import (
     WorldInfo,
 )
 from archetype_core.config import RunConfig
-from archetype_core.engine import Bundle, HookHandle, Mode, Processor
+from archetype_core.engine import Bundle, Entities, HookHandle, Mode, Processor
 from archetype_core.read import Missing, Ticks
 from archetype_core.schema import Component, Entity
 from archetype_core.user_traceback import door
@@ -333,35 +333,61 @@ class SyncRuntimeWorld(SyncHandle):
         return self._call(self._original.submit_batch(commands, tick=tick, priority=priority), "threads")
 
     @door
-    def despawn(self, *entity_ids: int) -> None:
-        """Stage the end of entities. One that is not alive is logged and ignored. Their history stays."""
-        self._call(self._original.despawn(*entity_ids), "nothing")
+    def despawn(self, entities: Entities, *more: int) -> None:
+        """Stage the end of one entity or many; one that is not alive is logged and ignored. Their history stays.
+
+        ``entities`` is an id, a sequence or array of ids, or a condition on the last completed tick, as for every mutation.
+
+        >>> world.despawn(Health.c.hp <= 0)
+        """
+        self._call(self._original.despawn(entities, *more), "nothing")
 
     @door
-    def update(self, entity_id: int, *components: Component) -> None:
-        """Stage new values for fields of components that an entity has; fields that are not given keep theirs.
+    def update(self, entities: Entities, *components: Component) -> None:
+        """Stage new values for fields of components that one entity or many have; fields that are not given keep theirs.
 
-        ``EntityNotFound`` if it is not alive. To give an entity a component that it lacks, use ``add_components``.
+        ``EntityNotFound`` for one that is not alive. To give an entity a component that it lacks, use ``add_components``.
 
         >>> world.update(eid, Position(x=10.0))  # y stays
         """
-        self._call(self._original.update(entity_id, *components), "nothing")
+        self._call(self._original.update(entities, *components), "nothing")
 
     @door
-    def add_components(self, entity_id: int, *components: Component) -> None:
-        """Stage more components for an entity; those it has already keep their values.
+    def update_table(self, data: Any, *, entities: Entities | None = None) -> None:
+        """Stage new values for many entities, all or none: columns with a value for each of them, or one for all.
 
-        ``EntityNotFound`` if it is not alive.
+        Columns are named by ``Position.c.x`` or as stored, ``position__x``. ``entities`` are in the order of the rows; left
+        out, the data has a column ``entity_id``. The fastest way to change many entities.
+
+        >>> world.update_table({Position.c.x: xs}, entities=ids)
         """
-        self._call(self._original.add_components(entity_id, *components), "nothing")
+        self._call(self._original.update_table(self._collected(data), entities=entities), "nothing")
 
     @door
-    def remove_components(self, entity_id: int, *components: type[Component]) -> None:
-        """Stage the removal of components from an entity; one that it lacks is ignored.
+    def update_where(self, where: Expression, values: Mapping[Any, Any]) -> int:
+        """Stage new values for all entities that meet a condition and have the columns; return how many they are.
 
-        ``EntityNotFound`` if it is not alive; removing its last component is an error: use ``despawn``.
+        A value is one for all, or an expression over the entity's columns; both are evaluated on the last completed tick.
+
+        >>> world.update_where(Health.c.hp < 5, {Health.c.hp: Health.c.hp + 1})
         """
-        self._call(self._original.remove_components(entity_id, *components), "nothing")
+        return self._call(self._original.update_where(where, values), "nothing")
+
+    @door
+    def add_components(self, entities: Entities, *components: Component) -> None:
+        """Stage more components for one entity or many; those that they have already keep their values.
+
+        ``EntityNotFound`` for one that is not alive.
+        """
+        self._call(self._original.add_components(entities, *components), "nothing")
+
+    @door
+    def remove_components(self, entities: Entities, *components: type[Component]) -> None:
+        """Stage the removal of components from one entity or many; one that they lack is ignored.
+
+        ``EntityNotFound`` for one that is not alive; removing the last component is an error: use ``despawn``.
+        """
+        self._call(self._original.remove_components(entities, *components), "nothing")
 
     @door
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from archetype.declared_world import CustomHandler, DeclaredWorld, WorldSpec
 from archetype.rollout import RuntimeRollout
@@ -47,12 +47,17 @@ from archetype_core.command import (
     StepResult,
     Ticket,
     Update,
+    UpdateTable,
+    UpdateWhere,
 )
 from archetype_core.config import RunConfig, run_config, step_config
-from archetype_core.engine import Bundle, Event, HookHandle, Mode, Processor, bundled, conformed
+from archetype_core.engine import Bundle, Entities, Event, HookHandle, Mode, Processor, bundled, conformed
 from archetype_core.errors import RuntimeClosed
 from archetype_core.schema import Archetype, Component
 from archetype_core.user_traceback import door
+
+if TYPE_CHECKING:
+    from daft.expressions import Expression
 
 E = TypeVar("E", bound=Event)
 
@@ -132,35 +137,64 @@ class RuntimeWorld(WorldReads):
         return await self._queue(listed("commands", commands), tick, priority)
 
     @waits_for("nothing")
-    async def despawn(self, *entity_ids: int) -> None:
-        """Stage the end of entities. One that is not alive is logged and ignored. Their history stays."""
-        await self._do(Despawn(entity_ids))
+    async def despawn(self, entities: Entities, *more: int) -> None:
+        """Stage the end of one entity or many; one that is not alive is logged and ignored. Their history stays.
+
+        ``entities`` is an id, a sequence or array of ids, or a condition on the last completed tick, as for every mutation.
+
+        >>> await world.despawn(Health.c.hp <= 0)
+        """
+        await self._do(Despawn((*_several(entities), *more) if more else entities))
 
     @waits_for("nothing")
-    async def update(self, entity_id: int, *components: Component) -> None:
-        """Stage new values for fields of components that an entity has; fields that are not given keep theirs.
+    async def update(self, entities: Entities, *components: Component) -> None:
+        """Stage new values for fields of components that one entity or many have; fields that are not given keep theirs.
 
-        ``EntityNotFound`` if it is not alive. To give an entity a component that it lacks, use ``add_components``.
+        ``EntityNotFound`` for one that is not alive. To give an entity a component that it lacks, use ``add_components``.
 
         >>> await world.update(eid, Position(x=10.0))  # y stays
         """
-        await self._do(Update(entity_id, components))
+        await self._do(Update(entities, components))
 
     @waits_for("nothing")
-    async def add_components(self, entity_id: int, *components: Component) -> None:
-        """Stage more components for an entity; those it has already keep their values.
+    @converts(data="_collected")
+    async def update_table(self, data: Any, *, entities: Entities | None = None) -> None:
+        """Stage new values for many entities, all or none: columns with a value for each of them, or one for all.
 
-        ``EntityNotFound`` if it is not alive.
+        Columns are named by ``Position.c.x`` or as stored, ``position__x``. ``entities`` are in the order of the rows; left
+        out, the data has a column ``entity_id``. The fastest way to change many entities.
+
+        >>> await world.update_table({Position.c.x: xs}, entities=ids)
         """
-        await self._do(AddComponents(entity_id, components))
+        if hasattr(data, "collect"):
+            data = await asyncio.to_thread(data.to_arrow)
+        await self._do(UpdateTable(data, entities))
 
     @waits_for("nothing")
-    async def remove_components(self, entity_id: int, *components: type[Component]) -> None:
-        """Stage the removal of components from an entity; one that it lacks is ignored.
+    async def update_where(self, where: Expression, values: Mapping[Any, Any]) -> int:
+        """Stage new values for all entities that meet a condition and have the columns; return how many they are.
 
-        ``EntityNotFound`` if it is not alive; removing its last component is an error: use ``despawn``.
+        A value is one for all, or an expression over the entity's columns; both are evaluated on the last completed tick.
+
+        >>> await world.update_where(Health.c.hp < 5, {Health.c.hp: Health.c.hp + 1})
         """
-        await self._do(RemoveComponents(entity_id, components))
+        return await self._do(UpdateWhere(where, values))
+
+    @waits_for("nothing")
+    async def add_components(self, entities: Entities, *components: Component) -> None:
+        """Stage more components for one entity or many; those that they have already keep their values.
+
+        ``EntityNotFound`` for one that is not alive.
+        """
+        await self._do(AddComponents(entities, components))
+
+    @waits_for("nothing")
+    async def remove_components(self, entities: Entities, *components: type[Component]) -> None:
+        """Stage the removal of components from one entity or many; one that they lack is ignored.
+
+        ``EntityNotFound`` for one that is not alive; removing the last component is an error: use ``despawn``.
+        """
+        await self._do(RemoveComponents(entities, components))
 
     @waits_for("nothing")
     async def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
@@ -313,6 +347,10 @@ class RuntimeWorld(WorldReads):
         if not isinstance(given, ActorCtx):
             raise TypeError(f"actor is an ActorCtx, such as ActorCtx('ann', {{PLAYER}}), not {actor!r}")
         return RuntimeWorld(self._world, actor)
+
+
+def _several(entities: Entities) -> tuple[Any, ...]:
+    return tuple(entities) if isinstance(entities, Iterable) else (entities,)
 
 
 def handle_of(state: RuntimeState, ref: WorldRef, actor: ActorCtx) -> RuntimeWorld:

@@ -14,6 +14,9 @@ from archetype_core.command.entity import (
     SpawnMany,
     SpawnTable,
     Update,
+    UpdateTable,
+    UpdateWhere,
+    described,
 )
 from archetype_core.command.gate import CommandGate, Ticket
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
@@ -123,6 +126,9 @@ __all__ = [
     "StepResult",
     "Ticket",
     "Update",
+    "UpdateTable",
+    "UpdateWhere",
     "WorldInfo",
+    "described",
     "spelled",
 ]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
-from archetype_core.argument import DESPAWN_SEVERAL, checked_id
+from archetype_core.argument import checked_id
 from archetype_core.command.command import Command, R, names
+from archetype_core.engine.selection import Entities, is_condition
 from archetype_core.errors import SignatureError
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
 from archetype_core.schema.message import checked_entity
+from archetype_core.schema.snapshot import ENTITY_ID
+
+if TYPE_CHECKING:
+    from daft.expressions import Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,54 +71,95 @@ class SpawnTable(EntityCommand[range]):
 
 
 @dataclass(frozen=True, slots=True)
-class Despawn(EntityCommand[None]):
-    """Despawn entities; one that is not alive is skipped."""
+class EntitiesCommand(EntityCommand[R]):
+    """A command for one entity or many: an id, a sequence or array of ids, or a condition on the last completed tick.
 
-    kind: ClassVar[str] = "despawn"
-    entity_ids: tuple[int, ...]
+    A gate evaluates conditions when the command is sent, so that a queued command is for the entities that met it then.
+    """
+
+    entities: Entities
 
     @property
     def weight(self) -> int:
-        return max(1, len(self.entity_ids))
-
-    def describe(self) -> Mapping[str, Any]:
-        return {"entity_ids": [checked_id(one, DESPAWN_SEVERAL) for one in self.entity_ids]}
+        return max(1, len(self.entities)) if isinstance(self.entities, Sized) else 1
 
 
 @dataclass(frozen=True, slots=True)
-class Update(EntityCommand[None]):
-    """Change components that an entity has: the given fields; all others stay."""
+class Despawn(EntitiesCommand[None]):
+    """Despawn entities; one that is not alive is skipped."""
+
+    kind: ClassVar[str] = "despawn"
+
+    def describe(self) -> Mapping[str, Any]:
+        return described(self.entities)
+
+
+@dataclass(frozen=True, slots=True)
+class Update(EntitiesCommand[None]):
+    """Change components that entities have: the given fields; all others stay."""
 
     kind: ClassVar[str] = "update"
-    entity_id: int
     components: tuple[Component, ...]
 
     def describe(self) -> Mapping[str, Any]:
-        return {"entity_id": checked_id(self.entity_id), "components": [given_payload(one) for one in self.components]}
+        return {**described(self.entities), "components": [given_payload(one) for one in self.components]}
 
 
 @dataclass(frozen=True, slots=True)
-class AddComponents(EntityCommand[None]):
-    """Add components to an entity; those it already has stay unchanged."""
+class UpdateTable(EntityCommand[None]):
+    """Change columns of many entities: a mapping, Arrow table or DataFrame with a value for each of them, or one for all."""
+
+    kind: ClassVar[str] = "update"
+    data: Any
+    entities: Entities | None = None
+    """In the order of the rows; by default the column ``entity_id`` of the data."""
+
+    @property
+    def weight(self) -> int:
+        return max(1, int(self.data.num_rows)) if isinstance(self.data, pa.Table) else 1
+
+    def describe(self) -> Mapping[str, Any]:
+        if isinstance(self.data, pa.Table):
+            columns = [name for name in self.data.column_names if name != ENTITY_ID]
+            return {"entities": self.data.num_rows, "columns": columns}
+        return {"columns": [str(one) for one in self.data] if isinstance(self.data, Mapping) else repr(self.data)[:200]}
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateWhere(EntityCommand[int]):
+    """Change columns of all entities that meet a condition and have them; the result is how many they are.
+
+    A value is one for all, or an expression over the entity's columns.
+    """
+
+    kind: ClassVar[str] = "update"
+    where: Expression
+    values: Mapping[Any, Any]
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"where": str(self.where), "columns": [str(one) for one in self.values]}
+
+
+@dataclass(frozen=True, slots=True)
+class AddComponents(EntitiesCommand[None]):
+    """Add components to entities; those that they have already stay unchanged."""
 
     kind: ClassVar[str] = "add_component"
-    entity_id: int
     components: tuple[Component, ...]
 
     def describe(self) -> Mapping[str, Any]:
-        return {"entity_id": checked_id(self.entity_id), "components": [payload(one) for one in self.components]}
+        return {**described(self.entities), "components": [payload(one) for one in self.components]}
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveComponents(EntityCommand[None]):
-    """Remove components from an entity; the last one cannot be removed."""
+class RemoveComponents(EntitiesCommand[None]):
+    """Remove components from entities; the last one cannot be removed."""
 
     kind: ClassVar[str] = "remove_component"
-    entity_id: int
     components: tuple[type[Component], ...]
 
     def describe(self) -> Mapping[str, Any]:
-        return {"entity_id": checked_id(self.entity_id), "components": names(self.components)}
+        return {**described(self.entities), "components": names(self.components)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +188,15 @@ class Custom(EntityCommand[None]):
 
     def describe(self) -> Mapping[str, Any]:
         return {"name": self.name, "data": self.data}
+
+
+def described(entities: object) -> dict[str, Any]:
+    """Entities as JSON-able data: one id, many, or a condition."""
+    if isinstance(entities, pa.Array):
+        return {"entity_ids": entities.to_pylist()}
+    if isinstance(entities, Iterable) and not isinstance(entities, str):
+        return {"entity_ids": [checked_id(one) for one in entities]}
+    return {"where": str(entities)} if is_condition(entities) else {"entity_id": checked_id(entities)}
 
 
 def payload(component: object) -> dict[str, Any]:

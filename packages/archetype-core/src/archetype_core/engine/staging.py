@@ -16,7 +16,7 @@ from archetype_core import telemetry
 from archetype_core.argument import checked_id, is_count, listed
 from archetype_core.engine.attempt import Draft, draft_of
 from archetype_core.engine.entity_ids import Supply
-from archetype_core.engine.mutation_log import Moved, Row, UpdatedTable, Values, column_arrays
+from archetype_core.engine.mutation_log import ColumnValues, Moved, Row, UpdatedTable, Values, column_arrays
 from archetype_core.engine.selection import Entities, Ids, Places, evaluated, ids_of, is_condition, matching
 from archetype_core.engine.spawn_table import spawned_columns, spawned_part, storable
 from archetype_core.engine.state import WorldState
@@ -29,6 +29,8 @@ from archetype_core.schema.snapshot import ENTITY_ID
 
 if TYPE_CHECKING:
     from daft.expressions import Expression
+
+_NOBODY = pa.array([], pa.int64())
 
 Bundle = Component | Sequence[Component]
 Move = tuple[Ids, Values, tuple[ComponentType, ...], Archetype]
@@ -243,6 +245,25 @@ class Staging:
         out, the table has a column ``entity_id``. ``SignatureError`` for an entity that lacks a component.
         """
         self._check_open()
+        with self._state.lock:
+            draft = self._draft()
+            for ids, values in self._changes(draft, data, entities):
+                if any(values.values()):
+                    draft.log.update_table(UpdatedTable(ids, values))
+
+    def changes(self, data: Any, *, entities: Entities | None = None) -> pa.Table:
+        """What ``update_table`` stages for these arguments, checked, as a table of ``entity_id`` and stored columns."""
+        self._check_open()
+        with self._state.lock:
+            parts = [
+                pa.table(
+                    {ENTITY_ID: ids, **{name: array for given in values.values() for name, array in given.items()}}
+                )
+                for ids, values in self._changes(self._draft(), data, entities)
+            ]
+        return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({ENTITY_ID: _NOBODY})
+
+    def _changes(self, draft: Draft, data: Any, entities: Entities | None) -> list[tuple[pa.Array, ColumnValues]]:
         given = named(data)
         if entities is None:
             if ENTITY_ID not in given:
@@ -250,9 +271,8 @@ class Staging:
             entities = given.pop(ENTITY_ID)
         elif ENTITY_ID in given:
             raise TypeError("entity ids are given twice: leave out the column entity_id, or entities=…")
-        with self._state.lock:
-            draft = self._draft()
-            self._stage_columns(draft, given, self._places(draft, entities))
+        places = self._places(draft, entities)
+        return [(pa.array(places.ids[positions]), values) for positions, values in grouped(given, places)]
 
     def update_where(self, where: Expression, values: Mapping[Any, Any]) -> int:
         """Stage new values for all entities that meet a condition and have the columns; returns how many they are.
@@ -260,19 +280,32 @@ class Staging:
         Columns are named as in ``update_table``; a value is one for all, or an expression over the entity's columns. Both
         are evaluated on the last completed tick.
         """
+        with self._state.lock:
+            changed = self.changes_where(where, values)
+            self.update_table(changed)
+        return int(changed.num_rows)
+
+    def changes_where(self, where: Expression, values: Mapping[Any, Any]) -> pa.Table:
+        """What ``update_where`` stages for these arguments, checked, as a table of ``entity_id`` and stored columns."""
         self._check_open()
         if not is_condition(where):
             raise TypeError(f"where is an expression, such as Health.c.hp <= 0, not {where!r}")
         given = named(values)
         check_columns(given)
+        is_meant = _has_columns(given)
         with self._state.lock:
-            draft = self._draft()
-            is_meant = _has_columns(given)
             # Those that are despawned or moved by now are not meant.
-            places = draft.places(matching(where, self._state.live, is_meant)).among(is_meant)
+            places = self._draft().places(matching(where, self._state.live, is_meant)).among(is_meant)
             made = {name: self._evaluated(value, places) for name, value in given.items()}
-            self._stage_columns(draft, made, places)
-            return len(places.ids)
+            return self.changes(made, entities=places.ids)
+
+    def chosen(self, entities: Entities, *components: type[Component]) -> pa.Array:
+        """The ids of some entities as an array; of a condition, those that meet it and have the components."""
+        self._check_open()
+        with self._state.lock:
+            is_meant = _has_all([type_of_class(one) for one in components])
+            ids = self._selected(entities, is_meant)
+            return pa.array(self._draft().places(ids).among(is_meant).ids if is_condition(entities) else ids)
 
     def _evaluated(self, value: Any, places: Places) -> Any:
         """The value of an expression for each of some live entities; any other value as it is."""
@@ -296,13 +329,6 @@ class Staging:
         order = np.argsort(np.concatenate(ids), kind="stable")
         wanted = order[np.searchsorted(np.concatenate(ids)[order], places.ids)]
         return pa.concat_arrays(parts).take(pa.array(wanted))
-
-    @staticmethod
-    def _stage_columns(draft: Draft, given: dict[str, Any], places: Places) -> None:
-        # All are checked before the first is staged.
-        for positions, values in grouped(given, places):
-            if any(values.values()):
-                draft.log.update_table(UpdatedTable(pa.array(places.ids[positions]), values))
 
     def add_components(self, entities: Entities, *components: Component) -> None:
         """Stage new components for one entity or many; those that they have already stay unchanged."""
