@@ -438,7 +438,7 @@ def test_an_unknown_keyword_argument_gets_a_suggestion() -> None:
     listed = raised(lambda: world.query(Position, zzz=3))  # type: ignore[call-arg]  # reason: the mistake of this test
     assert "it takes ticks, entity_ids" in str(listed)
     update = raised(lambda: door(World.update)(world, 1, x=3))  # type: ignore[call-arg]  # reason: the mistake of this test
-    assert str(update).endswith("it takes entity_id, *components")
+    assert str(update).endswith("it takes entities, *components")
 
 
 def test_cancelling_is_left_alone() -> None:

@@ -24,6 +24,7 @@ from archetype_core.command import (
     SpawnMany,
     SpawnTable,
     Update,
+    UpdateTable,
 )
 from archetype_core.errors import PayloadError, SchemaMismatch, ValueRejected
 from archetype_core.schema import Archetype
@@ -40,6 +41,7 @@ class Sample(Component):
 
 floats = st.floats(allow_nan=False, allow_infinity=True)
 ids = st.integers(1, 2**63 - 1)
+entities = ids | st.lists(ids, max_size=4).map(lambda many: pa.array(many, pa.int64()))
 samples = st.builds(
     Sample,
     number=floats,
@@ -57,10 +59,13 @@ bodies = st.recursive(
 commands: st.SearchStrategy[EntityCommand[object]] = st.one_of(
     st.builds(lambda one, two: Spawn((one, two)), positions, samples),
     st.lists(st.tuples(positions), max_size=4).map(lambda many: SpawnMany(tuple(many))),
-    st.lists(ids, max_size=4).map(lambda many: Despawn(tuple(many))),
-    st.builds(lambda entity, one: Update(entity, (one,)), ids, samples),
-    st.builds(lambda entity, one: AddComponents(entity, (one,)), ids, samples),
-    ids.map(lambda entity: RemoveComponents(entity, (Position, Velocity))),
+    entities.map(Despawn),
+    st.builds(lambda some, one: Update(some, (one,)), entities, samples),
+    st.builds(lambda some, one: AddComponents(some, (one,)), entities, samples),
+    entities.map(lambda some: RemoveComponents(some, (Position, Velocity))),
+    st.lists(st.tuples(ids, floats), max_size=4).map(
+        lambda rows: UpdateTable(pa.table({"entity_id": [one for one, _ in rows], "position__x": [x for _, x in rows]}))
+    ),
     st.builds(Send, ids, bodies, st.none() | ids, st.text(st.characters(codec="utf-8"))),
     st.builds(Custom, st.text(st.characters(codec="utf-8"), min_size=1), bodies),
 )
