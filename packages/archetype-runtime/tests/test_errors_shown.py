@@ -152,7 +152,7 @@ class Blow(Processor):
         return df.with_columns({"position__x": Position.c.x + wind})
 
 
-ONE_ID: Any = [1]
+NO_ID: Any = 1.5
 CALLS: dict[str, tuple[Callable[[Any, Any], object], type[BaseException], str]] = {
     "get": (lambda _, world: world.get(1, "Position"), TypeError, "pass the class Position"),
     "submit": (lambda _, world: world.submit(Position()), TypeError, "wrap it, Spawn((Position(…),))"),
@@ -175,18 +175,21 @@ CALLS: dict[str, tuple[Callable[[Any, Any], object], type[BaseException], str]] 
     "spawn a class": (lambda _, world: world.spawn(Position), TypeError, "(a class: call it)"),
     "spawn_many of one": (lambda _, world: world.spawn_many(Position()), TypeError, "bundles must be a list"),
     "spawn_many of classes": (lambda _, world: world.spawn_many([Position]), TypeError, "(a class: call it)"),
-    "despawn a list": (lambda _, world: world.despawn([1, 2]), TypeError, "not [1, 2]: unpack several, despawn(*ids)"),
-    "despawn an array": (lambda _, world: world.despawn(np.array([1, 2])), TypeError, "despawn(*ids)"),
+    "despawn a mask": (lambda _, world: world.despawn(np.array([True])), TypeError, "ids[mask]"),
+    "despawn floats": (lambda _, world: world.despawn(np.array([1.0])), TypeError, "a flat array of ints"),
+    "despawn nested lists": (
+        lambda _, world: world.despawn([[1], [2]]),
+        TypeError,
+        "an entity id must be an int, not [1]",
+    ),
+    "update a list with text": (lambda _, world: world.update([1, "2"], Position(x=1.0)), TypeError, "not '2'"),
     "despawn a text": (lambda _, world: world.despawn("1"), TypeError, "an entity id must be an int, not '1'"),
     "despawn an entity": (lambda _, world: world.despawn(Position()), TypeError, "an entity id must be an int, not"),
-    "update a list": (lambda _, world: world.update([1, 2], Position(x=1.0)), TypeError, "pass one id at a time"),
     "update a bool": (lambda _, world: world.update(True, Position(x=1.0)), TypeError, "an int, not True"),
     "update a float": (lambda _, world: world.update(1.0, Position(x=1.0)), TypeError, "an int, not 1.0"),
     "update None": (lambda _, world: world.update(None, Position(x=1.0)), TypeError, "an int, not None"),
     "update with a class": (lambda _, world: world.update(1, Position), TypeError, "(a class: call it)"),
-    "update by keyword": (lambda _, world: world.update(1, x=1.0), TypeError, "it takes entity_id, *components"),
-    "add to a list": (lambda _, world: world.add_components([1], Position()), TypeError, "pass one id at a time"),
-    "remove from a list": (lambda _, world: world.remove_components([1], Position), TypeError, "one id at a time"),
+    "update by keyword": (lambda _, world: world.update(1, x=1.0), TypeError, "it takes entities, *components"),
     "remove an instance": (
         lambda _, world: world.remove_components(1, Position()),
         TypeError,
@@ -198,8 +201,8 @@ CALLS: dict[str, tuple[Callable[[Any, Any], object], type[BaseException], str]] 
         ValueError,
         "expected an entity id (int), got <class",
     ),
-    "submit a list": (lambda _, world: world.submit(Despawn((ONE_ID,))), TypeError, "despawn(*ids)"),
-    "submit an update": (lambda _, world: world.submit(Update(ONE_ID, ())), TypeError, "pass one id at a time"),
+    "submit a mask": (lambda _, world: world.submit(Despawn(np.array([True]))), TypeError, "ids[mask]"),
+    "submit an update": (lambda _, world: world.submit(Update(NO_ID, ())), TypeError, "an int, not 1.5"),
     "update": (lambda _, world: world.update(1, "x"), TypeError, "an entity takes component instances, not 'x'"),
     "remove_components": (
         lambda _, world: world.remove_components(1, "x"),
@@ -278,7 +281,7 @@ def test_an_id_of_numpy_is_an_id() -> None:
         recorded = world.history(oldest_first=True).to_pydict()
         by_kind = dict(zip(recorded["type"], recorded["payload"], strict=True))
         assert json.loads(by_kind["message"]) == {"recipient": 2, "body": {"text": "hello"}, "sender": 1, "kind": ""}
-        assert json.loads(by_kind["despawn"]) == {"entity_ids": [2]}
+        assert json.loads(by_kind["despawn"]) == {"entity_id": 2}
         assert json.loads(by_kind["remove_component"])["entity_id"] == 1
 
 

@@ -299,9 +299,11 @@ class Staging:
             made = {name: self._evaluated(value, places) for name, value in given.items()}
             return self.changes(made, entities=places.ids)
 
-    def chosen(self, entities: Entities, *components: type[Component]) -> pa.Array:
-        """The ids of some entities as an array; of a condition, those that meet it and have the components."""
+    def chosen(self, entities: Entities, *components: type[Component]) -> int | pa.Array:
+        """One id as an int, many as an array; of a condition, the ids of those that meet it and have the components."""
         self._check_open()
+        if _is_one(entities):
+            return checked_id(entities)
         with self._state.lock:
             is_meant = _has_all([type_of_class(one) for one in components])
             ids = self._selected(entities, is_meant)
