@@ -30,6 +30,7 @@ from archetype_core.command.read import (
     Query,
     QueryEpisodes,
     QuerySnapshot,
+    ReadMessages,
     SearchWorld,
 )
 from archetype_core.command.simulation import (
@@ -102,6 +103,7 @@ __all__ = [
     "Query",
     "QueryEpisodes",
     "QuerySnapshot",
+    "ReadMessages",
     "RemoveComponents",
     "RemoveHook",
     "RemoveProcessor",

@@ -51,6 +51,29 @@ class EntityIndex:
             return None
         return self._archetypes[int(self._tables[place])]
 
+    def split(self, entity_ids: np.ndarray[Any, Any]) -> dict[Archetype, np.ndarray[Any, Any]]:
+        """The positions of live entities among these, ascending, by archetype."""
+        import numpy as np
+
+        found: dict[Archetype, np.ndarray[Any, Any]] = {}
+        if not len(entity_ids):
+            return found
+        codes = np.full(len(entity_ids), -1, np.int32)
+        if len(self._ids):
+            places = np.minimum(self._ids.searchsorted(entity_ids), len(self._ids) - 1)
+            codes = np.where(self._ids[places] == entity_ids, self._tables[places], codes)
+        if self._recent:
+            for position, entity_id in enumerate(entity_ids.tolist()):
+                if entity_id in self._recent:
+                    archetype = self._recent[entity_id]
+                    codes[position] = -1 if archetype is None else self._code(archetype)
+        order = np.argsort(codes, kind="stable")
+        present, starts = np.unique(codes[order], return_index=True)
+        for code, positions in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
+            if code >= 0:
+                found[self._archetypes[code]] = positions
+        return found
+
     def enter(self, entity_ids: pa.Array, archetype: Archetype) -> None:
         """Add entities that were not alive before."""
         self._count += len(entity_ids)

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from archetype_core import telemetry
 from archetype_core.argument import DESPAWN_SEVERAL, checked_id, is_count, listed
-from archetype_core.engine.attempt import Draft, draft_of
+from archetype_core.engine.attempt import Draft, check_recipient, draft_of
 from archetype_core.engine.entity_ids import Supply
 from archetype_core.engine.mutation_log import Moved, Row
 from archetype_core.engine.state import WorldState
@@ -237,11 +237,16 @@ class Staging:
                 draft.log.move(Moved(entity_id, {}, present), archetype.minus(*present))
 
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
-        """Stage a message: it is sent with the next tick and delivered to processors in the one after."""
+        """Stage a message: it is sent with the next tick and delivered to processors in the one after.
+
+        ``UnknownRecipient`` unless the entity is alive, staged to be spawned, or its id reserved.
+        """
         self._check_open()
         letter = message.encode(recipient, body, sender, kind)
         with self._state.lock:
-            self._draft().log.send(letter)
+            draft = self._draft()
+            check_recipient(self._state, draft, letter[0])
+            draft.log.send(letter)
 
     def _placed(self, draft: Draft, entity_id: int) -> Archetype:
         archetype = draft.place(entity_id)
