@@ -119,7 +119,7 @@ class Letters:
         return self._by_recipient
 
     def to_arrow(self) -> pa.Table:
-        """Return all messages: ``tick``, the recipient's ``entity_id``, ``message__sender``, ``message__kind``, ``message__body``."""
+        """Return all messages: ``tick``, ``entity_id`` of the recipient, and the columns of ``Message``."""
         return self._table
 
     def __iter__(self) -> Iterator[Letter]:
