@@ -20,7 +20,7 @@ TestQuick.settings = settings(max_examples=15, stateful_step_count=6)
     "lines",
     [
         pytest.param(
-            (Step(0, Attempt(hook=(Send(1, 0),), fault="lost")), Fork(0), Step(0)),
+            (*_TWO_TABLES, Step(0, Attempt(hook=(Send(1, 0),), fault="lost")), Fork(0), Step(0)),
             id="a message that waits in a tick in doubt is pending",
         ),
         pytest.param(

@@ -140,13 +140,16 @@ def placed(where: Where, mutations: Iterable[Mutation]) -> dict[int, Table]:
     return after
 
 
-def checked(op: Op, where: Where, ids: tuple[int, ...], whole: Callable[[Held], Held]) -> list[Mutation]:
+def checked(
+    op: Spawn | Update | Assign | Add | Remove | Despawn,
+    where: Where,
+    ids: tuple[int, ...],
+    whole: Callable[[Held], Held],
+) -> list[Mutation]:
     """The mutations of an operation; ``Refused`` if it is an error, with nothing of it staged (T4, T5, T6)."""
     match op:
         case Spawn(bundles):
             return [("spawn", entity, whole(bundle)) for entity, bundle in zip(ids, bundles, strict=True)]
-        case Send(to, body):
-            return [("send", to, body)]
         case Despawn(entities):
             return [("despawn", entity, None) for entity in dict.fromkeys(entities) if entity in where]
         case Assign(entity, part, values):

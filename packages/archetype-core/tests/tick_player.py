@@ -15,6 +15,7 @@ from tick_model import (
     Op,
     Processing,
     Refused,
+    Send,
     Spawn,
     Table,
     checked,
@@ -50,6 +51,7 @@ from archetype_core.errors import (
     PendingMutations,
     ProcessorError,
     TickConflict,
+    UnknownRecipient,
 )
 
 
@@ -101,6 +103,8 @@ class Player:
         )
         self.branches = [Branch(world, ModelWorld(world.world_id))]
         self.digests: dict[tuple[int, int], str] = {}
+        self.recipients: list[int] = []
+        """Whom the messages of the attempt are to."""
         self.is_repeatable = True
         """Whether the program without its failed attempts must give the same digests."""
         self.clean: list[Line] = []
@@ -145,10 +149,19 @@ class Player:
         model.staged += self._judged(model, op, expected, result, in_order=True)
 
     def _judged(
-        self, model: ModelWorld, op: Op, where: Any, result: Result, *, in_order: bool = False
+        self,
+        model: ModelWorld,
+        op: Op,
+        where: Any,
+        result: Result,
+        *,
+        in_order: bool = False,
+        sees_others: bool = False,
     ) -> list[Mutation]:
         """The mutations of an operation, after the engine gave the ids or the error that the model expects."""
         ids = result if isinstance(result, tuple) else ()
+        if isinstance(op, Send):
+            return self._judged_send(model, op, where, result, sees_others=sees_others)
         if isinstance(op, Spawn):
             assert len(ids) == len(op.bundles), f"{op} gave {result!r}"
             model.take(ids, in_order=in_order)
@@ -167,6 +180,17 @@ class Player:
             return []
         assert isinstance(result, tuple), f"{op} was refused: {result!r}"
         return made
+
+    def _judged_send(
+        self, model: ModelWorld, op: Send, where: Any, result: Result, *, sees_others: bool
+    ) -> list[Mutation]:
+        """A message, whose recipient must be alive or staged; ``sees_others`` if tables beside this one may stage it (G7)."""
+        if op.to in where or op.to in model.where or (sees_others and isinstance(result, tuple)):
+            assert isinstance(result, tuple), f"{op} was refused: {result!r}"
+            self.recipients.append(op.to)
+            return [("send", op.to, op.body)]
+        assert isinstance(result, UnknownRecipient), f"{op} is to nobody, and gave {result!r}"
+        return []
 
     def _plan(self, branch: Branch, attempt: Attempt) -> Plan:
         """The attempt with its picks resolved, on the tables that are live now."""
@@ -276,7 +300,10 @@ class Player:
             result = plan.results["hook", frozenset(), index]
             mutations += self._judged(model, op, placed(model.where, mutations), result, in_order=True)
         where = placed(model.where, mutations)
+        self.recipients = []
         drafts, outside, foreign = self._drafted(branch, plan, other, where)
+        unknown = set(self.recipients) - model.taken - (other.model.taken if other else set())
+        assert not unknown, f"messages to {unknown} were taken, and there never was such an entity"
         outside_ids = {entity for kind, entity, _ in outside if kind == "spawn"}
         letters = [(to, body) for kind, to, body in mutations if kind == "send"]
         letters += [(to, body) for kind, to, body in drafts if kind == "sent"]
@@ -331,10 +358,14 @@ class Player:
                         other.model.is_exact &= not isinstance(op, Spawn)
                         foreign += self._judged(other.model, op, placed(other.model.expected, foreign), result)
                     else:
-                        made = self._judged(branch.model, op, placed(where, draft), result)
+                        made = self._judged(branch.model, op, placed(where, draft), result, sees_others=True)
                         if route in ("commands", "thread", "messages"):
-                            # Sent in this tick; what a handle sends is staged for the next one.
-                            made = [("sent" if kind == "send" else kind, to, what) for kind, to, what in made]
+                            # Sent in this tick, if the recipient is there by its end; what a handle sends is staged for the next.
+                            there = {*branch.model.where, *where}
+                            made = [
+                                ("sent" if kind == "send" and to in there else kind, to, what)
+                                for kind, to, what in made
+                            ]
                         draft += made
                 if rule.skips and table in plan.skips:
                     draft = written
@@ -433,7 +464,8 @@ class Player:
             seen = {row["entity_id"]: values_in(row, slot[1]) for row in rows}
             assert seen == {entity: exact(held) for entity, held in processing.seen[slot].items()}, slot
         for slot, letters in plan.mail.items():
-            assert letters == model.mail, f"{slot} was told {letters}, and not {model.mail}"
+            own = [letter for letter in model.mail if model.where.get(letter[0]) == slot[1]]
+            assert letters == own, f"{slot} was told {letters}, and not {own}"
 
     def finish(self, *, is_replay: bool = False) -> dict[tuple[int, int], str]:
         """Compare whole histories, unless digests say enough; returns the digest of every tick of every branch."""

@@ -23,6 +23,7 @@ from archetype import (
     RunConflict,
     SignatureError,
     Spawn,
+    UnknownRecipient,
     Update,
     ValueRejected,
     WorldClosed,
@@ -86,6 +87,10 @@ def test_inputs_and_messages_reach_processors() -> None:
         await world.run(2, wind=4, config=RunConfig(inputs={"wind": 5}))
         assert reads.inputs == [3, 4, 4]
         assert reads.bodies == [{"hello": 1}]
+        (sent,) = await world.messages(recipient=eid)
+        assert (sent.body, sent.kind, sent.tick) == ({"hello": 1}, "greeting", 1)
+        with pytest.raises(UnknownRecipient):
+            await world.send(99, "nobody")
 
     with_runtime(main)
 

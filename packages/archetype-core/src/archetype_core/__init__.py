@@ -33,7 +33,7 @@ from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, ComponentType
 from archetype_core.schema.entity import Entity
 from archetype_core.schema.evolution import Evolution, each
-from archetype_core.schema.message import Letter, Mailbox, Message
+from archetype_core.schema.message import Letter, Letters, Mailbox, Message
 from archetype_core.schema.snapshot import Snapshot
 from archetype_core.schema.vector import Vector
 from archetype_core.store.commit import Rows, TickCommit
@@ -66,6 +66,7 @@ __all__ = [
     "IdSource",
     "Kernel",
     "Letter",
+    "Letters",
     "Mailbox",
     "MemoryStore",
     "Message",

@@ -182,6 +182,19 @@ class AttemptOver(ArchetypeError, RuntimeError):
         )
 
 
+class UnknownRecipient(ArchetypeError, LookupError):
+    """A message names a recipient that is not alive, not staged to be spawned and not reserved."""
+
+    code = "ARC-T007"
+
+    def __init__(self, recipient: int, world: str) -> None:
+        self.recipient, self.world = recipient, world
+        super().__init__(
+            f"entity {recipient} does not exist in world {world!r}, so no message can be sent to it: check the id; an "
+            "entity can get messages from when it is spawned, or its id reserved, until it is despawned"
+        )
+
+
 # Worlds, runs and reads (ARC-W)
 
 

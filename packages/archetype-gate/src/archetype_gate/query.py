@@ -13,12 +13,14 @@ from archetype_core.command import (
     Query,
     QueryEpisodes,
     QuerySnapshot,
+    ReadMessages,
     ResourceInfo,
     SearchWorld,
     spelled,
 )
 from archetype_core.engine import Processor, WorldView, in_thread
 from archetype_core.read import Branch, query_branches
+from archetype_core.schema import Letters
 from archetype_gate.live_world import LiveWorld
 from archetype_gate.storage import Backend
 from archetype_gate.world_service import WorldService
@@ -81,6 +83,10 @@ class QueryService:
     async def digest(self, live: LiveWorld, command: Digest) -> str:
         """Return the canonical digest of a committed tick."""
         return await in_thread(lambda: live.world.digest(command.at))
+
+    async def messages(self, live: LiveWorld, command: ReadMessages) -> Letters:
+        """Return the messages that were sent."""
+        return await in_thread(lambda: live.world.letters(command))
 
     @staticmethod
     def components(live: LiveWorld, command: GetComponents) -> tuple[Any, ...]:

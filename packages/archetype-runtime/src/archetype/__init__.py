@@ -96,6 +96,7 @@ from archetype_core.errors import (
     TickNotFound,
     UnknownColumn,
     UnknownComponent,
+    UnknownRecipient,
     UnknownScheme,
     UnsupportedCapability,
     ValueRejected,
@@ -104,7 +105,18 @@ from archetype_core.errors import (
     WorldNotActive,
     WorldNotFound,
 )
-from archetype_core.schema import Archetype, Component, Entity, Evolution, Letter, Mailbox, Vector, each
+from archetype_core.schema import (
+    Archetype,
+    Component,
+    Entity,
+    Evolution,
+    Letter,
+    Letters,
+    Mailbox,
+    Message,
+    Vector,
+    each,
+)
 from archetype_core.store import digest
 from archetype_gate import Policy, Quotas, otel_hooks
 
@@ -148,8 +160,10 @@ __all__ = [
     "HookInfo",
     "LedgerError",
     "Letter",
+    "Letters",
     "LoopBusy",
     "Mailbox",
+    "Message",
     "NoHandler",
     "NotDeferrable",
     "OnComponentAdded",
@@ -201,6 +215,7 @@ __all__ = [
     "Ticket",
     "UnknownColumn",
     "UnknownComponent",
+    "UnknownRecipient",
     "UnknownScheme",
     "UnsupportedCapability",
     "Update",

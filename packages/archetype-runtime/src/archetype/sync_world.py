@@ -30,7 +30,7 @@ from archetype_core.command import (
 from archetype_core.config import RunConfig
 from archetype_core.engine import Bundle, Entities, HookHandle, Mode, Processor
 from archetype_core.read import Missing, Ticks
-from archetype_core.schema import Component, Entity
+from archetype_core.schema import Component, Entity, Letters
 from archetype_core.user_traceback import door
 
 if TYPE_CHECKING:
@@ -213,6 +213,24 @@ class SyncRuntimeWorld(SyncHandle):
         """
         return self._call(
             self._original.search(column, query, k=k, at=at, where=where, metric=metric, exact=exact), "threads"
+        )
+
+    @door
+    def messages(
+        self,
+        *,
+        ticks: Ticks = None,
+        recipient: int | None = None,
+        sender: int | None = None,
+        kind: str | None = None,
+    ) -> Letters:
+        """Return the messages that were sent in some ticks, by default in all, in the order of sending.
+
+        Iterate over them, ask for those ``to(entity)`` or ``by_recipient()``, or take them as Arrow. ``query(Message)`` is
+        the same as a lazy frame, with the bodies as JSON.
+        """
+        return self._call(
+            self._original.messages(ticks=ticks, recipient=recipient, sender=sender, kind=kind), "threads"
         )
 
     @door

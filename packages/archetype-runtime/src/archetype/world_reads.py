@@ -22,13 +22,14 @@ from archetype_core.command import (
     ProcessorInfo,
     Query,
     QuerySnapshot,
+    ReadMessages,
     ResourceInfo,
     SearchWorld,
     Status,
     WorldInfo,
 )
 from archetype_core.read import Missing, Ticks
-from archetype_core.schema import Component, Entity
+from archetype_core.schema import Component, Entity, Letters
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -171,6 +172,22 @@ class WorldReads(Handle):
         """
         asked = query if isinstance(query, str) else tuple(query)
         return await self._do(SearchWorld(column, asked, k, at, where, metric, exact))
+
+    @waits_for("threads")
+    async def messages(
+        self,
+        *,
+        ticks: Ticks = None,
+        recipient: int | None = None,
+        sender: int | None = None,
+        kind: str | None = None,
+    ) -> Letters:
+        """Return the messages that were sent in some ticks, by default in all, in the order of sending.
+
+        Iterate over them, ask for those ``to(entity)`` or ``by_recipient()``, or take them as Arrow. ``query(Message)`` is
+        the same as a lazy frame, with the bodies as JSON.
+        """
+        return await self._do(ReadMessages(ticks, recipient, sender, kind))
 
     @waits_for("threads")
     async def digest(self, at: int | None = None) -> str:

@@ -33,6 +33,7 @@ from archetype_core.command.read import (
     Query,
     QueryEpisodes,
     QuerySnapshot,
+    ReadMessages,
     SearchWorld,
 )
 from archetype_core.command.simulation import (
@@ -105,6 +106,7 @@ __all__ = [
     "Query",
     "QueryEpisodes",
     "QuerySnapshot",
+    "ReadMessages",
     "RemoveComponents",
     "RemoveHook",
     "RemoveProcessor",

@@ -10,8 +10,9 @@ from archetype_core.command.audit import AuditFilter, AuditRow
 from archetype_core.command.command import Command, names
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.config import StorageConfig
-from archetype_core.read.request import HistoryQuery, SearchQuery
+from archetype_core.read.request import HistoryQuery, MessageQuery, SearchQuery
 from archetype_core.schema.component import Component
+from archetype_core.schema.message import Letters
 from archetype_core.schema.version import Missing
 
 if TYPE_CHECKING:
@@ -79,6 +80,16 @@ class Digest(Command[str]):
 
     def describe(self) -> Mapping[str, Any]:
         return {"at": self.at}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMessages(MessageQuery, Command[Letters]):
+    """The messages that were sent, in the order of sending."""
+
+    kind: ClassVar[str] = "query_world"
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"recipient": self.recipient, "sender": self.sender, "kind": self.message_kind}
 
 
 @dataclass(frozen=True, slots=True)

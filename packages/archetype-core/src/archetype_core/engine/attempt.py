@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from archetype_core import telemetry
 from archetype_core.engine.entity_ids import IdBlocks
 from archetype_core.engine.mutation_log import MutationLog, StagedLetter
-from archetype_core.errors import AttemptOver
+from archetype_core.errors import AttemptOver, UnknownRecipient
 
 if TYPE_CHECKING:
     from archetype_core.engine.selection import Ids, Places
@@ -250,13 +250,25 @@ class Attempt:
             del draft.sent[sent:]
 
     def send(self, table: str, letter: StagedLetter) -> None:
-        """Send a message from a table's processors, as part of this tick."""
-        with self._state.lock:
-            draft = self.draft(self._state, table)
-            if self.status == "open":
+        """Send a message from a table's processors, as part of this tick.
+
+        A message to an entity that is only staged goes with the next tick, which spawns it: delivered sooner, it would find
+        nobody.
+        """
+        state = self._state
+        with state.lock:
+            draft = self.draft(state, table)
+            check_recipient(state, draft, letter[0])
+            if self.status == "open" and state.lives(letter[0]):
                 self._draft(table).sent.append(letter)
             else:
                 draft.log.send(letter)
+
+    def spawns(self, entity_id: int) -> bool:
+        """Whether anything in the attempt stages an entity of that id in its world."""
+        with self._lock:
+            drafts = (self._before, *self._drafts.values())
+            return any(draft.log.place(entity_id, lambda _: None) is not None for draft in drafts)
 
     def close(self) -> list[StagedLetter]:
         """All messages that processors sent, by table. Unused ids of the tables' blocks can be given out again."""
@@ -345,6 +357,19 @@ class Attempt:
 def draft_of(state: WorldState) -> Draft:
     """Where code in the current context stages mutations of a world: in its attempt, or in the world itself."""
     return _draft_of(state, _here.get())
+
+
+def check_recipient(state: WorldState, draft: Draft, recipient: int) -> None:
+    """Refuse a message to an entity that does not exist; the caller holds the world's lock."""
+    if state.knows(recipient) or draft.place(recipient) is not None:
+        return
+    here = _here.get()
+    while here is not None:
+        attempt, _ = here
+        if attempt._state is state and attempt.spawns(recipient):  # noqa: SLF001  # reason: of this module
+            return
+        here = attempt._parent  # noqa: SLF001  # reason: of this module
+    raise UnknownRecipient(recipient, state.segment.name)
 
 
 def current_attempt() -> Attempt | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from archetype_core.engine.daft.frame import Frame
@@ -35,7 +35,7 @@ class Call:
         """A frame over the rows."""
         return Frame(self.rows, self.constants)
 
-    def run(self, members: Iterable[Archetype]) -> Any:
+    def run(self, members: tuple[Archetype, ...]) -> Any:
         """Call the processor and return what it returns; blocks. ``members`` are the tables whose rows these are."""
         signature = self.slot.signature
         arguments = self.context.arguments(self.slot.name, signature, self.rows, members)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from archetype_core.engine.attempt import Attempt
     from archetype_core.engine.commands import Commands
+    from archetype_core.engine.post import Post
     from archetype_core.engine.resource import Resources
     from archetype_core.engine.signature import Signature
     from archetype_core.schema.archetype import Archetype
@@ -34,7 +35,7 @@ class TickContext:
     seed: int
     world: Any
     resources: Resources
-    delivered: Snapshot | None
+    post: Post
     inputs: Mapping[str, Any]
     attempt: Attempt
     commands: Callable[[str], Commands]
@@ -47,7 +48,7 @@ class TickContext:
     leaving: Mapping[Archetype, pa.Array] = field(default_factory=dict)
     """The ids of the entities that are despawned in this tick, by table."""
     running: set[Future[Any]] = field(default_factory=set)
-    mailboxes: dict[str, Mailbox] = field(default_factory=dict)
+    mailboxes: dict[tuple[Archetype, ...], Mailbox] = field(default_factory=dict)
     is_cancelled: bool = False
 
     @property
@@ -55,15 +56,19 @@ class TickContext:
         """The base columns of live rows besides their ids; the rows are those of the tick before."""
         return {"world_id": self.world_id, "run_id": self.run_id, "tick": self.tick - 1, "is_active": True}
 
-    def mailbox(self, table: str) -> Mailbox:
-        """The mailbox of one table's processors. Each table has its own, so that the order of sent messages is deterministic."""
-        found = self.mailboxes.get(table)
+    def mailbox(self, rows: Snapshot, members: tuple[Archetype, ...]) -> Mailbox:
+        """The mailbox of the processors of some tables that share a frame, with the messages to its entities.
+
+        Each frame has its own, so that the order of sent messages is deterministic.
+        """
+        found = self.mailboxes.get(members)
         if found is None:
-            found = self.mailboxes[table] = Mailbox(self.delivered, partial(self.attempt.send, table))
+            post = partial(self.attempt.send, rows.archetype.name)
+            found = self.mailboxes[members] = Mailbox(self.post.to(members), rows.entity_ids, post)
         return found
 
     def arguments(
-        self, processor: str, signature: Signature, rows: Snapshot, members: Iterable[Archetype]
+        self, processor: str, signature: Signature, rows: Snapshot, members: tuple[Archetype, ...]
     ) -> dict[str, Any]:
         """The keyword arguments for one call of a processor: only those that it names (T9).
 
@@ -77,7 +82,7 @@ class TickContext:
             leaving = [self.leaving[member] for member in members if member in self.leaving] if self.leaving else ()
             offered["arrays"] = Arrays(rows, leaving)
         if signature.takes("messages"):
-            offered["messages"] = self.mailbox(rows.archetype.name)
+            offered["messages"] = self.mailbox(rows, members)
         if signature.takes("commands"):
             offered["commands"] = self.commands(rows.archetype.name)
         if signature.takes("rng"):

@@ -18,6 +18,7 @@ from archetype_core.engine.attempt import Attempt
 from archetype_core.engine.commands import Commands
 from archetype_core.engine.context import TickContext
 from archetype_core.engine.fair_lock import FairLock
+from archetype_core.engine.post import Post
 from archetype_core.engine.processor import check_inputs
 from archetype_core.engine.thread import Early, in_thread
 from archetype_core.engine.view import WorldView
@@ -188,7 +189,7 @@ class Driver:
             seed=segment.seed,
             world=WorldView(self.state, self.engine.store),
             resources=self.resources,
-            delivered=self.state.delivered,
+            post=Post(self.state),
             inputs=inputs,
             attempt=attempt,
             commands=partial(Commands, self.state, attempt),

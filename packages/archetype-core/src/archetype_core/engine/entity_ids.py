@@ -48,6 +48,11 @@ class EntityIds:
         if ids:
             insort(self._reserved, ids, key=lambda one: one.start)
 
+    def is_reserved(self, entity_id: int) -> bool:
+        """Whether an id waits for its entity."""
+        index = bisect_right(self._reserved, entity_id, key=lambda ids: ids.start) - 1
+        return index >= 0 and entity_id in self._reserved[index]
+
     def redeem(self, wanted: range) -> None:
         """Consume reserved ids; ``ValueError`` for one that is not reserved."""
         if not wanted:

@@ -32,25 +32,25 @@ class Places:
         self.codes: np.ndarray[Any, np.dtype[np.int32]] = np.full(len(ids), -1, np.int32)
         self.archetypes = list(archetypes)
 
-    def put(self, positions: Any, archetype: Archetype | None) -> None:
-        """Set the archetype of the entities at some positions."""
-        if archetype is None:
-            self.codes[positions] = -1
-            return
+    def put(self, chosen: np.ndarray[Any, np.dtype[np.bool_]], archetype: Archetype) -> None:
+        """Set the archetype of the chosen entities."""
         if archetype not in self.archetypes:
             self.archetypes.append(archetype)
-        self.codes[positions] = self.archetypes.index(archetype)
+        self.codes[chosen] = self.archetypes.index(archetype)
 
     def overlay(self, changes: Mapping[int, Archetype | None]) -> None:
         """Set the archetypes of those entities that have one in a mapping."""
         if not changes:
             return
+        codes = {archetype: code for code, archetype in enumerate(self.archetypes)}
         positions = np.arange(len(self.ids))
         if len(changes) < len(positions):
             positions = np.flatnonzero(np.isin(self.ids, np.fromiter(changes, np.int64, len(changes))))
         for position, entity_id in zip(positions.tolist(), self.ids[positions].tolist(), strict=True):
             if entity_id in changes:
-                self.put(position, changes[entity_id])
+                archetype = changes[entity_id]
+                self.codes[position] = -1 if archetype is None else codes.setdefault(archetype, len(codes))
+        self.archetypes = list(codes)
 
     def among(self, is_meant: Callable[[Archetype], bool]) -> Places:
         """Those of the entities that are alive and of an archetype that is meant."""
@@ -65,10 +65,15 @@ class Places:
         return int(self.ids[missing[0]]) if len(missing) else None
 
     def groups(self) -> list[tuple[Archetype, np.ndarray[Any, Any]]]:
-        """Each archetype that has some of the entities, with their positions."""
-        return [
-            (self.archetypes[code], np.flatnonzero(self.codes == code)) for code in np.unique(self.codes) if code >= 0
-        ]
+        """Each archetype that has some of the entities, with their positions, ascending."""
+        if not len(self.codes):
+            return []
+        if (self.codes == self.codes[0]).all():
+            return [(self.archetypes[self.codes[0]], np.arange(len(self.codes)))] if self.codes[0] >= 0 else []
+        order = np.argsort(self.codes, kind="stable")
+        present, starts = np.unique(self.codes[order], return_index=True)
+        parts = zip(present.tolist(), np.split(order, starts[1:]), strict=True)
+        return [(self.archetypes[code], positions) for code, positions in parts if code >= 0]
 
 
 def is_condition(entities: object) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from archetype_core import telemetry
 from archetype_core.argument import checked_id, is_count, listed
-from archetype_core.engine.attempt import Draft, draft_of
+from archetype_core.engine.attempt import Draft, check_recipient, draft_of
 from archetype_core.engine.entity_ids import Supply
 from archetype_core.engine.mutation_log import ColumnValues, Moved, Row, UpdatedTable, Values, column_arrays
 from archetype_core.engine.selection import Entities, Ids, Places, evaluated, ids_of, is_condition, matching
@@ -383,11 +383,16 @@ class Staging:
         return places
 
     def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
-        """Stage a message: it is sent with the next tick and delivered to processors in the one after."""
+        """Stage a message: it is sent with the next tick and delivered to processors in the one after.
+
+        ``UnknownRecipient`` unless the entity is alive, staged to be spawned, or its id reserved.
+        """
         self._check_open()
         letter = message.encode(recipient, body, sender, kind)
         with self._state.lock:
-            self._draft().log.send(letter)
+            draft = self._draft()
+            check_recipient(self._state, draft, letter[0])
+            draft.log.send(letter)
 
     def _placed(self, draft: Draft, entity_id: int) -> Archetype:
         archetype = draft.place(entity_id)

@@ -140,6 +140,14 @@ class WorldState:
         """The archetype that an entity will have after the running tick, whatever was staged since it began."""
         return self.frozen.place(entity_id, self.index.get) if self.frozen else self.index.get(entity_id)
 
+    def lives(self, entity_id: int) -> bool:
+        """Whether an entity is alive now or will be after the running tick."""
+        return self.index.get(entity_id) is not None or self.place_after_tick(entity_id) is not None
+
+    def knows(self, entity_id: int) -> bool:
+        """Whether an entity is alive, staged to be spawned or reserved."""
+        return self.lives(entity_id) or self.place(entity_id) is not None or self.ids.is_reserved(entity_id)
+
     def busy(self, system: System) -> Mapping[Archetype, tuple[Slot, ...]]:
         """The live archetypes that have processors; cached between ticks, so idle archetypes cost nothing."""
         if self._busy is None or self._busy_for is not system.slots:

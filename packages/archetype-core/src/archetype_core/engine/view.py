@@ -12,11 +12,12 @@ from archetype_core.argument import checked_id, whole_number
 from archetype_core.errors import EntityNotFound, TickNotFound, UnsupportedCapability
 from archetype_core.read import history, search
 from archetype_core.read.diff import diff
-from archetype_core.read.request import HistoryQuery, SearchQuery
+from archetype_core.read.request import HistoryQuery, MessageQuery, SearchQuery, Ticks
 from archetype_core.read.search import Wanted
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
 from archetype_core.schema.entity import Entity
+from archetype_core.schema.message import Letters
 from archetype_core.schema.snapshot import Snapshot
 from archetype_core.schema.version import Missing, version_in
 from archetype_core.store.digest import digest
@@ -176,6 +177,25 @@ class WorldView:
         """What ``query`` returns, for a request that was made elsewhere."""
         timeline = self.timeline() or Timeline((), {})
         return history.query(self._store, timeline if request.lineage else timeline.own(self.world_id), request)
+
+    @door
+    def messages(
+        self,
+        *,
+        ticks: Ticks = None,
+        recipient: int | None = None,
+        sender: int | None = None,
+        kind: str | None = None,
+    ) -> Letters:
+        """The messages that were sent in some ticks, by default in all, in the order of sending.
+
+        ``query(Message)`` is the same as a lazy DataFrame, with the bodies as JSON.
+        """
+        return self.letters(MessageQuery(ticks, recipient, sender, kind))
+
+    def letters(self, request: MessageQuery) -> Letters:
+        """What ``messages`` returns, for a request that was made elsewhere."""
+        return history.letters(self._store, self.timeline() or Timeline((), {}), request)
 
     @door
     def search(

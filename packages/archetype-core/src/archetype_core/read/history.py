@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from archetype_core.errors import TickNotFound
 from archetype_core.read.lens import lenses
 from archetype_core.read.plan import ReadPlan, plan, plan_branches
-from archetype_core.read.request import Branch, HistoryQuery
+from archetype_core.read.request import Branch, HistoryQuery, MessageQuery
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
-from archetype_core.schema.message import Message
+from archetype_core.schema.message import LETTER_COLUMNS, Letters, Message
 from archetype_core.schema.snapshot import ENTITY_ID, Snapshot
 from archetype_core.schema.version import Missing
 from archetype_core.store.port import Store
@@ -45,6 +45,16 @@ def _frame(plan: ReadPlan, request: HistoryQuery, timelines: Iterable[Timeline])
         return frame
     tables = (Archetype.from_schema(table) for one in timelines for table in one.tables.values())
     return filtered(frame, request.where, tables)
+
+
+def letters(store: Store, timeline: Timeline, request: MessageQuery) -> Letters:
+    """The messages that were sent, by tick and then in the order of sending."""
+    found = query(store, timeline, HistoryQuery((Message,), request.ticks, request.recipient)).to_arrow()
+    for column, wanted in (("message__sender", request.sender), ("message__kind", request.message_kind)):
+        if wanted is not None:
+            found = found.filter(pc.field(column) == wanted)
+    # The sort is stable, and a store keeps the order of a tick's messages.
+    return Letters(found.select(LETTER_COLUMNS).take(pc.sort_indices(found.column("tick"))))
 
 
 def load(store: Store, timeline: Timeline, head: Head) -> tuple[dict[Archetype, Snapshot], Snapshot | None]:

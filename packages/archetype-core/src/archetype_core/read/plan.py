@@ -11,6 +11,7 @@ from archetype_core.argument import MAX_ENTITY_ID, checked_id, whole_number
 from archetype_core.read.lens import Lens, lenses
 from archetype_core.read.request import BRANCH_FIELDS, Branch, HistoryQuery, Ticks
 from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.message import Message
 from archetype_core.store.port import Store
 from archetype_core.store.timeline import Span, Timeline
 
@@ -42,7 +43,7 @@ def plan(store: Store, timeline: Timeline, request: HistoryQuery) -> ReadPlan:
     """The plan of a query of one world's history."""
     schema, tables = _tables([timeline], request)
     parts = _parts(timeline, tables, request.ticks, None)
-    return ReadPlan(store, parts, schema, _ids(request.entity_ids), request.include_inactive)
+    return ReadPlan(store, parts, schema, _ids(request.entity_ids), _with_inactive(request))
 
 
 def plan_branches(store: Store, branches: Iterable[Branch], request: HistoryQuery) -> ReadPlan:
@@ -51,7 +52,7 @@ def plan_branches(store: Store, branches: Iterable[Branch], request: HistoryQuer
     schema, tables = _tables([one.timeline for one in given], request)
     parts = tuple(part for one in given for part in _parts(one.timeline, tables, request.ticks, one))
     schema = pa.schema([*schema, *BRANCH_FIELDS])
-    return ReadPlan(store, parts, schema, _ids(request.entity_ids), request.include_inactive)
+    return ReadPlan(store, parts, schema, _ids(request.entity_ids), _with_inactive(request))
 
 
 def _tables(timelines: Sequence[Timeline], request: HistoryQuery) -> tuple[pa.Schema, Mapping[Archetype, Lens | None]]:
@@ -71,6 +72,11 @@ def _parts(
         for first, last in runs
         for span in timeline.between(first, last)
     )
+
+
+def _with_inactive(request: HistoryQuery) -> bool:
+    """Whether inactive rows belong to the answer. Messages are never active, so a query that names them wants them."""
+    return request.include_inactive or Message in request.components
 
 
 def _ids(entity_ids: int | Iterable[int] | None) -> pa.Array | None:

@@ -36,6 +36,16 @@ class HistoryQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageQuery:
+    """A read of the messages that were sent; what is ``None`` does not matter."""
+
+    ticks: Ticks = None
+    recipient: int | None = None
+    sender: int | None = None
+    message_kind: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SearchQuery:
     """The ``k`` entities whose vector or text in a column is most like ``query``, at one tick."""
 

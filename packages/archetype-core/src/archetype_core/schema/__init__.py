@@ -4,7 +4,7 @@ from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, ComponentType, checked_components, fields_of, resolve
 from archetype_core.schema.entity import Entity
 from archetype_core.schema.evolution import Evolution, each
-from archetype_core.schema.message import Letter, Mailbox, Message
+from archetype_core.schema.message import Letter, Letters, Mailbox, Message
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, contiguous, owned, stack
 from archetype_core.schema.vector import Vector
 
@@ -17,6 +17,7 @@ __all__ = [
     "Entity",
     "Evolution",
     "Letter",
+    "Letters",
     "Mailbox",
     "Message",
     "Snapshot",

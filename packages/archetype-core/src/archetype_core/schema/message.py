@@ -1,16 +1,20 @@
 """Messages between entities: sent in one tick, delivered in the next, and part of history (G7).
 
-They are rows of their own table, with the recipient's ``entity_id`` and never active, so no query of entities returns them.
+They are rows of their own table, with the recipient's ``entity_id`` and never active, so no query of entities returns them;
+a query of ``Message`` does.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from archetype_core.argument import whole_number
 from archetype_core.errors import ValueRejected
@@ -18,6 +22,9 @@ from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
 from archetype_core.schema.scalar import clip
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Message(Component):
@@ -28,14 +35,19 @@ class Message(Component):
     body: str = "null"
 
 
+LETTER_COLUMNS = ("tick", ENTITY_ID, "message__sender", "message__kind", "message__body")
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A delivered message."""
+    """A message that was sent."""
 
     recipient: int
     sender: int | None
     kind: str
     body: Any
+    tick: int
+    """The tick that it was sent in; the next one delivers it."""
 
 
 def encode(recipient: int, body: Any, sender: int | None, kind: str) -> tuple[int, tuple[Any, ...]]:
@@ -72,34 +84,83 @@ def rows(staged: Sequence[tuple[int, tuple[Any, ...]]]) -> Snapshot:
     return Snapshot(archetype, {name: Column(array) for name, array in zip(names, arrays, strict=True)}, len(staged))
 
 
-class Mailbox:
-    """A processor's messages: those sent in the tick before, and ``send`` for the next one."""
+def delivery(sent: Snapshot, tick: int) -> pa.Table:
+    """Return the messages of a tick in the form of ``Letters``."""
+    table = sent.to_arrow()
+    return table.add_column(0, "tick", pa.repeat(pa.scalar(tick, pa.int64()), sent.num_rows)).select(LETTER_COLUMNS)
 
-    def __init__(self, delivered: Snapshot | None, send: Callable[[tuple[int, tuple[Any, ...]]], None]) -> None:
-        self._delivered = delivered
-        self._letters: tuple[Letter, ...] | None = None
-        self._send = send
 
-    def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
-        """Send a message; the next tick delivers it if this one commits."""
-        self._send(encode(recipient, body, sender, kind))
+class Letters:
+    """Messages in the order of sending. Bodies are decoded when they are read, each once."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    @cached_property
+    def _letters(self) -> tuple[Letter, ...]:
+        columns = [self._table.column(name).to_pylist() for name in LETTER_COLUMNS]
+        return tuple(
+            Letter(to, by, kind, json.loads(body), tick) for tick, to, by, kind, body in zip(*columns, strict=True)
+        )
+
+    @cached_property
+    def _by_recipient(self) -> Mapping[int, tuple[Letter, ...]]:
+        found: dict[int, list[Letter]] = {}
+        for letter in self._letters:
+            found.setdefault(letter.recipient, []).append(letter)
+        return MappingProxyType({recipient: tuple(letters) for recipient, letters in found.items()})
 
     def to(self, recipient: int) -> tuple[Letter, ...]:
         """Return the messages to one entity, in the order of sending."""
-        return tuple(letter for letter in self if letter.recipient == recipient)
+        return self._by_recipient.get(recipient, ())
+
+    def by_recipient(self) -> Mapping[int, tuple[Letter, ...]]:
+        """Return the messages of every entity that has some, in the order of sending."""
+        return self._by_recipient
 
     def to_arrow(self) -> pa.Table:
-        """Return all messages: ``entity_id`` of the recipient, ``message__sender``, ``message__kind``, ``message__body``."""
-        return (self._delivered or Snapshot.empty(Archetype.of(Message))).to_arrow()
+        """Return all messages: ``tick``, ``entity_id`` of the recipient, and the columns of ``Message``."""
+        return self._table
 
     def __iter__(self) -> Iterator[Letter]:
-        if self._letters is None:
-            names = (ENTITY_ID, "message__sender", "message__kind", "message__body")
-            columns = [self.to_arrow().column(name).to_pylist() for name in names]
-            self._letters = tuple(
-                Letter(to, by, kind, json.loads(body)) for to, by, kind, body in zip(*columns, strict=True)
-            )
         return iter(self._letters)
 
     def __len__(self) -> int:
-        return self._delivered.num_rows if self._delivered is not None else 0
+        return int(self._table.num_rows)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self)} messages>"
+
+
+class Mailbox(Letters):
+    """A processor's messages: those sent in the tick before to entities of its frame, and ``send`` for the next one."""
+
+    def __init__(
+        self, table: pa.Table, entity_ids: pa.Array, send: Callable[[tuple[int, tuple[Any, ...]]], None]
+    ) -> None:
+        super().__init__(table)
+        self._entity_ids = entity_ids
+        self._send = send
+
+    @cached_property
+    def rows(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The row of each message's recipient in the frame, to combine messages with its columns."""
+        import numpy as np
+
+        found = pc.index_in(self._table.column(ENTITY_ID), value_set=self._entity_ids)
+        return np.asarray(found.to_numpy(), np.int64)
+
+    @cached_property
+    def counts(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The number of messages to each row of the frame."""
+        import numpy as np
+
+        return np.bincount(self.rows, minlength=len(self._entity_ids))
+
+    def of_kind(self, kind: str) -> Mailbox:
+        """Return the messages of one kind only."""
+        return Mailbox(self._table.filter(pc.field("message__kind") == kind), self._entity_ids, self._send)
+
+    def send(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
+        """Send a message; the next tick delivers it if this one commits. ``UnknownRecipient`` if there is no such entity."""
+        self._send(encode(recipient, body, sender, kind))
