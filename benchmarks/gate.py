@@ -6,6 +6,8 @@ import asyncio
 import os
 import statistics
 import time
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import _journal
@@ -35,7 +37,9 @@ from archetype_core.command import (
     Step,
 )
 from archetype_core.schema import Archetype
-from archetype_gate import Quotas, ServiceContainer, verify
+from archetype_gate import Quotas, ServiceContainer, SqliteLedger, verify
+from archetype_gate.ledger import AcceptedCommand, AuditEntry, Settlement
+from archetype_gate.quota import Usage
 
 ADMIN = ActorCtx("bench", {"admin"})
 
@@ -167,6 +171,25 @@ async def rollouts(gate: CommandGate, uri: str, quick: bool) -> dict[str, float]
     return {"rollout_sequence_over_parallel": seconds["sequence"] / seconds["parallel"]}
 
 
+def ledger_rows(place: Path, quick: bool) -> dict[str, float]:
+    """Measure how many commands per second a ledger records, settles and writes, all settled before they are written."""
+    count, world = 1_000 if quick else 100_000, "w" * 36
+    accepted = [AcceptedCommand(f"{number:036x}", world, "Spawn", bytes, range(0)) for number in range(count)]
+    ledger = SqliteLedger(place / "rows" / "ledger.sqlite")
+    began = time.perf_counter()
+    for start in range(0, count, 1000):
+        for one in accepted[start : start + 1000]:
+            usage = Usage("ada", date(2026, 1, 1), 1, world, start, 1)
+            entry = AuditEntry(one.command_id, world, "ada", ("admin",), "spawn", "{}", "queued", 1)
+            ledger.record([replace(entry, accepted=one, usage=usage)])
+        ledger.settle(Settlement(one.command_id, world, "applied", 5, start) for one in accepted[start : start + 1000])
+    ledger.sync()
+    found = {"ledger_rows_per_s": count / (time.perf_counter() - began)}
+    assert ledger.verify() == []
+    ledger.close()
+    return found
+
+
 async def figures(quick: bool, directory: Path | None) -> dict[str, float]:
     """Measure everything; returns figures by name."""
     found: dict[str, float] = {}
@@ -175,6 +198,7 @@ async def figures(quick: bool, directory: Path | None) -> dict[str, float]:
         container = ServiceContainer(quotas=Quotas(exempt=frozenset({ADMIN.id})))
         gate = container.gate
         try:
+            found.update(ledger_rows(place, quick))
             found.update(await steps(gate, place, uri, quick))
             found.update(await steps(gate, place, "memory:", quick))
             found.update(await spawns(gate, uri, quick))

@@ -337,4 +337,4 @@ def test_verify_finds_a_missing_queued_command(ledger: SqliteLedger, tmp_path: P
     with sqlite3.connect(tmp_path / "ledger.sqlite") as other:
         other.execute("DELETE FROM commands WHERE command_id = 'a'")
     other.close()
-    assert [one.place for one in ledger.verify()] == ["command a"]
+    assert [one.place for one in ledger.verify()] == ["table commands", "command a"]

@@ -13,6 +13,7 @@ VIEWER = frozenset(
         "list_hooks",
         "list_resources",
         "get_audit_history",
+        "get_audit_head",
     }
 )
 PLAYER = VIEWER | {"spawn", "despawn", "update", "message", "custom"}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from archetype_core.clock import Clock, IdSource, SystemClock, SystemIds
 from archetype_core.command import CommandGate
 from archetype_gate.dispatcher import CommandDispatcher
 from archetype_gate.ledger import Ledger
+from archetype_gate.ledger_key import LedgerKey
 from archetype_gate.policy import Policy
 from archetype_gate.query import QueryService
 from archetype_gate.quota import Meter, Quotas
@@ -24,8 +26,9 @@ class ServiceContainer:
     """A gate with its services. Constructing it does no I/O; two containers share nothing but named memory stores.
 
     ``policy`` and ``quotas`` default to the four roles and to 500 commands and 200 000 credits. ``ledger`` is the
-    directory for ledgers of storages without a local path, and ``open_ledger`` opens the ledger at a path (``None``: in
-    memory). ``TypeError`` for a policy or quotas of another type.
+    directory for ledgers of storages without a local path. ``ledger_key`` is the secret of the ledgers' hashes, or the key's
+    file; by default each ledger has its own beside it. ``open_ledger`` opens the ledger at a path (``None``: in memory) in
+    place of both. ``TypeError`` for a policy or quotas of another type.
     """
 
     def __init__(
@@ -36,7 +39,8 @@ class ServiceContainer:
         ledger: str | Path | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
-        open_ledger: Callable[[Path | None], Ledger] = SqliteLedger,
+        ledger_key: LedgerKey | None = None,
+        open_ledger: Callable[[Path | None], Ledger] | None = None,
     ) -> None:
         for name, given, kind in (("policy", policy, Policy), ("quotas", quotas, Quotas)):
             if given is not None and not isinstance(given, kind):
@@ -50,6 +54,7 @@ class ServiceContainer:
         def on_open(backend: Backend) -> None:
             service.add_backend(backend)
 
+        open_ledger = open_ledger or partial(SqliteLedger, key=ledger_key)
         storage = StorageService(None if ledger is None else Path(ledger), on_open, open_ledger)
         worlds = WorldService(storage, ids, now_us)
         dispatcher = CommandDispatcher(worlds, SimulationService(worlds, ids), QueryService(worlds))

@@ -10,6 +10,8 @@ from typing import Any
 
 from archetype_core.errors import CorruptStore, LedgerError
 from archetype_gate import schema
+from archetype_gate.audit_chain import Hasher, SealedTables, is_new, start_chain
+from archetype_gate.ledger_key import LedgerKey, read_key
 from archetype_journal import use_wal
 
 _BUSY_TIMEOUT_S = 30.0
@@ -43,14 +45,28 @@ def connect(path: str) -> sqlite3.Connection:
 class LedgerDatabase:
     """The open file of a ledger. One thread uses the connection at a time; the others wait."""
 
-    def __init__(self, path: str, connect: Connect = connect) -> None:
+    def __init__(self, path: str, key: LedgerKey, connect: Connect = connect) -> None:
         self.path = path
         self.lock = threading.RLock()
         self._connection = connect(path)
+        try:
+            with self._transaction() as connection:
+                self.hasher = Hasher(read_key(key, path, is_new=is_new(connection)))
+                start_chain(connection, self.hasher, path)
+        except BaseException:
+            self._connection.close()
+            raise
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Take the write lock for the block and commit at its end; roll back if it raises."""
+    def transaction(self) -> Iterator[SealedTables]:
+        """Take the write lock for the block, and seal and commit at its end; roll back if it raises."""
+        with self._transaction() as connection:
+            tables = SealedTables(connection, self.hasher)
+            yield tables
+            tables.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self.lock, self._translated_errors():
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
@@ -65,14 +81,18 @@ class LedgerDatabase:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Hold the connection for several reads."""
+        """Hold the connection for several reads of one moment."""
         with self.lock, self._translated_errors():
-            yield self._connection
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                self._connection.execute("ROLLBACK")
 
     def read(self, query: str, values: Sequence[object] = ()) -> list[Any]:
         """Return all rows of one query."""
-        with self.reading() as connection:
-            return connection.execute(query, values).fetchall()
+        with self.lock, self._translated_errors():
+            return self._connection.execute(query, values).fetchall()
 
     def close(self) -> None:
         """Close the connection."""

@@ -11,6 +11,7 @@ from archetype_core.command import (
     AddHook,
     AddProcessor,
     AddResource,
+    AuditHead,
     AuditRow,
     CloseWorld,
     Command,
@@ -20,6 +21,7 @@ from archetype_core.command import (
     Digest,
     EntityCommand,
     ForkWorld,
+    GetAuditHead,
     GetComponents,
     GetHistory,
     GetWorldInfo,
@@ -52,9 +54,9 @@ from archetype_gate.query import QueryService, processor_info
 from archetype_gate.simulation import SimulationService
 from archetype_gate.world_service import WorldService
 
-History = Callable[[GetHistory, str | None], Awaitable[tuple[AuditRow, ...]]]
+ReadAudit = Callable[[GetHistory | GetAuditHead, str | None], Awaitable[tuple[AuditRow, ...] | AuditHead]]
 
-_LIVE_OR_NOT = frozenset({GetHistory, DestroyWorld, CloseWorld, QueryEpisodes})
+_LIVE_OR_NOT = frozenset({GetHistory, GetAuditHead, DestroyWorld, CloseWorld, QueryEpisodes})
 """Commands that also work for worlds that are not live."""
 
 
@@ -109,7 +111,7 @@ class CommandDispatcher:
         if kind not in self._with_world and kind not in _LIVE_OR_NOT and not isinstance(command, EntityCommand):
             raise TypeError(f"this gate cannot execute {command!r}")
         if world_id is None:
-            if not isinstance(command, GetHistory):
+            if not isinstance(command, GetHistory | GetAuditHead):
                 raise TypeError(f"{command.kind} needs a world id: pass world_id")
         elif not isinstance(world_id, str):
             raise TypeError(f"a world id must be a string, not {world_id!r}")
@@ -117,14 +119,14 @@ class CommandDispatcher:
             self._worlds.get(world_id)
 
     async def execute(
-        self, command: Command[Any], world_id: str | None, live: LiveWorld | None, history: History
+        self, command: Command[Any], world_id: str | None, live: LiveWorld | None, read_audit: ReadAudit
     ) -> Any:
         """Execute a command that passed ``check`` and return its result."""
         if (handler := self._without_world.get(type(command))) is not None:
             return await handler(command)
         match command:
-            case GetHistory():
-                return await history(command, world_id)
+            case GetHistory() | GetAuditHead():
+                return await read_audit(command, world_id)
             case DestroyWorld():
                 return await self._worlds.destroy(world_id or "")
             case CloseWorld():

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
+from archetype_gate.audit_chain import SealedTables, check_tables
 from archetype_gate.database import LedgerDatabase
 from archetype_gate.ledger import AcceptedCommand, AttemptRef, AuditEntry, HeldEntry
 from archetype_gate.quota import Usage
 
 
-def insert_held(connection: sqlite3.Connection, entries: Iterable[AuditEntry], attempt: AttemptRef) -> None:
+def insert_held(tables: SealedTables, entries: Iterable[AuditEntry], attempt: AttemptRef) -> None:
     """Insert the entries that an attempt holds, each with all that its audit row and its command need."""
-    connection.executemany(
-        "INSERT INTO held (command_id, world_id, source, tick, attempt, entry, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    (last,) = tables.connection.execute("SELECT coalesce(max(seq), 0) FROM held").fetchone()
+    source = (attempt.world_id, attempt.tick, attempt.id)
+    accepted = [(one, one.accepted) for one in entries if one.accepted is not None]
+    tables.insert(
+        "held",
         [
-            (one.command_id, one.world_id, attempt.world_id, attempt.tick, attempt.id, *_packed(one, one.accepted))
-            for one in entries
-            if one.accepted is not None
+            (seq, one.command_id, one.world_id, *source, *_packed(one, command))
+            for seq, (one, command) in enumerate(accepted, last + 1)
         ],
     )
 
 
-def delete_held(connection: sqlite3.Connection, command_ids: Collection[str]) -> set[str]:
-    """Delete held entries and return the ids that have none: another process has released these."""
-    return {
-        one for one in command_ids if not connection.execute("DELETE FROM held WHERE command_id = ?", (one,)).rowcount
-    }
-
-
 def held_entries(database: LedgerDatabase) -> list[HeldEntry]:
-    """Return everything that is held, in the order it was inserted."""
-    rows = database.read(
-        "SELECT command_id, world_id, source, tick, attempt, entry, payload FROM held ORDER BY seq",
-    )
+    """Return everything that is held, in the order it was inserted; ``CorruptStore`` if any of it was changed."""
+    with database.reading() as connection:
+        check_tables(connection, database.hasher, database.path, ("held",))
+        rows = connection.execute(
+            "SELECT command_id, world_id, source, tick, attempt, entry, payload FROM held ORDER BY seq"
+        ).fetchall()
     return [HeldEntry(AttemptRef(*attempt), _unpacked(*ids, *packed)) for *ids, attempt, packed in map(_split, rows)]
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Protocol
 
-from archetype_core.command import AuditFilter, AuditRow, Status
+from archetype_core.command import AuditFilter, AuditHead, AuditRow, Status
 from archetype_core.store import Segment
 from archetype_gate.quota import Usage
 
@@ -181,11 +181,11 @@ class Ledger(Protocol):
         ...
 
     def waiting_commands(self, world_id: str) -> list[AcceptedCommand]:
-        """Return the commands that wait for a world, in the order they were accepted."""
+        """Return the commands that wait for a world, in the order they were accepted; ``CorruptStore`` if one was changed."""
         ...
 
     def held_entries(self) -> list[HeldEntry]:
-        """Return everything that is held, in the order it was stored."""
+        """Return everything that is held, in the order it was stored; ``CorruptStore`` if any of it was changed."""
         ...
 
     def recorded_ids(self, command_ids: Iterable[str]) -> set[str]:
@@ -200,8 +200,12 @@ class Ledger(Protocol):
         """Return audit rows, one per command."""
         ...
 
-    def verify(self) -> list[Damage]:
-        """Check the hash chain of all audit rows and list what was edited, removed or moved; reads all of them."""
+    def audit_head(self, at: datetime) -> AuditHead:
+        """Return the end of the audit, with the time ``at`` noted in it."""
+        ...
+
+    def verify(self, head: AuditHead | None = None) -> list[Damage]:
+        """Check all hashes and list what was edited, removed, added or moved, since ``head`` was taken too."""
         ...
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ VIEWER_KINDS = frozenset(
         "list_hooks",
         "list_resources",
         "get_audit_history",
+        "get_audit_head",
     }
 )
 PLAYER_KINDS = VIEWER_KINDS | {"spawn", "despawn", "update", "message", "custom"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
-from archetype_core.command import AuditFilter, AuditRow
-from archetype_gate.audit_chain import ChainedRow, find_damage
+from archetype_core.command import AuditFilter, AuditHead, AuditRow
+from archetype_gate.audit_chain import check_tables, find_damage
 from archetype_gate.database import LedgerDatabase
 from archetype_gate.ledger import AcceptedCommand, Damage
 from archetype_gate.quota import Usage
@@ -16,12 +16,17 @@ from archetype_gate.timestamp import from_micros, to_micros
 
 
 def waiting_commands(database: LedgerDatabase, world_id: str) -> list[AcceptedCommand]:
-    """Return the commands that wait for a world, in the order they were accepted."""
-    rows = database.read(
-        "SELECT command_id, form, payload, first_id, id_count, due, priority, is_direct FROM commands "
-        "WHERE world_id = ? ORDER BY seq",
-        (world_id,),
-    )
+    """Return the commands that wait for a world, in the order they were accepted.
+
+    ``CorruptStore`` if a world or a command was changed after it was written, or is missing.
+    """
+    with database.reading() as connection:
+        check_tables(connection, database.hasher, database.path, ("commands", "worlds"))
+        rows = connection.execute(
+            "SELECT command_id, form, payload, first_id, id_count, due, priority, is_direct FROM commands "
+            "WHERE world_id = ? ORDER BY seq",
+            (world_id,),
+        ).fetchall()
     return [
         AcceptedCommand(
             command_id,
@@ -84,12 +89,10 @@ def audit_rows(database: LedgerDatabase, which: AuditFilter) -> tuple[AuditRow, 
     return tuple(map(_audit_row, rows))
 
 
-def damages(database: LedgerDatabase) -> list[Damage]:
-    """Check the hash chain, and that every queued command without a final status is still stored; reads all rows."""
+def damages(database: LedgerDatabase, head: AuditHead | None) -> list[Damage]:
+    """Check everything that is hashed, and that every queued command is still stored; reads all rows."""
     with database.reading() as connection:
-        count, last = connection.execute("SELECT count, hash FROM chain").fetchone()
-        rows = connection.execute("SELECT * FROM audit ORDER BY seq")
-        found = list(find_damage(((ChainedRow(*row[:-1]), row[-1]) for row in rows), count, last))
+        found = list(find_damage(connection, database.hasher, head))
         missing = connection.execute(
             "SELECT command_id FROM audit a WHERE is_new AND status = 'queued' "
             "AND NOT EXISTS (SELECT 1 FROM audit s WHERE s.command_id = a.command_id AND NOT s.is_new) "
@@ -97,6 +100,12 @@ def damages(database: LedgerDatabase) -> list[Damage]:
         )
         found += [Damage(f"command {one}", "it is queued, but the stored command is missing") for (one,) in missing]
         return found
+
+
+def audit_head(database: LedgerDatabase, at: datetime) -> AuditHead:
+    """Return the end of the audit as written so far."""
+    ((count, last),) = database.read("SELECT count, hash FROM chain")
+    return AuditHead(count, last.hex(), at)
 
 
 def _constant(payload: bytes) -> Callable[[], bytes]:

@@ -23,11 +23,12 @@ CREATE TABLE worlds (
     kernel TEXT NOT NULL,
     ids_to INTEGER NOT NULL,
     settled_tick INTEGER NOT NULL,
-    is_open INTEGER NOT NULL
+    is_open INTEGER NOT NULL,
+    hash BLOB NOT NULL
 );
 CREATE UNIQUE INDEX worlds_by_name ON worlds (name) WHERE is_open;
 CREATE TABLE commands (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq INTEGER PRIMARY KEY,
     command_id TEXT NOT NULL UNIQUE,
     world_id TEXT NOT NULL,
     form TEXT NOT NULL,
@@ -36,18 +37,20 @@ CREATE TABLE commands (
     id_count INTEGER NOT NULL,
     due INTEGER NOT NULL,
     priority INTEGER NOT NULL,
-    is_direct INTEGER NOT NULL
+    is_direct INTEGER NOT NULL,
+    hash BLOB NOT NULL
 );
 CREATE INDEX commands_by_world ON commands (world_id, seq);
 CREATE TABLE held (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq INTEGER PRIMARY KEY,
     command_id TEXT NOT NULL UNIQUE,
     world_id TEXT NOT NULL,
     source TEXT NOT NULL,
     tick INTEGER NOT NULL,
     attempt TEXT NOT NULL,
     entry TEXT NOT NULL,
-    payload BLOB NOT NULL
+    payload BLOB NOT NULL,
+    hash BLOB NOT NULL
 );
 CREATE TABLE audit (
     seq INTEGER PRIMARY KEY,
@@ -67,11 +70,21 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_by_command ON audit (command_id, is_new);
 CREATE INDEX audit_by_world ON audit (world_id, is_new, seq);
-CREATE TABLE chain (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), count INTEGER NOT NULL, hash BLOB NOT NULL);
-INSERT INTO chain VALUES (1, 0, zeroblob(32));
-CREATE TABLE tokens (actor TEXT, day TEXT, used INTEGER NOT NULL, PRIMARY KEY (actor, day)) WITHOUT ROWID;
+CREATE TABLE chain (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    count INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    sums BLOB NOT NULL,
+    seal BLOB NOT NULL,
+    key_check BLOB
+);
+INSERT INTO chain VALUES (1, 0, zeroblob(32), zeroblob(160), zeroblob(32), NULL);
+CREATE TABLE tokens (
+    actor TEXT, day TEXT, used INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (actor, day)
+) WITHOUT ROWID;
 CREATE TABLE ticks (
-    actor TEXT, world_id TEXT, tick INTEGER NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (actor, world_id)
+    actor TEXT, world_id TEXT, tick INTEGER NOT NULL, used INTEGER NOT NULL, hash BLOB NOT NULL,
+    PRIMARY KEY (actor, world_id)
 ) WITHOUT ROWID;
 """
 

@@ -14,11 +14,13 @@ from typing import Any, TypeVar, cast
 from archetype_core.clock import Clock, IdSource
 from archetype_core.command import (
     ActorCtx,
+    AuditHead,
     AuditRow,
     CloseWorld,
     Command,
     DestroyWorld,
     EntityCommand,
+    GetAuditHead,
     GetHistory,
     Spawn,
     SpawnTable,
@@ -44,7 +46,7 @@ from archetype_gate.held_command import CommandHolder, HeldCommand, recover_held
 from archetype_gate.in_flight import InFlightCalls
 from archetype_gate.ledger import AcceptedCommand, AuditEntry, Ledger
 from archetype_gate.live_world import LiveWorld, due_tick, failure_reason
-from archetype_gate.payload_summary import summarize
+from archetype_gate.payload_summary import describe_payload, summarize
 from archetype_gate.policy import VIEWER_KINDS, Policy
 from archetype_gate.quota import Meter, Usage
 from archetype_gate.sqlite import SqliteLedger
@@ -230,7 +232,7 @@ class CommandService:
     async def _execute(self, call: _Call, command: Command[Any]) -> Any:
         executing = _executing.set(call)
         try:
-            result = await self._dispatcher.execute(command, call.world_id, call.live, self.history)
+            result = await self._dispatcher.execute(command, call.world_id, call.live, self.read_audit)
         except BaseException as failure:
             reason = failure_reason(failure)
             if call.dropped:
@@ -390,7 +392,7 @@ class CommandService:
         def payload() -> str:
             if accepted is not None and not isinstance(command, SpawnTable):
                 return summarize(accepted.payload().decode())
-            return _payload_text(command)
+            return describe_payload(command)
 
         usage, call.usage = call.usage, None
         return AuditEntry(
@@ -424,8 +426,13 @@ class CommandService:
             backend = next(iter(self._storage.backends), None)
         return backend.ledger if backend is not None else None
 
-    async def history(self, command: GetHistory, world_id: str | None) -> tuple[AuditRow, ...]:
-        """Return audit rows of a world, or of the first open ledger for ``None``. Not gated: ``GetHistory`` is the command."""
+    async def read_audit(
+        self, command: GetHistory | GetAuditHead, world_id: str | None
+    ) -> tuple[AuditRow, ...] | AuditHead:
+        """Return audit rows, or the end of the audit, of a world's ledger; of the first open one for ``None``. Not gated."""
+        if isinstance(command, GetAuditHead):
+            found, at = self._ledger(world_id), self._clock.now()
+            return AuditHead(0, bytes(32).hex(), at) if found is None else await in_thread(lambda: found.audit_head(at))
         which = command.filter if world_id is None else replace(command.filter, world_id=world_id)
         ledger = self._ledger(which.world_id)
 
@@ -496,11 +503,3 @@ def _check_commands(commands: Sequence[object]) -> None:
 
 def _resolved(command: Command[Any], live: LiveWorld | None) -> Command[Any]:
     return live.resolved(command) if live is not None and isinstance(command, EntityCommand) else command
-
-
-def _payload_text(command: Command[Any]) -> str:
-    try:
-        return summarize(command_codec.to_json(command.describe()))
-    # The row of a refused command is written whatever the command contains.
-    except Exception as failure:  # noqa: BLE001  # reason: reported in the row
-        return command_codec.to_json({"unreadable": failure_reason(failure)})

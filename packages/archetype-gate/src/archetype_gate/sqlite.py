@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import threading
 from collections.abc import Collection, Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
-from archetype_core.command import AuditFilter, AuditRow
+from archetype_core.command import AuditFilter, AuditHead, AuditRow
 from archetype_core.errors import LedgerError
 from archetype_gate import held_table, record_reader
 from archetype_gate.database import Connect, LedgerDatabase, connect
 from archetype_gate.ledger import AcceptedCommand, AttemptRef, AuditEntry, Damage, HeldEntry, LedgerWorld, Settlement
+from archetype_gate.ledger_key import LedgerKey
 from archetype_gate.quota import Usage
 from archetype_gate.record_writer import write_records
 from archetype_gate.world_table import WorldTable
@@ -33,10 +35,12 @@ class SqliteLedger:
 
     Opening creates the directory and the file. ``LedgerError`` if the file cannot be opened, is of a newer release or
     of another program; ``CorruptStore`` if it is damaged. A write waits up to 30 s for another process's write.
+    ``key`` is the secret of its hashes, or the key's file; by default ``ledger.key`` beside it, made with the ledger and
+    readable by its user only. ``LedgerError`` if the key is missing or another one.
     ``connect`` opens the SQLite connection, for tests that make writes fail.
     """
 
-    def __init__(self, path: Path | None, *, connect: Connect = connect) -> None:
+    def __init__(self, path: Path | None, *, key: LedgerKey | None = None, connect: Connect = connect) -> None:
         self._path = ":memory:" if path is None else str(path)
         self._lock = threading.Lock()
         self._awake = threading.Event()
@@ -51,7 +55,9 @@ class SqliteLedger:
         self._pid = os.getpid()
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = LedgerDatabase(self._path, connect)
+        if key is None:
+            key = secrets.token_bytes(32) if path is None else path.with_suffix(".key")
+        self._database = LedgerDatabase(self._path, key, connect)
         self._worlds = WorldTable(self._database)
 
     def __repr__(self) -> str:
@@ -85,8 +91,8 @@ class SqliteLedger:
 
     def hold(self, entries: Sequence[AuditEntry], attempt: AttemptRef) -> None:
         """Store entries that count only once they are released, in one synced transaction."""
-        with self._database.transaction() as connection:
-            held_table.insert_held(connection, entries, attempt)
+        with self._database.transaction() as tables:
+            held_table.insert_held(tables, entries, attempt)
 
     def release(self, command_ids: Collection[str], entries: Sequence[AuditEntry] = ()) -> None:
         """Collect held entries to be deleted, and ``entries`` to be recorded in the same write, within 100 ms."""
@@ -150,8 +156,8 @@ class SqliteLedger:
             if not (entries or settlements or ticks or released):
                 return
             try:
-                with self._database.transaction() as connection:
-                    write_records(connection, list(entries.values()), settlements, ticks, released)
+                with self._database.transaction() as tables:
+                    write_records(tables, list(entries.values()), settlements, ticks, released)
             # Whatever failed, put everything back.
             except Exception as failure:
                 with self._lock:
@@ -201,12 +207,15 @@ class SqliteLedger:
     # Reads. Those of commands and audit rows write first, so that they see everything collected.
 
     def waiting_commands(self, world_id: str) -> list[AcceptedCommand]:
-        """Return the commands that wait for a world, in the order they were accepted."""
+        """Return the commands that wait for a world, in the order they were accepted.
+
+        ``CorruptStore`` if any was changed after it was written, or is missing.
+        """
         self.sync()
         return record_reader.waiting_commands(self._database, world_id)
 
     def held_entries(self) -> list[HeldEntry]:
-        """Return everything that is held, in the order it was stored."""
+        """Return everything that is held, in the order it was stored; ``CorruptStore`` if any of it was changed."""
         self.sync()
         return held_table.held_entries(self._database)
 
@@ -224,10 +233,18 @@ class SqliteLedger:
         self.sync()
         return record_reader.audit_rows(self._database, which)
 
-    def verify(self) -> list[Damage]:
-        """Check the hash chain and list what was edited, removed or moved; reads every row and blocks writes meanwhile."""
+    def audit_head(self, at: datetime) -> AuditHead:
+        """Return the end of the audit, to be kept elsewhere and given to ``verify``; ``at`` is the time it notes."""
         self.sync()
-        return record_reader.damages(self._database)
+        return record_reader.audit_head(self._database, at)
+
+    def verify(self, head: AuditHead | None = None) -> list[Damage]:
+        """Check all hashes and list what was edited, removed, added or moved, since ``head`` was taken too.
+
+        Reads every row and blocks this ledger's writes meanwhile.
+        """
+        self.sync()
+        return record_reader.damages(self._database, head)
 
     def close(self) -> None:
         """Write everything collected and close; idempotent. In a forked process it only marks the ledger closed."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archetype_core.errors import LedgerError, WorldExists
 from archetype_core.store import Point, Segment
+from archetype_gate.audit_chain import SealedTables
 from archetype_gate.database import LedgerDatabase
 from archetype_gate.ledger import LedgerWorld
 
@@ -15,6 +15,7 @@ _COLUMNS = (
     "world_id, name, run_id, seed, first_tick, parent_world, parent_run, parent_tick, "
     "kernel, ids_to, settled_tick, is_open"
 )
+_NAMES = _COLUMNS.split(", ")
 
 
 class WorldTable:
@@ -40,23 +41,25 @@ class WorldTable:
             entry.settled_tick,
             int(entry.is_open),
         )
-        with self._database.transaction() as connection:
-            _check_not_taken(connection, segment.world_id, segment.name)
-            connection.execute(f"INSERT INTO worlds ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        with self._database.transaction() as tables:
+            _check_not_taken(tables, segment.world_id, segment.name)
+            tables.insert("worlds", [row])
 
     def mark_destroyed(self, world_id: str) -> None:
         """Free a world's name and delete its waiting commands."""
-        with self._database.transaction() as connection:
-            connection.execute("UPDATE worlds SET is_open = 0 WHERE world_id = ?", (world_id,))
-            connection.execute("DELETE FROM commands WHERE world_id = ?", (world_id,))
+        with self._database.transaction() as tables:
+            _update(tables, world_id, {"is_open": 0})
+            tables.remove("commands", "world_id", [world_id])
 
     def mark_reopened(self, world_id: str) -> None:
         """Give a destroyed world its name back; ``WorldExists`` if another world has it."""
-        with self._database.transaction() as connection:
-            found = connection.execute("SELECT name, is_open FROM worlds WHERE world_id = ?", (world_id,)).fetchone()
-            if found is not None and not found[1]:
-                _check_not_taken(connection, "", found[0])
-                connection.execute("UPDATE worlds SET is_open = 1 WHERE world_id = ?", (world_id,))
+        with self._database.transaction() as tables:
+            found = tables.connection.execute(
+                "SELECT name FROM worlds WHERE world_id = ? AND NOT is_open", (world_id,)
+            ).fetchone()
+            if found is not None:
+                _check_not_taken(tables, "", found[0])
+                _update(tables, world_id, {"is_open": 1})
 
     def find(self, id_or_name: str) -> LedgerWorld | None:
         """Return the world with that id, else the open world with that name."""
@@ -72,24 +75,37 @@ class WorldTable:
 
     def reserve_ids(self, world_id: str, first: int, count: int) -> int:
         """Reserve a block of entity ids and return its first; ``LedgerError`` for an unknown world."""
-        with self._database.transaction() as connection:
-            found = connection.execute("SELECT ids_to FROM worlds WHERE world_id = ?", (world_id,)).fetchone()
+        with self._database.transaction() as tables:
+            found = tables.connection.execute("SELECT ids_to FROM worlds WHERE world_id = ?", (world_id,)).fetchone()
             if found is None:
                 raise LedgerError(f"{self._database.path} has no world {world_id}")
             first = max(first, found[0])
-            connection.execute("UPDATE worlds SET ids_to = ? WHERE world_id = ?", (first + count, world_id))
+            _update(tables, world_id, {"ids_to": first + count})
         return int(first)
 
     def release_ids(self, world_id: str, first_unused: int, reserved_to: int) -> None:
         """Give back ids from ``first_unused`` on, if nobody reserved any after ``reserved_to``."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE worlds SET ids_to = ? WHERE world_id = ? AND ids_to = ?", (first_unused, world_id, reserved_to)
-            )
+        with self._database.transaction() as tables:
+            _update(tables, world_id, {"ids_to": first_unused}, "ids_to = ?", reserved_to)
 
 
-def _check_not_taken(connection: sqlite3.Connection, world_id: str, name: str) -> None:
-    taken = connection.execute(
+def raise_settled_tick(tables: SealedTables, world_id: str, tick: int) -> None:
+    """Note that a world's ticks up to this one are settled, if that is not noted yet."""
+    _update(tables, world_id, {"settled_tick": tick}, "settled_tick < ?", tick)
+
+
+def _update(
+    tables: SealedTables, world_id: str, changes: Mapping[str, object], condition: str = "?", value: object = 1
+) -> None:
+    """Change columns of a world's row if it meets a condition."""
+    rows = tables.take("worlds", f"world_id = ? AND {condition}", (world_id, value))
+    tables.insert(
+        "worlds", [tuple(changes.get(name, old) for name, old in zip(_NAMES, row, strict=True)) for row in rows]
+    )
+
+
+def _check_not_taken(tables: SealedTables, world_id: str, name: str) -> None:
+    taken = tables.connection.execute(
         "SELECT name, world_id FROM worlds WHERE world_id = ? OR (name = ? AND is_open)", (world_id, name)
     ).fetchone()
     if taken is not None:

@@ -19,7 +19,18 @@ from archetype.waits import converts, waits_for
 from archetype.world import RuntimeWorld, handle_of, handle_of_event
 from archetype_core.argument import listed
 from archetype_core.clock import SystemIds
-from archetype_core.command import ADMIN, ActorCtx, AuditFilter, CloseWorld, ListWorlds, RunResult, Status, WorldInfo
+from archetype_core.command import (
+    ADMIN,
+    ActorCtx,
+    AuditFilter,
+    AuditHead,
+    CloseWorld,
+    GetAuditHead,
+    ListWorlds,
+    RunResult,
+    Status,
+    WorldInfo,
+)
 from archetype_core.config import CacheConfig, RunConfig
 from archetype_core.engine import Hook, Processor, hook_pairs
 from archetype_core.errors import PermissionDenied, ReentrantStep
@@ -38,8 +49,9 @@ class AsyncRuntime:
 
     Making one does no I/O. ``storage`` and ``cache`` are for worlds declared without their own. Commands are sent for
     ``actor``, by default a new one with the role ``admin``; it has no quota unless ``quotas`` are given. ``ledger`` is the
-    directory for the audit logs of storages that have no local path. ``progress`` says whether long runs draw progress
-    bars, or how.
+    directory for the audit logs of storages that have no local path. ``ledger_key`` is the secret that makes changes of
+    these logs evident, or the file with it; by default ``ledger.key`` beside each. ``progress`` says whether long runs draw
+    progress bars, or how.
     """
 
     def __init__(
@@ -51,6 +63,7 @@ class AsyncRuntime:
         policy: Policy | None = None,
         quotas: Quotas | None = None,
         ledger: str | Path | None = None,
+        ledger_key: str | Path | bytes | None = None,
         progress: bool | ProgressBars = True,
     ) -> None:
         self._storage = storage_config(storage)
@@ -63,7 +76,7 @@ class AsyncRuntime:
         maintenance_actor = ActorCtx(f"runtime-{SystemIds().new()}", {ADMIN})
         quotas = quotas or Quotas(exempt=frozenset({self._actor.id}))
         quotas = replace(quotas, exempt=quotas.exempt | {maintenance_actor.id})
-        self._container = ServiceContainer(policy=policy, quotas=quotas, ledger=ledger)
+        self._container = ServiceContainer(policy=policy, quotas=quotas, ledger=ledger, ledger_key=ledger_key)
         bars = progress if isinstance(progress, ProgressBars) else ProgressBars(is_wanted=progress)
         self._state = RuntimeState(self._container.gate, maintenance_actor, bars, handle_of_event)
         self._declared: dict[tuple[object, ...], DeclaredWorld] = {}
@@ -234,6 +247,15 @@ class AsyncRuntime:
         self._state.check_open()
         wanted = AuditFilter(None, actor, type, status, since, until, after, limit, oldest_first)
         return await audit_frame(wanted, lambda command: self._state.execute(self._actor, command))
+
+    @waits_for("threads")
+    async def audit_head(self) -> AuditHead:
+        """Return the end of the audit log. Keep it elsewhere: ``verify(head=…)`` tells if the log was cut back or rewritten.
+
+        With several storages this is the log of the first that was opened.
+        """
+        self._state.check_open()
+        return await self._state.execute(self._actor, GetAuditHead())
 
     @waits_for("shutdown")
     async def shutdown(self) -> None:

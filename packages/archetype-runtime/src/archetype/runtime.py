@@ -25,6 +25,7 @@ class ArchetypeRuntime(AsyncRuntime):  # noqa: D101  # reason: described by its 
         policy: Policy | None = None,
         quotas: Quotas | None = None,
         ledger: str | Path | None = None,
+        ledger_key: str | Path | bytes | None = None,
         progress: bool | ProgressBars = True,
     ) -> SyncArchetypeRuntime:
         """Return a runtime with the same methods without ``await``, on an event loop of its own.
@@ -33,5 +34,12 @@ class ArchetypeRuntime(AsyncRuntime):  # noqa: D101  # reason: described by its 
         ...     runtime.world("demo").step()
         """
         return SyncArchetypeRuntime(
-            storage, cache, actor=actor, policy=policy, quotas=quotas, ledger=ledger, progress=progress
+            storage,
+            cache,
+            actor=actor,
+            policy=policy,
+            quotas=quotas,
+            ledger=ledger,
+            ledger_key=ledger_key,
+            progress=progress,
         )

@@ -15,7 +15,7 @@ from archetype.sync_handle import SyncScope
 from archetype.sync_runner import SyncRunner
 from archetype.sync_world import SyncRuntimeWorld
 from archetype.world import RuntimeWorld
-from archetype_core.command import ActorCtx, RunResult, Status, WorldInfo
+from archetype_core.command import ActorCtx, AuditHead, RunResult, Status, WorldInfo
 from archetype_core.config import CacheConfig, RunConfig
 from archetype_core.engine import Hook, Processor
 from archetype_core.schema import Component
@@ -31,8 +31,9 @@ class SyncArchetypeRuntime(SyncScope):
 
     Making one does no I/O. ``storage`` and ``cache`` are for worlds declared without their own. Commands are sent for
     ``actor``, by default a new one with the role ``admin``; it has no quota unless ``quotas`` are given. ``ledger`` is the
-    directory for the audit logs of storages that have no local path. ``progress`` says whether long runs draw progress
-    bars, or how.
+    directory for the audit logs of storages that have no local path. ``ledger_key`` is the secret that makes changes of
+    these logs evident, or the file with it; by default ``ledger.key`` beside each. ``progress`` says whether long runs draw
+    progress bars, or how.
 
     The sync twin of ``ArchetypeRuntime``. Its event loop runs only while a call waits for it, in the thread of that call.
     """
@@ -48,10 +49,20 @@ class SyncArchetypeRuntime(SyncScope):
         policy: Policy | None = None,
         quotas: Quotas | None = None,
         ledger: str | Path | None = None,
+        ledger_key: str | Path | bytes | None = None,
         progress: bool | ProgressBars = True,
     ) -> None:
         super().__init__(
-            AsyncRuntime(storage, cache, actor=actor, policy=policy, quotas=quotas, ledger=ledger, progress=progress),
+            AsyncRuntime(
+                storage,
+                cache,
+                actor=actor,
+                policy=policy,
+                quotas=quotas,
+                ledger=ledger,
+                ledger_key=ledger_key,
+                progress=progress,
+            ),
             SyncRunner(),
         )
 
@@ -184,6 +195,14 @@ class SyncArchetypeRuntime(SyncScope):
             ),
             "threads",
         )
+
+    @door
+    def audit_head(self) -> AuditHead:
+        """Return the end of the audit log. Keep it elsewhere: ``verify(head=…)`` tells if the log was cut back or rewritten.
+
+        With several storages this is the log of the first that was opened.
+        """
+        return self._call(self._original.audit_head(), "threads")
 
     @door
     def shutdown(self) -> None:

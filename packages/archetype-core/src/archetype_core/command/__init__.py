@@ -1,7 +1,7 @@
 """What passes the command gate: commands, actors, results, audit rows, and the ``CommandGate`` port."""
 
 from archetype_core.command.actor import ADMIN, OPERATOR, PLAYER, VIEWER, ActorCtx
-from archetype_core.command.audit import AuditFilter, AuditRow, Status
+from archetype_core.command.audit import AuditFilter, AuditHead, AuditRow, Status
 from archetype_core.command.command import Command, spelled
 from archetype_core.command.entity import (
     AddComponents,
@@ -23,6 +23,7 @@ from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, W
 from archetype_core.command.read import (
     Diff,
     Digest,
+    GetAuditHead,
     GetComponents,
     GetHistory,
     GetWorldInfo,
@@ -77,6 +78,7 @@ __all__ = [
     "AddProcessor",
     "AddResource",
     "AuditFilter",
+    "AuditHead",
     "AuditRow",
     "CloseWorld",
     "Command",
@@ -92,6 +94,7 @@ __all__ = [
     "EpisodeConfig",
     "EpisodeResult",
     "ForkWorld",
+    "GetAuditHead",
     "GetComponents",
     "GetHistory",
     "GetWorldInfo",

@@ -37,6 +37,18 @@ class AuditRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditHead:
+    """The end of an audit log at one moment. Kept elsewhere, it tells later whether the log was cut back or rewritten."""
+
+    count: int
+    """How many rows the log had."""
+    hash: str
+    """The hash of the last row, as hexadecimal digits. It covers every row before it."""
+    at: datetime
+    """When the head was taken."""
+
+
+@dataclass(frozen=True, slots=True)
 class AuditFilter:
     """Which audit rows to read: newest first unless ``oldest_first``; ``after`` is the ``seq`` of the last one seen."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from archetype_core.command.audit import AuditFilter, AuditRow
+from archetype_core.command.audit import AuditFilter, AuditHead, AuditRow
 from archetype_core.command.command import Command, names
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.config import StorageConfig
@@ -166,3 +166,10 @@ class GetHistory(Command[tuple[AuditRow, ...]]):
     def describe(self) -> Mapping[str, Any]:
         one = self.filter
         return {"actor": one.actor, "type": one.type, "status": one.status, "after": one.after, "limit": one.limit}
+
+
+@dataclass(frozen=True, slots=True)
+class GetAuditHead(Command[AuditHead]):
+    """The end of a world's audit log, to be kept elsewhere; sent to the gate itself, that of the first ledger."""
+
+    kind: ClassVar[str] = "get_audit_head"
