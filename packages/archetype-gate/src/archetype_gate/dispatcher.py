@@ -39,6 +39,7 @@ from archetype_core.command import (
     Run,
     RunEpisode,
     RunRollout,
+    SealStorage,
     SearchWorld,
     Step,
     WorldInfo,
@@ -67,6 +68,7 @@ class CommandDispatcher:
             CreateWorld: worlds.create,
             OpenWorld: worlds.open,
             ListWorlds: lambda command: worlds.list_worlds(command.storage),
+            SealStorage: worlds.seal,
         }
         self._with_world: Mapping[type, Callable[[LiveWorld, Any], Any]] = {
             Step: simulation.step,

@@ -58,6 +58,7 @@ from archetype_core.command.world import (
     RemoveHook,
     RemoveProcessor,
     RemoveResource,
+    SealStorage,
 )
 from archetype_core.engine.tick import RunResult
 
@@ -113,6 +114,7 @@ __all__ = [
     "RunEpisode",
     "RunResult",
     "RunRollout",
+    "SealStorage",
     "SearchWorld",
     "Send",
     "Spawn",
