@@ -68,7 +68,8 @@ class StorageService:
         """Return the backend of a storage, opening it if needed; without ``cache``, any open backend of that storage.
 
         The first caller opens it and the others wait. If that fails all of them raise, and the next call tries again.
-        ``StorageNotFound`` with ``create=False`` if there is no store; then nothing is created. ``GateClosed`` once closed.
+        ``StorageNotFound`` with ``create=False`` if there is neither store nor ledger; then nothing is created.
+        ``GateClosed`` once closed.
         """
         while True:
             try:
@@ -113,7 +114,8 @@ class StorageService:
     def _build(self, config: StorageConfig, cache: CacheConfig | None, *, create: bool) -> Backend:
         # Before the store is opened: if this raises, no directory is left behind.
         path = ledger_path(config, self._ledgers)
-        store = open_store(config, cache, create=create)
+        # Where a ledger is, a missing store was lost: the world that is opened says which ticks are gone.
+        store = open_store(config, cache, create=create or (path is not None and path.exists()))
         try:
             return Backend(config, store, self._ledger(config, path))
         except BaseException:
