@@ -45,6 +45,7 @@ SAMPLES: list[ArchetypeError] = [
     errors.PermissionDenied("ann", ["player"], "step"),
     errors.PlanTooDeep(65, 64),
     errors.CommitError("the disk is full"),
+    errors.StorageNotFound("/srv/typo"),
 ]
 
 

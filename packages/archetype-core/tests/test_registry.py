@@ -46,6 +46,32 @@ def test_schemes_choose_the_adapter() -> None:
     assert open_store(config, adapters=FAKE) == ("./data", {"a": 1})
 
 
+def open_existing(uri: str, *, create: bool = True) -> tuple[str, bool]:
+    """The arguments of an adapter that can refuse a place without a store."""
+    return uri, create
+
+
+def test_adapters_are_told_to_create_nothing() -> None:
+    """``create=False`` reaches every opener that takes it; memory and other openers open as always (S7)."""
+    adapters = {**FAKE, "existing": EntryPoint("existing", "test_registry:open_existing", STORES)}
+    assert open_store("existing:x", adapters=adapters) == ("existing:x", True)
+    assert open_store("existing:x", create=False, adapters=adapters) == ("existing:x", False)
+    assert isinstance(open_store("memory:", create=False), MemoryStore)
+    with pytest.raises(ValueError, match="'created'; it has no options"):
+        open_store(StorageConfig("existing:x", options={"created": 1}), adapters=adapters)
+
+
+def open_plain(uri: str) -> str:
+    """The argument of an adapter that always creates."""
+    return uri
+
+
+def test_adapters_without_create_open_as_always() -> None:
+    """An opener that does not take ``create`` is called without it."""
+    adapters = {"plain": EntryPoint("plain", "test_registry:open_plain", STORES)}
+    assert open_store("plain:x", create=False, adapters=adapters) == "plain:x"
+
+
 def test_options_that_an_adapter_does_not_take_are_named() -> None:
     """A misspelt option is refused before anything is opened, and the error lists the options."""
     with pytest.raises(ValueError, match="'pth'; it has no options"):

@@ -14,6 +14,7 @@ from stage import (
 from archetype_core import CacheConfig, StorageConfig
 from archetype_core.errors import (
     GateClosed,
+    StorageNotFound,
     UnknownScheme,
 )
 from archetype_gate.storage import Backend, StorageService
@@ -68,6 +69,28 @@ def test_callers_without_cache_settings_share_an_open_backend(tmp_path: Path) ->
         special = await service.backend(journal_at(tmp_path), CacheConfig(durability="exit"))
         assert await service.backend(journal_at(tmp_path)) is special
         assert await service.backend(journal_at(tmp_path), CacheConfig(durability="tick")) is not special
+        await service.close()
+
+    run_scenario(scenario)
+
+
+def test_who_creates_a_place_does_not_get_the_error_of_who_only_opens_it(tmp_path: Path) -> None:
+    """Opening to read and creating the same place at once: those who create get the store (S7)."""
+
+    async def scenario() -> None:
+        service = StorageService(None, lambda backend: None)
+        place = journal_at(tmp_path)
+        with pytest.raises(StorageNotFound):
+            await service.backend(place, create=False)
+        assert list(tmp_path.iterdir()) == []
+        wanted = [False, True, False, True]
+        outcomes = await asyncio.gather(
+            *(service.backend(place, create=create) for create in wanted), return_exceptions=True
+        )
+        made = [one for one, create in zip(outcomes, wanted, strict=True) if create]
+        assert all(isinstance(one, Backend) for one in made)
+        assert made[0] is made[1]
+        assert await service.backend(place, create=False) is made[0]
         await service.close()
 
     run_scenario(scenario)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from journal_worlds import drive, journal_over_journal, three_table_world
 
-from archetype_core import RunConfig
-from archetype_core.errors import CorruptStore
-from archetype_journal import SegmentStatus, has_journal, read_segments
+from archetype_core import RunConfig, open_store
+from archetype_core.errors import CorruptStore, StorageNotFound
+from archetype_journal import JournalStore, SegmentStatus, has_journal, read_segments
 
 
 def test_segments_say_what_is_sealed(tmp_path: Path) -> None:
@@ -43,3 +43,20 @@ def test_missing_or_damaged_journal_is_an_error(tmp_path: Path) -> None:
     assert has_journal(tmp_path)
     with pytest.raises(CorruptStore):
         read_segments(tmp_path)
+
+
+def test_opening_without_creating_leaves_a_place_as_it_is(tmp_path: Path) -> None:
+    """A place without a journal is an error with its path, and nothing appears there. A lost database is damage. (S7)"""
+    empty, file, place = (tmp_path / name for name in ("empty", "file", "journal"))
+    empty.mkdir()
+    file.write_text("a file")
+    for path in (tmp_path / "missing" / "below", empty, file):
+        with pytest.raises(StorageNotFound, match=str(path)) as caught:
+            open_store(f"journal:{path}", create=False)
+        assert caught.value.place == str(path)
+    assert sorted(tmp_path.rglob("*")) == [empty, file]
+    JournalStore(place).close()
+    open_store(f"journal:{place}", create=False).close()
+    (place / "journal.sqlite").unlink()
+    with pytest.raises(CorruptStore, match="restore it"):
+        open_store(f"journal:{place}", create=False)

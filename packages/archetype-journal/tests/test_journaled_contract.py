@@ -11,12 +11,12 @@ import pytest
 from archetype_contracts import Capability, StoreContract
 from archetype_core import MemoryStore
 from archetype_core.config import CacheConfig
-from archetype_core.store import Store, TickCommit
+from archetype_core.store import SealingStore, Store, TickCommit
 from archetype_journal import JournaledStore, JournalStore
 
 pytestmark = pytest.mark.thorough
 
-_: type[Store] = JournaledStore
+_: type[SealingStore] = JournaledStore
 
 EVERYTHING = frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
 

@@ -23,6 +23,7 @@ from archetype import (
     QuotaExceeded,
     Quotas,
     StorageConfig,
+    StorageNotFound,
     WorldClosed,
     WorldExists,
     WorldNotActive,
@@ -374,3 +375,27 @@ def test_default_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert names == ["demo"]
 
     with_runtime(main, storage=None)
+
+
+def test_a_place_without_a_store_is_named_and_stays_as_it_is(tmp_path: Path) -> None:
+    """``open``, ``worlds`` and ``seal`` create nothing; a declared world does, also one that must not resume (S7)."""
+    place = f"journal:{tmp_path / 'typo'}"
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        for call in (runtime.open("w", storage=place).step, lambda: runtime.worlds(place), lambda: runtime.seal(place)):
+            with pytest.raises(StorageNotFound, match=str(tmp_path / "typo")):
+                await call()
+        assert list(tmp_path.iterdir()) == []
+        await runtime.world("w", storage=place, world_id="one", resume=False).step()
+        assert [one.name for one in await runtime.worlds(place)] == ["w"]
+        assert await runtime.seal(place) == 0
+
+    with_runtime(main)
+    before = sorted(tmp_path.rglob("*"))
+
+    async def again(runtime: ArchetypeRuntime) -> None:
+        await runtime.worlds(place)
+        assert (await runtime.open("w", storage=place).info()).tick == 1
+
+    with_runtime(again)
+    assert sorted(tmp_path.rglob("*")) == before

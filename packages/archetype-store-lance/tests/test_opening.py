@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from archetype_core import StorageConfig, open_store
-from archetype_core.errors import CommitError
+from archetype_core.errors import CommitError, CorruptStore, StorageNotFound
 from archetype_journal import JournaledStore
 from archetype_store_lance import LanceStore, open_lance
 
@@ -42,6 +43,21 @@ def test_options_are_checked_before_anything_is_created(place: Path) -> None:
     for path in (place, place / "below"):
         with pytest.raises(CommitError, match="a file is where a directory should be"):
             open_store(path)
+
+
+def test_opening_without_creating_leaves_a_place_as_it_is(place: Path) -> None:
+    """A place without a store is an error with its path, and nothing appears there. A lost part is no missing place (S7)."""
+    empty = place.parent / "empty"
+    empty.mkdir()
+    for path in (place, empty):
+        with pytest.raises(StorageNotFound, match=str(path)):
+            open_store(path, create=False)
+    assert list(place.parent.rglob("*")) == [empty]
+    open_store(place).close()
+    open_store(place, create=False).close()
+    shutil.rmtree(place / "journal")
+    with pytest.raises(CorruptStore, match="the journal is missing"):
+        open_store(place, create=False)
 
 
 def test_an_object_store_needs_a_journal() -> None:

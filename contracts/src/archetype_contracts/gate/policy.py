@@ -35,6 +35,7 @@ OPERATOR = PLAYER | {
     "destroy_world",
     "close_world",
     "open_world",
+    "seal_storage",
 }
 ADMIN = OPERATOR | {"create_world"}
 

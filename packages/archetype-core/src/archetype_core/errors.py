@@ -352,6 +352,16 @@ class UnknownScheme(ArchetypeError, ValueError):
         super().__init__(f"unknown storage scheme {scheme!r} in {uri!r}: use one of {', '.join(self.known)}")
 
 
+class StorageNotFound(ArchetypeError, FileNotFoundError):
+    """A place was opened to read, and it holds no store; nothing was created there."""
+
+    code = "ARC-S009"
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        super().__init__(f"there is no store at {place}: correct the path, or declare a world there and run it")
+
+
 # The gate (ARC-G)
 
 

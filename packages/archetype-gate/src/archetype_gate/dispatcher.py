@@ -42,6 +42,7 @@ from archetype_core.command import (
     Run,
     RunEpisode,
     RunRollout,
+    SealStorage,
     SearchWorld,
     Step,
     WorldInfo,
@@ -70,6 +71,7 @@ class CommandDispatcher:
             CreateWorld: worlds.create,
             OpenWorld: worlds.open,
             ListWorlds: lambda command: worlds.list_worlds(command.storage),
+            SealStorage: worlds.seal,
         }
         self._with_world: Mapping[type, Callable[[LiveWorld, Any], Any]] = {
             Step: simulation.step,

@@ -40,6 +40,7 @@ OPERATOR_KINDS = PLAYER_KINDS | {
     "run_episode",
     "run_rollout",
     "open_world",
+    "seal_storage",
     "fork_world",
     "destroy_world",
     "close_world",

@@ -15,7 +15,7 @@ from typing import ClassVar
 from archetype_core import open_store
 from archetype_core.config import CacheConfig, StorageConfig
 from archetype_core.engine import in_thread
-from archetype_core.errors import GateClosed
+from archetype_core.errors import GateClosed, StorageNotFound
 from archetype_core.store import Store
 from archetype_gate.ledger import Ledger
 from archetype_gate.sqlite import SqliteLedger
@@ -64,12 +64,22 @@ class StorageService:
             built = [one for one in self._building.values() if one.done()]
         return [one.result() for one in built if one.exception() is None]
 
-    async def backend(self, config: StorageConfig, cache: CacheConfig | None = None) -> Backend:
+    async def backend(self, config: StorageConfig, cache: CacheConfig | None = None, *, create: bool = True) -> Backend:
         """Return the backend of a storage, opening it if needed; without ``cache``, any open backend of that storage.
 
         The first caller opens it and the others wait. If that fails all of them raise, and the next call tries again.
+        ``StorageNotFound`` with ``create=False`` if there is neither store nor ledger; then nothing is created.
         ``GateClosed`` once closed.
         """
+        while True:
+            try:
+                return await self._backend(config, cache, create=create)
+            except StorageNotFound:
+                # This caller creates the place; the one that it waited for did not.
+                if not create:
+                    raise
+
+    async def _backend(self, config: StorageConfig, cache: CacheConfig | None, *, create: bool) -> Backend:
         key = _key(config, cache)
         with self._lock:
             if not self._is_open:
@@ -89,7 +99,7 @@ class StorageService:
         def build() -> Backend:
             # In a thread, so that it finishes even if the first caller is cancelled: the others wait for it.
             try:
-                backend = self._build(config, cache)
+                backend = self._build(config, cache, create=create)
             except BaseException as failure:
                 with self._lock:
                     self._building.pop(key, None)
@@ -101,10 +111,11 @@ class StorageService:
 
         return await in_thread(build)
 
-    def _build(self, config: StorageConfig, cache: CacheConfig | None) -> Backend:
+    def _build(self, config: StorageConfig, cache: CacheConfig | None, *, create: bool) -> Backend:
         # Before the store is opened: if this raises, no directory is left behind.
         path = ledger_path(config, self._ledgers)
-        store = open_store(config, cache)
+        # Where a ledger is, a missing store was lost: the world that is opened says which ticks are gone.
+        store = open_store(config, cache, create=create or (path is not None and path.exists()))
         try:
             return Backend(config, store, self._ledger(config, path))
         except BaseException:

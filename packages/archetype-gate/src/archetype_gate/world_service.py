@@ -10,12 +10,12 @@ from concurrent.futures import Future
 
 from archetype_core import World
 from archetype_core.clock import IdSource
-from archetype_core.command import CreateWorld, ForkWorld, OpenWorld, WorldInfo
+from archetype_core.command import CreateWorld, ForkWorld, OpenWorld, SealStorage, WorldInfo
 from archetype_core.config import StorageConfig
 from archetype_core.engine import FairLock, in_thread, outside_attempts
 from archetype_core.errors import GateClosed, PendingMutations, WorldNotFound
 from archetype_core.schema import Component
-from archetype_core.store import WorldRecord
+from archetype_core.store import SealingStore, WorldRecord
 from archetype_gate import command_codec, world_lookup
 from archetype_gate.ledger import AcceptedCommand, AuditEntry, LedgerWorld, Settlement
 from archetype_gate.live_world import LiveWorld
@@ -102,10 +102,10 @@ class WorldService:
     async def open(self, command: OpenWorld) -> WorldInfo:
         """Open a world by id or name, with its queued and staged commands; a world that is live is returned as it is.
 
-        Costs a read of its last tick and of the ticks since the last settled one. ``WorldNotFound``,
+        Costs a read of its last tick and of the ticks since the last settled one. ``StorageNotFound``, ``WorldNotFound``,
         ``AmbiguousWorld``, or ``CorruptStore`` if the store lost ticks that the ledger settled.
         """
-        backend = await self._storage.backend(command.storage, command.cache)
+        backend = await self._storage.backend(command.storage, command.cache, create=False)
         while True:
             async with self._change_lock:
                 self._check_open()
@@ -320,11 +320,19 @@ class WorldService:
         if not self._is_open:
             raise GateClosed
 
+    async def seal(self, command: SealStorage) -> int:
+        """Hand the ticks in a storage's journal to the store behind it, and return how many; ``StorageNotFound``."""
+        store = (await self._storage.backend(command.storage, create=False)).store
+        return await in_thread(store.seal) if isinstance(store, SealingStore) else 0
+
     async def list_worlds(self, storage: StorageConfig | None) -> tuple[WorldInfo, ...]:
-        """Describe all worlds of a storage that are not destroyed; the live worlds of this gate for ``None``."""
+        """Describe all worlds of a storage that are not destroyed; the live worlds of this gate for ``None``.
+
+        ``StorageNotFound`` if there is no store.
+        """
         if storage is None:
             return tuple(one.info() for one in self.live_worlds)
-        backend = await self._storage.backend(storage)
+        backend = await self._storage.backend(storage, create=False)
         return tuple(await in_thread(lambda: list(world_lookup.world_infos(backend, self.find))))
 
 

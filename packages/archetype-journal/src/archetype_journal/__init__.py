@@ -1,13 +1,13 @@
 """The journal: every tick is one durable SQLite transaction, alone or in front of any store.
 
 For users: ``JournalStore``, ``JournaledStore``, ``open_journal``; ``verify`` and ``repair`` with their reports.
-For adapters: ``read_segments`` and ``has_journal`` say what a journal holds; ``BackgroundTask``, ``Disk``, ``use_wal``, the
-directory functions, and the packing of attempt ids are the parts that durable stores share.
+For adapters: ``read_segments``, ``has_journal`` and ``is_journal`` say what a journal holds; ``BackgroundTask``, ``Disk``,
+``use_wal``, the directory functions, and the packing of attempt ids are the parts that durable stores share.
 """
 
 from archetype_journal.attempt import pack_attempt, unpack_attempt
 from archetype_journal.background import BackgroundTask
-from archetype_journal.contents import SegmentStatus, has_journal, read_segments
+from archetype_journal.contents import SegmentStatus, has_journal, is_journal, read_segments
 from archetype_journal.disk import Disk, make_directory, sync_directory, sync_path
 from archetype_journal.inspection import JournalFinding, JournalReport, verify
 from archetype_journal.journaled import JournaledStore
@@ -25,6 +25,7 @@ __all__ = [
     "Repair",
     "SegmentStatus",
     "has_journal",
+    "is_journal",
     "make_directory",
     "open_journal",
     "pack_attempt",

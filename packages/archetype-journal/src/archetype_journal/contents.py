@@ -11,6 +11,7 @@ from archetype_core.errors import CorruptStore
 from archetype_core.store import Segment
 from archetype_journal.catalog import Catalog
 from archetype_journal.durable_database import FILE, connect_read_only, translate_error
+from archetype_journal.format import MARK
 from archetype_journal.reader import View
 
 
@@ -29,6 +30,11 @@ class SegmentStatus:
 def has_journal(path: str | Path) -> bool:
     """Whether a directory holds a journal's database. Does not open it."""
     return (Path(path) / FILE).is_file()
+
+
+def is_journal(path: str | Path) -> bool:
+    """Whether a directory is a journal's, also one whose database is lost. Does not open it."""
+    return has_journal(path) or (Path(path) / MARK).is_file()
 
 
 def read_segments(path: str | Path) -> tuple[SegmentStatus, ...]:

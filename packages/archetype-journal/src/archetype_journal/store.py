@@ -15,6 +15,7 @@ from archetype_core.errors import (
     CommitError,
     CommitUncertain,
     CorruptStore,
+    StorageNotFound,
     StoreClosed,
     TickNotFound,
     UnsupportedCapability,
@@ -34,6 +35,7 @@ from archetype_core.store import (
     project,
 )
 from archetype_journal.catalog import CatalogUpdate, SegmentEntry
+from archetype_journal.contents import is_journal
 from archetype_journal.disk import Disk
 from archetype_journal.durable_database import TransactionInDoubt
 from archetype_journal.handle import JournalHandle
@@ -308,9 +310,15 @@ class JournalStore:
             raise StoreClosed(f"the forked copy of {self!r} (open the journal again in this process)")
 
 
-def open_journal(uri: str, cache: CacheConfig | None = None) -> JournalStore:
-    """Open the store of an address ``journal:<path>``; ``ValueError`` without a path."""
+def open_journal(uri: str, cache: CacheConfig | None = None, *, create: bool = True) -> JournalStore:
+    """Open the store of an address ``journal:<path>``; ``ValueError`` without a path.
+
+    ``StorageNotFound`` with ``create=False`` if there is no journal; then nothing is created.
+    """
     cache = cache or CacheConfig()
-    if not uri.partition(":")[2]:
+    place = uri.partition(":")[2]
+    if not place:
         raise ValueError(f"{uri!r} names no directory: say where the journal is, as in journal:./history")
-    return JournalStore(uri.partition(":")[2], durability=cache.durability, interval_s=cache.interval_s)
+    if not create and not is_journal(place):
+        raise StorageNotFound(str(Path(place).absolute()))
+    return JournalStore(place, durability=cache.durability, interval_s=cache.interval_s)

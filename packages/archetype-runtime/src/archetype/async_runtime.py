@@ -14,7 +14,7 @@ from archetype.audit import audit_frame
 from archetype.declared_world import CustomHandler, DeclaredWorld, WorldSpec
 from archetype.progress import ProgressBars
 from archetype.runtime_state import RuntimeState, is_inside_tick
-from archetype.storage import Storage, cache_config, storage_config
+from archetype.storage import Storage, cache_config, default_storage, storage_config
 from archetype.waits import converts, waits_for
 from archetype.world import RuntimeWorld, handle_of, handle_of_event
 from archetype_core.argument import listed
@@ -28,6 +28,7 @@ from archetype_core.command import (
     GetAuditHead,
     ListWorlds,
     RunResult,
+    SealStorage,
     Status,
     WorldInfo,
 )
@@ -165,6 +166,8 @@ class AsyncRuntime:
     ) -> RuntimeWorld:
         """Return a handle of an existing world, by name or id. Its first use is ``WorldNotFound`` if there is none.
 
+        A place without a store is ``StorageNotFound``, and nothing is created there.
+
         >>> world = runtime.open("demo", storage="journal:./history")
         """
         spec = WorldSpec(
@@ -201,9 +204,25 @@ class AsyncRuntime:
 
     @waits_for("threads")
     async def worlds(self, storage: Storage | None = None) -> tuple[WorldInfo, ...]:
-        """List the worlds of a storage, by default the runtime's; without any storage, those that are up."""
+        """List the worlds of a storage, by default the runtime's; without any storage, those that are up.
+
+        A place without a store is ``StorageNotFound``, and nothing is created there.
+        """
         self._state.check_open()
         return await self._state.execute(self._actor, ListWorlds(storage_config(storage) or self._storage))
+
+    @waits_for("threads")
+    async def seal(self, storage: Storage | None = None) -> int:
+        """Hand every tick that waits in a storage's journal to the store behind it, and return how many there were.
+
+        They are in that store, and on disk, when this returns. Without an argument the runtime's storage is sealed. Worlds that
+        another process writes are left to that process. A place without a store is ``StorageNotFound``.
+
+        >>> await runtime.seal()
+        """
+        self._state.check_open()
+        place = storage_config(storage) or self._storage or default_storage()
+        return await self._state.execute(self._actor, SealStorage(place))
 
     @waits_for("loop")
     async def run_all(

@@ -26,7 +26,15 @@ from archetype_core.command import (
 )
 from archetype_core.config import CacheConfig, StorageConfig
 from archetype_core.engine import Event, Handler, Processor
-from archetype_core.errors import ArchetypeError, LoopBusy, WorldClosed, WorldExists, WorldNotActive, WorldNotFound
+from archetype_core.errors import (
+    ArchetypeError,
+    LoopBusy,
+    StorageNotFound,
+    WorldClosed,
+    WorldExists,
+    WorldNotActive,
+    WorldNotFound,
+)
 from archetype_core.schema import Component
 
 CustomHandler = Callable[[Any, Any], None]
@@ -160,12 +168,12 @@ class DeclaredWorld:
             opening = OpenWorld(spec.world_id or spec.name, storage, spec.cache, spec.kernel, spec.components)
             try:
                 return await state.execute(self.actor, opening), False
-            except WorldNotFound:
+            except (StorageNotFound, WorldNotFound):
                 if spec.must_exist:
                     raise
         elif spec.world_id is not None:
             # CreateWorld with the id of an existing world returns that world.
-            for existing in await state.execute(self.actor, ListWorlds(storage)):
+            for existing in await self._stored_worlds(storage):
                 if existing.world_id == spec.world_id:
                     raise WorldExists(existing.name, spec.world_id)
         create = CreateWorld(spec.name, storage, spec.cache, spec.world_id, spec.seed, spec.kernel, spec.components)
@@ -176,6 +184,12 @@ class DeclaredWorld:
                 raise
             # Another process created it since this one looked.
             return await state.execute(self.actor, opening), False
+
+    async def _stored_worlds(self, storage: StorageConfig) -> tuple[WorldInfo, ...]:
+        try:
+            return await self.state.execute(self.actor, ListWorlds(storage))
+        except StorageNotFound:
+            return ()
 
     def _check_shareable(self, ref: WorldRef) -> None:
         """Refuse a declaration that would add parts to a world that is up already."""

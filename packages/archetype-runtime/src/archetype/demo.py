@@ -16,8 +16,10 @@ from rich.table import Column, Table
 
 from archetype import plot
 from archetype.runtime import ArchetypeRuntime
+from archetype.sync_runtime import SyncArchetypeRuntime
 from archetype.sync_world import SyncRuntimeWorld
 from archetype_core.engine import Processor, Resources
+from archetype_core.errors import StorageNotFound
 from archetype_core.schema import Component
 from archetype_core.store import has_embedded_store
 
@@ -117,7 +119,7 @@ def demo(console: Console, *, place: Path, agents: int = 400, days: int = 45, se
     storage = str(place) if has_embedded_store() else f"journal:{place}"
     start = max(1, days // 5)
     with ArchetypeRuntime.sync(storage) as runtime:
-        name = f"town-{1 + sum(one.name.startswith('town-') and one.parent is None for one in runtime.worlds())}"
+        name = f"town-{1 + _count_towns(runtime)}"
         town = runtime.world(name, seed=seed, processors=[Walk(), Infect(), Recover()], resources=[Measures()])
         console.print(f"[bold]{name}[/]: {agents} people, some of them ill. Every day is one committed tick.\n")
         people = np.random.default_rng(seed).random((agents, 2))
@@ -139,6 +141,14 @@ def demo(console: Console, *, place: Path, agents: int = 400, days: int = 45, se
         _show_table(console, both)
         _show_diff(console, town, branch, agents)
         _show_place(console, place, storage, len(runtime.worlds()), town)
+
+
+def _count_towns(runtime: SyncArchetypeRuntime) -> int:
+    try:
+        return sum(one.name.startswith("town-") and one.parent is None for one in runtime.worlds())
+    except StorageNotFound:
+        # The first demo in this directory.
+        return 0
 
 
 def _ill(world: SyncRuntimeWorld) -> list[float]:

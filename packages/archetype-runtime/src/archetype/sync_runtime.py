@@ -131,6 +131,8 @@ class SyncArchetypeRuntime(SyncScope):
     ) -> SyncRuntimeWorld:
         """Return a handle of an existing world, by name or id. Its first use is ``WorldNotFound`` if there is none.
 
+        A place without a store is ``StorageNotFound``, and nothing is created there.
+
         >>> world = runtime.open("demo", storage="journal:./history")
         """
         return self._handle(
@@ -149,8 +151,22 @@ class SyncArchetypeRuntime(SyncScope):
 
     @door
     def worlds(self, storage: Storage | None = None) -> tuple[WorldInfo, ...]:
-        """List the worlds of a storage, by default the runtime's; without any storage, those that are up."""
+        """List the worlds of a storage, by default the runtime's; without any storage, those that are up.
+
+        A place without a store is ``StorageNotFound``, and nothing is created there.
+        """
         return self._call(self._original.worlds(storage), "threads")
+
+    @door
+    def seal(self, storage: Storage | None = None) -> int:
+        """Hand every tick that waits in a storage's journal to the store behind it, and return how many there were.
+
+        They are in that store, and on disk, when this returns. Without an argument the runtime's storage is sealed. Worlds that
+        another process writes are left to that process. A place without a store is ``StorageNotFound``.
+
+        >>> runtime.seal()
+        """
+        return self._call(self._original.seal(storage), "threads")
 
     @door
     def run_all(

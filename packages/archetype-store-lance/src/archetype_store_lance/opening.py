@@ -8,9 +8,10 @@ from os import PathLike
 from pathlib import Path
 
 from archetype_core.config import CacheConfig
-from archetype_core.errors import CorruptStore
-from archetype_journal import JournaledStore
+from archetype_core.errors import CorruptStore, StorageNotFound
+from archetype_journal import JournaledStore, is_journal
 from archetype_store_lance.address import Address
+from archetype_store_lance.engine_errors import reading
 from archetype_store_lance.journal_marker import JOURNAL, JournalMarker
 from archetype_store_lance.log_files import log_files_of
 from archetype_store_lance.store import LanceStore
@@ -20,6 +21,7 @@ def open_lance(
     uri: str,
     cache: CacheConfig | None = None,
     *,
+    create: bool = True,
     journal: str | Path | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> JournaledStore:
@@ -27,7 +29,8 @@ def open_lance(
 
     ``journal`` is the journal's directory: ``<directory>/journal`` by default, and required for an object store.
     ``storage_options`` go to the object store, such as ``aws_access_key_id`` and ``endpoint``. ``CorruptStore`` if the journal
-    that the store was last opened with is lost, or if one of the two is an older copy.
+    that the store was last opened with is lost, or if one of the two is an older copy. ``StorageNotFound`` with ``create=False``
+    if there is neither a store nor a journal; then nothing is created.
     """
     address = Address.parse(uri, storage_options)
     if journal is None:
@@ -36,6 +39,8 @@ def open_lance(
         journal = address.local / JOURNAL
     if not isinstance(journal, str | PathLike):
         raise TypeError(f"journal must be a directory, not {journal!r}")
+    if not create and not _exists(address, Path(journal)):
+        raise StorageNotFound(str(address.local.absolute() if address.local else address))
     marker = marker_of(address)
     # Beside an older copy of the log, newer files look like leftovers. The journal finds that out before they are removed.
     store = LanceStore(address.root, address.options, sweep=False)
@@ -57,6 +62,14 @@ def open_lance(
     if marker is not None:
         marker.write(Path(journal))
     return made
+
+
+def _exists(address: Address, journal: Path) -> bool:
+    """Whether a store or its journal is there, also damaged ones."""
+    if is_journal(journal) or (address.local is not None and any(address.local.glob("*.lance"))):
+        return True
+    with reading(f"{address} log"):
+        return bool(log_files_of(address).names())
 
 
 def compact(

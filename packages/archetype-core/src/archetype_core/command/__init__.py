@@ -63,6 +63,7 @@ from archetype_core.command.world import (
     RemoveHook,
     RemoveProcessor,
     RemoveResource,
+    SealStorage,
 )
 from archetype_core.engine.tick import RunResult
 
@@ -121,6 +122,7 @@ __all__ = [
     "RunEpisode",
     "RunResult",
     "RunRollout",
+    "SealStorage",
     "SearchWorld",
     "Send",
     "Spawn",

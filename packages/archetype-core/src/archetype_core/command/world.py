@@ -136,6 +136,20 @@ class OpenWorld(Command[WorldInfo]):
 
 
 @dataclass(frozen=True, slots=True)
+class SealStorage(Command[int]):
+    """Hand every tick that waits in a storage's journal to the store behind it, durably; the result is how many there were.
+
+    ``StorageNotFound`` if there is no store. A storage with nothing behind its journal, or without one, has none to hand over.
+    """
+
+    kind: ClassVar[str] = "seal_storage"
+    storage: StorageConfig
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"storage": self.storage.uri}
+
+
+@dataclass(frozen=True, slots=True)
 class ForkWorld(Command[WorldInfo]):
     """Create a world that continues from here, or from the end of an earlier tick.
 

@@ -96,3 +96,16 @@ class SearchStore(Store, Protocol):
         returns is active at that tick and has its exact score. ``UnsupportedCapability`` unless ``SEARCH`` is claimed.
         """
         ...
+
+
+@runtime_checkable
+class SealingStore(Store, Protocol):
+    """A store with a journal in front of another store, which gets its ticks later and many at once."""
+
+    def seal(self) -> int:
+        """Hand every waiting tick to the store behind the journal, durably, and return how many there were.
+
+        Worlds that another open handle writes are left to that handle. Raises the failure of the store; the ticks then stay
+        in the journal.
+        """
+        ...

@@ -23,25 +23,30 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
 
 def open_store(
-    storage: str | PurePath | StorageConfig, cache: CacheConfig | None = None, *, adapters: Adapters | None = None
+    storage: str | PurePath | StorageConfig,
+    cache: CacheConfig | None = None,
+    *,
+    create: bool = True,
+    adapters: Adapters | None = None,
 ) -> Store:
     """Open the store at an address such as ``memory:`` or ``lance:./data``; a bare path opens the embedded store.
 
-    ``cache`` configures the store's journal; a store without a journal refuses it with ``ValueError``. ``adapters`` replaces
-    the installed entry points. ``AdapterMissing`` names the package to install for an adapter of this project,
-    ``UnknownScheme`` lists the installed schemes.
+    ``cache`` configures the store's journal; a store without a journal refuses it with ``ValueError``. With ``create=False`` a
+    place without a store is ``StorageNotFound``, and nothing is created there; an adapter whose opener has no parameter
+    ``create`` opens as always. ``adapters`` replaces the installed entry points. ``AdapterMissing`` names the package to
+    install for an adapter of this project, ``UnknownScheme`` lists the installed schemes.
     """
     config = storage if isinstance(storage, StorageConfig) else StorageConfig(uri=str(storage))
     found = _SCHEME.match(config.uri)
     name = config.backend or (found.group(1).lower() if found else _EMBEDDED)
     if name in _BUILT_IN:
-        return _opened(name, _BUILT_IN[name], config, cache)
+        return _opened(name, _BUILT_IN[name], config, cache, create=create)
     known = installed(STORES) if adapters is None else adapters
     if name not in known:
         if name in PACKAGES:
             raise AdapterMissing("store", name, f"pip install {PACKAGES[name]}")
         raise UnknownScheme(config.uri, name, sorted({*_BUILT_IN, *known}))
-    return _opened(name, known[name].load(), config, cache)
+    return _opened(name, known[name].load(), config, cache, create=create)
 
 
 def has_embedded_store() -> bool:
@@ -49,19 +54,23 @@ def has_embedded_store() -> bool:
     return _EMBEDDED in installed(STORES)
 
 
-def _opened(name: str, opener: Callable[..., Store], config: StorageConfig, cache: CacheConfig | None) -> Store:
-    if cache is None:
-        return _called(name, opener, config, {})
-    if not isinstance(cache, CacheConfig):
-        raise TypeError(f"cache must be a CacheConfig, not {cache!r}")
-    if "cache" not in signature(opener).parameters:
-        raise ValueError(f"{name}: has no journal, so it takes no CacheConfig: leave cache out")
-    return _called(name, opener, config, {"cache": cache})
+def _opened(
+    name: str, opener: Callable[..., Store], config: StorageConfig, cache: CacheConfig | None, *, create: bool
+) -> Store:
+    takes = signature(opener).parameters
+    more: dict[str, Any] = {"create": False} if not create and "create" in takes else {}
+    if cache is not None:
+        if not isinstance(cache, CacheConfig):
+            raise TypeError(f"cache must be a CacheConfig, not {cache!r}")
+        if "cache" not in takes:
+            raise ValueError(f"{name}: has no journal, so it takes no CacheConfig: leave cache out")
+        more["cache"] = cache
+    return _called(name, opener, config, more)
 
 
 def _called(name: str, opener: Callable[..., Store], config: StorageConfig, more: Mapping[str, Any]) -> Store:
     takes = signature(opener)
-    options = [one for one in takes.parameters if one not in ("uri", "cache")]
+    options = [one for one in takes.parameters if one not in ("uri", "cache", "create")]
     try:
         takes.bind(config.address, **more, **config.options)
     except TypeError as failure:
