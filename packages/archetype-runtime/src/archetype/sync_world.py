@@ -154,7 +154,7 @@ class SyncRuntimeWorld(SyncHandle):
         read when it is collected, and columns, ``ticks``, ``entity_ids`` and ``where`` are pushed down to the store.
 
         Rows of all versions of the components are read. A field that an older version lacks is null, or its default with
-        ``missing="default"``.
+        ``missing="default"``. A tick that is named and is not there is ``TickNotFound``; a range is clipped.
 
         >>> frame = world.query(Position, ticks=range(10))
         """
@@ -207,9 +207,9 @@ class SyncRuntimeWorld(SyncHandle):
         """Find the ``k`` entities whose vector or text in a column is most like a query, best first.
 
         ``column`` is one such as ``Memory.c.embedding``, or its name; the tick is ``at``, by default the last completed one.
-        Vectors rank by ``metric``, which is ``cosine``, ``dot`` or ``l2``; text ranks by BM25. Reads that column of that
-        tick; with ``exact=False`` the store may use an index for a past tick and miss some of the best.
-        ``UnsupportedCapability`` where the store cannot search.
+        Vectors rank by ``metric``, which is ``cosine``, ``dot`` or ``l2``; text ranks by BM25. Works on every store: reads
+        that column of that tick; with ``exact=False`` a store may use an index for a past tick and miss some of the best.
+        ``TickNotFound`` if ``at`` is outside the history.
         """
         return self._call(
             self._original.search(column, query, k=k, at=at, where=where, metric=metric, exact=exact), "threads"

@@ -122,7 +122,7 @@ class WorldReads(Handle):
         read when it is collected, and columns, ``ticks``, ``entity_ids`` and ``where`` are pushed down to the store.
 
         Rows of all versions of the components are read. A field that an older version lacks is null, or its default with
-        ``missing="default"``.
+        ``missing="default"``. A tick that is named and is not there is ``TickNotFound``; a range is clipped.
 
         >>> frame = await world.query(Position, ticks=range(10))
         """
@@ -165,9 +165,9 @@ class WorldReads(Handle):
         """Find the ``k`` entities whose vector or text in a column is most like a query, best first.
 
         ``column`` is one such as ``Memory.c.embedding``, or its name; the tick is ``at``, by default the last completed one.
-        Vectors rank by ``metric``, which is ``cosine``, ``dot`` or ``l2``; text ranks by BM25. Reads that column of that
-        tick; with ``exact=False`` the store may use an index for a past tick and miss some of the best.
-        ``UnsupportedCapability`` where the store cannot search.
+        Vectors rank by ``metric``, which is ``cosine``, ``dot`` or ``l2``; text ranks by BM25. Works on every store: reads
+        that column of that tick; with ``exact=False`` a store may use an index for a past tick and miss some of the best.
+        ``TickNotFound`` if ``at`` is outside the history.
         """
         asked = query if isinstance(query, str) else tuple(query)
         return await self._do(SearchWorld(column, asked, k, at, where, metric, exact))

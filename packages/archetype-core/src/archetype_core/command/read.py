@@ -83,7 +83,7 @@ class Digest(Command[str]):
 
 @dataclass(frozen=True, slots=True)
 class SearchWorld(SearchQuery, FrameCommand):
-    """The entities whose vector or text is most like a query at a tick, best first; only for stores that can search."""
+    """The entities whose vector or text is most like a query at a tick, best first."""
 
     kind: ClassVar[str] = "query_world"
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archetype_core.argument import checked_id, whole_number
-from archetype_core.errors import EntityNotFound, TickNotFound, UnsupportedCapability
+from archetype_core.errors import EntityNotFound, TickNotFound
 from archetype_core.read import history, search
 from archetype_core.read.diff import diff
 from archetype_core.read.request import HistoryQuery, SearchQuery
@@ -20,7 +20,6 @@ from archetype_core.schema.entity import Entity
 from archetype_core.schema.snapshot import Snapshot
 from archetype_core.schema.version import Missing, version_in
 from archetype_core.store.digest import digest
-from archetype_core.store.port import Capability, SearchStore
 from archetype_core.store.timeline import Segment, Timeline
 from archetype_core.user_traceback import door
 
@@ -169,13 +168,16 @@ class WorldView:
 
         Rows of all versions of the components are read (M8). A field that an older version lacks is null, or its default
         with ``missing="default"``; renamed, widened and converted fields have their new names and types.
+
+        ``TickNotFound`` for a tick that is named and is not in the history that is read; a range is clipped to it.
         """
         return self.select(HistoryQuery(components, ticks, entity_ids, where, include_inactive, lineage, missing))
 
     def select(self, request: HistoryQuery) -> DataFrame:
         """What ``query`` returns, for a request that was made elsewhere."""
         timeline = self.timeline() or Timeline((), {})
-        return history.query(self._store, timeline if request.lineage else timeline.own(self.world_id), request)
+        read = timeline if request.lineage else timeline.own(self.world_id)
+        return history.query(self._store, read, request, self.name)
 
     @door
     def search(
@@ -193,10 +195,11 @@ class WorldView:
 
         A vector column such as ``Memory.c.embedding`` takes a vector and ranks by ``metric``: ``cosine``, ``dot`` or ``l2``.
         A ``str`` column takes words and ranks by BM25. The frame has the component's columns and a ``score``, best first.
-        ``UnsupportedCapability`` unless the store claims ``SEARCH``.
+        ``TickNotFound`` if ``at`` is outside the history.
 
-        Exact by default: it reads that column of that tick. With ``exact=False`` a store may answer a past tick from an
-        index: some of the best may be missing, and every row found has its exact score.
+        Exact by default, on every store: it reads that column of that tick. With ``exact=False`` a store that claims
+        ``SEARCH`` may answer a past tick from an index: some of the best may be missing, and every row found has its exact
+        score.
         """
         asked = query if isinstance(query, str) else tuple(query)
         return self.find(SearchQuery(column, asked, k, at, where, metric, exact))
@@ -204,9 +207,6 @@ class WorldView:
     def find(self, request: SearchQuery) -> DataFrame:
         """What ``search`` returns, for a request that was made elsewhere."""
         at = checked_tick(request.at)
-        store = self._store
-        if Capability.SEARCH not in store.capabilities or not isinstance(store, SearchStore):
-            raise UnsupportedCapability(repr(store), Capability.SEARCH)
         wanted, named = Wanted.of(request), self._state.named
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
@@ -216,7 +216,7 @@ class WorldView:
         timeline = self._known(at)
         span = timeline.at(at)
         assert span is not None
-        return search.in_history(store, timeline.tables, span, wanted, named)
+        return search.in_history(self._store, timeline.tables, span, wanted, named)
 
     @door
     def snapshot(self, *components: type[Component], at: int | None = None, missing: Missing = "null") -> DataFrame:

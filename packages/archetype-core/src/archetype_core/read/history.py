@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from daft import DataFrame
 
 
-def query(store: Store, timeline: Timeline, request: HistoryQuery) -> DataFrame:
-    """Tick history as a lazy frame. Costs nothing until it is collected."""
-    return _frame(plan(store, timeline, request), request, [timeline])
+def query(store: Store, timeline: Timeline, request: HistoryQuery, world: str) -> DataFrame:
+    """Tick history of a world as a lazy frame. Costs nothing until it is collected."""
+    return _frame(plan(store, timeline, request, world), request, [timeline])
 
 
 def query_branches(store: Store, branches: Iterable[Branch], request: HistoryQuery) -> DataFrame:
