@@ -10,7 +10,8 @@ from pydantic import Field
 from scene import Frozen, Health, Move, Name, Position, Velocity, drive, world
 
 from archetype_core.engine import WorldView
-from archetype_core.read.diff import SCHEMA, same
+from archetype_core.read.diff import SCHEMA
+from archetype_core.read.equality import same
 from archetype_core.schema import Component
 from archetype_core.store import MemoryStore
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from daft.expressions import Expression
 
     from archetype_core.engine.state import WorldState
+    from archetype_core.read.diff_side import Tables
     from archetype_core.read.request import Ticks
     from archetype_core.store.port import Store
 
@@ -242,17 +244,24 @@ class WorldView:
         return history.load(self._store, timeline, self._store.head(timeline.spans[-1].segment.world_id, at=at))[0]
 
     @door
-    def diff(self, before: int | tuple[WorldView, int], after: int | tuple[WorldView, int] | WorldView) -> DataFrame:
+    def diff(
+        self, before: int | tuple[WorldView, int] | WorldView, after: int | tuple[WorldView, int] | WorldView, *columns: Any
+    ) -> DataFrame:
         """What differs between two ticks of this world, or of branches given as ``(world, tick)`` or ``world`` (latest).
 
+        ``diff(a, b, Position.c.x)`` has ``before`` and ``after`` of the column's type; several columns or a component give
+        ``x__before`` and ``x__after`` for each column, one row per entity that differs. Without ``columns`` there is one row
+        per entity and column of the whole world, with values as JSON. Lazy: the ticks are read when the frame is collected.
+
         Rows of components that the worlds name are compared as their classes have them, as in ``query``.
+        ``TickNotFound`` for a tick outside the history, ``UnknownColumn`` for a column that no table or class has.
         """
         classes: dict[type[Component], None] = {}
         for one in (self, before, after):
             view = one[0] if isinstance(one, tuple) else one
             if isinstance(view, WorldView):
                 classes.update(dict.fromkeys(view._state.named))  # noqa: SLF001  # reason: of the same class
-        return diff(self._moment(before), self._moment(after), classes)
+        return diff(self._moment(before), self._moment(after), classes, columns)
 
     @door
     def digest(self, at: int | None = None) -> str:
@@ -265,13 +274,25 @@ class WorldView:
         archetypes = [Archetype.from_schema(schema) for schema in timeline.tables.values()]
         return digest((one.name, history.rows_at(self._store, one, span)) for one in archetypes)
 
-    def _moment(self, moment: int | tuple[WorldView, int] | WorldView) -> dict[Archetype, Snapshot]:
+    def _moment(self, moment: int | tuple[WorldView, int] | WorldView) -> Tables:
         if isinstance(moment, WorldView):
-            return moment.tables()
+            return moment.readers()
         if isinstance(moment, tuple):
             world, tick = moment
-            return world.tables(tick)
-        return self.tables(moment)
+            return world.readers(tick)
+        return self.readers(moment)
+
+    def readers(self, at: int | None = None) -> Tables:
+        """What reads columns of each live table at a tick, by default the last completed one, which is in memory."""
+        at = checked_tick(at)
+        if at is None or (at == self.tick - 1 and self._state.has_history):
+            return {one: partial(_of_snapshot, rows) for one, rows in self.tables(at).items()}
+        timeline = self._known(at)
+        span = timeline.at(at)
+        assert span is not None
+        head = self._store.head(timeline.spans[-1].segment.world_id, at=at)
+        archetypes = [Archetype.from_schema(timeline.tables[name]) for name in sorted(head.live)]
+        return {one: partial(history.active_at, self._store, one, span) for one in archetypes}
 
     def _known(self, tick: int) -> Timeline:
         timeline = self.timeline()
@@ -280,6 +301,10 @@ class WorldView:
         if timeline.at(tick) is None:
             raise TickNotFound(self.name, tick, timeline.first, timeline.last)
         return timeline
+
+
+def _of_snapshot(rows: Snapshot, names: Sequence[str]) -> pa.Table:
+    return rows.to_arrow().select(names)
 
 
 def checked_tick(at: int | None) -> int | None:

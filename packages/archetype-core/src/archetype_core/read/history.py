@@ -76,6 +76,15 @@ def rows_at(store: Store, archetype: Archetype, span: Span) -> pa.Table:
     return pa.Table.from_batches(batches, scan.schema(archetype.schema))
 
 
+def active_at(store: Store, archetype: Archetype, span: Span, names: Sequence[str]) -> pa.Table:
+    """Columns of the active rows of a table at one tick."""
+    scan = Scan(archetype.name, span.segment, span.first, span.last, (*names, IS_ACTIVE))
+    rows = pa.Table.from_batches(list(store.scan(scan)), scan.schema(archetype.schema))
+    active = rows.column(IS_ACTIVE)
+    kept = rows if pc.all(active, min_count=0).as_py() else rows.filter(active)
+    return kept.drop_columns([IS_ACTIVE])
+
+
 def live(
     tables: Mapping[Archetype, Snapshot],
     components: Sequence[type[Component]],
