@@ -184,13 +184,20 @@ class SyncRuntimeWorld(SyncHandle):
         self,
         before: int | SyncRuntimeWorld | tuple[SyncRuntimeWorld, int],
         after: int | SyncRuntimeWorld | tuple[SyncRuntimeWorld, int],
+        *columns: Any,
     ) -> DataFrame:
         """Compare two moments: each a tick of this world, another world as it stands, or ``(world, tick)``.
 
-        The frame has the entities and values that were added, removed or changed. Reads both moments whole; ``TickNotFound``
-        if a tick is outside the history.
+        By default the frame has a row for each entity and value of the whole world that was added, removed or changed, with
+        values as JSON. With one column, such as ``Position.c.x``, it has ``before`` and ``after`` of the column's type; with
+        several columns or a component, one row per entity that differs, with ``x__before`` and ``x__after`` for each column.
+        Lazy: the moments are read when the frame is collected. ``TickNotFound`` if a tick is outside the history.
+
+        >>> frame = world.diff(world, branch, Health.c.hp)
         """
-        return self._call(self._original.diff(self._async_moment(before), self._async_moment(after)), "threads")
+        return self._call(
+            self._original.diff(self._async_moment(before), self._async_moment(after), *columns), "threads"
+        )
 
     @door
     def search(

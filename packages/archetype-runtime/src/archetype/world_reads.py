@@ -141,14 +141,21 @@ class WorldReads(Handle):
     @waits_for("threads")
     @converts(before="_async_moment", after="_async_moment")
     async def diff(
-        self, before: int | WorldReads | tuple[WorldReads, int], after: int | WorldReads | tuple[WorldReads, int]
+        self,
+        before: int | WorldReads | tuple[WorldReads, int],
+        after: int | WorldReads | tuple[WorldReads, int],
+        *columns: Any,
     ) -> DataFrame:
         """Compare two moments: each a tick of this world, another world as it stands, or ``(world, tick)``.
 
-        The frame has the entities and values that were added, removed or changed. Reads both moments whole; ``TickNotFound``
-        if a tick is outside the history.
+        By default the frame has a row for each entity and value of the whole world that was added, removed or changed, with
+        values as JSON. With one column, such as ``Position.c.x``, it has ``before`` and ``after`` of the column's type; with
+        several columns or a component, one row per entity that differs, with ``x__before`` and ``x__after`` for each column.
+        Lazy: the moments are read when the frame is collected. ``TickNotFound`` if a tick is outside the history.
+
+        >>> frame = await world.diff(world, branch, Health.c.hp)
         """
-        return await self._do(Diff(await _moment(before), await _moment(after)))
+        return await self._do(Diff(await _moment(before), await _moment(after), columns))
 
     @waits_for("threads")
     async def search(

@@ -245,7 +245,10 @@ class WorldView:
 
     @door
     def diff(
-        self, before: int | tuple[WorldView, int] | WorldView, after: int | tuple[WorldView, int] | WorldView, *columns: Any
+        self,
+        before: int | tuple[WorldView, int] | WorldView,
+        after: int | tuple[WorldView, int] | WorldView,
+        *columns: Any,
     ) -> DataFrame:
         """What differs between two ticks of this world, or of branches given as ``(world, tick)`` or ``world`` (latest).
 

@@ -35,7 +35,9 @@ SCHEMA = pa.schema(
 _OPS = pa.array(["changed", "added", "removed"], pa.large_string())
 
 
-def diff(before: Tables, after: Tables, classes: Iterable[type[Component]] = (), columns: Iterable[Any] = ()) -> DataFrame:
+def diff(
+    before: Tables, after: Tables, classes: Iterable[type[Component]] = (), columns: Iterable[Any] = ()
+) -> DataFrame:
     """What differs between two moments, by entity id. Nothing is read before the frame is collected.
 
     Without ``columns`` there is one row per entity and column: ``op``, ``entity_id``, ``column``, ``before`` and ``after``,
@@ -62,7 +64,7 @@ def diff(before: Tables, after: Tables, classes: Iterable[type[Component]] = (),
     for one in asked:
         if isinstance(one, type) and issubclass(one, Component):
             kind = type_of_class(one)
-            chosen.update({name: kind.name for name in both.types_of(kind.name, kind.fields)})
+            chosen.update(dict.fromkeys(both.types_of(kind.name, kind.fields), kind.name))
         else:
             name = _name_of(one)
             chosen[name] = both.component_with(name)
