@@ -3,21 +3,53 @@
 from __future__ import annotations
 
 import math
+import struct
 from typing import Any
 
 import pyarrow as pa
+import pytest
+from daft import col
+from field_types import HOLDERS, TYPES, table
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import Field
 from scene import Frozen, Health, Move, Name, Position, Velocity, drive, world
 
 from archetype_core.engine import WorldView
-from archetype_core.read.diff import SCHEMA, same
-from archetype_core.schema import Component
-from archetype_core.store import MemoryStore
+from archetype_core.errors import TickNotFound, UnknownColumn
+from archetype_core.read.diff import SCHEMA
+from archetype_core.read.equality import same
+from archetype_core.schema import Component, contiguous
+from archetype_core.store import MemoryStore, Scan
 
 
 class Blob(Component):
     data: bytes = b""
     tags: list[str] = Field(default_factory=list)
+
+
+class Listening(MemoryStore):
+    """Remembers its scans."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scans: list[Scan] = []
+
+    def scan(self, scan: Scan) -> pa.RecordBatchReader:
+        self.scans.append(scan)
+        return super().scan(scan)
+
+
+def plain(value: Any) -> Any:
+    """A stored value in a form in which equal means the same to the bit."""
+    match value:
+        case float():
+            return struct.pack(">d", value)
+        case dict():
+            return [(key, plain(item)) for key, item in value.items()]
+        case list() | tuple():
+            return [plain(item) for item in value]
+    return type(value), value
 
 
 def rows(view: WorldView, before: Any, after: Any) -> list[tuple[Any, ...]]:
@@ -159,3 +191,92 @@ def test_same_sees_through_slices() -> None:
     structs = pa.array([{"a": 1}, {"a": 2}, {"a": 3}])
     assert same(structs.slice(0, 2), structs.slice(1, 2)).tolist() == [False, False]
     assert same(pa.array([], pa.int64()), pa.array([], pa.int64())).tolist() == []
+
+
+def test_one_column_keeps_its_type() -> None:
+    """With one column, ``before`` and ``after`` have its type; null where the entity lacks it (Q2)."""
+
+    async def scenario() -> None:
+        there = world(Move())
+        there.spawn_many([(Position(), Velocity(dx=1.0)), (Position(), Velocity()), (Name(label="n"), Position())])
+        await there.step()
+        there.remove_components(3, Position)
+        there.despawn(2)
+        there.spawn(Position(x=math.nan))
+        await there.step()
+        for column in (Position.c.x, "position__x"):
+            found = there.diff(0, there, column).to_arrow()
+            assert found.schema.field("before").type == pa.float64()
+            assert [str(row) for row in found.to_pylist()] == [
+                "{'entity_id': 1, 'op': 'changed', 'before': 0.0, 'after': 1.0}",
+                "{'entity_id': 2, 'op': 'removed', 'before': 0.0, 'after': None}",
+                "{'entity_id': 3, 'op': 'changed', 'before': 0.0, 'after': None}",
+                "{'entity_id': 4, 'op': 'added', 'before': None, 'after': nan}",
+            ]
+
+    drive(scenario)
+
+
+def test_several_columns_are_wide() -> None:
+    """Several columns or a component give one row per entity that differs in any of them (Q2)."""
+
+    async def scenario() -> None:
+        there = world(Move())
+        there.spawn_many([(Position(), Velocity(dx=1.0)), (Position(y=3.0), Velocity(dx=0.0))])
+        await there.run(2)
+        expected = {
+            "entity_id": [1],
+            "op": ["changed"],
+            "position__x__before": [0.0],
+            "position__x__after": [1.0],
+            "position__y__before": [0.0],
+            "position__y__after": [0.0],
+        }
+        assert there.diff(0, 1, Position).to_pydict() == expected
+        assert there.diff(0, 1, Position.c.x, Position.c.y).to_pydict() == expected
+        found = there.diff(0, 1, Position.c.x, Velocity).where(col("entity_id") == 1).select("velocity__dx__after")
+        assert found.to_pydict() == {"velocity__dx__after": [1.0]}
+        assert there.diff(0, 1, Health).to_pydict()["health__hp__before"] == []
+
+    drive(scenario)
+
+
+def test_nothing_is_read_before_a_diff_is_collected() -> None:
+    """A diff is lazy, and names wrong ticks and columns at once (Q2)."""
+
+    async def scenario() -> None:
+        store = Listening()
+        there = world(Move(), store=store)
+        there.spawn(Position(), Velocity(dx=1.0))
+        await there.run(3)
+        store.scans.clear()
+        for columns in ((), (Position.c.x,), (Position, Velocity)):
+            frame = there.diff(0, 1, *columns)
+            assert store.scans == []
+            assert frame.count_rows() == 1
+            store.scans.clear()
+        with pytest.raises(TickNotFound):
+            there.diff(0, 9)
+        with pytest.raises(UnknownColumn, match="position__x"):
+            there.diff(0, 1, "position__xx")
+        with pytest.raises(TypeError, match=r"Position\.c\.x"):
+            there.diff(0, 1, 7)  # type: ignore[arg-type]  # reason: wrong on purpose
+
+    drive(scenario)
+
+
+@pytest.mark.thorough
+@given(data=st.data(), name=st.sampled_from(sorted(HOLDERS)))
+def test_rows_are_the_same_if_their_values_are(data: st.DataObject, name: str) -> None:
+    """Of every field type, two rows are the same exactly if their values are, to the bit; slices do not matter (Q2)."""
+    values = TYPES[name][2]
+    few = st.sampled_from(data.draw(st.lists(values, min_size=1, max_size=3)))
+    one, other = zip(*data.draw(st.lists(st.tuples(few, few), min_size=1, max_size=9)), strict=True)
+    skip = data.draw(st.integers(0, 3))
+    holder = HOLDERS[name]
+    left = table([holder(value=value) for value in (*one[:1] * skip, *one)]).slice(skip)
+    right = table([holder(value=value) for value in other])
+    for column in left.column_names:
+        pairs = zip(left.column(column).to_pylist(), right.column(column).to_pylist(), strict=True)
+        expected = [plain(a) == plain(b) for a, b in pairs]
+        assert same(contiguous(left.column(column)), contiguous(right.column(column))).tolist() == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import struct
 from typing import Any
 
 import daft
@@ -32,8 +33,10 @@ SCHEMA = pa.schema(
 NUMBERS: st.SearchStrategy[Any] = st.sampled_from(
     [-3, -1, 0, 1, 2, 3, 7, 1 << 53, (1 << 53) + 1, (1 << 63) - 1, -(1 << 63)]
 )
+NANS = [struct.unpack("<d", struct.pack("<Q", bits))[0] for bits in (0x7FF8 << 48, 0xFFF8 << 48, (0xFFF8 << 48) + 1)]
+"""Not numbers: with the sign bit and without, and with a payload."""
 FLOATS: st.SearchStrategy[Any] = st.sampled_from(
-    [0.0, -0.0, 1.0, -1.5, 3.0, 1e300, float("inf"), float("-inf"), float("nan"), 2.0**53]
+    [0.0, -0.0, 1.0, -1.5, 3.0, 1e300, float("inf"), float("-inf"), *NANS, 2.0**53]
 )
 TEXTS = st.sampled_from(["", "a", "b", "ab", "é", "\x00"])
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -43,7 +46,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "a__j": st.none() | st.integers(-4, 4),
     "a__u": st.none() | st.sampled_from([0, 1, 3, (1 << 53) + 1, (1 << 64) - 1]),
     "a__f": st.none() | FLOATS,
-    "a__g": st.none() | st.sampled_from([0.0, -0.0, 1.5, 0.10000000149011612, float("nan"), float("inf")]),
+    "a__g": st.none() | st.sampled_from([0.0, -0.0, 1.5, 0.10000000149011612, *NANS[:2], float("inf")]),
     "a__s": st.none() | TEXTS,
     "a__b": st.none() | st.booleans(),
 }
@@ -107,6 +110,19 @@ def test_nothing_is_left_out_that_daft_keeps(rows: list[dict[str, Any]], conditi
     numbered = daft.from_arrow(table.append_column("n", pa.array(range(table.num_rows))))
     kept = set(numbered.where(condition).to_pydict()["n"])
     assert kept <= allowed(table, Pushdown.of(condition, SCHEMA))
+
+
+@pytest.mark.parametrize("compare", COMPARED)
+@pytest.mark.parametrize("bound", [0.0, -0.0, 5.0, float("inf"), float("-inf")])
+def test_no_nan_is_left_out(compare: Any, bound: float) -> None:
+    """Every NaN that Daft keeps for a comparison is kept, whatever its sign bit (Q2)."""
+    rows = [{"a__f": one} for one in [*NANS, 0.0, -0.0, 1.0, None]]
+    table = pa.Table.from_pylist(rows, pa.schema([("a__f", pa.float64())]))
+    table = table.append_column("tick", pa.repeat(0, len(rows))).append_column("entity_id", pa.repeat(1, len(rows)))
+    for condition in (compare(col("a__f"), bound), compare(lit(bound), col("a__f"))):
+        numbered = daft.from_arrow(table.append_column("n", pa.array(range(table.num_rows))))
+        kept = set(numbered.where(condition).to_pydict()["n"])
+        assert kept <= allowed(table, Pushdown.of(condition, SCHEMA))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Search ranks the rows of a live or past tick; a store without the capability refuses."""
+"""Search ranks the rows of a live or past tick, on every store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from daft import col, lit
 
 from archetype_core import Component, MemoryStore, Vector, World
-from archetype_core.errors import TickNotFound, UnsupportedCapability
+from archetype_core.errors import TickNotFound
 from archetype_core.read import rank, ranked
 from archetype_core.store import Capability, Search, Segment
 
@@ -115,12 +115,16 @@ def test_a_condition_holds_before_the_best_are_chosen(world: World, at: int | No
     assert ids(world.search(Memory.c.embedding, nearest, at=at, where=col("entity_id") == lit(2))) == [2]
 
 
-def test_stores_that_do_not_search_say_so() -> None:
-    """Search over a store without the capability is UnsupportedCapability."""
-    world = run(remembering(MemoryStore()))
-    with pytest.raises(UnsupportedCapability) as caught:
-        world.search(Memory.c.text, "red")
-    assert caught.value.capability == Capability.SEARCH
+@pytest.mark.parametrize("at", [None, 0, 1])
+def test_search_works_on_every_store(at: int | None) -> None:
+    """A store without the capability is scanned, with the same answer at the live and at a past tick."""
+    plain, searching = run(remembering(MemoryStore())), run(remembering())
+    run(plain.step())
+    run(searching.step())
+    for column, query in ((Memory.c.embedding, [1.0, 0.0, 0.0]), (Memory.c.text, "red")):
+        found = [one.search(column, query, at=at).to_pydict() for one in (plain, searching)]
+        assert found[0] == found[1]
+        assert found[0]["entity_id"]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ class QueryService:
 
     async def diff(self, live: LiveWorld, command: Diff) -> DataFrame:
         """Return the rows that differ between two ticks or two worlds."""
-        return await in_thread(lambda: live.world.diff(self._diff_side(command.before), self._diff_side(command.after)))
+        before, after = self._diff_side(command.before), self._diff_side(command.after)
+        return await in_thread(lambda: live.world.diff(before, after, *command.columns))
 
     def _diff_side(self, side: int | tuple[str, int | None]) -> Any:
         if not isinstance(side, tuple):

@@ -154,7 +154,7 @@ class SyncRuntimeWorld(SyncHandle):
         read when it is collected, and columns, ``ticks``, ``entity_ids`` and ``where`` are pushed down to the store.
 
         Rows of all versions of the components are read. A field that an older version lacks is null, or its default with
-        ``missing="default"``.
+        ``missing="default"``. A tick that is named and is not there is ``TickNotFound``; a range is clipped.
 
         >>> frame = world.query(Position, ticks=range(10))
         """
@@ -184,13 +184,20 @@ class SyncRuntimeWorld(SyncHandle):
         self,
         before: int | SyncRuntimeWorld | tuple[SyncRuntimeWorld, int],
         after: int | SyncRuntimeWorld | tuple[SyncRuntimeWorld, int],
+        *columns: Any,
     ) -> DataFrame:
         """Compare two moments: each a tick of this world, another world as it stands, or ``(world, tick)``.
 
-        The frame has the entities and values that were added, removed or changed. Reads both moments whole; ``TickNotFound``
-        if a tick is outside the history.
+        By default the frame has a row for each entity and value of the whole world that was added, removed or changed, with
+        values as JSON. With one column, such as ``Position.c.x``, it has ``before`` and ``after`` of the column's type; with
+        several columns or a component, one row per entity that differs, with ``x__before`` and ``x__after`` for each column.
+        Lazy: the moments are read when the frame is collected. ``TickNotFound`` if a tick is outside the history.
+
+        >>> frame = world.diff(world, branch, Health.c.hp)
         """
-        return self._call(self._original.diff(self._async_moment(before), self._async_moment(after)), "threads")
+        return self._call(
+            self._original.diff(self._async_moment(before), self._async_moment(after), *columns), "threads"
+        )
 
     @door
     def search(
@@ -207,9 +214,9 @@ class SyncRuntimeWorld(SyncHandle):
         """Find the ``k`` entities whose vector or text in a column is most like a query, best first.
 
         ``column`` is one such as ``Memory.c.embedding``, or its name; the tick is ``at``, by default the last completed one.
-        Vectors rank by ``metric``, which is ``cosine``, ``dot`` or ``l2``; text ranks by BM25. Reads that column of that
-        tick; with ``exact=False`` the store may use an index for a past tick and miss some of the best.
-        ``UnsupportedCapability`` where the store cannot search.
+        Vectors rank by ``metric``, which is ``cosine``, ``dot`` or ``l2``; text ranks by BM25. Works on every store: reads
+        that column of that tick; with ``exact=False`` a store may use an index for a past tick and miss some of the best.
+        ``TickNotFound`` if ``at`` is outside the history.
         """
         return self._call(
             self._original.search(column, query, k=k, at=at, where=where, metric=metric, exact=exact), "threads"

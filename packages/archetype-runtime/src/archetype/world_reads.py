@@ -123,7 +123,7 @@ class WorldReads(Handle):
         read when it is collected, and columns, ``ticks``, ``entity_ids`` and ``where`` are pushed down to the store.
 
         Rows of all versions of the components are read. A field that an older version lacks is null, or its default with
-        ``missing="default"``.
+        ``missing="default"``. A tick that is named and is not there is ``TickNotFound``; a range is clipped.
 
         >>> frame = await world.query(Position, ticks=range(10))
         """
@@ -142,14 +142,21 @@ class WorldReads(Handle):
     @waits_for("threads")
     @converts(before="_async_moment", after="_async_moment")
     async def diff(
-        self, before: int | WorldReads | tuple[WorldReads, int], after: int | WorldReads | tuple[WorldReads, int]
+        self,
+        before: int | WorldReads | tuple[WorldReads, int],
+        after: int | WorldReads | tuple[WorldReads, int],
+        *columns: Any,
     ) -> DataFrame:
         """Compare two moments: each a tick of this world, another world as it stands, or ``(world, tick)``.
 
-        The frame has the entities and values that were added, removed or changed. Reads both moments whole; ``TickNotFound``
-        if a tick is outside the history.
+        By default the frame has a row for each entity and value of the whole world that was added, removed or changed, with
+        values as JSON. With one column, such as ``Position.c.x``, it has ``before`` and ``after`` of the column's type; with
+        several columns or a component, one row per entity that differs, with ``x__before`` and ``x__after`` for each column.
+        Lazy: the moments are read when the frame is collected. ``TickNotFound`` if a tick is outside the history.
+
+        >>> frame = await world.diff(world, branch, Health.c.hp)
         """
-        return await self._do(Diff(await _moment(before), await _moment(after)))
+        return await self._do(Diff(await _moment(before), await _moment(after), columns))
 
     @waits_for("threads")
     async def search(
@@ -166,9 +173,9 @@ class WorldReads(Handle):
         """Find the ``k`` entities whose vector or text in a column is most like a query, best first.
 
         ``column`` is one such as ``Memory.c.embedding``, or its name; the tick is ``at``, by default the last completed one.
-        Vectors rank by ``metric``, which is ``cosine``, ``dot`` or ``l2``; text ranks by BM25. Reads that column of that
-        tick; with ``exact=False`` the store may use an index for a past tick and miss some of the best.
-        ``UnsupportedCapability`` where the store cannot search.
+        Vectors rank by ``metric``, which is ``cosine``, ``dot`` or ``l2``; text ranks by BM25. Works on every store: reads
+        that column of that tick; with ``exact=False`` a store may use an index for a past tick and miss some of the best.
+        ``TickNotFound`` if ``at`` is outside the history.
         """
         asked = query if isinstance(query, str) else tuple(query)
         return await self._do(SearchWorld(column, asked, k, at, where, metric, exact))

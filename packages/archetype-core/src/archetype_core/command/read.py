@@ -23,6 +23,16 @@ else:
     FrameCommand = Command  # importing Daft takes as long as all other imports together
 
 
+def _column(column: Any) -> str:
+    """The name of a column or component; of anything else its text, for the audit of a refused command."""
+    if isinstance(column, str):
+        return column
+    if isinstance(column, type):
+        return column.__name__
+    name = getattr(column, "name", None)
+    return str(name()) if callable(name) else repr(column)
+
+
 @dataclass(frozen=True, slots=True)
 class Query(HistoryQuery, FrameCommand):
     """Tick history as a lazy frame."""
@@ -61,14 +71,19 @@ class QuerySnapshot(FrameCommand):
 
 @dataclass(frozen=True, slots=True)
 class Diff(FrameCommand):
-    """The difference of two moments, each a tick of this world or ``(world_id, tick)``; tick ``None`` is the last."""
+    """The difference of two moments, each a tick of this world or ``(world_id, tick)``; tick ``None`` is the last.
+
+    ``columns`` are columns and component classes to compare, by default the whole world.
+    """
 
     kind: ClassVar[str] = "query_world"
     before: int | tuple[str, int | None]
     after: int | tuple[str, int | None]
+    columns: tuple[Any, ...] = ()
 
     def describe(self) -> Mapping[str, Any]:
-        return {"before": self.before, "after": self.after}
+        more = {"columns": [_column(one) for one in self.columns]} if self.columns else {}
+        return {"before": self.before, "after": self.after, **more}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +109,21 @@ class ReadMessages(MessageQuery, Command[Letters]):
 
 @dataclass(frozen=True, slots=True)
 class SearchWorld(SearchQuery, FrameCommand):
-    """The entities whose vector or text is most like a query at a tick, best first; only for stores that can search."""
+    """The entities whose vector or text is most like a query at a tick, best first."""
 
     kind: ClassVar[str] = "query_world"
 
     def describe(self) -> Mapping[str, Any]:
         asked = self.query if isinstance(self.query, str) else f"a vector of {len(self.query)}"
-        column = self.column if isinstance(self.column, str) else self.column.name()
         more = {} if self.exact else {"exact": False}
-        return {"column": column, "query": asked, "k": self.k, "at": self.at, "metric": self.metric, **more}
+        return {
+            "column": _column(self.column),
+            "query": asked,
+            "k": self.k,
+            "at": self.at,
+            "metric": self.metric,
+            **more,
+        }
 
 
 @dataclass(frozen=True, slots=True)

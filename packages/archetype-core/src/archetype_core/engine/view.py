@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from archetype_core.argument import checked_id, whole_number
-from archetype_core.errors import EntityNotFound, TickNotFound, UnsupportedCapability
+from archetype_core.errors import EntityNotFound, TickNotFound
 from archetype_core.read import history, search
 from archetype_core.read.diff import diff
 from archetype_core.read.request import HistoryQuery, MessageQuery, SearchQuery, Ticks
@@ -21,7 +22,6 @@ from archetype_core.schema.message import Letters
 from archetype_core.schema.snapshot import Snapshot
 from archetype_core.schema.version import Missing, version_in
 from archetype_core.store.digest import digest
-from archetype_core.store.port import Capability, SearchStore
 from archetype_core.store.timeline import Segment, Timeline
 from archetype_core.user_traceback import door
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from daft.expressions import Expression
 
     from archetype_core.engine.state import WorldState
+    from archetype_core.read.diff_side import Tables
     from archetype_core.read.request import Ticks
     from archetype_core.store.port import Store
 
@@ -170,13 +171,16 @@ class WorldView:
 
         Rows of all versions of the components are read (M8). A field that an older version lacks is null, or its default
         with ``missing="default"``; renamed, widened and converted fields have their new names and types.
+
+        ``TickNotFound`` for a tick that is named and is not in the history that is read; a range is clipped to it.
         """
         return self.select(HistoryQuery(components, ticks, entity_ids, where, include_inactive, lineage, missing))
 
     def select(self, request: HistoryQuery) -> DataFrame:
         """What ``query`` returns, for a request that was made elsewhere."""
         timeline = self.timeline() or Timeline((), {})
-        return history.query(self._store, timeline if request.lineage else timeline.own(self.world_id), request)
+        read = timeline if request.lineage else timeline.own(self.world_id)
+        return history.query(self._store, read, request, self.name)
 
     @door
     def messages(
@@ -213,10 +217,11 @@ class WorldView:
 
         A vector column such as ``Memory.c.embedding`` takes a vector and ranks by ``metric``: ``cosine``, ``dot`` or ``l2``.
         A ``str`` column takes words and ranks by BM25. The frame has the component's columns and a ``score``, best first.
-        ``UnsupportedCapability`` unless the store claims ``SEARCH``.
+        ``TickNotFound`` if ``at`` is outside the history.
 
-        Exact by default: it reads that column of that tick. With ``exact=False`` a store may answer a past tick from an
-        index: some of the best may be missing, and every row found has its exact score.
+        Exact by default, on every store: it reads that column of that tick. With ``exact=False`` a store that claims
+        ``SEARCH`` may answer a past tick from an index: some of the best may be missing, and every row found has its exact
+        score.
         """
         asked = query if isinstance(query, str) else tuple(query)
         return self.find(SearchQuery(column, asked, k, at, where, metric, exact))
@@ -224,9 +229,6 @@ class WorldView:
     def find(self, request: SearchQuery) -> DataFrame:
         """What ``search`` returns, for a request that was made elsewhere."""
         at = checked_tick(request.at)
-        store = self._store
-        if Capability.SEARCH not in store.capabilities or not isinstance(store, SearchStore):
-            raise UnsupportedCapability(repr(store), Capability.SEARCH)
         wanted, named = Wanted.of(request), self._state.named
         if at is None or (at == self.tick - 1 and self._state.has_history):
             with self._state.lock:
@@ -236,7 +238,7 @@ class WorldView:
         timeline = self._known(at)
         span = timeline.at(at)
         assert span is not None
-        return search.in_history(store, timeline.tables, span, wanted, named)
+        return search.in_history(self._store, timeline.tables, span, wanted, named)
 
     @door
     def snapshot(self, *components: type[Component], at: int | None = None, missing: Missing = "null") -> DataFrame:
@@ -262,17 +264,27 @@ class WorldView:
         return history.load(self._store, timeline, self._store.head(timeline.spans[-1].segment.world_id, at=at))[0]
 
     @door
-    def diff(self, before: int | tuple[WorldView, int], after: int | tuple[WorldView, int] | WorldView) -> DataFrame:
+    def diff(
+        self,
+        before: int | tuple[WorldView, int] | WorldView,
+        after: int | tuple[WorldView, int] | WorldView,
+        *columns: Any,
+    ) -> DataFrame:
         """What differs between two ticks of this world, or of branches given as ``(world, tick)`` or ``world`` (latest).
 
+        ``diff(a, b, Position.c.x)`` has ``before`` and ``after`` of the column's type; several columns or a component give
+        ``x__before`` and ``x__after`` for each column, one row per entity that differs. Without ``columns`` there is one row
+        per entity and column of the whole world, with values as JSON. Lazy: the ticks are read when the frame is collected.
+
         Rows of components that the worlds name are compared as their classes have them, as in ``query``.
+        ``TickNotFound`` for a tick outside the history, ``UnknownColumn`` for a column that no table or class has.
         """
         classes: dict[type[Component], None] = {}
         for one in (self, before, after):
             view = one[0] if isinstance(one, tuple) else one
             if isinstance(view, WorldView):
                 classes.update(dict.fromkeys(view._state.named))  # noqa: SLF001  # reason: of the same class
-        return diff(self._moment(before), self._moment(after), classes)
+        return diff(self._moment(before), self._moment(after), classes, columns)
 
     @door
     def digest(self, at: int | None = None) -> str:
@@ -285,13 +297,25 @@ class WorldView:
         archetypes = [Archetype.from_schema(schema) for schema in timeline.tables.values()]
         return digest((one.name, history.rows_at(self._store, one, span)) for one in archetypes)
 
-    def _moment(self, moment: int | tuple[WorldView, int] | WorldView) -> dict[Archetype, Snapshot]:
+    def _moment(self, moment: int | tuple[WorldView, int] | WorldView) -> Tables:
         if isinstance(moment, WorldView):
-            return moment.tables()
+            return moment.readers()
         if isinstance(moment, tuple):
             world, tick = moment
-            return world.tables(tick)
-        return self.tables(moment)
+            return world.readers(tick)
+        return self.readers(moment)
+
+    def readers(self, at: int | None = None) -> Tables:
+        """What reads columns of each live table at a tick, by default the last completed one, which is in memory."""
+        at = checked_tick(at)
+        if at is None or (at == self.tick - 1 and self._state.has_history):
+            return {one: partial(_of_snapshot, rows) for one, rows in self.tables(at).items()}
+        timeline = self._known(at)
+        span = timeline.at(at)
+        assert span is not None
+        head = self._store.head(timeline.spans[-1].segment.world_id, at=at)
+        archetypes = [Archetype.from_schema(timeline.tables[name]) for name in sorted(head.live)]
+        return {one: partial(history.active_at, self._store, one, span) for one in archetypes}
 
     def _known(self, tick: int) -> Timeline:
         timeline = self.timeline()
@@ -300,6 +324,10 @@ class WorldView:
         if timeline.at(tick) is None:
             raise TickNotFound(self.name, tick, timeline.first, timeline.last)
         return timeline
+
+
+def _of_snapshot(rows: Snapshot, names: Sequence[str]) -> pa.Table:
+    return rows.to_arrow().select(names)
 
 
 def checked_tick(at: int | None) -> int | None:

@@ -1,212 +1,259 @@
-"""The difference of two ticks or branches, as a DataFrame of added, removed and changed rows."""
+"""The difference of two ticks or branches, as a lazy DataFrame of added, removed and changed values."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.errors import SchemaMismatch
-from archetype_core.read.lens import reading
-from archetype_core.schema.archetype import Archetype
+from archetype_core.errors import UnknownColumn
+from archetype_core.read.diff_side import JSON, Side, Tables, texts
+from archetype_core.read.equality import Mask, same
 from archetype_core.schema.cast import widens, wider
-from archetype_core.schema.component import Component, ComponentType
-from archetype_core.schema.snapshot import ENTITY_ID, Snapshot, contiguous
-from archetype_core.schema.version import Transition, version_in
+from archetype_core.schema.component import Component, type_of_class, types_with_column
+from archetype_core.schema.snapshot import ENTITY_ID
 
 if TYPE_CHECKING:
     from daft import DataFrame
 
+Ids = np.ndarray[Any, np.dtype[np.int64]]
+
 SCHEMA = pa.schema(
     [
         ("op", pa.large_string()),
-        ("entity_id", pa.int64()),
+        (ENTITY_ID, pa.int64()),
         ("column", pa.large_string()),
         ("before", pa.large_string()),
         ("after", pa.large_string()),
     ]
 )
-
-# No component column has this type.
-_JSON = pa.binary()
-
-Tables = Mapping[Archetype, Snapshot]
+_OPS = pa.array(["changed", "added", "removed"], pa.large_string())
 
 
-def diff(before: Tables, after: Tables, classes: Iterable[type[Component]] = ()) -> DataFrame:
-    """One row per difference: ``op`` is ``added``, ``removed`` or ``changed``; values are JSON, null where there is none.
+def diff(
+    before: Tables, after: Tables, classes: Iterable[type[Component]] = (), columns: Iterable[Any] = ()
+) -> DataFrame:
+    """What differs between two moments, by entity id. Nothing is read before the frame is collected.
 
-    An entity that was added, removed or moved to another archetype has one row with a null ``column`` and its component
-    names; each column that differs has another row. Values are compared bit by bit: NaN equals itself, 0.0 differs from -0.0.
+    Without ``columns`` there is one row per entity and column: ``op``, ``entity_id``, ``column``, ``before`` and ``after``,
+    with values as JSON. An entity that was added, removed or moved to another archetype has one more row with a null
+    ``column`` and its component names.
 
-    Rows of all versions of ``classes`` are compared as the class has them, with renamed and converted fields (M8); what it
-    has no field for is compared as well. Versions of other components are matched by name.
+    One column gives ``entity_id``, ``op``, ``before`` and ``after`` of its type. Several columns or a component give one row
+    per entity that differs in any of them, with ``x__before`` and ``x__after`` for each column ``x``. Values are null where
+    an entity lacks the column. ``UnknownColumn`` for a column that neither a table nor a class has.
+
+    Values are compared bit by bit: NaN equals itself, 0.0 differs from -0.0. Rows of all versions of ``classes`` are compared
+    as the class has them, with renamed and converted fields (M8); what it has no field for is compared as well. Versions of
+    other components are matched by name, and values of types without a common one are compared as JSON.
     """
-    import daft
+    from archetype_core.read.source import TableSource
 
-    named = tuple(classes)
-    was, now = _Side.of(before, named), _Side.of(after, named)
-    parts = [_component_rows(was.components, now.components)]
-    there_before, there_after = pa.array(list(was.components), pa.int64()), pa.array(list(now.components), pa.int64())
-    for name in dict.fromkeys([*was.parts, *now.parts]):
-        old, new = was.parts.get(name, []), now.parts.get(name, [])
-        types = _types([*old, *new])
-        left, right = _gathered(old, types), _gathered(new, types)
-        parts += [_column_rows(column, left, right, there_before, there_after) for column in types]
-    table = pa.concat_tables(parts).sort_by([(ENTITY_ID, "ascending"), ("column", "ascending")])
-    return daft.from_arrow(table)
+    asked = tuple(columns)
+    components = [one for one in asked if isinstance(one, type) and issubclass(one, Component)]
+    named = tuple(dict.fromkeys([*components, *classes]))
+    both = _Both(Side(before, named), Side(after, named))
+    if not asked:
+        return TableSource(SCHEMA, both.long).read()
+    chosen: dict[str, str] = {}
+    for one in asked:
+        if isinstance(one, type) and issubclass(one, Component):
+            kind = type_of_class(one)
+            chosen.update(dict.fromkeys(both.types_of(kind.name, kind.fields), kind.name))
+        else:
+            name = _name_of(one)
+            chosen[name] = both.component_with(name)
+    is_one = len(asked) == 1 and not components
+    types = {name: both.types_of(component, _fields_of(name))[name] for name, component in chosen.items()}
+    given = {name: pa.large_string() if kind == JSON else kind for name, kind in types.items()}
+    fields = [
+        pa.field(side if is_one else f"{name}__{side}", kind)
+        for name, kind in given.items()
+        for side in ("before", "after")
+    ]
+    schema = pa.schema([(ENTITY_ID, pa.int64()), ("op", pa.large_string()), *fields])
+    return TableSource(schema, partial(both.wide, chosen, types, schema)).read()
+
+
+def _name_of(column: object) -> str:
+    from daft.expressions import Expression
+
+    if isinstance(column, str):
+        return column
+    if isinstance(column, Expression):
+        return column.name()
+    raise TypeError(f"diff compares columns such as Position.c.x and components such as Position, not {column!r}")
+
+
+def _fields_of(column: str) -> tuple[pa.Field, ...]:
+    """The columns of the class that has a column, so that it has a type where no table has it."""
+    return next((kind.fields for kind in types_with_column(column)), ())
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """The rows of one moment: each entity's component names, and each component's entity ids and columns."""
+class _Pairs:
+    """Rows of two sides with the same entity: positions on both, ``None`` where the rows are the same; and the others."""
 
-    components: dict[int, str]
-    parts: dict[str, list[pa.Table]]
+    left: Ids | None
+    right: Ids | None
+    gone: Ids
+    come: Ids
 
     @classmethod
-    def of(cls, tables: Tables, classes: Sequence[type[Component]]) -> _Side:
-        components: dict[int, str] = {}
-        parts: dict[str, list[pa.Table]] = {}
-        for archetype, rows in tables.items():
-            table = rows.to_arrow()
-            ways = _ways(archetype, classes)
-            names = [kind.name if way is None else way.kind.name for kind, way in ways.items()]
-            components.update(dict.fromkeys(rows.entity_ids.to_pylist(), json.dumps(sorted(names))))
-            for name, (kind, way) in zip(names, ways.items(), strict=True):
-                columns = {ENTITY_ID: table.column(ENTITY_ID)}
-                columns.update({field.name: table.column(field.name) for field in kind.fields})
-                if way is not None:
-                    for source in way.sources:
-                        for field in source.stored.columns if source.stored is not None else ():
-                            columns.pop(field.name, None)
-                    columns.update(way.arrays(table, "null"))
-                parts.setdefault(name, []).append(pa.table(columns))
-        return cls(components, parts)
+    def of(cls, left: Ids, right: Ids) -> _Pairs:
+        none = np.empty(0, np.int64)
+        if left is right or np.array_equal(left, right):
+            return cls(None, None, none, none)
+        here, there = _order(left), _order(right)
+        ordered, other = left[here], right[there]
+        if not len(ordered) or not len(other):
+            return cls(none, none, here, there)
+        places = np.searchsorted(other, ordered)
+        found = other[np.minimum(places, len(other) - 1)] == ordered
+        is_new = np.ones(len(other), np.bool_)
+        is_new[places[found]] = False
+        return cls(here[found], there[places[found]], here[~found], there[is_new])
+
+    def differing(self, left: pa.Array, right: pa.Array) -> Mask:
+        """A mask of the pairs whose values differ."""
+        if self.left is not None:
+            left, right = left.take(pa.array(self.left)), right.take(pa.array(self.right))
+        return ~same(left, right)
 
 
-def _ways(archetype: Archetype, classes: Sequence[type[Component]]) -> dict[ComponentType, Transition | None]:
-    """The components of a table, each with the way to the class that it is read as, if that is not its own."""
-    own = {one.component_type() for one in classes}
-    ways: dict[ComponentType, Transition | None] = dict.fromkeys(archetype.components)
-    for one in classes:
-        version = version_in(archetype, one)
-        if version is None or version in own or ways[version] is not None:
-            continue
-        # Values that the class cannot have without a converter are compared as they are stored.
-        with suppress(SchemaMismatch):
-            ways[version] = reading(version, one, "null")
-    return ways
+def _order(ids: Ids) -> Ids:
+    if np.all(ids[1:] > ids[:-1]):
+        return np.arange(len(ids))
+    return np.argsort(ids, kind="stable")
 
 
-def _component_rows(was: Mapping[int, str], now: Mapping[int, str]) -> pa.Table:
-    rows = []
-    for entity_id in was.keys() | now.keys():
-        old, new = was.get(entity_id), now.get(entity_id)
-        if old != new:
-            op = "added" if old is None else "removed" if new is None else "changed"
-            rows.append((op, entity_id, None, old, new))
-    return _table(rows)
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """The two sides of a difference."""
+
+    before: Side
+    after: Side
+
+    def component_with(self, column: str) -> str:
+        """The name of the component that has a column on either side, or else of the class that has it."""
+        has: dict[str, None] = {}
+        for side in (self.before, self.after):
+            for name, parts in side.parts.items():
+                for part in parts:
+                    if column in part.types:
+                        return name
+                    has.update(dict.fromkeys(part.types))
+        for kind in types_with_column(column):
+            return kind.name
+        raise UnknownColumn(column, sorted(has))
+
+    def types_of(self, component: str, fields: Iterable[pa.Field] = ()) -> dict[str, pa.DataType]:
+        """The columns of all versions of a component, each with a type that holds the values of all versions."""
+        types: dict[str, pa.DataType] = {}
+        parts = [*self.before.parts.get(component, ()), *self.after.parts.get(component, ())]
+        for found in (one.types for one in parts):
+            for name, kind in found.items():
+                known = types.get(name, kind)
+                is_kin = widens(known, kind) or widens(kind, known)
+                types[name] = wider(known, kind) if is_kin else JSON
+        return {**{one.name: types.get(one.name, one.type) for one in fields}, **types}
+
+    def wide(self, chosen: Mapping[str, str], types: Mapping[str, pa.DataType], schema: pa.Schema) -> pa.Table:
+        """One row per entity that differs in any of some columns, with the values of all of them on both sides."""
+        values: dict[str, tuple[pa.Array, pa.Array]] = {}
+        differing = []
+        moved = False
+        for component in dict.fromkeys(chosen.values()):
+            old, new = self.before.ids_of(component), self.after.ids_of(component)
+            pairs = _Pairs.of(old, new)
+            moved = moved or bool(len(pairs.gone) or len(pairs.come))
+            changed: Mask | None = None
+            for name in (name for name, owner in chosen.items() if owner == component):
+                left = self.before.column(component, name, types[name])
+                right = self.after.column(component, name, types[name])
+                values[name] = left, right
+                found = pairs.differing(left, right)
+                changed = found if changed is None else changed | found
+            rows = np.flatnonzero(changed)
+            kept = rows if pairs.left is None else pairs.left[rows]
+            differing += [old[kept], old[pairs.gone], new[pairs.come]]
+        ids = np.unique(np.concatenate(differing))
+        arrays = [pa.array(ids), self._ops(ids) if moved else _OPS.take(pa.array(np.zeros(len(ids), np.int64)))]
+        for name, sides in values.items():
+            component = chosen[name]
+            for side, column in zip((self.before, self.after), sides, strict=True):
+                taken = column.take(_places(side.ids_of(component), ids))
+                arrays.append(taken.cast(pa.large_string()) if types[name] == JSON else taken)
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+    def _ops(self, ids: Ids) -> pa.Array:
+        was, now = np.isin(ids, self.before.all_ids()), np.isin(ids, self.after.all_ids())
+        return _OPS.take(pa.array(np.where(~was, 1, np.where(~now, 2, 0))))
+
+    def long(self) -> pa.Table:
+        """One row per entity and column that differs, one column of both sides in memory at a time."""
+        parts = [self._moves()]
+        for component in dict.fromkeys([*self.before.parts, *self.after.parts]):
+            old, new = self.before.ids_of(component), self.after.ids_of(component)
+            pairs = _Pairs.of(old, new)
+            for name, kind in self.types_of(component).items():
+                left = self.before.column(component, name, kind)
+                right = self.after.column(component, name, kind)
+                changed = np.flatnonzero(pairs.differing(left, right))
+                here = changed if pairs.left is None else pairs.left[changed]
+                there = changed if pairs.right is None else pairs.right[changed]
+                parts.append(_rows(old[here], name, texts(left.take(here)), texts(right.take(there))))
+                parts.append(self._others(old[pairs.gone], name, left.take(pairs.gone), is_before=True))
+                parts.append(self._others(new[pairs.come], name, right.take(pairs.come), is_before=False))
+        return _sorted(pa.concat_tables(parts))
+
+    def _others(self, ids: Ids, name: str, values: pa.Array, *, is_before: bool) -> pa.Table:
+        """The values of entities that have a column on one side only."""
+        if not len(ids):
+            return SCHEMA.empty_table()
+        known, none = texts(values), pa.nulls(len(ids), pa.large_string())
+        before, after = (known, none) if is_before else (none, known)
+        return _rows(ids, name, before, after, self._ops(ids))
+
+    def _moves(self) -> pa.Table:
+        """The entities that were added, removed or moved to another archetype, with their component names."""
+        (old, was), (new, now) = self.before.archetypes(), self.after.archetypes()
+        pairs = _Pairs.of(old, new)
+        moved = np.flatnonzero(pairs.differing(was, now))
+        here = moved if pairs.left is None else pairs.left[moved]
+        there = moved if pairs.right is None else pairs.right[moved]
+        none = pa.nulls(len(pairs.gone), pa.large_string()), pa.nulls(len(pairs.come), pa.large_string())
+        found = [
+            _rows(old[here], None, was.take(here), now.take(there)),
+            _rows(old[pairs.gone], None, was.take(pairs.gone), none[0], _OPS.take(pa.repeat(2, len(pairs.gone)))),
+            _rows(new[pairs.come], None, none[1], now.take(pairs.come), _OPS.take(pa.repeat(1, len(pairs.come)))),
+        ]
+        return pa.concat_tables(found)
 
 
-def _types(versions: Iterable[pa.Table]) -> dict[str, pa.DataType]:
-    """The columns of all versions of a component, each with a type that holds the values of all versions."""
-    types: dict[str, pa.DataType] = {}
-    for field in (field for table in versions for field in table.schema if field.name != ENTITY_ID):
-        known = types.get(field.name, field.type)
-        # Values of types that neither holds are compared as JSON.
-        is_kin = widens(known, field.type) or widens(field.type, known)
-        types[field.name] = wider(known, field.type) if is_kin else _JSON
-    return types
+def _places(has: Ids, ids: Ids) -> pa.Array:
+    """The positions of ascending ids in others, null for those that are not there."""
+    order = _order(has)
+    if not len(has):
+        return pa.nulls(len(ids), pa.int64())
+    places = np.minimum(np.searchsorted(has[order], ids), len(has) - 1)
+    found = order[places]
+    return pa.array(found, mask=has[found] != ids)
 
 
-def _gathered(tables: Sequence[pa.Table], types: Mapping[str, pa.DataType]) -> pa.Table:
-    """All rows of one component, in any version, ordered by entity id."""
-    schema = pa.schema([(ENTITY_ID, pa.int64()), *types.items()])
-    found = [
-        pa.Table.from_arrays(
-            [table.column(ENTITY_ID), *(_as(table, column, kind) for column, kind in types.items())], schema=schema
-        )
-        for table in tables
-    ]
-    return (pa.concat_tables(found) if found else schema.empty_table()).sort_by(ENTITY_ID)
+def _rows(ids: Ids, name: str | None, before: pa.Array, after: pa.Array, ops: pa.Array | None = None) -> pa.Table:
+    ops = _OPS.take(pa.array(np.zeros(len(ids), np.int64))) if ops is None else ops
+    column = pa.repeat(pa.scalar(name, pa.large_string()), len(ids))
+    return pa.Table.from_arrays([ops, pa.array(ids), column, before, after], schema=SCHEMA)
 
 
-def _as(table: pa.Table, column: str, kind: pa.DataType) -> pa.ChunkedArray:
-    if column not in table.column_names:
-        return pa.chunked_array([pa.nulls(table.num_rows, kind)])
-    values = table.column(column)
-    if values.type == kind:
-        return values
-    if kind == _JSON:
-        return pa.chunked_array([pa.array(_texts(values), pa.large_string()).cast(_JSON)])
-    return values.cast(kind)
-
-
-def _column_rows(name: str, old: pa.Table, new: pa.Table, was: pa.Array, now: pa.Array) -> pa.Table:
-    old_ids, new_ids = old.column(ENTITY_ID), new.column(ENTITY_ID)
-    in_new, in_old = pc.index_in(old_ids, value_set=new_ids), pc.index_in(new_ids, value_set=old_ids)
-    both = pc.is_valid(in_new)
-    left = contiguous(old.column(name).filter(both))
-    right = contiguous(new.column(name).take(in_new.filter(both)))
-    differs = pa.array(~same(left, right))
-    ids = contiguous(old_ids.filter(both)).filter(differs)
-    rows = [
-        ("changed", *row)
-        for row in zip(ids.to_pylist(), _texts(left.filter(differs)), _texts(right.filter(differs)), strict=True)
-    ]
-    gone, come = pc.is_null(in_new), pc.is_null(in_old)
-    stays, was_there = set(now.to_pylist()), set(was.to_pylist())
-    lost = zip(old_ids.filter(gone).to_pylist(), _texts(old.column(name).filter(gone)), strict=True)
-    rows += [("changed" if one in stays else "removed", one, text, None) for one, text in lost]
-    gained = zip(new_ids.filter(come).to_pylist(), _texts(new.column(name).filter(come)), strict=True)
-    rows += [("changed" if one in was_there else "added", one, None, text) for one, text in gained]
-    return _table([(op, one, name, before, after) for op, one, before, after in rows])
-
-
-def same(left: pa.Array, right: pa.Array) -> np.ndarray[Any, Any]:
-    """A mask of the rows in which two arrays of one type hold the same bits."""
-    if not len(left) or all(
-        a is b or (a is not None and b is not None and a.address == b.address) for a, b in _buffers(left, right)
-    ):
-        return np.ones(len(left), bool)
-    kind = left.type
-    if pa.types.is_floating(kind):
-        bits = {16: pa.uint16(), 32: pa.uint32(), 64: pa.uint64()}[kind.bit_width]
-        left, right = left.view(bits), right.view(bits)
-    if pa.types.is_nested(kind):
-        pairs = zip(_texts(left), _texts(right), strict=True)
-        return np.fromiter((a == b for a, b in pairs), bool, len(left))
-    equal = pc.fill_null(pc.equal(left, right), False).to_numpy(zero_copy_only=False)
-    nulls = pc.and_(left.is_null(), right.is_null()).to_numpy(zero_copy_only=False)
-    return np.asarray(equal | nulls, bool)
-
-
-def _buffers(left: pa.Array, right: pa.Array) -> list[tuple[Any, Any]]:
-    if left.offset != right.offset:
-        return [(None, left)]
-    return list(zip(left.buffers(), right.buffers(), strict=True))
-
-
-def _texts(array: pa.Array | pa.ChunkedArray) -> list[str | None]:
-    if array.type == _JSON:
-        return [None if value is None else value.decode() for value in array.to_pylist()]
-    return [None if value is None else _text(value) for value in array.to_pylist()]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        value = value.hex()
-    return json.dumps(value, default=lambda one: one.hex() if isinstance(one, bytes) else str(one))
-
-
-def _table(rows: list[tuple[Any, ...]]) -> pa.Table:
-    columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+def _sorted(table: pa.Table) -> pa.Table:
+    """The rows by entity and column, that of the components last."""
+    names = sorted(name for name in pc.unique(table.column("column")).to_pylist() if name is not None)
+    ranks = pc.fill_null(pc.index_in(table.column("column"), value_set=pa.array(names, pa.large_string())), len(names))
+    return table.take(pa.array(np.lexsort((ranks.to_numpy(), table.column(ENTITY_ID).to_numpy()))))

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from daft import DataFrame
 
 
-def query(store: Store, timeline: Timeline, request: HistoryQuery) -> DataFrame:
-    """Tick history as a lazy frame. Costs nothing until it is collected."""
-    return _frame(plan(store, timeline, request), request, [timeline])
+def query(store: Store, timeline: Timeline, request: HistoryQuery, world: str) -> DataFrame:
+    """Tick history of a world as a lazy frame. Costs nothing until it is collected."""
+    return _frame(plan(store, timeline, request, world), request, [timeline])
 
 
 def query_branches(store: Store, branches: Iterable[Branch], request: HistoryQuery) -> DataFrame:
@@ -84,6 +84,15 @@ def rows_at(store: Store, archetype: Archetype, span: Span) -> pa.Table:
     scan = Scan(archetype.name, span.segment, span.first, span.last, columns)
     batches = list(store.scan(scan))
     return pa.Table.from_batches(batches, scan.schema(archetype.schema))
+
+
+def active_at(store: Store, archetype: Archetype, span: Span, names: Sequence[str]) -> pa.Table:
+    """Columns of the active rows of a table at one tick."""
+    scan = Scan(archetype.name, span.segment, span.first, span.last, (*names, IS_ACTIVE))
+    rows = pa.Table.from_batches(list(store.scan(scan)), scan.schema(archetype.schema))
+    active = rows.column(IS_ACTIVE)
+    kept = rows if pc.all(active, min_count=0).as_py() else rows.filter(active)
+    return kept.drop_columns([IS_ACTIVE])
 
 
 def live(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from archetype_core.argument import MAX_ENTITY_ID, checked_id, whole_number
+from archetype_core.errors import TickNotFound
 from archetype_core.read.lens import Lens, lenses
 from archetype_core.read.request import BRANCH_FIELDS, Branch, HistoryQuery, Ticks
 from archetype_core.schema.archetype import Archetype
@@ -39,18 +40,24 @@ class ReadPlan:
     include_inactive: bool
 
 
-def plan(store: Store, timeline: Timeline, request: HistoryQuery) -> ReadPlan:
-    """The plan of a query of one world's history."""
+def plan(store: Store, timeline: Timeline, request: HistoryQuery, world: str) -> ReadPlan:
+    """The plan of a query of one world's history. ``TickNotFound`` for a tick that is named and not there."""
     schema, tables = _tables([timeline], request)
-    parts = _parts(timeline, tables, request.ticks, None)
+    runs = _runs(request.ticks, [timeline], world)
+    parts = _parts(timeline, tables, runs, None)
     return ReadPlan(store, parts, schema, _ids(request.entity_ids), _with_inactive(request))
 
 
 def plan_branches(store: Store, branches: Iterable[Branch], request: HistoryQuery) -> ReadPlan:
-    """The plan of a query of several histories, whose rows say which one they are of."""
+    """The plan of a query of several histories, whose rows say which one they are of.
+
+    ``TickNotFound`` for a tick that is named and that none of them has; some may be shorter than others.
+    """
     given = tuple(branches)
-    schema, tables = _tables([one.timeline for one in given], request)
-    parts = tuple(part for one in given for part in _parts(one.timeline, tables, request.ticks, one))
+    timelines = [one.timeline for one in given]
+    schema, tables = _tables(timelines, request)
+    runs = _runs(request.ticks, timelines, ", ".join(one.branch for one in given))
+    parts = tuple(part for one in given for part in _parts(one.timeline, tables, runs, one))
     schema = pa.schema([*schema, *BRANCH_FIELDS])
     return ReadPlan(store, parts, schema, _ids(request.entity_ids), _with_inactive(request))
 
@@ -62,9 +69,11 @@ def _tables(timelines: Sequence[Timeline], request: HistoryQuery) -> tuple[pa.Sc
 
 
 def _parts(
-    timeline: Timeline, tables: Mapping[Archetype, Lens | None], ticks: Ticks, branch: Branch | None
+    timeline: Timeline,
+    tables: Mapping[Archetype, Lens | None],
+    runs: Sequence[tuple[int | None, int | None]],
+    branch: Branch | None,
 ) -> tuple[Part, ...]:
-    runs = _runs(ticks)
     return tuple(
         Part(name, table, span, branch, tables[archetype])
         for name, table in timeline.tables.items()
@@ -89,17 +98,22 @@ def _ids(entity_ids: int | Iterable[int] | None) -> pa.Array | None:
     return pa.array(ids, pa.int64())
 
 
-def _runs(ticks: Ticks) -> list[tuple[int | None, int | None]]:
-    """Ticks as closed ranges; ``(None, None)`` is all of them."""
+def _runs(ticks: Ticks, timelines: Sequence[Timeline], world: str) -> list[tuple[int | None, int | None]]:
+    """Ticks as closed ranges; ``(None, None)`` is all of them. A range is clipped, a named tick must be in a history."""
     if ticks is None:
         return [(None, None)]
-    if not isinstance(ticks, Iterable):
-        tick = whole_number(ticks, "a tick")
-        return [(tick, tick)]
     if isinstance(ticks, range) and ticks.step == 1:
         return [(ticks.start, ticks.stop - 1)] if len(ticks) else []
+    wanted = sorted({whole_number(one, "a tick") for one in (ticks if isinstance(ticks, Iterable) else [ticks])})
+    histories = [one for one in timelines if one.spans]
     runs: list[tuple[int | None, int | None]] = []
-    for tick in sorted({whole_number(one, "a tick") for one in ticks}):
+    for tick in wanted:
+        if not isinstance(ticks, range) and not any(one.at(tick) for one in histories):
+            first, last = (
+                min((one.first for one in histories), default=None),
+                max((one.last for one in histories), default=None),
+            )
+            raise TickNotFound(world, tick, first, last)
         if runs and runs[-1][1] == tick - 1:
             runs[-1] = (runs[-1][0], tick)
         else:

@@ -1,8 +1,9 @@
 """Predicate pushdown: which ticks, entities and rows a store may skip for a condition.
 
 Daft filters the rows again after they are read, so a pushdown may keep too many rows and must never skip one that Daft
-keeps. Daft and Arrow compare floats differently: in Daft NaN is greater than every number and equal to itself, and -0.0 is
-less than 0.0. The conditions made here hold for both; a part that cannot be translated skips nothing.
+keeps. Daft and Arrow compare floats differently: Daft orders them by their bits, so that a NaN is greater than every number, or
+less than every number if its sign bit is set, and -0.0 is less than 0.0. In Arrow no comparison with NaN holds. The conditions
+made here hold for both; a part that cannot be translated skips nothing.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ class _Reader(PredicateVisitor[Any]):
             return Pushdown()
         field, least = pc.field(name), known[0]
         if pa.types.is_floating(known.type):
-            return Pushdown(field <= least if how[0] == "<" else (field >= least) | pc.is_nan(field))
+            return Pushdown((field <= least if how[0] == "<" else field >= least) | pc.is_nan(field))
         return Pushdown(_COMPARED[how](field, least))
 
     def _any(self, name: str, values: list[Any]) -> Pushdown:

@@ -1,8 +1,9 @@
 """Search: the entities of one tick whose vector or text is most like a query, best first.
 
 All rows of the tick are ranked, so a row is found whether or not it is indexed or sealed, and a past tick answers as it did
-then. A store that claims ``SEARCH`` ranks one table; the best of all tables are merged here. With ``exact=False`` a store may
-use an index: it can miss some of the best, and every row found still has its exact score.
+then. A store that claims ``SEARCH`` ranks one table, and rows of any other are scanned and ranked here; the best of all tables
+are merged. With ``exact=False`` a store may use an index: it can miss some of the best, and every row found still has its exact
+score.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import pyarrow.compute as pc
 from archetype_core.argument import whole_number
 from archetype_core.read.lens import Lens, lenses
 from archetype_core.read.plan import Part, ReadPlan
-from archetype_core.read.ranking import FOUND, METRICS, SCORE, rank
+from archetype_core.read.ranking import FOUND, METRICS, SCORE, rank, ranked
 from archetype_core.read.request import SearchQuery
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, ComponentType, types_with_column
 from archetype_core.schema.snapshot import ENTITY_ID, Snapshot, contiguous
-from archetype_core.store.port import SearchStore
+from archetype_core.store.port import Capability, SearchStore, Store
 from archetype_core.store.request import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID, Scan, Search
 from archetype_core.store.timeline import Segment, Span
 
@@ -151,7 +152,7 @@ def among(
 
 
 def in_history(
-    store: SearchStore, tables: Mapping[str, pa.Schema], span: Span, wanted: Wanted, named: Sequence[type[Component]]
+    store: Store, tables: Mapping[str, pa.Schema], span: Span, wanted: Wanted, named: Sequence[type[Component]]
 ) -> DataFrame:
     """The best rows of a past tick."""
     from archetype_core.read.source import HistorySource
@@ -175,14 +176,21 @@ def in_history(
             values = contiguous(reading.through(rows, [wanted.column]).column(0))
             best = rank(contiguous(rows.column(ENTITY_ID)), values, search)
         else:
-            best = store.search(replace(search, column=column))
+            best = _best(store, replace(search, column=column))
             rows = _rows(store, part, reading, contiguous(best.column(ENTITY_ID)))
         positions = pc.index_in(contiguous(best.column(ENTITY_ID)), value_set=contiguous(rows.column(ENTITY_ID)))
         found.append((best, reading.through(rows.take(positions), reading.given)))
     return _merged(found, wanted, span.last)
 
 
-def _rows(store: SearchStore, part: Part, reading: _Reading, entity_ids: pa.Array | None) -> pa.Table:
+def _best(store: Store, search: Search) -> pa.Table:
+    """The best rows of one table, ranked by the store if it can."""
+    if Capability.SEARCH in store.capabilities and isinstance(store, SearchStore):
+        return store.search(search)
+    return ranked(store, search)
+
+
+def _rows(store: Store, part: Part, reading: _Reading, entity_ids: pa.Array | None) -> pa.Table:
     """The stored columns of some active rows that the answer needs."""
     columns = tuple(dict.fromkeys([ENTITY_ID, *reading.stored(reading.given), IS_ACTIVE]))
     span = part.span

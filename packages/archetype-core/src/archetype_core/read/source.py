@@ -5,7 +5,7 @@ The columns, ticks, entities, filters and limit that Daft pushes down become par
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import daft
@@ -121,6 +121,43 @@ class HistoryTask(DataSourceTask):
                 waiting, rows = [], 0
         if waiting:
             yield pa.Table.from_batches(waiting, schema).combine_chunks()
+
+
+class TableSource(DataSource):
+    """A Daft source over one table that is made when it is read."""
+
+    def __init__(self, schema: pa.Schema, make: Callable[[], pa.Table]) -> None:
+        self._arrow, self._make = schema, make
+        self._schema = _daft_schema(schema)
+
+    @property
+    def name(self) -> str:
+        return "archetype table"
+
+    @property
+    def schema(self) -> Any:
+        return self._schema
+
+    async def get_tasks(self, pushdowns: Pushdowns) -> AsyncIterator[DataSourceTask]:
+        wanted = {
+            *(self._arrow.names if pushdowns.columns is None else pushdowns.columns),
+            *(() if pushdowns.filters is None else columns_of(pushdowns.filters)),
+        }
+        yield TableTask([name for name in self._arrow.names if name in wanted], self._arrow, self._make)
+
+
+class TableTask(DataSourceTask):
+    """Makes the table; Daft applies the condition and the limit."""
+
+    def __init__(self, columns: list[str], schema: pa.Schema, make: Callable[[], pa.Table]) -> None:
+        self._columns, self._arrow, self._make = columns, schema, make
+
+    @property
+    def schema(self) -> Any:
+        return _daft_schema(pa.schema([self._arrow.field(name) for name in self._columns]))
+
+    async def read(self) -> AsyncIterator[RecordBatch]:
+        yield RecordBatch.from_arrow_table(self._make().select(self._columns).combine_chunks())
 
 
 def _daft_schema(schema: pa.Schema) -> Any:
