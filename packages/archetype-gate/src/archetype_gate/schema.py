@@ -69,6 +69,12 @@ CREATE INDEX audit_by_command ON audit (command_id, is_new);
 CREATE INDEX audit_by_world ON audit (world_id, is_new, seq);
 CREATE TABLE chain (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), count INTEGER NOT NULL, hash BLOB NOT NULL);
 INSERT INTO chain VALUES (1, 0, zeroblob(32));
+CREATE TABLE rollouts (
+    world_id TEXT, name TEXT, rollout_id TEXT NOT NULL, config TEXT NOT NULL, PRIMARY KEY (world_id, name)
+) WITHOUT ROWID;
+CREATE TABLE episodes (
+    rollout_id TEXT, episode INTEGER, world_id TEXT NOT NULL, result TEXT, PRIMARY KEY (rollout_id, episode)
+) WITHOUT ROWID;
 CREATE TABLE tokens (actor TEXT, day TEXT, used INTEGER NOT NULL, PRIMARY KEY (actor, day)) WITHOUT ROWID;
 CREATE TABLE ticks (
     actor TEXT, world_id TEXT, tick INTEGER NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (actor, world_id)

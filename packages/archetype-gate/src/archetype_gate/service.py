@@ -19,6 +19,7 @@ from archetype_core.command import (
     Command,
     DestroyWorld,
     EntityCommand,
+    EpisodeResult,
     GetHistory,
     Spawn,
     SpawnTable,
@@ -234,7 +235,8 @@ class CommandService:
         if isinstance(result, WorldInfo) and call.world_id is None:
             # The command that created or opened a world belongs to that world's audit rows.
             call.world_id, call.tick = result.world_id, result.tick
-        self._record(call, [self._entry(call, command, "applied", "")])
+        error = result.error if isinstance(result, EpisodeResult) else None
+        self._record(call, [self._entry(call, command, "failed" if error else "applied", error or "")])
         return result
 
     async def submit(

@@ -15,6 +15,8 @@ from archetype_core.command.entity import (
     SpawnTable,
     Update,
 )
+from archetype_core.command.episode import EndReason, EpisodeConfig, EpisodeResult, RunEpisode
+from archetype_core.command.estimate import Estimate, Interval
 from archetype_core.command.gate import CommandGate, Ticket
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.command.read import (
@@ -32,19 +34,8 @@ from archetype_core.command.read import (
     QuerySnapshot,
     SearchWorld,
 )
-from archetype_core.command.simulation import (
-    EndReason,
-    EpisodeConfig,
-    EpisodeResult,
-    Progress,
-    RolloutConfig,
-    RolloutResult,
-    Run,
-    RunEpisode,
-    RunRollout,
-    Step,
-    StepResult,
-)
+from archetype_core.command.rollout import RolloutConfig, RolloutResult, RunRollout
+from archetype_core.command.simulation import Progress, Run, Step, StepResult
 from archetype_core.command.world import (
     AddHandler,
     AddHook,
@@ -87,11 +78,13 @@ __all__ = [
     "EntityCommand",
     "EpisodeConfig",
     "EpisodeResult",
+    "Estimate",
     "ForkWorld",
     "GetComponents",
     "GetHistory",
     "GetWorldInfo",
     "HookInfo",
+    "Interval",
     "ListHooks",
     "ListProcessors",
     "ListResources",
