@@ -13,7 +13,7 @@ from scene import Move, Position, Velocity, drive
 
 from archetype_core import World, open_store
 from archetype_core.command import EpisodeResult, RolloutConfig, RolloutResult
-from archetype_core.read import Branch, HistoryQuery, query_branches
+from archetype_core.read import Branch, HistoryQuery, Labels, query_branches
 
 same_type = st.sampled_from(
     [st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text(st.characters(codec="utf-8"))]
@@ -79,7 +79,8 @@ def test_simple_fields_of_resources_are_columns() -> None:
 
 def test_values_of_numpy_are_plain() -> None:
     """A label that is a scalar of numpy becomes the Python value (R2)."""
-    config = RolloutConfig(2, labels=[{"a": one} for one in np.arange(2)])
+    given: list[Any] = list(np.arange(2))
+    config = RolloutConfig(2, labels=[{"a": one} for one in given])
     assert [config.labels_of(one) for one in range(2)] == [{"a": 0}, {"a": 1}]
     assert type(config.labels_of(1)["a"]) is int
 
@@ -88,7 +89,7 @@ def test_values_of_numpy_are_plain() -> None:
 def test_labels_are_columns_of_rows_and_results(data: st.DataObject) -> None:
     """Each row of a query and of a result has the labels of its episode, and null where it has none (R2, Q2)."""
     types = data.draw(columns)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {name: data.draw(st.none() | type_) for name, type_ in types.items() if data.draw(st.booleans())}
         for _ in range(3)
     ]
@@ -109,14 +110,15 @@ def test_labels_are_filtered_and_grouped() -> None:
     """Labels of branches are columns that a query can filter, also in its `where`; a component's column is not hidden (Q2)."""
 
     async def scenario() -> None:
-        from daft import col
+        from daft import col, lit
 
         store = open_store("memory:")
         there = World(store, processors=[Move()])
         there.spawn(Position(), Velocity(dx=1.0))
         await there.run(2)
         branches = []
-        for number, labels in enumerate([{"wind": 0.5}, {"wind": 1, "kind": "x"}, {}]):
+        given: list[Labels] = [{"wind": 0.5}, {"wind": 1, "kind": "x"}, {}]
+        for number, labels in enumerate(given):
             fork = await there.fork(f"b{number}")
             await fork.run(1)
             timeline = fork.timeline()
@@ -127,8 +129,8 @@ def test_labels_are_filtered_and_grouped() -> None:
             "wind": [0.5, 1.0, None],
             "kind": [None, "x", None],
         }
-        assert frame.where(col("wind") > 0.7).to_pydict()["episode"] == [1]
-        found = query_branches(store, branches, HistoryQuery((Position,), where=col("kind") == "x"))
+        assert frame.where(col("wind") > lit(0.7)).to_pydict()["episode"] == [1]
+        found = query_branches(store, branches, HistoryQuery((Position,), where=col("kind") == lit("x")))
         assert found.select("branch").to_pydict() == {"branch": ["b1"]}
         hiding = [Branch(branches[0].timeline, "b", 0, 0, {"position__x": 1.0})]
         with pytest.raises(ValueError, match="position__x"):

@@ -23,7 +23,7 @@ from archetype_core.command import (
 from archetype_core.config import RunConfig
 from archetype_core.engine import Outcome, WorldView, check_inputs, in_thread
 from archetype_core.errors import ReentrantStep, RunConflict, StoreClosed, WorldClosed
-from archetype_core.user_traceback import exc_info
+from archetype_core.user_traceback import trim
 from archetype_gate.live_world import LiveWorld, failure_reason
 from archetype_gate.telemetry import log
 
@@ -84,10 +84,10 @@ class SimulationService:
         # Processors may raise anything; it must not stop other episodes.
         except Exception as failure:  # noqa: BLE001  # reason: logged, and reported in the result
             reason, exception = "failed", failure
-            name, tick = live.world.name, live.world.tick
-            log.warning(
-                "episode %s failed at tick %d: %s", name, tick, failure_reason(failure), exc_info=exc_info(failure)
-            )
+            # Without its traceback: the result has the exception, and a rollout may have many.
+            log.warning("episode %s failed at tick %d: %s", live.world.name, live.world.tick, failure_reason(failure))
+            # The result must not keep the tables of the failed tick alive.
+            trim(failure)
         world: WorldView = live.world
         return EpisodeResult(
             world_id=world.world_id,
