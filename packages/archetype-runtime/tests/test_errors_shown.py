@@ -85,7 +85,7 @@ main()
         (SYNC, "run(3)", "", "ARC-T002"),
         (ASYNC, "run(3)", "await world.add_hook(PreTick, observe, fail_fast=True)", "ARC-T005"),
         (SYNC, "step()", "world.add_hook(PreTick, observe, fail_fast=True)", "ARC-T005"),
-        (SYNC, "run_episode()", "", "ARC-T002"),
+        (SYNC, "run_episode().raise_if_failed()", "", "ARC-T002"),
     ],
 )
 def test_a_script_prints_a_short_traceback(tail: str, call: str, hook: str, last: str, tmp_path: Path) -> None:

@@ -267,6 +267,18 @@ class UnknownColumn(ArchetypeError, ValueError):
         super().__init__(f"the read has no column {column!r}; {has}{remedy}")
 
 
+class UnpairedSeeds(ArchetypeError, ValueError):
+    """Two rollouts cannot be compared seed by seed."""
+
+    code = "ARC-W007"
+
+    def __init__(self, first: Iterable[int] = (), second: Iterable[int] = ()) -> None:
+        self.first, self.second = tuple(first), tuple(second)
+        odd = f"only the first has {list(self.first)}, only the second {list(self.second)}"
+        what = odd if self.first or self.second else "no seed has a score in both"
+        super().__init__(f"the rollouts cannot be paired: {what}. Run both with the same seeds=…, and with a score")
+
+
 # Storage (ARC-S)
 
 
@@ -436,6 +448,17 @@ class NoHandler(ArchetypeError, LookupError):
         super().__init__(
             f"no handler for custom command {name!r}: register one; the world has {', '.join(self.known) or 'none'}"
         )
+
+
+class RolloutConflict(ArchetypeError, ValueError):
+    """A named rollout cannot be resumed, because it runs already or was made with another configuration."""
+
+    code = "ARC-G008"
+
+    def __init__(self, name: str, differences: Iterable[str]) -> None:
+        self.name, self.differences = name, tuple(differences)
+        what = "; ".join(self.differences)
+        super().__init__(f"rollout {name!r} cannot be resumed: {what}. Call it as before, or choose another name")
 
 
 # The runtime (ARC-R)

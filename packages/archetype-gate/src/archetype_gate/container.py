@@ -14,6 +14,7 @@ from archetype_gate.ledger_key import LedgerKey
 from archetype_gate.policy import Policy
 from archetype_gate.query import QueryService
 from archetype_gate.quota import Meter, Quotas
+from archetype_gate.rollout import RolloutService
 from archetype_gate.service import CommandService
 from archetype_gate.simulation import SimulationService
 from archetype_gate.sqlite import SqliteLedger
@@ -57,7 +58,9 @@ class ServiceContainer:
         open_ledger = open_ledger or partial(SqliteLedger, key=ledger_key)
         storage = StorageService(None if ledger is None else Path(ledger), on_open, open_ledger)
         worlds = WorldService(storage, ids, now_us)
-        dispatcher = CommandDispatcher(worlds, SimulationService(worlds, ids), QueryService(worlds))
+        simulation = SimulationService()
+        rollouts = RolloutService(worlds, simulation, ids)
+        dispatcher = CommandDispatcher(worlds, simulation, rollouts, QueryService(worlds))
         service = CommandService(
             worlds,
             storage,

@@ -52,6 +52,7 @@ from archetype_core.engine import HookHandle
 from archetype_core.errors import WorldNotFound
 from archetype_gate.live_world import LiveWorld
 from archetype_gate.query import QueryService, processor_info
+from archetype_gate.rollout import RolloutService
 from archetype_gate.simulation import SimulationService
 from archetype_gate.world_service import WorldService
 
@@ -64,7 +65,13 @@ _LIVE_OR_NOT = frozenset({GetHistory, GetAuditHead, DestroyWorld, CloseWorld, Qu
 class CommandDispatcher:
     """Executes admitted commands through the services, except mutations of entities: the command service stages those."""
 
-    def __init__(self, worlds: WorldService, simulation: SimulationService, queries: QueryService) -> None:
+    def __init__(
+        self,
+        worlds: WorldService,
+        simulation: SimulationService,
+        rollouts: RolloutService,
+        queries: QueryService,
+    ) -> None:
         self._worlds = worlds
         self._queries = queries
         self._without_world: Mapping[type, Callable[[Any], Awaitable[Any]]] = {
@@ -77,7 +84,7 @@ class CommandDispatcher:
             Step: simulation.step,
             Run: simulation.run,
             RunEpisode: simulation.episode,
-            RunRollout: simulation.rollout,
+            RunRollout: rollouts.rollout,
             ForkWorld: self._fork,
             Query: queries.query,
             QuerySnapshot: queries.snapshot,

@@ -99,6 +99,28 @@ class LedgerWorld:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerEpisode:
+    """An episode of a named rollout that was begun."""
+
+    episode: int
+    world_id: str
+    result: str | None
+    """Its encoded result, once it ended without a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRollout:
+    """A named rollout as the ledger stores it."""
+
+    rollout_id: str
+    world_id: str
+    name: str
+    config: str
+    """JSON of what must be equal for the rollout to be resumed."""
+    episodes: tuple[LedgerEpisode, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Damage:
     """One place in a ledger that was changed after it was written."""
 
@@ -178,6 +200,18 @@ class Ledger(Protocol):
 
     def release_ids(self, world_id: str, first_unused: int, reserved_to: int) -> None:
         """Give back the unused end of the last reserved block, durably; nothing happens if it is not the last."""
+        ...
+
+    def begin_rollout(self, rollout: LedgerRollout) -> LedgerRollout:
+        """Store a named rollout durably, and return it; if its world has one of that name, return that with its episodes."""
+        ...
+
+    def begin_episode(self, rollout_id: str, episode: int, world_id: str) -> None:
+        """Store durably in which world an episode will run; it replaces an earlier one of that number."""
+        ...
+
+    def finish_episode(self, rollout_id: str, episode: int, result: str) -> None:
+        """Store the encoded result of an episode durably."""
         ...
 
     def waiting_commands(self, world_id: str) -> list[AcceptedCommand]:

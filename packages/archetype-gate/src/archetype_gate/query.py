@@ -40,7 +40,7 @@ class QueryService:
         return await in_thread(lambda: live.world.select(command))
 
     async def episodes(self, backend: Backend, command: QueryEpisodes) -> DataFrame:
-        """Return the histories of several worlds as one lazy frame with the columns branch, seed and episode.
+        """Return the histories of several worlds as one lazy frame with the columns branch, seed, episode and labels.
 
         Worlds that the store does not have are left out.
         """
@@ -55,7 +55,13 @@ class QueryService:
                 timeline = store.timeline(world_id)
                 segment = timeline.spans[-1].segment
                 branches.append(
-                    Branch(timeline if command.lineage else timeline.own(world_id), segment.name, segment.seed, episode)
+                    Branch(
+                        timeline if command.lineage else timeline.own(world_id),
+                        segment.name,
+                        segment.seed,
+                        episode,
+                        command.labels[episode] if command.labels else {},
+                    )
                 )
             return query_branches(store, branches, command)
 

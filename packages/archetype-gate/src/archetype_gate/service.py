@@ -20,6 +20,7 @@ from archetype_core.command import (
     Command,
     DestroyWorld,
     EntityCommand,
+    EpisodeResult,
     GetAuditHead,
     GetHistory,
     Spawn,
@@ -244,7 +245,8 @@ class CommandService:
         if isinstance(result, WorldInfo) and call.world_id is None:
             # The command that created or opened a world belongs to that world's audit rows.
             call.world_id, call.tick = result.world_id, result.tick
-        self._record(call, [self._entry(call, command, "applied", "")])
+        error = result.error if isinstance(result, EpisodeResult) else None
+        self._record(call, [self._entry(call, command, "failed" if error else "applied", error or "")])
         return result
 
     async def submit(

@@ -1,42 +1,38 @@
-"""Advances live worlds: steps, runs, episodes and rollouts."""
+"""Advances live worlds: steps, runs and episodes."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import os
+import math
 import time
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
-from archetype_core.clock import IdSource
 from archetype_core.command import (
     EndReason,
     EpisodeConfig,
     EpisodeResult,
-    ForkWorld,
     Progress,
-    RolloutResult,
     Run,
     RunEpisode,
     RunResult,
-    RunRollout,
     Step,
     StepResult,
 )
 from archetype_core.config import RunConfig
-from archetype_core.engine import Outcome, WorldView
-from archetype_core.errors import PendingMutations
+from archetype_core.engine import Outcome, WorldView, check_inputs, in_thread
+from archetype_core.errors import ReentrantStep, RunConflict, StoreClosed, WorldClosed
+from archetype_core.user_traceback import trim
 from archetype_gate.live_world import LiveWorld, failure_reason
-from archetype_gate.world_service import WorldService
+from archetype_gate.telemetry import log
+
+_WRONG_CALLS = (ReentrantStep, RunConflict, StoreClosed, WorldClosed)
+"""What a single episode raises because it could not begin, or because its world was closed meanwhile."""
 
 
 class SimulationService:
     """Makes ticks. Before each tick it stages the queued commands that are due; after it, it settles those applied."""
-
-    def __init__(self, worlds: WorldService, ids: IdSource) -> None:
-        self._worlds = worlds
-        self._ids = ids
 
     async def step(self, live: LiveWorld, command: Step) -> StepResult:
         """Make one tick and return what it applied; raises what the tick raises, and then nothing of it is visible."""
@@ -60,82 +56,80 @@ class SimulationService:
     async def episode(self, live: LiveWorld, command: RunEpisode) -> EpisodeResult:
         """Make ticks until ``max_steps``, the termination predicate or a terminal component ends the episode.
 
-        A failing tick or predicate raises. The conditions are checked after every tick.
+        The conditions are checked after every tick. A failing tick, predicate or score is reported in the result. A call
+        that cannot begin raises: the world is closed or inside its own tick, or cannot take the inputs or the run id.
         """
-        return await self._episode(live, command.config, 0, command.progress)
+        return await self.play(live, command.config, 0, command.progress, raised=_WRONG_CALLS)
 
-    async def _episode(
-        self, live: LiveWorld, config: EpisodeConfig, number: int, progress: Progress | None = None
+    async def play(
+        self,
+        live: LiveWorld,
+        config: EpisodeConfig,
+        number: int,
+        progress: Progress | None = None,
+        *,
+        raised: tuple[type[Exception], ...] = (),
     ) -> EpisodeResult:
-        began, first, done = time.perf_counter(), live.world.tick, 0
-        reason: EndReason = "max_steps"
-        # Without conditions there is nothing to check between ticks.
-        stride = config.max_steps if config.termination is None and config.terminal_component is None else 1
-        while done < config.max_steps:
-            outcomes = await _advance(live, min(stride, config.max_steps - done), config.run_config, {})
-            done += len(outcomes)
-            if progress is not None:
-                progress(done, config.max_steps)
-            if (met := await _end_reason(live, config)) is not None:
-                reason = met
-                break
-        return _result(live, number, first, reason=reason, duration_s=time.perf_counter() - began)
-
-    async def rollout(self, base: LiveWorld, command: RunRollout) -> RolloutResult:
-        """Run one episode on each of several forks of a world, in parallel if asked.
-
-        A failing episode has its error in its result and the others continue. ``PendingMutations`` if the world has
-        staged mutations; a fork that cannot be created raises and cancels the other episodes.
-        """
-        config, began, rollout_id = command.config, time.perf_counter(), self._ids.new()
-        if waiting := base.uncommitted:
-            raise PendingMutations(base.world.name, waiting)
-        origin = base.world.tick - 1 if base.world.tick > 0 else None
-        seeds = _seeds(base, config.num_episodes) if config.seeds is None else list(config.seeds)
-        parallel = (os.cpu_count() or 1) if config.parallel is True else int(config.parallel) or 1
-        slots, done = asyncio.Semaphore(parallel), 0
-
-        async def play(number: int) -> EpisodeResult:
-            nonlocal done
-            async with slots:
-                name = f"{base.world.name}-{config.name_prefix}{number}-{rollout_id[-12:]}"
-                fork = ForkWorld(name, at_tick=origin, resources=config.resources, rng=seeds[number])
-                result = await self._play_fork(
-                    base, fork, config.episode_config, number, config.destroy_forks_on_complete
-                )
-            done += 1
-            if command.progress is not None:
-                command.progress(done, config.num_episodes)
-            return result
-
-        episodes = await _play_all(play, config.num_episodes)
-        return RolloutResult(rollout_id, base.world_id, episodes, time.perf_counter() - began)
-
-    async def _play_fork(
-        self, base: LiveWorld, fork: ForkWorld, config: EpisodeConfig, number: int, destroys_fork: bool
-    ) -> EpisodeResult:
-        began = time.perf_counter()
-        live = await self._worlds.fork(base, fork, is_name_free=True)
-        first = live.world.tick
+        """Run an episode and return its result; of what it fails with, only ``raised`` and wrong inputs are raised."""
+        check_inputs(config.run_config.inputs, live.world.system.slots)
+        began, first = time.perf_counter(), live.world.tick
+        reason: EndReason = "failed"
+        score, exception = None, None
         try:
-            return await self._episode(live, config, number)
-        # Processors may raise anything; it must not stop the other episodes.
-        except Exception as failure:  # noqa: BLE001  # reason: reported in the result
-            duration_s, error = time.perf_counter() - began, failure_reason(failure)
-            return _result(live, number, first, reason="failed", duration_s=duration_s, error=error)
-        finally:
-            if destroys_fork:
-                await self._worlds.destroy(live.world_id)
+            reason = await _played(live, config, progress)
+            if config.score is not None:
+                score = await _score(live.world.view(), config.score)
+        except raised:
+            raise
+        # Processors may raise anything; it must not stop other episodes.
+        except Exception as failure:  # noqa: BLE001  # reason: logged, and reported in the result
+            reason, exception = "failed", failure
+            # Without its traceback: the result has the exception, and a rollout may have many.
+            log.warning("episode %s failed at tick %d: %s", live.world.name, live.world.tick, failure_reason(failure))
+            # The result must not keep the tables of the failed tick alive.
+            trim(failure)
+        world: WorldView = live.world
+        return EpisodeResult(
+            world_id=world.world_id,
+            name=world.name,
+            run_id=world.run_id,
+            seed=world.seed,
+            episode=number,
+            first_tick=first,
+            final_tick=world.tick - 1,
+            reason=reason,
+            duration_s=time.perf_counter() - began,
+            error=None if exception is None else failure_reason(exception),
+            score=score,
+            exception=exception,
+        )
 
 
-async def _play_all(play: Callable[[int], Any], count: int) -> tuple[EpisodeResult, ...]:
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(play(number)) for number in range(count)]
-    except ExceptionGroup as failures:
-        # Episodes do not raise, so this is a fork that could not be created.
-        raise failures.exceptions[0] from None
-    return tuple(task.result() for task in tasks)
+async def _played(live: LiveWorld, config: EpisodeConfig, progress: Progress | None) -> EndReason:
+    done = 0
+    # Without conditions there is nothing to check between ticks.
+    stride = config.max_steps if config.termination is None and config.terminal_component is None else 1
+    while done < config.max_steps:
+        outcomes = await _advance(live, min(stride, config.max_steps - done), config.run_config, {})
+        done += len(outcomes)
+        if progress is not None:
+            progress(done, config.max_steps)
+        if (met := await _end_reason(live, config)) is not None:
+            return met
+    return "max_steps"
+
+
+async def _score(view: WorldView, score: Callable[[WorldView], Any]) -> float:
+    """Return the score of a world's final state; ``TypeError`` or ``ValueError`` if it is no finite number."""
+    # In a thread, because it may collect frames.
+    value = await in_thread(lambda: score(view))
+    if inspect.isawaitable(value):
+        value = await value
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"score must return a number, not {value!r}: convert it with float(…)")
+    if not math.isfinite(value):
+        raise ValueError(f"score must return a finite number, not {value!r}")
+    return float(value)
 
 
 async def _advance(live: LiveWorld, limit: int, config: RunConfig, inputs: Mapping[str, Any]) -> list[Outcome]:
@@ -154,32 +148,3 @@ async def _end_reason(live: LiveWorld, config: EpisodeConfig) -> EndReason | Non
         if verdict:
             return "termination"
     return None
-
-
-def _result(
-    live: LiveWorld, number: int, first: int, *, reason: EndReason, duration_s: float, error: str | None = None
-) -> EpisodeResult:
-    world: WorldView = live.world
-    return EpisodeResult(
-        world_id=world.world_id,
-        name=world.name,
-        run_id=world.run_id,
-        seed=world.seed,
-        episode=number,
-        first_tick=first,
-        final_tick=world.tick - 1,
-        reason=reason,
-        duration_s=duration_s,
-        error=error,
-    )
-
-
-def _seeds(base: LiveWorld, count: int) -> list[int]:
-    """Return distinct seeds, the same for every rollout of the same world from the same tick."""
-    import numpy as np
-
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((base.world.seed, base.world.tick))))
-    seeds: dict[int, None] = {}
-    while len(seeds) < count:
-        seeds[int(rng.integers(0, 2**63))] = None
-    return list(seeds)

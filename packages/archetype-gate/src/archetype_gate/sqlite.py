@@ -15,10 +15,20 @@ from archetype_core.command import AuditFilter, AuditHead, AuditRow
 from archetype_core.errors import LedgerError
 from archetype_gate import held_table, record_reader
 from archetype_gate.database import Connect, LedgerDatabase, connect
-from archetype_gate.ledger import AcceptedCommand, AttemptRef, AuditEntry, Damage, HeldEntry, LedgerWorld, Settlement
+from archetype_gate.ledger import (
+    AcceptedCommand,
+    AttemptRef,
+    AuditEntry,
+    Damage,
+    HeldEntry,
+    LedgerRollout,
+    LedgerWorld,
+    Settlement,
+)
 from archetype_gate.ledger_key import LedgerKey
 from archetype_gate.quota import Usage
 from archetype_gate.record_writer import write_records
+from archetype_gate.rollout_table import RolloutTable
 from archetype_gate.world_table import WorldTable
 
 WRITE_INTERVAL_S = 0.08
@@ -59,6 +69,7 @@ class SqliteLedger:
             key = secrets.token_bytes(32) if path is None else path.with_suffix(".key")
         self._database = LedgerDatabase(self._path, key, connect)
         self._worlds = WorldTable(self._database)
+        self._rollouts = RolloutTable(self._database)
 
     def __repr__(self) -> str:
         return f"SqliteLedger({self._path!r})"
@@ -203,6 +214,18 @@ class SqliteLedger:
     def release_ids(self, world_id: str, first_unused: int, reserved_to: int) -> None:
         """Give back the unused end of the last reserved block, durably; does nothing if it is not the last."""
         self._worlds.release_ids(world_id, first_unused, reserved_to)
+
+    def begin_rollout(self, rollout: LedgerRollout) -> LedgerRollout:
+        """Store a named rollout durably, and return it; if its world has one of that name, return that with its episodes."""
+        return self._rollouts.begin(rollout)
+
+    def begin_episode(self, rollout_id: str, episode: int, world_id: str) -> None:
+        """Store durably in which world an episode will run; it replaces an earlier one of that number."""
+        self._rollouts.begin_episode(rollout_id, episode, world_id)
+
+    def finish_episode(self, rollout_id: str, episode: int, result: str) -> None:
+        """Store the encoded result of an episode durably."""
+        self._rollouts.finish_episode(rollout_id, episode, result)
 
     # Reads. Those of commands and audit rows write first, so that they see everything collected.
 

@@ -166,7 +166,9 @@ class WorldService:
         parent = segment.parent.world_id
         return await World.open(backend.store, parent, branch=segment, kernel=entry.kernel, components=components)
 
-    async def fork(self, source: LiveWorld, command: ForkWorld, *, is_name_free: bool = False) -> LiveWorld:
+    async def fork(
+        self, source: LiveWorld, command: ForkWorld, *, is_name_free: bool = False, world_id: str | None = None
+    ) -> LiveWorld:
         """Create a world that continues from another, sharing its history; ``pending="copy"`` copies its staged commands.
 
         Costs one synced transaction and no rows, except into another storage. ``PendingMutations`` by default if more is
@@ -189,7 +191,7 @@ class WorldService:
                 rng=command.rng,
                 pending=command.pending,
                 store=backend.store if backend is not source.backend else None,
-                world_id=self._ids.new(),
+                world_id=world_id or self._ids.new(),
             )
             try:
                 live = await in_thread(lambda: self._add_fork(source, world, backend, command))
@@ -256,6 +258,11 @@ class WorldService:
         """
         return await self._remove(world_id, lambda live: live.world.destroy(), self._after_destroy)
 
+    async def discard(self, backend: Backend, world_id: str) -> None:
+        """Destroy a world of a backend if it is live, or was left by an earlier process; nothing if there is none."""
+        if not await self.destroy(world_id):
+            await in_thread(lambda: self._mark_destroyed(backend, world_id))
+
     async def _remove(
         self, world_id: str, end: Callable[[LiveWorld], Awaitable[None]], finish: Callable[[LiveWorld], None]
     ) -> bool:
@@ -285,12 +292,14 @@ class WorldService:
         live.release_ids()
 
     def _after_destroy(self, live: LiveWorld) -> None:
-        ledger, now, world_id = live.backend.ledger, self._now_us(), live.world_id
-        reason = "the world was destroyed"
+        self._mark_destroyed(live.backend, live.world_id)
+        live.release_ids()
+
+    def _mark_destroyed(self, backend: Backend, world_id: str) -> None:
+        ledger, now, reason = backend.ledger, self._now_us(), "the world was destroyed"
         waiting = ledger.waiting_commands(world_id)
         ledger.settle([Settlement(one.command_id, world_id, "failed", now, None, reason) for one in waiting])
         ledger.mark_destroyed(world_id)
-        live.release_ids()
 
     async def close_all(self) -> list[Exception]:
         """Close every live world, the newest first, and return the failures; no world can be created or opened afterwards."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from archetype.rollout import RuntimeRollout
+from archetype.rollout import HasResult, RuntimeRollout
 from archetype.sync_handle import SyncTwin
-from archetype_core.command import EpisodeResult, RolloutResult
+from archetype_core.command import EpisodeResult, Estimate, Interval, RolloutResult
 from archetype_core.read import Ticks
 from archetype_core.schema import Component
 from archetype_core.user_traceback import door
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class SyncRuntimeRollout(SyncTwin):
-    """The result of a rollout: its episodes, and a query over their tick histories.
+    """The result of a rollout: its episodes with their scores, and a query over their tick histories.
 
     The sync twin of ``RuntimeRollout``.
     """
@@ -65,6 +65,41 @@ class SyncRuntimeRollout(SyncTwin):
         """How long the rollout took."""
         return self._original.duration_s
 
+    @property
+    def scores(self) -> dict[int, float]:
+        """The scores by episode; episodes that failed or have no score are left out."""
+        return self._original.scores
+
+    @property
+    def mean(self) -> float:
+        """The mean score; ``ValueError`` if no episode has one."""
+        return self._original.mean
+
+    @door
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """Return Student's interval of the mean score; ``ValueError`` for fewer than two scores."""
+        return self._original.interval(confidence)
+
+    @door
+    def paired(self, other: HasResult) -> Estimate:
+        """Return how much higher this rollout scores than another on the same seeds, with the mean and its interval.
+
+        A pair of which one episode failed is left out and counted. ``UnpairedSeeds`` if the two have different seeds.
+
+        >>> print(windy.paired(calm).interval())
+        """
+        return self._original.paired(other)
+
+    @door
+    def frame(self) -> DataFrame:
+        """Return a frame with a row for each episode: its name, seed, labels, resource fields, end, score and error."""
+        return self._original.frame()
+
+    @door
+    def raise_if_failed(self) -> None:
+        """Raise an ``ExceptionGroup`` of what the failed episodes raised; nothing if none failed."""
+        self._original.raise_if_failed()
+
     @door
     def query(
         self,
@@ -75,9 +110,11 @@ class SyncRuntimeRollout(SyncTwin):
         include_inactive: bool = False,
         lineage: bool = False,
     ) -> DataFrame:
-        """Query the tick histories of all episodes as one lazy frame, with ``branch``, ``seed`` and ``episode`` columns.
+        """Query the tick histories of all episodes as one lazy frame.
 
-        Episodes whose worlds were destroyed are included. ``lineage=True`` repeats the base world's earlier ticks for each.
+        Its last columns are ``branch``, ``seed``, ``episode``, the labels, and the simple fields of resources that were given
+        for each episode. Episodes whose worlds were destroyed are included. ``lineage=True`` repeats the base world's earlier
+        ticks for each.
 
         >>> frame = rollout.query(Position)
         """

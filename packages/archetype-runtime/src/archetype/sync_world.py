@@ -494,14 +494,19 @@ class SyncRuntimeWorld(SyncHandle):
 
     @door
     def run_episode(self, config: EpisodeConfig | None = None) -> EpisodeResult:
-        """Run this world as one episode, until its end or ``max_steps``. A failure is reported in the result."""
+        """Run this world as one episode, until its end or ``max_steps``, and score it if the configuration has a ``score``.
+
+        A tick, predicate or score that fails is reported in the result: see ``error``, or call ``raise_if_failed``.
+        """
         return self._call(self._original.run_episode(config), "tick")
 
     @door
     def run_rollout(self, config: RolloutConfig | None = None) -> SyncRuntimeRollout:
         """Fork this world into episodes and run them, each with a seed of its own; this world does not change.
 
-        An episode that fails is reported in the result, and the others go on.
+        An episode that fails is reported in the result, and the others go on. The forks are destroyed at the end, unless
+        ``destroy_forks_on_complete=False``; their histories stay. With a ``name`` in the configuration, finished episodes
+        are in the ledger: the same call after a crash runs only the others, and ``RolloutConflict`` says what is not the same.
 
         >>> rollout = world.run_rollout(RolloutConfig(num_episodes=8, parallel=True))
         """

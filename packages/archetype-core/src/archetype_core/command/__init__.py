@@ -18,6 +18,8 @@ from archetype_core.command.entity import (
     UpdateWhere,
     described,
 )
+from archetype_core.command.episode import EndReason, EpisodeConfig, EpisodeResult, RunEpisode
+from archetype_core.command.estimate import Estimate, Interval
 from archetype_core.command.gate import CommandGate, Ticket
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.command.read import (
@@ -37,19 +39,8 @@ from archetype_core.command.read import (
     ReadMessages,
     SearchWorld,
 )
-from archetype_core.command.simulation import (
-    EndReason,
-    EpisodeConfig,
-    EpisodeResult,
-    Progress,
-    RolloutConfig,
-    RolloutResult,
-    Run,
-    RunEpisode,
-    RunRollout,
-    Step,
-    StepResult,
-)
+from archetype_core.command.rollout import RolloutConfig, RolloutResult, RunRollout
+from archetype_core.command.simulation import Progress, Run, Step, StepResult
 from archetype_core.command.world import (
     AddHandler,
     AddHook,
@@ -94,12 +85,14 @@ __all__ = [
     "EntityCommand",
     "EpisodeConfig",
     "EpisodeResult",
+    "Estimate",
     "ForkWorld",
     "GetAuditHead",
     "GetComponents",
     "GetHistory",
     "GetWorldInfo",
     "HookInfo",
+    "Interval",
     "ListHooks",
     "ListProcessors",
     "ListResources",

@@ -10,6 +10,7 @@ from archetype_core.command.audit import AuditFilter, AuditHead, AuditRow
 from archetype_core.command.command import Command, names
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.config import StorageConfig
+from archetype_core.read.label import Labels
 from archetype_core.read.request import HistoryQuery, MessageQuery, SearchQuery
 from archetype_core.schema.component import Component
 from archetype_core.schema.message import Letters
@@ -45,12 +46,18 @@ class Query(HistoryQuery, FrameCommand):
 
 @dataclass(frozen=True, slots=True)
 class QueryEpisodes(HistoryQuery, FrameCommand):
-    """The histories of a rollout's episodes as one lazy frame, with ``branch``, ``seed`` and ``episode`` columns."""
+    """The histories of a rollout's episodes as one lazy frame, with ``branch``, ``seed``, ``episode`` and label columns."""
 
     kind: ClassVar[str] = "query_world"
     lineage: bool = False
     world_ids: tuple[str, ...] = field(kw_only=True)
     """The episodes' worlds, in order; they may have been destroyed since."""
+    labels: tuple[Labels, ...] = field(kw_only=True, default=())
+    """More columns for each episode: for all or none of ``world_ids``."""
+
+    def __post_init__(self) -> None:
+        if self.labels and len(self.labels) != len(self.world_ids):
+            raise ValueError(f"{len(self.labels)} labels for {len(self.world_ids)} episodes: give one mapping for each")
 
     def describe(self) -> Mapping[str, Any]:
         return {"components": names(self.components), "worlds": len(self.world_ids)}

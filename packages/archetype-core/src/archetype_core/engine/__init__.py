@@ -22,7 +22,7 @@ from archetype_core.engine.hook import (
 )
 from archetype_core.engine.materialize import Arrival, Patch, PythonKernel, Staged
 from archetype_core.engine.port import Executor, Kernel
-from archetype_core.engine.processor import AsyncProcessor, Processor, ProcessorResult
+from archetype_core.engine.processor import AsyncProcessor, Processor, ProcessorResult, check_inputs
 from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
 from archetype_core.engine.rng import EntityRng, Rng
@@ -71,6 +71,7 @@ __all__ = [
     "World",
     "WorldView",
     "bundled",
+    "check_inputs",
     "conformed",
     "current_attempt",
     "hook_pairs",

@@ -3,6 +3,7 @@
 from archetype_core.read.bm25 import Corpus, words_of
 from archetype_core.read.diff import diff
 from archetype_core.read.history import query_branches
+from archetype_core.read.label import Labels
 from archetype_core.read.ranking import FOUND, METRICS, SCORE, rank, ranked
 from archetype_core.read.request import Branch, HistoryQuery, SearchQuery, Ticks
 from archetype_core.schema.version import Missing
@@ -14,6 +15,7 @@ __all__ = [
     "Branch",
     "Corpus",
     "HistoryQuery",
+    "Labels",
     "Missing",
     "SearchQuery",
     "Ticks",

@@ -10,7 +10,7 @@ import pyarrow as pa
 from archetype_core.argument import MAX_ENTITY_ID, checked_id, whole_number
 from archetype_core.errors import TickNotFound
 from archetype_core.read.lens import Lens, lenses
-from archetype_core.read.request import BRANCH_FIELDS, Branch, HistoryQuery, Ticks
+from archetype_core.read.request import Branch, HistoryQuery, Ticks, branch_columns
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.message import Message
 from archetype_core.store.port import Store
@@ -38,6 +38,8 @@ class ReadPlan:
     schema: pa.Schema
     entity_ids: pa.Array | None
     include_inactive: bool
+    branch_columns: tuple[pa.Field, ...] = ()
+    """The columns whose values are those of a part's branch."""
 
 
 def plan(store: Store, timeline: Timeline, request: HistoryQuery, world: str) -> ReadPlan:
@@ -58,8 +60,13 @@ def plan_branches(store: Store, branches: Iterable[Branch], request: HistoryQuer
     schema, tables = _tables(timelines, request)
     runs = _runs(request.ticks, timelines, ", ".join(one.branch for one in given))
     parts = tuple(part for one in given for part in _parts(one.timeline, tables, runs, one))
-    schema = pa.schema([*schema, *BRANCH_FIELDS])
-    return ReadPlan(store, parts, schema, _ids(request.entity_ids), _with_inactive(request))
+    columns = branch_columns(given)
+    if twice := sorted({one.name for one in columns} & {*schema.names}):
+        raise ValueError(
+            f"{twice[0]} is a column of a component and of the episodes' resources: rename one of the classes"
+        )
+    schema = pa.schema([*schema, *columns])
+    return ReadPlan(store, parts, schema, _ids(request.entity_ids), _with_inactive(request), columns)
 
 
 def _tables(timelines: Sequence[Timeline], request: HistoryQuery) -> tuple[pa.Schema, Mapping[Archetype, Lens | None]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from archetype_core.read.label import Label, Labels, label_columns
 from archetype_core.schema.component import Component
 from archetype_core.schema.version import Missing
 from archetype_core.store.timeline import Timeline
@@ -62,7 +63,7 @@ class SearchQuery:
     """Whether the answer must be exact; otherwise a store may use an index that misses some of the best."""
 
 
-BRANCH_FIELDS = (
+_BRANCH_FIELDS = (
     pa.field("branch", pa.large_string(), nullable=False),
     pa.field("seed", pa.int64(), nullable=False),
     pa.field("episode", pa.int64(), nullable=False),
@@ -71,9 +72,20 @@ BRANCH_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One of several histories in a query, and the values of its ``branch``, ``seed`` and ``episode`` columns."""
+    """One of several histories in a query, and the values of its ``branch``, ``seed``, ``episode`` and label columns."""
 
     timeline: Timeline
     branch: str
     seed: int
     episode: int
+    labels: Labels = field(default_factory=dict)
+
+    def value(self, column: str) -> Label:
+        """Return its value of a column of ``branch_columns``."""
+        own: dict[str, Label] = {"branch": self.branch, "seed": self.seed, "episode": self.episode}
+        return own[column] if column in own else self.labels.get(column)
+
+
+def branch_columns(branches: Sequence[Branch]) -> tuple[pa.Field, ...]:
+    """Return the columns that tell several histories apart."""
+    return (*_BRANCH_FIELDS, *label_columns([one.labels for one in branches]))

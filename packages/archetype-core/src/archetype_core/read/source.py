@@ -19,7 +19,6 @@ from daft.recordbatch import RecordBatch
 from archetype_core.read.condition import columns_of
 from archetype_core.read.plan import Part, ReadPlan
 from archetype_core.read.pushdown import Pushdown
-from archetype_core.read.request import BRANCH_FIELDS
 from archetype_core.schema.snapshot import ENTITY_ID
 from archetype_core.store.request import IS_ACTIVE, Scan
 
@@ -65,7 +64,7 @@ class HistoryTask(DataSourceTask):
             *(() if self._filter is None else columns_of(self._filter)),
         }
         self._columns = tuple(name for name in names if name in wanted)
-        self._constants = tuple(field for field in BRANCH_FIELDS if part.branch and field.name in wanted)
+        self._constants = tuple(field for field in plan.branch_columns if part.branch and field.name in wanted)
         constant = {field.name for field in self._constants}
         self._own = tuple(name for name in self._columns if name not in constant)
         needed = dict.fromkeys(self._own if part.lens is None else part.lens.stored(self._own))
@@ -84,7 +83,8 @@ class HistoryTask(DataSourceTask):
         for read in self._tables():
             table = read if lens is None or not self._own else lens.through(read, self._own)
             for field in self._constants:
-                value = pa.scalar(getattr(self._part.branch, field.name), field.type)
+                assert self._part.branch is not None
+                value = pa.scalar(self._part.branch.value(field.name), field.type)
                 table = table.append_column(field, pa.repeat(value, table.num_rows))
             batch = RecordBatch.from_arrow_table(table)
             if self._filter is not None:

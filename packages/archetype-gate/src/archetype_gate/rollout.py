@@ -1,0 +1,176 @@
+"""Runs rollouts: episodes on forks of a world, of which named ones are resumed after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from archetype_core.clock import IdSource
+from archetype_core.command import EpisodeResult, ForkWorld, RolloutConfig, RolloutResult, RunRollout
+from archetype_core.engine import check_inputs, in_thread
+from archetype_core.errors import PendingMutations, RolloutConflict
+from archetype_gate.ledger import LedgerRollout
+from archetype_gate.live_world import LiveWorld
+from archetype_gate.simulation import SimulationService
+from archetype_gate.world_service import WorldService
+
+_SHOWN = 60
+"""How many characters of a configuration's value an error shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A rollout that is under way."""
+
+    id: str
+    base: LiveWorld
+    config: RolloutConfig
+    origin: int | None
+    """The tick that the episodes are forked from; ``None`` for a world without ticks."""
+    seeds: list[int]
+    finished: Mapping[int, EpisodeResult]
+    """The results of the episodes that ended before this call."""
+
+
+class RolloutService:
+    """Runs the episodes of rollouts. The results of a named one are in the ledger as soon as each episode ends."""
+
+    def __init__(self, worlds: WorldService, simulation: SimulationService, ids: IdSource) -> None:
+        self._worlds = worlds
+        self._simulation = simulation
+        self._ids = ids
+        self._running: set[tuple[str, str]] = set()
+
+    async def rollout(self, base: LiveWorld, command: RunRollout) -> RolloutResult:
+        """Run one episode on each of several forks of a world, in parallel if asked.
+
+        A failing episode has its error in its result and the others continue. ``PendingMutations`` if the world has
+        staged mutations, ``RolloutConflict`` if a rollout of that name runs or has another configuration; a fork that cannot
+        be created raises and cancels the other episodes.
+        """
+        config, began = command.config, time.perf_counter()
+        check_inputs(config.episode_config.run_config.inputs, base.world.system.slots)
+        if waiting := base.uncommitted:
+            raise PendingMutations(base.world.name, waiting)
+        with self._alone(base.world_id, config.name):
+            plan = await self._plan(base, config)
+            parallel = (os.cpu_count() or 1) if config.parallel is True else int(config.parallel) or 1
+            slots, done = asyncio.Semaphore(parallel), 0
+
+            async def play(number: int) -> EpisodeResult:
+                nonlocal done
+                result = plan.finished.get(number)
+                if result is None:
+                    async with slots:
+                        result = await self._play(plan, number)
+                done += 1
+                if command.progress is not None:
+                    command.progress(done, config.num_episodes)
+                return result
+
+            episodes = await _play_all(play, config.num_episodes)
+        return RolloutResult(plan.id, base.world_id, episodes, time.perf_counter() - began)
+
+    @contextmanager
+    def _alone(self, world_id: str, name: str | None) -> Iterator[None]:
+        """Refuse another call with the same name for the block: it would destroy the forks of this one."""
+        if name is None:
+            yield
+            return
+        key = (world_id, name)
+        if key in self._running:
+            raise RolloutConflict(name, ["it is running"])
+        self._running.add(key)
+        try:
+            yield
+        finally:
+            self._running.discard(key)
+
+    async def _plan(self, base: LiveWorld, config: RolloutConfig) -> _Plan:
+        world, rollout_id = base.world, self._ids.new()
+        origin = world.tick - 1 if world.tick > 0 else None
+        seeds = _seeds(base, config.num_episodes) if config.seeds is None else list(config.seeds)
+        if config.name is None:
+            return _Plan(rollout_id, base, config, origin, seeds, {})
+        identity = json.dumps({"tick": world.tick, **config.identity()})
+        wanted = LedgerRollout(rollout_id, base.world_id, config.name, identity)
+        stored = await in_thread(lambda: base.backend.ledger.begin_rollout(wanted))
+        if differences := _differences(json.loads(stored.config), json.loads(identity)):
+            raise RolloutConflict(config.name, differences)
+        finished = {one.episode: _decoded(one.result) for one in stored.episodes if one.result is not None}
+        for one in stored.episodes:
+            if one.result is None or config.destroy_forks_on_complete:
+                await self._worlds.discard(base.backend, one.world_id)
+        return _Plan(stored.rollout_id, base, config, origin, seeds, finished)
+
+    async def _play(self, plan: _Plan, number: int) -> EpisodeResult:
+        config, ledger, world_id = plan.config, plan.base.backend.ledger, self._ids.new()
+        if config.name is not None:
+            # Before the fork is created, so that the next call finds it after a crash.
+            await in_thread(lambda: ledger.begin_episode(plan.id, number, world_id))
+        name = f"{plan.base.world.name}-{config.name_prefix}{number}-{plan.id[-12:]}"
+        fork = ForkWorld(name, at_tick=plan.origin, resources=config.resources_of(number), rng=plan.seeds[number])
+        # Before the episode, which may change its resources.
+        labels, parameters = config.labels_of(number), config.parameters_of(number)
+        try:
+            live = await self._worlds.fork(plan.base, fork, is_name_free=True, world_id=world_id)
+            result = await self._simulation.play(live, config.episode_config, number)
+            result = dataclasses.replace(result, labels=labels, parameters=parameters)
+            if config.name is not None and result.error is None:
+                await in_thread(lambda: ledger.finish_episode(plan.id, number, _encoded(result)))
+            return result
+        finally:
+            if config.destroy_forks_on_complete:
+                # Shielded, because the end of a cancelled episode destroys its fork too.
+                await asyncio.shield(self._worlds.discard(plan.base.backend, world_id))
+
+
+async def _play_all(play: Callable[[int], Any], count: int) -> tuple[EpisodeResult, ...]:
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(play(number)) for number in range(count)]
+    except ExceptionGroup as failures:
+        # Episodes do not raise, so this is a fork that could not be created.
+        raise failures.exceptions[0] from None
+    return tuple(task.result() for task in tasks)
+
+
+def _encoded(result: EpisodeResult) -> str:
+    fields = {one.name: getattr(result, one.name) for one in dataclasses.fields(result) if one.name != "exception"}
+    return json.dumps(fields)
+
+
+def _decoded(result: str) -> EpisodeResult:
+    return EpisodeResult(**json.loads(result))
+
+
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    return [
+        f"its {key} was {_shown(stored.get(key))} and is now {_shown(wanted.get(key))}"
+        for key in dict.fromkeys((*stored, *wanted))
+        # As text, because a label may be NaN.
+        if json.dumps(stored.get(key)) != json.dumps(wanted.get(key))
+    ]
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _seeds(base: LiveWorld, count: int) -> list[int]:
+    """Return distinct seeds, the same for every rollout of the same world from the same tick."""
+    import numpy as np
+
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((base.world.seed, base.world.tick))))
+    seeds: dict[int, None] = {}
+    while len(seeds) < count:
+        seeds[int(rng.integers(0, 2**63))] = None
+    return list(seeds)
