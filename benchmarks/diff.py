@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,14 @@ def check(world: World) -> None:
     assert world.diff(0, 1).count_rows() >= 2 * found.num_rows
 
 
+def _wide(world: World) -> pa.Table:
+    return world.diff(0, 1, Position).to_arrow()
+
+
+def _long(world: World) -> pa.Table:
+    return world.diff(0, 1).to_arrow()
+
+
 async def figures(place: Path, quick: bool) -> dict[str, float]:
     """Measure all figures, by name."""
     entities, count = (10_000, 3) if quick else (100_000, 15)
@@ -67,9 +76,9 @@ async def figures(place: Path, quick: bool) -> dict[str, float]:
             world = await scene(store, entities, replaced=replaced)
             check(world)
             works: dict[str, Callable[[], Awaitable[Any]]] = {
-                "join": _work(lambda world=world: joined(world)),
-                "wide": _work(lambda world=world: world.diff(0, 1, Position).to_arrow()),
-                "long": _work(lambda world=world: world.diff(0, 1).to_arrow()),
+                "join": _work(partial(joined, world)),
+                "wide": _work(partial(_wide, world)),
+                "long": _work(partial(_long, world)),
             }
             taken = await _measure.rounds(count, **works)
             found.update({f"{kind}_{name}_{one}_ms": 1e3 * seconds for one, seconds in taken.items()})

@@ -37,9 +37,16 @@ from archetype_core.command import (
     Step,
 )
 from archetype_core.schema import Archetype
-from archetype_gate import Quotas, ServiceContainer, SqliteLedger, verify
-from archetype_gate.ledger import AcceptedCommand, AuditEntry, Settlement
-from archetype_gate.quota import Usage
+from archetype_gate import (
+    AcceptedCommand,
+    AuditEntry,
+    Quotas,
+    ServiceContainer,
+    Settlement,
+    SqliteLedger,
+    Usage,
+    verify,
+)
 
 ADMIN = ActorCtx("bench", {"admin"})
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from daft import col
+from daft import col, lit
 from field_types import HOLDERS, TYPES, table
 from hypothesis import given
 from hypothesis import strategies as st
@@ -234,7 +234,7 @@ def test_several_columns_are_wide() -> None:
         }
         assert there.diff(0, 1, Position).to_pydict() == expected
         assert there.diff(0, 1, Position.c.x, Position.c.y).to_pydict() == expected
-        found = there.diff(0, 1, Position.c.x, Velocity).where(col("entity_id") == 1).select("velocity__dx__after")
+        found = there.diff(0, 1, Position.c.x, Velocity).where(col("entity_id") == lit(1)).select("velocity__dx__after")
         assert found.to_pydict() == {"velocity__dx__after": [1.0]}
         assert there.diff(0, 1, Health).to_pydict()["health__hp__before"] == []
 

@@ -21,7 +21,7 @@ from archetype_core.engine.daft.expression import read
 from archetype_core.engine.daft.frame import Frame, base_columns
 from archetype_core.engine.frame_result import collect_frame
 from archetype_core.panic import Panic, panics_as_errors
-from archetype_core.read.diff import same
+from archetype_core.read.equality import same
 from archetype_core.schema import ENTITY_ID, Archetype, Component, Snapshot
 
 

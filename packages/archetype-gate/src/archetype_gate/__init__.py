@@ -2,21 +2,25 @@
 
 from archetype_gate.container import ServiceContainer
 from archetype_gate.inspection import verify
-from archetype_gate.ledger import Damage, Ledger
+from archetype_gate.ledger import AcceptedCommand, AuditEntry, Damage, Ledger, Settlement
 from archetype_gate.policy import Policy
-from archetype_gate.quota import Quotas
+from archetype_gate.quota import Quotas, Usage
 from archetype_gate.service import CommandService
 from archetype_gate.sqlite import SqliteLedger
 from archetype_gate.tick_tracer import otel_hooks
 
 __all__ = [
+    "AcceptedCommand",
+    "AuditEntry",
     "CommandService",
     "Damage",
     "Ledger",
     "Policy",
     "Quotas",
     "ServiceContainer",
+    "Settlement",
     "SqliteLedger",
+    "Usage",
     "otel_hooks",
     "verify",
 ]

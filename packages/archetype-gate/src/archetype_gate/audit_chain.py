@@ -20,7 +20,7 @@ Row = tuple[Any, ...]
 
 START = bytes(32)
 """The hash before the first row."""
-SEALED = ("worlds", "commands", "held", "tokens", "ticks")
+SEALED = ("worlds", "commands", "held", "rollouts", "episodes", "tokens", "ticks")
 """The tables whose hashes are summed."""
 _MODULUS = 1 << 256
 _CHUNKS = (512, 64, 8, 1)
@@ -82,15 +82,12 @@ class SealedTables:
         insert_rows(self.connection, table, written)
         self._add(table, (row[-1] for row in written), 1)
 
-    def remove(self, table: str, column: str, values: Iterable[Any]) -> set[Any]:
-        """Delete the rows with these values in a column; returns the values that had a row."""
-        found: set[Any] = set()
+    def remove(self, table: str, column: str, values: Iterable[Any]) -> list[Row]:
+        """Delete the rows with these values in a column, and return them."""
+        gone: list[Row] = []
         for chunk in chunks(list(values)):
-            query = f"DELETE FROM {table} WHERE {column} IN ({', '.join('?' * len(chunk))}) RETURNING {column}, hash"  # noqa: S608  # reason: names of our own tables
-            gone = self.connection.execute(query, chunk).fetchall()
-            found.update(value for value, _ in gone)
-            self._add(table, (stored for _, stored in gone), -1)
-        return found
+            gone += self.take(table, f"{column} IN ({', '.join('?' * len(chunk))})", chunk)
+        return gone
 
     def take(self, table: str, condition: str, values: Sequence[Any]) -> list[Row]:
         """Delete the rows that meet a condition and return them, to be changed and inserted again."""
@@ -211,6 +208,10 @@ def _name(table: str, row: Sequence[Any]) -> str:
             return f"command {row[1]}"
         case "held":
             return f"held command {row[1]}"
+        case "rollouts":
+            return f"rollout {row[1]} of world {row[0]}"
+        case "episodes":
+            return f"episode {row[1]} of rollout {row[0]}"
         case _:
             return f"usage of {row[0]}, {row[1]}"
 

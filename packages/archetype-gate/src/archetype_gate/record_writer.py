@@ -24,7 +24,7 @@ def write_records(
 
     An entry of a ``released`` command that is not held any more is not written: another process has written it.
     """
-    if gone := set(released) - tables.remove("held", "command_id", released):
+    if gone := set(released).difference(row[1] for row in tables.remove("held", "command_id", released)):
         settlements = [
             *(_settlement(one) for one in entries if one.command_id in gone and not one.accepted),
             *settlements,

@@ -78,12 +78,14 @@ CREATE TABLE chain (
     seal BLOB NOT NULL,
     key_check BLOB
 );
-INSERT INTO chain VALUES (1, 0, zeroblob(32), zeroblob(160), zeroblob(32), NULL);
+INSERT INTO chain VALUES (1, 0, zeroblob(32), zeroblob(224), zeroblob(32), NULL);
 CREATE TABLE rollouts (
-    world_id TEXT, name TEXT, rollout_id TEXT NOT NULL, config TEXT NOT NULL, PRIMARY KEY (world_id, name)
+    world_id TEXT, name TEXT, rollout_id TEXT NOT NULL, config TEXT NOT NULL, hash BLOB NOT NULL,
+    PRIMARY KEY (world_id, name)
 ) WITHOUT ROWID;
 CREATE TABLE episodes (
-    rollout_id TEXT, episode INTEGER, world_id TEXT NOT NULL, result TEXT, PRIMARY KEY (rollout_id, episode)
+    rollout_id TEXT, episode INTEGER, world_id TEXT NOT NULL, result TEXT, hash BLOB NOT NULL,
+    PRIMARY KEY (rollout_id, episode)
 ) WITHOUT ROWID;
 CREATE TABLE tokens (
     actor TEXT, day TEXT, used INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (actor, day)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -14,17 +12,12 @@ from typing import Any, TypeVar, cast
 from archetype_core.clock import Clock, IdSource
 from archetype_core.command import (
     ActorCtx,
-    AuditHead,
-    AuditRow,
     CloseWorld,
     Command,
     DestroyWorld,
     EntityCommand,
     EpisodeResult,
-    GetAuditHead,
-    GetHistory,
     Spawn,
-    SpawnTable,
     Status,
     Ticket,
     UpdateTable,
@@ -42,15 +35,14 @@ from archetype_core.errors import (
 )
 from archetype_core.schema import Component
 from archetype_gate import command_codec, telemetry
+from archetype_gate.audit_log import AuditLog, Call
 from archetype_gate.dispatcher import CommandDispatcher
 from archetype_gate.held_command import CommandHolder, HeldCommand, recover_held
 from archetype_gate.in_flight import InFlightCalls
-from archetype_gate.ledger import AcceptedCommand, AuditEntry, Ledger
+from archetype_gate.ledger import AcceptedCommand, AuditEntry
 from archetype_gate.live_world import LiveWorld, due_tick, failure_reason
-from archetype_gate.payload_summary import describe_payload, summarize
 from archetype_gate.policy import VIEWER_KINDS, Policy
-from archetype_gate.quota import Meter, Usage
-from archetype_gate.sqlite import SqliteLedger
+from archetype_gate.quota import Meter
 from archetype_gate.storage import Backend, StorageService
 from archetype_gate.timestamp import to_micros
 from archetype_gate.world_service import WorldService
@@ -58,23 +50,8 @@ from archetype_gate.world_service import WorldService
 R = TypeVar("R")
 
 
-@dataclass(slots=True)
-class _Call:
-    """One call of the gate, while it is handled."""
-
-    actor: ActorCtx
-    world_id: str | None
-    live: LiveWorld | None
-    began: float
-    at_us: int
-    tick: int | None
-    usage: Usage | None = None
-    dropped: int = 0
-    """How many commands its failed attempts dropped."""
-
-
 # The call that the current context is executing.
-_executing: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("archetype_gate_call", default=None)
+_executing: contextvars.ContextVar[Call | None] = contextvars.ContextVar("archetype_gate_call", default=None)
 
 
 class CommandService:
@@ -103,9 +80,7 @@ class CommandService:
         self._meter = meter
         self._clock = clock
         self._ids = ids
-        self._lock = threading.Lock()
-        self._unwritten: list[AuditEntry] = []
-        """Entries from before any ledger was open; the first ledger gets them."""
+        self._audit = AuditLog(worlds, storage, clock, ids)
         self._is_open = True
         self._in_flight = InFlightCalls()
         self._holder = CommandHolder(worlds)
@@ -116,9 +91,7 @@ class CommandService:
         recover_held(backend)
         if backend.ledger not in [one.ledger for one in self._storage.backends]:
             self._meter.restore(backend.ledger.usage_since(today - timedelta(days=1)))
-        with self._lock:
-            entries, self._unwritten = self._unwritten, []
-        backend.ledger.record(entries)
+        self._audit.write_early(backend.ledger)
 
     async def execute(
         self, actor: ActorCtx, command: Command[R], world_id: str | None = None, *, durable: bool = False
@@ -149,21 +122,21 @@ class CommandService:
                     result = await self._execute(call, command)
                     status = "applied"
                 if durable:
-                    await self._sync(call)
+                    await self._audit.sync(call.world_id)
             finally:
                 telemetry.record_verdict(span, command.kind, status, time.perf_counter() - call.began)
             return cast("R", result)
 
-    def _begin(self, actor: object, world_id: str | None) -> _Call:
+    def _begin(self, actor: object, world_id: str | None) -> Call:
         if not self._is_open:
             raise GateClosed
         if not isinstance(actor, ActorCtx):
             raise TypeError(f"actor must be an ActorCtx, not {actor!r}")
         live = self._worlds.find(world_id)
         tick = live.world.tick if live is not None else None
-        return _Call(actor, world_id, live, time.perf_counter(), to_micros(self._clock.now()), tick)
+        return Call(actor, world_id, live, time.perf_counter(), to_micros(self._clock.now()), tick)
 
-    def _admit(self, call: _Call, commands: Sequence[Command[Any]]) -> list[Command[Any]]:
+    def _admit(self, call: Call, commands: Sequence[Command[Any]]) -> list[Command[Any]]:
         """Authorize commands, check their arguments and charge for them, all or none; records a refusal and raises it.
 
         Returns the commands to apply: mutations with arguments of their own, and ids in place of conditions.
@@ -184,13 +157,15 @@ class CommandService:
             day = self._clock.now().date()
             call.usage = self._meter.charge(call.actor, admitted, day, call.world_id, call.tick or 0)
         except (ArchetypeError, TypeError, ValueError) as refusal:
-            self._record(call, [self._entry(call, one, "rejected", failure_reason(refusal)) for one in commands])
+            self._audit.record(
+                call, [self._audit.entry(call, one, "rejected", failure_reason(refusal)) for one in commands]
+            )
             raise
         if call.usage is not None:
             telemetry.count_usage(call.usage)
         return admitted
 
-    def _stage(self, call: _Call, command: EntityCommand[Any], durable: bool) -> Any:
+    def _stage(self, call: Call, command: EntityCommand[Any], durable: bool) -> Any:
         """Stage a mutation for the next tick; never awaits, because hooks and processors call it inside a tick."""
         live = call.live
         assert live is not None
@@ -199,7 +174,7 @@ class CommandService:
             def apply() -> None:
                 live.add_staged(accepted)
 
-            entry = self._entry(call, command, "queued", "", accepted)
+            entry = self._audit.entry(call, command, "queued", "", accepted)
             attempt = current_attempt()
             if attempt is None:
                 apply()
@@ -215,7 +190,7 @@ class CommandService:
             self._reject(call, [command], failure)
             raise
         except Exception as failure:
-            self._record(call, [self._entry(call, command, "failed", failure_reason(failure))])
+            self._audit.record(call, [self._audit.entry(call, command, "failed", failure_reason(failure))])
             raise
 
     def _held(self, live: LiveWorld, entry: AuditEntry, apply: Callable[[], None], *, is_durable: bool) -> HeldCommand:
@@ -230,15 +205,15 @@ class CommandService:
 
         return HeldCommand(live, entry, is_durable, apply, dropped)
 
-    async def _execute(self, call: _Call, command: Command[Any]) -> Any:
+    async def _execute(self, call: Call, command: Command[Any]) -> Any:
         executing = _executing.set(call)
         try:
-            result = await self._dispatcher.execute(command, call.world_id, call.live, self.read_audit)
+            result = await self._dispatcher.execute(command, call.world_id, call.live, self._audit.read)
         except BaseException as failure:
             reason = failure_reason(failure)
             if call.dropped:
                 reason += f" (commands dropped with the attempt: {call.dropped})"
-            self._record(call, [self._entry(call, command, "failed", reason)])
+            self._audit.record(call, [self._audit.entry(call, command, "failed", reason)])
             raise
         finally:
             _executing.reset(executing)
@@ -246,7 +221,7 @@ class CommandService:
             # The command that created or opened a world belongs to that world's audit rows.
             call.world_id, call.tick = result.world_id, result.tick
         error = result.error if isinstance(result, EpisodeResult) else None
-        self._record(call, [self._entry(call, command, "failed" if error else "applied", error or "")])
+        self._audit.record(call, [self._audit.entry(call, command, "failed" if error else "applied", error or "")])
         return result
 
     async def submit(
@@ -297,12 +272,14 @@ class CommandService:
             return tickets
 
     async def _submit(
-        self, call: _Call, commands: Sequence[EntityCommand[Any]], tick: int | None, priority: int
+        self, call: Call, commands: Sequence[EntityCommand[Any]], tick: int | None, priority: int
     ) -> tuple[Ticket, ...]:
         for command in commands:
             if not command.is_deferrable:
                 refusal = NotDeferrable(command.kind)
-                self._record(call, [self._entry(call, one, "rejected", failure_reason(refusal)) for one in commands])
+                self._audit.record(
+                    call, [self._audit.entry(call, one, "rejected", failure_reason(refusal)) for one in commands]
+                )
                 raise refusal
         commands = cast("list[EntityCommand[Any]]", self._admit(call, commands))
         live, usage = call.live, call.usage
@@ -327,14 +304,17 @@ class CommandService:
         return tuple(Ticket(one.command_id, one.entity_ids) for one in accepted)
 
     def _write_queued(
-        self, call: _Call, commands: Sequence[EntityCommand[Any]], accepted: Sequence[AcceptedCommand]
+        self, call: Call, commands: Sequence[EntityCommand[Any]], accepted: Sequence[AcceptedCommand]
     ) -> None:
         """Put commands on disk and queue them, in one thread: the caller may be cancelled once they are accepted."""
         live = call.live
         assert live is not None
         ledger = live.backend.ledger
         ledger.record(
-            [self._entry(call, command, "queued", "", one) for command, one in zip(commands, accepted, strict=True)]
+            [
+                self._audit.entry(call, command, "queued", "", one)
+                for command, one in zip(commands, accepted, strict=True)
+            ]
         )
         try:
             ledger.sync()
@@ -347,7 +327,7 @@ class CommandService:
     def _hold_queued(
         self,
         attempt: Attempt,
-        call: _Call,
+        call: Call,
         commands: Sequence[EntityCommand[Any]],
         accepted: Sequence[AcceptedCommand],
     ) -> None:
@@ -359,7 +339,7 @@ class CommandService:
             [
                 self._held(
                     live,
-                    self._entry(call, command, "queued", "", one),
+                    self._audit.entry(call, command, "queued", "", one),
                     partial(live.enqueue, one, command),
                     is_durable=True,
                 )
@@ -367,12 +347,14 @@ class CommandService:
             ],
         )
 
-    def _reject(self, call: _Call, commands: Sequence[Command[Any]], failure: Exception) -> None:
+    def _reject(self, call: Call, commands: Sequence[Command[Any]], failure: Exception) -> None:
         """Record that charged commands were refused after all, and refund them."""
         if call.usage is not None:
             self._meter.refund(call.usage)
             call.usage = None
-        self._record(call, [self._entry(call, one, "rejected", failure_reason(failure)) for one in commands])
+        self._audit.record(
+            call, [self._audit.entry(call, one, "rejected", failure_reason(failure)) for one in commands]
+        )
 
     def _accept(
         self,
@@ -387,73 +369,6 @@ class CommandService:
             AcceptedCommand(self._ids.new(), live.world_id, type(one).__name__, payload, ids, due, priority)
             for one, payload, ids in zip(commands, payloads, live.assign_ids(commands), strict=True)
         ]
-
-    def _entry(
-        self, call: _Call, command: Command[Any], status: Status, reason: str, accepted: AcceptedCommand | None = None
-    ) -> AuditEntry:
-        def payload() -> str:
-            if accepted is not None and not isinstance(command, SpawnTable):
-                return summarize(accepted.payload().decode())
-            return describe_payload(command)
-
-        usage, call.usage = call.usage, None
-        return AuditEntry(
-            command_id=accepted.command_id if accepted is not None else self._ids.new(),
-            world_id=call.world_id or "",
-            actor=call.actor.id,
-            roles=tuple(sorted(call.actor.roles)),
-            type=command.kind or type(command).__name__,
-            payload=payload,
-            status=status,
-            at_us=call.at_us,
-            tick=call.tick,
-            reason=reason,
-            duration_us=0 if status == "queued" else round((time.perf_counter() - call.began) * 1e6),
-            accepted=accepted,
-            usage=usage,
-        )
-
-    def _record(self, call: _Call, entries: list[AuditEntry]) -> None:
-        ledger = self._ledger(call.world_id)
-        if ledger is not None:
-            ledger.record(entries)
-            return
-        with self._lock:
-            self._unwritten.extend(entries)
-
-    def _ledger(self, world_id: str | None) -> Ledger | None:
-        """Return the ledger of a world; the first open ledger for no world or an unknown one."""
-        backend = self._worlds.backend_of(world_id)
-        if backend is None:
-            backend = next(iter(self._storage.backends), None)
-        return backend.ledger if backend is not None else None
-
-    async def read_audit(
-        self, command: GetHistory | GetAuditHead, world_id: str | None
-    ) -> tuple[AuditRow, ...] | AuditHead:
-        """Return audit rows, or the end of the audit, of a world's ledger; of the first open one for ``None``. Not gated."""
-        if isinstance(command, GetAuditHead):
-            found, at = self._ledger(world_id), self._clock.now()
-            return AuditHead(0, bytes(32).hex(), at) if found is None else await in_thread(lambda: found.audit_head(at))
-        which = command.filter if world_id is None else replace(command.filter, world_id=world_id)
-        ledger = self._ledger(which.world_id)
-
-        def read() -> tuple[AuditRow, ...]:
-            if ledger is not None:
-                return ledger.history(which)
-            in_memory = SqliteLedger(None)
-            try:
-                in_memory.record(list(self._unwritten))
-                return in_memory.history(which)
-            finally:
-                in_memory.close()
-
-        return await in_thread(read)
-
-    async def _sync(self, call: _Call) -> None:
-        ledger = self._ledger(call.world_id)
-        if ledger is not None:
-            await in_thread(ledger.sync)
 
     def peek(self, actor: ActorCtx, world_id: str) -> WorldInfo | None:
         """Describe a live world from memory, for display: no I/O, no quota, no audit row.

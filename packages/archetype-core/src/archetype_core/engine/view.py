@@ -199,7 +199,7 @@ class WorldView:
 
     def letters(self, request: MessageQuery) -> Letters:
         """What ``messages`` returns, for a request that was made elsewhere."""
-        return history.letters(self._store, self.timeline() or Timeline((), {}), request)
+        return history.letters(self._store, self.timeline() or Timeline((), {}), request, self.name)
 
     @door
     def search(

@@ -172,13 +172,13 @@ class _Both:
             old, new = self.before.ids_of(component), self.after.ids_of(component)
             pairs = _Pairs.of(old, new)
             moved = moved or bool(len(pairs.gone) or len(pairs.come))
-            changed: Mask | None = None
+            changed: Mask = np.zeros(len(old) if pairs.left is None else len(pairs.left), np.bool_)
             for name in (name for name, owner in chosen.items() if owner == component):
                 left = self.before.column(component, name, types[name])
                 right = self.after.column(component, name, types[name])
                 values[name] = left, right
                 found = pairs.differing(left, right)
-                changed = found if changed is None else changed | found
+                changed = changed | found
             rows = np.flatnonzero(changed)
             kept = rows if pairs.left is None else pairs.left[rows]
             differing += [old[kept], old[pairs.gone], new[pairs.come]]

@@ -47,9 +47,9 @@ def _frame(plan: ReadPlan, request: HistoryQuery, timelines: Iterable[Timeline])
     return filtered(frame, request.where, tables)
 
 
-def letters(store: Store, timeline: Timeline, request: MessageQuery) -> Letters:
+def letters(store: Store, timeline: Timeline, request: MessageQuery, world: str) -> Letters:
     """The messages that were sent, by tick and then in the order of sending."""
-    found = query(store, timeline, HistoryQuery((Message,), request.ticks, request.recipient)).to_arrow()
+    found = query(store, timeline, HistoryQuery((Message,), request.ticks, request.recipient), world).to_arrow()
     for column, wanted in (("message__sender", request.sender), ("message__kind", request.message_kind)):
         if wanted is not None:
             found = found.filter(pc.field(column) == wanted)

@@ -1,0 +1,103 @@
+"""All errors that Archetype raises, as one tree.
+
+Each error has a stable ``code``, its facts as attributes, and a message that says what happened, to what, and what to do
+next. Each one also derives from a built-in exception, so ``except LookupError`` works without this module.
+"""
+
+from __future__ import annotations
+
+from archetype_core.errors.gate import (
+    GateClosed,
+    LedgerError,
+    LoopBusy,
+    NoHandler,
+    NotDeferrable,
+    PermissionDenied,
+    QuotaExceeded,
+    RolloutConflict,
+    RuntimeClosed,
+    WorldExists,
+    WorldNotActive,
+)
+from archetype_core.errors.root import (
+    ArchetypeError,
+)
+from archetype_core.errors.storage import (
+    AdapterMissing,
+    CommitError,
+    CommitUncertain,
+    CorruptStore,
+    StorageNotFound,
+    StoreClosed,
+    TickConflict,
+    UnknownScheme,
+    UnsupportedCapability,
+)
+from archetype_core.errors.world import (
+    AmbiguousWorld,
+    AttemptOver,
+    ComponentTypeError,
+    EntityNotFound,
+    HookError,
+    PayloadError,
+    PendingMutations,
+    PlanTooDeep,
+    ProcessorError,
+    ReentrantStep,
+    RunConflict,
+    SchemaMismatch,
+    SignatureError,
+    TickNotFound,
+    UnknownColumn,
+    UnknownComponent,
+    UnknownRecipient,
+    UnpairedSeeds,
+    ValueRejected,
+    WorldClosed,
+    WorldNotFound,
+)
+
+__all__ = [
+    "AdapterMissing",
+    "AmbiguousWorld",
+    "ArchetypeError",
+    "AttemptOver",
+    "CommitError",
+    "CommitUncertain",
+    "ComponentTypeError",
+    "CorruptStore",
+    "EntityNotFound",
+    "GateClosed",
+    "HookError",
+    "LedgerError",
+    "LoopBusy",
+    "NoHandler",
+    "NotDeferrable",
+    "PayloadError",
+    "PendingMutations",
+    "PermissionDenied",
+    "PlanTooDeep",
+    "ProcessorError",
+    "QuotaExceeded",
+    "ReentrantStep",
+    "RolloutConflict",
+    "RunConflict",
+    "RuntimeClosed",
+    "SchemaMismatch",
+    "SignatureError",
+    "StorageNotFound",
+    "StoreClosed",
+    "TickConflict",
+    "TickNotFound",
+    "UnknownColumn",
+    "UnknownComponent",
+    "UnknownRecipient",
+    "UnknownScheme",
+    "UnpairedSeeds",
+    "UnsupportedCapability",
+    "ValueRejected",
+    "WorldClosed",
+    "WorldExists",
+    "WorldNotActive",
+    "WorldNotFound",
+]
