@@ -98,9 +98,9 @@ PRIORITIES = st.integers(-1, 1)
 SENT: st.SearchStrategy[Edit] = st.one_of(
     SPAWNS,
     st.builds(SpawnCoins, st.lists(NUMBERS, min_size=1, max_size=2).map(tuple)),
-    st.builds(SendMessage, st.just(-1), NUMBERS),
+    st.builds(SendMessage, NTH, NUMBERS),
 )
-"""Edits that apply to any world."""
+"""Edits that apply to any world, if the recipient of a message exists."""
 SOME_SENT = st.lists(st.tuples(SENT, st.booleans(), st.booleans()), min_size=1, max_size=3)
 """What a processor sends: whether to another world, and whether to be queued."""
 
@@ -305,7 +305,12 @@ class GateMachine(RuleBasedStateMachine):
             return
         # Its quota pays for one attempt, and only if what failed ones sent is given back.
         actor = self._fresh("player")
-        changes = [(edit.change_for(world), other if is_far else world, is_queued) for edit, is_far, is_queued in sent]
+        given = [(edit, other if is_far else world, is_queued) for edit, is_far, is_queued in sent]
+        changes = [
+            (edit.change_for(there), there, is_queued)
+            for edit, there, is_queued in given
+            if not isinstance(edit, SendMessage) or there.entity(edit.nth) in there.contents
+        ]
         inside = [Inside(change.command, there.world_id, is_queued) for change, there, is_queued in changes]
         for _ in range(failures):
             step_with(self.subject, world.world_id, world.failing, actor, inside, fails=True)

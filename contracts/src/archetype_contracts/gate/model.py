@@ -56,6 +56,13 @@ class NextState:
 
     contents: Contents
     messages: list[tuple[int, Any]] = field(default_factory=list)
+    recipients: set[int] | None = None
+    """The entities that may get messages although they are not in ``contents``; None for all, when no message is checked."""
+
+    def require_recipient(self, entity: int) -> None:
+        """Raise ``NotApplicable`` unless a message can be sent to this entity."""
+        if self.recipients is not None and entity not in self.recipients and entity not in self.contents:
+            raise NotApplicable
 
     def require(self, *entities: int) -> None:
         """Raise ``NotApplicable`` unless these entities will exist."""
@@ -114,6 +121,8 @@ class ModelWorld:
         next_state = NextState(deepcopy(self.contents))
         for change in changes:
             change.apply(next_state)
+        # Alive in the last tick, or the id of a queued spawn.
+        next_state.recipients = {*self.contents, *(one for change in self.queue for one in change.ids)}
         return next_state
 
     def issue(self, ids: range) -> range:
@@ -346,6 +355,7 @@ class SendMessage:
         entity = world.entity(self.nth)
 
         def act(next_state: NextState, _: range) -> None:
+            next_state.require_recipient(entity)
             next_state.messages.append((entity, self.body))
 
         return Change(Send(entity, self.body), act)
