@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from os import PathLike
 from pathlib import Path
 
 from archetype_core.config import CacheConfig
-from archetype_core.errors import CorruptStore, StorageNotFound
+from archetype_core.errors import CommitError, CorruptStore, StorageNotFound
 from archetype_journal import JournaledStore, is_journal
 from archetype_store_lance.address import Address
 from archetype_store_lance.engine_errors import reading
@@ -56,6 +56,9 @@ def open_lance(
         raise
     try:
         store.sweep()
+        # A killed process may have sealed ticks that it did not publish. If this fails, the next sealing tries again.
+        with suppress(CommitError):
+            store.publish()
     except BaseException:
         made.close()
         raise

@@ -25,6 +25,7 @@ from archetype_store_lance.limits import Limits
 from archetype_store_lance.log import Log
 from archetype_store_lance.log_files import DIRECTORY, LocalLogFiles, LogFiles, log_files_of
 from archetype_store_lance.scanner import Scanner, ScanProgress
+from archetype_store_lance.segment_file import publish
 from archetype_store_lance.state import StoreState
 from archetype_store_lance.table import Tables
 from archetype_store_lance.timeline import has_table, head_of, segment_of, timeline_of, worlds_of
@@ -234,6 +235,15 @@ class LanceStore:
                 with suppress(CommitError, OSError):
                     if self._tables.has_leftovers(table):
                         self._tables.sweep(table, _GRACE)
+
+    def publish(self) -> None:
+        """List all segments in a Parquet file, so that other programs can read the tables as of this moment.
+
+        The journal in front calls it at the end of each sealing; without one, call it after your commits.
+        """
+        self._check_open()
+        with self._lock.held(), writing(str(self.address)):
+            publish(self._log.files, self._log.state())
 
     def _compact_if_due(self) -> None:
         if self._is_open:

@@ -109,3 +109,12 @@ class SealingStore(Store, Protocol):
         in the journal.
         """
         ...
+
+
+@runtime_checkable
+class PublishingStore(Store, Protocol):
+    """A store whose files other programs read without this code."""
+
+    def publish(self) -> None:
+        """Describe what is committed in the published form; ``CommitError`` if that fails, and then the older one stays."""
+        ...
