@@ -112,6 +112,16 @@ class SealingStore(Store, Protocol):
 
 
 @runtime_checkable
+class PlacedStore(Store, Protocol):
+    """A store at a place that may be read-only."""
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the place can be read and not written; ``commit`` is then ``StorageReadOnly``."""
+        ...
+
+
+@runtime_checkable
 class PublishingStore(Store, Protocol):
     """A store whose files other programs read without this code."""
 
