@@ -46,6 +46,7 @@ SAMPLES: list[ArchetypeError] = [
     errors.PlanTooDeep(65, 64),
     errors.CommitError("the disk is full"),
     errors.StorageNotFound("/srv/typo"),
+    errors.StorageReadOnly("/mnt/copy"),
 ]
 
 

@@ -10,6 +10,7 @@ from archetype_core.clock import Clock, IdSource, SystemClock, SystemIds
 from archetype_core.command import CommandGate
 from archetype_gate.dispatcher import CommandDispatcher
 from archetype_gate.ledger import Ledger
+from archetype_gate.ledger_copy import copied_ledger
 from archetype_gate.ledger_key import LedgerKey
 from archetype_gate.policy import Policy
 from archetype_gate.query import QueryService
@@ -29,7 +30,7 @@ class ServiceContainer:
     ``policy`` and ``quotas`` default to the four roles and to 500 commands and 200 000 credits. ``ledger`` is the
     directory for ledgers of storages without a local path. ``ledger_key`` is the secret of the ledgers' hashes, or the key's
     file; by default each ledger has its own beside it. ``open_ledger`` opens the ledger at a path (``None``: in memory) in
-    place of both. ``TypeError`` for a policy or quotas of another type.
+    place of both; at a read-only place it is called with ``None``. ``TypeError`` for a policy or quotas of another type.
     """
 
     def __init__(
@@ -55,8 +56,13 @@ class ServiceContainer:
         def on_open(backend: Backend) -> None:
             service.add_backend(backend)
 
+        copy_ledger: Callable[[Path], Ledger] = partial(copied_ledger, key=ledger_key)
+        if open_ledger is not None:
+            # Only the caller knows the files of such a ledger, so at a read-only place it begins empty, in memory.
+            make_ledger = open_ledger
+            copy_ledger = lambda _: make_ledger(None)  # noqa: E731
         open_ledger = open_ledger or partial(SqliteLedger, key=ledger_key)
-        storage = StorageService(None if ledger is None else Path(ledger), on_open, open_ledger)
+        storage = StorageService(None if ledger is None else Path(ledger), on_open, open_ledger, copy_ledger)
         worlds = WorldService(storage, ids, now_us)
         simulation = SimulationService()
         rollouts = RolloutService(worlds, simulation, ids)

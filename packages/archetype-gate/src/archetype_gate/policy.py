@@ -45,6 +45,19 @@ OPERATOR_KINDS = PLAYER_KINDS | {
     "destroy_world",
     "close_world",
 }
+PROCESS_KINDS = frozenset(
+    {
+        "add_processor",
+        "remove_processor",
+        "add_hook",
+        "remove_hook",
+        "add_resource",
+        "remove_resource",
+        "add_handler",
+        "close_world",
+    }
+)
+"""Kinds that change a live world in this process and nothing that is stored."""
 ALL_KINDS = OPERATOR_KINDS | {"create_world"}
 """Every kind of command that a gate executes."""
 

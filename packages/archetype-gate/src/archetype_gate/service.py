@@ -17,6 +17,7 @@ from archetype_core.command import (
     DestroyWorld,
     EntityCommand,
     EpisodeResult,
+    ForkWorld,
     Spawn,
     Status,
     Ticket,
@@ -41,7 +42,7 @@ from archetype_gate.held_command import CommandHolder, HeldCommand, recover_held
 from archetype_gate.in_flight import InFlightCalls
 from archetype_gate.ledger import AcceptedCommand, AuditEntry
 from archetype_gate.live_world import LiveWorld, due_tick, failure_reason
-from archetype_gate.policy import VIEWER_KINDS, Policy
+from archetype_gate.policy import PROCESS_KINDS, VIEWER_KINDS, Policy
 from archetype_gate.quota import Meter
 from archetype_gate.storage import Backend, StorageService
 from archetype_gate.timestamp import to_micros
@@ -148,6 +149,8 @@ class CommandService:
             for command in commands:
                 self._dispatcher.check(command, call.world_id, call.live)
             needs_no_write = isinstance(commands[0], DestroyWorld | CloseWorld) or commands[0].kind in VIEWER_KINDS
+            if call.live is not None and _is_stored(commands[0]):
+                call.live.backend.check_writable()
             if call.live is not None and not needs_no_write:
                 call.live.backend.ledger.check_writable()
             if isinstance(commands[0], EntityCommand):
@@ -420,3 +423,10 @@ def _check_commands(commands: Sequence[object]) -> None:
 
 def _resolved(command: Command[Any], live: LiveWorld | None) -> Command[Any]:
     return live.resolved(command) if live is not None and isinstance(command, EntityCommand) else command
+
+
+def _is_stored(command: Command[Any]) -> bool:
+    """Whether a command changes what the world's own storage has; a fork into another storage only reads it."""
+    if isinstance(command, ForkWorld) and command.storage is not None:
+        return False
+    return command.kind not in VIEWER_KINDS | PROCESS_KINDS

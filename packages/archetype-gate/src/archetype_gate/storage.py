@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 import threading
 from collections.abc import Callable
@@ -15,13 +16,17 @@ from typing import ClassVar
 from archetype_core import open_store
 from archetype_core.config import CacheConfig, StorageConfig
 from archetype_core.engine import in_thread
-from archetype_core.errors import GateClosed, StorageNotFound
-from archetype_core.store import Store
+from archetype_core.errors import GateClosed, StorageNotFound, StorageReadOnly
+from archetype_core.store import PlacedStore, Store
 from archetype_gate.ledger import Ledger
+from archetype_gate.ledger_copy import copied_ledger
 from archetype_gate.sqlite import SqliteLedger
+from archetype_journal import is_writable
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 LEDGER = "ledger.sqlite"
+
+log = logging.getLogger("archetype.gate")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,13 +36,20 @@ class Backend:
     config: StorageConfig
     store: Store
     ledger: Ledger
+    is_read_only: bool = False
+    """Whether the store or its ledger cannot be written. What the ledger gets is kept in memory then."""
+
+    def check_writable(self) -> None:
+        """Raise ``StorageReadOnly`` if the store or its ledger cannot be written."""
+        if self.is_read_only:
+            raise StorageReadOnly(self.config.address)
 
 
 class StorageService:
     """The backends of one gate. Worlds with the same storage and cache share one backend.
 
     ``ledgers`` is the directory for ledgers of storages without a local path; ``on_open`` is called with each new
-    backend before anybody gets it.
+    backend before anybody gets it. ``copy_ledger`` opens the ledger of a place that cannot be written, in memory.
     """
 
     _in_memory: ClassVar[dict[str, Ledger]] = {}
@@ -48,10 +60,12 @@ class StorageService:
         ledgers: Path | None,
         on_open: Callable[[Backend], None],
         open_ledger: Callable[[Path | None], Ledger] = SqliteLedger,
+        copy_ledger: Callable[[Path], Ledger] = copied_ledger,
     ) -> None:
         self._ledgers = ledgers
         self._on_open = on_open
         self._open_ledger = open_ledger
+        self._copy_ledger = copy_ledger
         self._lock = threading.Lock()
         self._building: dict[tuple[object, CacheConfig | None], Future[Backend]] = {}
         self._by_path: dict[Path, Ledger] = {}
@@ -68,12 +82,15 @@ class StorageService:
         """Return the backend of a storage, opening it if needed; without ``cache``, any open backend of that storage.
 
         The first caller opens it and the others wait. If that fails all of them raise, and the next call tries again.
-        ``StorageNotFound`` with ``create=False`` if there is neither store nor ledger; then nothing is created.
-        ``GateClosed`` once closed.
+        ``StorageNotFound`` with ``create=False`` if there is neither store nor ledger; then nothing is created. A place that
+        cannot be written is opened to read only, and is ``StorageReadOnly`` without ``create=False``. ``GateClosed`` once closed.
         """
         while True:
             try:
-                return await self._backend(config, cache, create=create)
+                backend = await self._backend(config, cache, create=create)
+                if create:
+                    backend.check_writable()
+                return backend
             except StorageNotFound:
                 # This caller creates the place; the one that it waited for did not.
                 if not create:
@@ -114,13 +131,34 @@ class StorageService:
     def _build(self, config: StorageConfig, cache: CacheConfig | None, *, create: bool) -> Backend:
         # Before the store is opened: if this raises, no directory is left behind.
         path = ledger_path(config, self._ledgers)
-        # Where a ledger is, a missing store was lost: the world that is opened says which ticks are gone.
-        store = open_store(config, cache, create=create or (path is not None and path.exists()))
+        store = self._store(config, cache, path, create=create)
         try:
+            is_read_only = isinstance(store, PlacedStore) and store.is_read_only
+            if path is not None and (is_read_only or not is_writable(path.parent, path)):
+                if create:
+                    raise StorageReadOnly(str(path.parent))
+                place = path.parent
+                log.warning("%s cannot be written: it is read, and the audit of that is kept in memory only", place)
+                return Backend(config, store, self._ledger_copy(path), is_read_only=True)
             return Backend(config, store, self._ledger(config, path))
         except BaseException:
             store.close()
             raise
+
+    def _store(self, config: StorageConfig, cache: CacheConfig | None, ledger: Path | None, *, create: bool) -> Store:
+        try:
+            return open_store(config, cache, create=create)
+        except StorageNotFound:
+            if ledger is None or not ledger.exists():
+                raise
+            # Where a ledger is, a missing store was lost: the world that is opened says which ticks are gone.
+            return open_store(config, cache)
+
+    def _ledger_copy(self, path: Path) -> Ledger:
+        with self._lock:
+            if path not in self._by_path:
+                self._by_path[path] = self._copy_ledger(path)
+            return self._by_path[path]
 
     def _ledger(self, config: StorageConfig, path: Path | None) -> Ledger:
         with self._lock:

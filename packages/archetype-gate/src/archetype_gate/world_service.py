@@ -330,8 +330,13 @@ class WorldService:
             raise GateClosed
 
     async def seal(self, command: SealStorage) -> int:
-        """Hand the ticks in a storage's journal to the store behind it, and return how many; ``StorageNotFound``."""
-        store = (await self._storage.backend(command.storage, create=False)).store
+        """Hand the ticks in a storage's journal to the store behind it, and return how many there were.
+
+        ``StorageNotFound``, ``StorageReadOnly``.
+        """
+        backend = await self._storage.backend(command.storage, create=False)
+        backend.check_writable()
+        store = backend.store
         return await in_thread(store.seal) if isinstance(store, SealingStore) else 0
 
     async def list_worlds(self, storage: StorageConfig | None) -> tuple[WorldInfo, ...]:

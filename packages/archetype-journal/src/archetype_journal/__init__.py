@@ -11,6 +11,7 @@ from archetype_journal.contents import SegmentStatus, has_journal, is_journal, r
 from archetype_journal.disk import Disk, make_directory, sync_directory, sync_path
 from archetype_journal.inspection import JournalFinding, JournalReport, verify
 from archetype_journal.journaled import JournaledStore
+from archetype_journal.read_only import copy_database, is_journal_writable, is_writable
 from archetype_journal.repair import Repair, repair
 from archetype_journal.store import JournalStore, open_journal
 from archetype_journal.wal_check import use_wal
@@ -24,8 +25,11 @@ __all__ = [
     "JournaledStore",
     "Repair",
     "SegmentStatus",
+    "copy_database",
     "has_journal",
     "is_journal",
+    "is_journal_writable",
+    "is_writable",
     "make_directory",
     "open_journal",
     "pack_attempt",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from archetype_core.errors import CorruptStore
 from archetype_core.store import Segment
 from archetype_journal.catalog import Catalog
-from archetype_journal.durable_database import FILE, connect_read_only, translate_error
+from archetype_journal.durable_database import FILE, translate_error
 from archetype_journal.format import MARK
+from archetype_journal.read_only import read_connection
 from archetype_journal.reader import View
 
 
@@ -46,7 +46,7 @@ def read_segments(path: str | Path) -> tuple[SegmentStatus, ...]:
     if not has_journal(path):
         raise CorruptStore(str(path / FILE), "the file is missing; restore it from a backup")
     try:
-        with closing(connect_read_only(path / FILE)) as connection:
+        with read_connection(path) as connection:
             connection.execute("BEGIN")
             catalog = Catalog(str(path))
             entries = View(path, catalog, connection, catalog.counts(connection)).segments()

@@ -297,7 +297,7 @@ class Database:
 def connect_read_only(file: Path) -> sqlite3.Connection:
     """Connect to a database without changing it, not even to recover what a dead process left."""
     # If there is no log and none can be created, nobody writes.
-    is_immutable = not file.with_name(f"{FILE}-wal").exists() and not os.access(file.parent, os.W_OK)
+    is_immutable = not file.with_name(f"{file.name}-wal").exists() and not os.access(file.parent, os.W_OK)
     option = "immutable=1" if is_immutable else "mode=ro"
     # The empty authority is needed: a path may begin with two slashes.
     return sqlite3.connect(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from archetype_core.errors import CommitError, CorruptStore
 from archetype_core.schema import Archetype
 from archetype_journal import wal_check
 from archetype_journal.catalog import Catalog, SegmentEntry
-from archetype_journal.durable_database import FILE, connect_read_only, translate_error
+from archetype_journal.durable_database import FILE, translate_error
 from archetype_journal.open_handles import owners
+from archetype_journal.read_only import read_connection
 from archetype_journal.reader import View
 from archetype_journal.record import TICK_BITS, Place, TableWrite, row_id
 
@@ -95,7 +95,7 @@ class _JournalInspection:
                 problem = "whole transactions follow a frame with a wrong checksum"
                 report.findings.append(JournalFinding(str(log), problem))
         try:
-            with closing(connect_read_only(file)) as connection:
+            with read_connection(self._path) as connection:
                 connection.execute("BEGIN")
                 self._check_database(connection)
                 self._check_contents(connection)

@@ -36,11 +36,14 @@ class JournaledStore(JournalStore):
     """A journal in front of the store that its ticks are sealed into; closing it closes both.
 
     ``cache`` says when a tick is durable and when sealing starts. Sealing that fails is tried again; meanwhile the journal
-    keeps the ticks, and ``seal_error`` is the failure. ``store`` must keep every tick. Nothing is sealed into a
-    store without persistence: the journal would remove the only lasting copy.
+    keeps the ticks, and ``seal_error`` is the failure. ``read_only`` is that of
+    ``JournalStore``. ``store`` must keep every tick. Nothing is sealed into a store without persistence: the journal would
+    remove the only lasting copy.
     """
 
-    def __init__(self, store: Store, path: str | Path, cache: CacheConfig | None = None) -> None:
+    def __init__(
+        self, store: Store, path: str | Path, cache: CacheConfig | None = None, *, read_only: bool = False
+    ) -> None:
         if Capability.TIME_TRAVEL not in store.capabilities:
             raise UnsupportedCapability(repr(store), Capability.TIME_TRAVEL)
         if isinstance(store, JournalStore) and store.path.resolve() == Path(path).resolve():
@@ -48,21 +51,23 @@ class JournaledStore(JournalStore):
         self.beneath = store
         self.seal_error: Exception | None = None
         """Why the last sealing failed; ``None`` if it succeeded."""
-        self._seals = Capability.PERSISTENCE in store.capabilities
+        self._is_lasting = Capability.PERSISTENCE in store.capabilities
+        self._seals = self._is_lasting and not read_only
         self._backlog = threading.Condition()
         self._backlog_rows = self._backlog_bytes = 0
         self._last_commit = time.monotonic()
         self._seal_lock = threading.Lock()
-        self._open(Path(path), cache or CacheConfig(), Disk())
+        self._open(Path(path), cache or CacheConfig(), Disk(), read_only=read_only)
         self._sealer = Sealer(self._handle, store, self._cache)
         self._task = BackgroundTask("archetype-seal", self._seal_if_due)
-        if self._seals:
+        if self._is_lasting:
             try:
                 reconcile(self._handle, store)
             except BaseException:
                 # The caller keeps the store beneath: do not close it.
                 super().close()
                 raise
+        if self._seals:
             # An earlier handle may have left ticks to seal.
             self._task.ask(self._cache.idle_s)
 
@@ -73,7 +78,7 @@ class JournaledStore(JournalStore):
     def capabilities(self) -> frozenset[Capability]:
         """What both stores can do, plus persistence, and search if the store beneath can. Without sealing: the journal's."""
         ours = super().capabilities
-        if not self._seals:
+        if not self._is_lasting:
             return ours
         # Unsealed rows are searched here.
         more = {Capability.PERSISTENCE, *(self.beneath.capabilities & {Capability.SEARCH})}
@@ -89,6 +94,7 @@ class JournaledStore(JournalStore):
     def commit(self, ticks: Sequence[TickCommit]) -> None:
         """Commit to the journal. Blocks while the backlog is four times what starts sealing, unless sealing fails."""
         self._check_open()
+        self._check_writable()
         if not ticks:
             return
         if self._seals:
@@ -137,6 +143,7 @@ class JournaledStore(JournalStore):
     def seal(self) -> int:
         """Seal every tick now and return how many were sealed. Raises the store's failure; the ticks then stay here."""
         self._check_open()
+        self._check_writable()
         if not self._seals:
             raise UnsupportedCapability(repr(self.beneath), Capability.PERSISTENCE)
         return self._seal()

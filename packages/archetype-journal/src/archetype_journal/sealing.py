@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from archetype_core.config import CacheConfig
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore, TickConflict, WorldNotFound
 from archetype_core.schema import Archetype, Column, Snapshot
-from archetype_core.store import IS_ACTIVE, Rows, Scan, Store, TickCommit, digest_table
+from archetype_core.store import IS_ACTIVE, PublishingStore, Rows, Scan, Store, TickCommit, digest_table
 from archetype_journal.catalog import CatalogUpdate, SegmentEntry
 from archetype_journal.handle import JournalHandle
 from archetype_journal.open_handles import chunk_owner
@@ -66,6 +66,11 @@ class Sealer:
                             done[entry.id] = sealed.tick
                 except ArchetypeError as failure:
                     failures.append(failure)
+        if isinstance(self._store, PublishingStore):
+            try:
+                self._store.publish()
+            except ArchetypeError as failure:
+                failures.append(failure)
         self._remove_sealed()
         if failures:
             raise failures[0]

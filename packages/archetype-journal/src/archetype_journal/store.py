@@ -16,6 +16,7 @@ from archetype_core.errors import (
     CommitUncertain,
     CorruptStore,
     StorageNotFound,
+    StorageReadOnly,
     StoreClosed,
     TickNotFound,
     UnsupportedCapability,
@@ -39,6 +40,7 @@ from archetype_journal.contents import is_journal
 from archetype_journal.disk import Disk
 from archetype_journal.durable_database import TransactionInDoubt
 from archetype_journal.handle import JournalHandle
+from archetype_journal.read_only import JournalCopy, is_journal_writable
 from archetype_journal.reader import SealedWrite, View
 from archetype_journal.record import Place
 from archetype_journal.writer import PreparedCommit
@@ -61,24 +63,38 @@ class JournalStore:
     """Keeps worlds in one directory. ``commit`` returns when its ticks are as durable as ``durability`` says.
 
     Columns that did not change since a tick that this handle wrote are not written again. Commits of several worlds at the
-    same time share a transaction. Readers in this and other processes see every commit at once. ``disk`` replaces the file
-    operations beside SQLite's, for tests.
+    same time share a transaction. Readers in this and other processes see every commit at once. ``read_only`` reads a copy of
+    the database as it is now, and changes nothing in the directory. ``disk`` replaces the file operations beside SQLite's, for
+    tests.
     """
 
     def __init__(
-        self, path: str | Path, *, durability: str = "tick", interval_s: float = 0.1, disk: Disk | None = None
+        self,
+        path: str | Path,
+        *,
+        durability: str = "tick",
+        interval_s: float = 0.1,
+        read_only: bool = False,
+        disk: Disk | None = None,
     ) -> None:
-        self._open(Path(path), CacheConfig(durability=durability, interval_s=interval_s), disk or Disk())
+        cache = CacheConfig(durability=durability, interval_s=interval_s)
+        self._open(Path(path), cache, disk or Disk(), read_only=read_only)
 
-    def _open(self, path: Path, cache: CacheConfig, disk: Disk) -> None:
+    def _open(self, path: Path, cache: CacheConfig, disk: Disk, *, read_only: bool) -> None:
         self.path = path = path.absolute()
         self._cache = cache
-        self._handle = JournalHandle.open(path, cache, disk)
+        self._copy = JournalCopy(path) if read_only else None
+        try:
+            self._handle = JournalHandle.open(self._copy.path if self._copy else path, cache, disk)
+        except BaseException:
+            if self._copy:
+                self._copy.close()
+            raise
         self._queue: list[_Request] = []
         self._queue_lock = threading.Lock()
         self._is_open = True
         # Closes a store that nobody closed, with its last reference or at exit.
-        self._finalizer = weakref.finalize(self, self._handle.close)
+        self._finalizer = weakref.finalize(self, _finish, self._handle, self._copy)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -87,6 +103,11 @@ class JournalStore:
     def capabilities(self) -> frozenset[Capability]:
         """What the journal can do: time travel, persistence, and several handles at once."""
         return frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED})
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether commits are refused with ``StorageReadOnly``."""
+        return self._copy is not None
 
     @property
     def queued_commits(self) -> int:
@@ -100,6 +121,7 @@ class JournalStore:
         once the journal is opened after a crash, unless another commit came first. After any other error they never are.
         """
         self._check_open()
+        self._check_writable()
         if ticks:
             self._commit(ticks)
 
@@ -303,6 +325,10 @@ class JournalStore:
             self._is_open = False
         self._finalizer()
 
+    def _check_writable(self) -> None:
+        if self.is_read_only:
+            raise StorageReadOnly(str(self.path))
+
     def _check_open(self) -> None:
         if not self._is_open:
             raise StoreClosed(repr(self))
@@ -310,10 +336,19 @@ class JournalStore:
             raise StoreClosed(f"the forked copy of {self!r} (open the journal again in this process)")
 
 
+def _finish(handle: JournalHandle, copy: JournalCopy | None) -> None:
+    try:
+        handle.close()
+    finally:
+        if copy is not None:
+            copy.close()
+
+
 def open_journal(uri: str, cache: CacheConfig | None = None, *, create: bool = True) -> JournalStore:
     """Open the store of an address ``journal:<path>``; ``ValueError`` without a path.
 
-    ``StorageNotFound`` with ``create=False`` if there is no journal; then nothing is created.
+    ``StorageNotFound`` with ``create=False`` if there is no journal; then nothing is created. A journal that cannot be written
+    is opened to read only, with ``create=False``, and is ``StorageReadOnly`` otherwise.
     """
     cache = cache or CacheConfig()
     place = uri.partition(":")[2]
@@ -321,4 +356,7 @@ def open_journal(uri: str, cache: CacheConfig | None = None, *, create: bool = T
         raise ValueError(f"{uri!r} names no directory: say where the journal is, as in journal:./history")
     if not create and not is_journal(place):
         raise StorageNotFound(str(Path(place).absolute()))
-    return JournalStore(place, durability=cache.durability, interval_s=cache.interval_s)
+    read_only = is_journal(place) and not is_journal_writable(Path(place))
+    if read_only and create:
+        raise StorageReadOnly(str(Path(place).absolute()))
+    return JournalStore(place, durability=cache.durability, interval_s=cache.interval_s, read_only=read_only)

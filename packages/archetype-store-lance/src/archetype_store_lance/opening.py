@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from os import PathLike
 from pathlib import Path
 
 from archetype_core.config import CacheConfig
-from archetype_core.errors import CorruptStore, StorageNotFound
-from archetype_journal import JournaledStore, is_journal
+from archetype_core.errors import CommitError, CorruptStore, StorageNotFound, StorageReadOnly
+from archetype_journal import JournaledStore, is_journal, is_journal_writable, is_writable
 from archetype_store_lance.address import Address
 from archetype_store_lance.engine_errors import reading
 from archetype_store_lance.journal_marker import JOURNAL, JournalMarker
-from archetype_store_lance.log_files import log_files_of
+from archetype_store_lance.log_files import DIRECTORY, log_files_of
 from archetype_store_lance.store import LanceStore
 
 
@@ -30,7 +30,8 @@ def open_lance(
     ``journal`` is the journal's directory: ``<directory>/journal`` by default, and required for an object store.
     ``storage_options`` go to the object store, such as ``aws_access_key_id`` and ``endpoint``. ``CorruptStore`` if the journal
     that the store was last opened with is lost, or if one of the two is an older copy. ``StorageNotFound`` with ``create=False``
-    if there is neither a store nor a journal; then nothing is created.
+    if there is neither a store nor a journal; then nothing is created. A local place that cannot be written is opened to read
+    only, with ``create=False``, and is ``StorageReadOnly`` otherwise.
     """
     address = Address.parse(uri, storage_options)
     if journal is None:
@@ -40,22 +41,30 @@ def open_lance(
     if not isinstance(journal, str | PathLike):
         raise TypeError(f"journal must be a directory, not {journal!r}")
     if not create and not _exists(address, Path(journal)):
-        raise StorageNotFound(str(address.local.absolute() if address.local else address))
+        raise StorageNotFound(str(address))
+    read_only = _is_read_only(address, Path(journal))
+    if read_only and create:
+        raise StorageReadOnly(str(address))
     marker = marker_of(address)
     # Beside an older copy of the log, newer files look like leftovers. The journal finds that out before they are removed.
-    store = LanceStore(address.root, address.options, sweep=False)
+    store = LanceStore(address.root, address.options, read_only=read_only, sweep=False)
     try:
         if marker is not None and marker.is_lost(Path(journal)):
             remedy = f"restore it from a backup, or remove {marker.path} to continue with what the tables have"
             raise CorruptStore(
                 str(journal), f"the journal is missing, and with it the ticks that only it had; {remedy}"
             )
-        made = JournaledStore(store, journal, cache)
+        made = JournaledStore(store, journal, cache, read_only=read_only)
     except BaseException:
         store.close()
         raise
+    if read_only:
+        return made
     try:
         store.sweep()
+        # A killed process may have sealed ticks that it did not publish. If this fails, the next sealing tries again.
+        with suppress(CommitError):
+            store.publish()
     except BaseException:
         made.close()
         raise
@@ -70,6 +79,14 @@ def _exists(address: Address, journal: Path) -> bool:
         return True
     with reading(f"{address} log"):
         return bool(log_files_of(address).names())
+
+
+def _is_read_only(address: Address, journal: Path) -> bool:
+    """Whether a store is there that this process may read and not write."""
+    local = address.local
+    if local is None or (is_writable(local, local / DIRECTORY) and is_journal_writable(journal)):
+        return False
+    return _exists(address, journal)
 
 
 def compact(

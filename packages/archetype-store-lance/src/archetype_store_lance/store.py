@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from archetype_core.errors import CommitError, CommitUncertain, CorruptStore, StoreClosed, UnsupportedCapability
+from archetype_core.errors import (
+    CommitError,
+    CommitUncertain,
+    CorruptStore,
+    StorageReadOnly,
+    StoreClosed,
+    UnsupportedCapability,
+)
 from archetype_core.store import Capability, Head, Scan, TickCommit, Timeline, WorldRecord, check_successors
 from archetype_journal import BackgroundTask, make_directory
 from archetype_store_lance.address import Address
@@ -25,6 +32,7 @@ from archetype_store_lance.limits import Limits
 from archetype_store_lance.log import Log
 from archetype_store_lance.log_files import DIRECTORY, LocalLogFiles, LogFiles, log_files_of
 from archetype_store_lance.scanner import Scanner, ScanProgress
+from archetype_store_lance.segment_file import publish
 from archetype_store_lance.state import StoreState
 from archetype_store_lance.table import Tables
 from archetype_store_lance.timeline import has_table, head_of, segment_of, timeline_of, worlds_of
@@ -52,6 +60,7 @@ class LanceStore:
         uri: str | Path,
         storage_options: Mapping[str, str] | None = None,
         *,
+        read_only: bool = False,
         sweep: bool = True,
         background: bool = True,
         limits: Limits | None = None,
@@ -60,6 +69,7 @@ class LanceStore:
         """Open a store, and create it if the place is empty; ``CorruptStore`` if the log is damaged or missing.
 
         - ``storage_options`` go to the object store: keys, region, endpoint.
+        - ``read_only`` creates and changes nothing: every method that would is ``StorageReadOnly``.
         - ``sweep=False`` does not remove leftovers of killed writers; call ``sweep`` after your own checks.
         - ``background=False`` compacts only when ``compact`` is called.
         - ``limits`` are the thresholds of layout and compaction.
@@ -67,33 +77,31 @@ class LanceStore:
         """
         self.address = Address.parse(uri, storage_options)
         self.owner = f"process {os.getpid()} on {socket.gethostname()}"
+        self.is_read_only = read_only
         self._process = os.getpid()
         self._is_open = True
         local = self.address.local
         if log_files is None:
             with writing(str(self.address)):
                 log_files = log_files_of(self.address)
-        if local is not None:
+        if local is not None and not read_only:
             with writing(str(local)):
                 make_directory(local / DIRECTORY)
         limits = limits or Limits()
         self._tables = Tables(self.address, limits)
         self._lock = WriterLock(local / DIRECTORY / "lock" if local else None)
         self._log = Log(log_files, str(self.address), limits)
-        with self._lock.held():
-            if isinstance(log_files, LocalLogFiles):
-                with writing(str(local)):
-                    log_files.sweep()
-            if not self._log.exists():
-                self._refuse_orphans()
-                self._log.begin()
-        if sweep:
+        if not read_only:
+            self._prepare(log_files)
+        if sweep and not read_only:
             self.sweep()
         else:
             # Refuses a damaged log, or one of another format, before a caller creates anything beside it.
             self._log.state()
         self._compactor = Compactor(self._log, self._tables, self._lock, limits, _GRACE)
-        self._compaction = BackgroundTask("archetype-lance", self._compact_if_due) if background else None
+        self._compaction = (
+            BackgroundTask("archetype-lance", self._compact_if_due) if background and not read_only else None
+        )
         # A store that nobody closes ends with its last reference, or with the process.
         self._finalizer = weakref.finalize(self, _finish, self._compactor, self._compaction)
 
@@ -104,6 +112,15 @@ class LanceStore:
     def capabilities(self) -> frozenset[Capability]:
         """What the store can do beyond commits and heads."""
         return frozenset({Capability.TIME_TRAVEL, Capability.PERSISTENCE, Capability.SHARED, Capability.SEARCH})
+
+    def _prepare(self, log_files: LogFiles) -> None:
+        with self._lock.held():
+            if isinstance(log_files, LocalLogFiles):
+                with writing(str(self.address)):
+                    log_files.sweep()
+            if not self._log.exists():
+                self._refuse_orphans()
+                self._log.begin()
 
     def _refuse_orphans(self) -> None:
         local = self.address.local
@@ -121,7 +138,7 @@ class LanceStore:
         ``CommitUncertain`` if the log's record may count although creating it failed: in an object store whose answer was
         lost it may even appear later, until the next commit. After any other error the ticks are never there.
         """
-        self._check_open()
+        self._check_writable()
         if not ticks:
             return
         check_successors(ticks)
@@ -221,7 +238,7 @@ class LanceStore:
         number of finished steps and of all steps. A table that fails is left as it is, and the first failure is raised at the
         end.
         """
-        self._check_open()
+        self._check_writable()
         try:
             return self._compactor.run(whole=whole, progress=progress)
         except WriteConflict as failure:
@@ -229,11 +246,21 @@ class LanceStore:
 
     def sweep(self) -> None:
         """Remove files that killed writers left in local tables."""
+        self._check_writable()
         with self._lock.held():
             for table in self._log.state().tables:
                 with suppress(CommitError, OSError):
                     if self._tables.has_leftovers(table):
                         self._tables.sweep(table, _GRACE)
+
+    def publish(self) -> None:
+        """List all segments in a Parquet file, so that other programs can read the tables as of this moment.
+
+        The journal in front calls it at the end of each sealing; without one, call it after your commits.
+        """
+        self._check_writable()
+        with self._lock.held(), writing(str(self.address)):
+            publish(self._log.files, self._log.state())
 
     def _compact_if_due(self) -> None:
         if self._is_open:
@@ -245,6 +272,11 @@ class LanceStore:
             return
         self._is_open = False
         self._finalizer()
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        if self.is_read_only:
+            raise StorageReadOnly(self.address.root)
 
     def _check_open(self) -> None:
         if not self._is_open:

@@ -99,3 +99,16 @@ class StorageNotFound(ArchetypeError, FileNotFoundError):
     def __init__(self, place: str) -> None:
         self.place = place
         super().__init__(f"there is no store at {place}: correct the path, or declare a world there and run it")
+
+
+class StorageReadOnly(ArchetypeError, PermissionError):
+    """A place can be read and not written; nothing was stored or changed there."""
+
+    code = "ARC-S010"
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        super().__init__(
+            f"{place} is read-only, so nothing can be stored there: make it writable and open it again, "
+            "or copy it to a place that is, or fork the world into one"
+        )

@@ -3,7 +3,7 @@
 from archetype_core.store.commit import Rows, TickCommit, check_successors
 from archetype_core.store.digest import digest, digest_table
 from archetype_core.store.memory import MemoryStore
-from archetype_core.store.port import Capability, SealingStore, SearchStore, Store
+from archetype_core.store.port import Capability, PlacedStore, PublishingStore, SealingStore, SearchStore, Store
 from archetype_core.store.registry import has_embedded_store, open_store
 from archetype_core.store.request import BASE_FIELDS, IS_ACTIVE, RUN_ID, TICK, WORLD_ID, Scan, Search, project
 from archetype_core.store.timeline import Head, Point, Segment, Span, Timeline, WorldRecord
@@ -17,7 +17,9 @@ __all__ = [
     "Capability",
     "Head",
     "MemoryStore",
+    "PlacedStore",
     "Point",
+    "PublishingStore",
     "Rows",
     "Scan",
     "SealingStore",

@@ -109,3 +109,22 @@ class SealingStore(Store, Protocol):
         in the journal.
         """
         ...
+
+
+@runtime_checkable
+class PlacedStore(Store, Protocol):
+    """A store at a place that may be read-only."""
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the place can be read and not written; ``commit`` is then ``StorageReadOnly``."""
+        ...
+
+
+@runtime_checkable
+class PublishingStore(Store, Protocol):
+    """A store whose files other programs read without this code."""
+
+    def publish(self) -> None:
+        """Describe what is committed in the published form; ``CommitError`` if that fails, and then the older one stays."""
+        ...

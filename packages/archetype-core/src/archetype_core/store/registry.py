@@ -32,9 +32,10 @@ def open_store(
     """Open the store at an address such as ``memory:`` or ``lance:./data``; a bare path opens the embedded store.
 
     ``cache`` configures the store's journal; a store without a journal refuses it with ``ValueError``. With ``create=False`` a
-    place without a store is ``StorageNotFound``, and nothing is created there; an adapter whose opener has no parameter
-    ``create`` opens as always. ``adapters`` replaces the installed entry points. ``AdapterMissing`` names the package to
-    install for an adapter of this project, ``UnknownScheme`` lists the installed schemes.
+    place without a store is ``StorageNotFound``, nothing is created there, and a place that cannot be written is opened to read
+    only; otherwise that is ``StorageReadOnly``. An adapter whose opener has no parameter ``create`` opens as always.
+    ``adapters`` replaces the installed entry points. ``AdapterMissing`` names the package to install for an adapter of this
+    project, ``UnknownScheme`` lists the installed schemes.
     """
     config = storage if isinstance(storage, StorageConfig) else StorageConfig(uri=str(storage))
     found = _SCHEME.match(config.uri)
