@@ -16,22 +16,22 @@ def pages(root: Path = ROOT) -> list[Path]:
     return [page for glob in GLOBS for page in sorted(root.glob(glob))]
 
 
-def program(page: str) -> str:
-    """The Python blocks of a page's text, with line numbers kept; refuses a block with options or without an end."""
+def program(page: str, language: str = "python") -> str:
+    """The blocks of a language in a page's text, with line numbers kept; refuses a block with options or without an end."""
     lines: list[str] = []
     indent: str | None = None
-    is_python = False
+    is_wanted = False
     for line in page.splitlines():
         fence = FENCE.match(line)
         kept = ""
         if indent is None and fence:
             indent = fence["indent"]
-            is_python = fence["info"].split() == ["python"]
-            if fence["info"].startswith("python") and not is_python:
-                raise ValueError(f"a python block takes no options: {line!r}")
+            is_wanted = fence["info"].split() == [language]
+            if fence["info"].startswith(language) and not is_wanted:
+                raise ValueError(f"a {language} block takes no options: {line!r}")
         elif fence and not fence["info"].strip():
             indent = None
-        elif indent is not None and is_python:
+        elif indent is not None and is_wanted:
             kept = line.removeprefix(indent)
         lines.append(kept)
     if indent is not None:

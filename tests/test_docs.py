@@ -59,6 +59,20 @@ def test_page_runs(page: Path, runs: Runs) -> None:
     assert done.returncode == 0, f"{name} does not run\n{done.stdout}{done.stderr}"
 
 
+@pytest.mark.parametrize("page", [ROOT / "docs" / "cookbook.md"], ids=lambda page: page.name)
+def test_page_prints_what_it_shows(page: Path, runs: Runs) -> None:
+    """The text blocks of the page are what its python blocks print."""
+    shown = [line for line in program(page.read_text(), "text").splitlines() if line]
+    assert runs[page].result().stdout.splitlines() == shown
+
+
+def test_quickstart_runs_again(tmp_path: Path) -> None:
+    """The script of the README goes on with its world when it is run again."""
+    first, again = (run(PROGRAMS[ROOT / "README.md"], "README.md", tmp_path) for _ in range(2))
+    assert first.stdout.startswith("[0.0, 1.0, 2.0]\n"), first.stderr
+    assert again.stdout.startswith("[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]\n"), again.stderr
+
+
 def test_blocks_share_a_namespace_and_keep_their_lines(tmp_path: Path) -> None:
     """A later block sees an earlier one, and an error names the line of the page."""
     page = "# T\n```python\nx = 1\n```\n```bash\nexit 1\n```\n  ```python\n  if x:\n      raise KeyError(x)\n  ```\n"

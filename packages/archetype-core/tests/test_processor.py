@@ -244,6 +244,28 @@ def test_processors_run_by_priority_then_registration() -> None:
     drive(scenario)
 
 
+def test_class_that_was_defined_again_removes_processors_of_the_earlier_definition() -> None:
+    """A notebook's cell that runs again makes another class; removing it removes the processors of the one before."""
+
+    def cell() -> type[Move]:
+        class Defined(Move):
+            pass
+
+        return Defined
+
+    async def scenario() -> None:
+        before, again = cell(), cell()
+        there = world(before(), Move())
+        mover = there.spawn(Position(), Velocity(dx=1))
+        await there.run(2)
+        assert xs(there) == {mover: 2}
+        assert there.remove_processor(again) == 1
+        await there.step()
+        assert xs(there) == {mover: 3}
+
+    drive(scenario)
+
+
 def test_processor_runs_on_every_table_that_has_its_components() -> None:
     """A processor runs on every table that has its components, and on no other."""
     ran: list[frozenset[str]] = []

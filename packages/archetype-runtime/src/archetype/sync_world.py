@@ -434,7 +434,7 @@ class SyncRuntimeWorld(SyncHandle):
 
     @door
     def remove_processor(self, processor: Processor | type[Processor]) -> int:
-        """Stop running a processor, or all of a class; return how many were removed."""
+        """Stop running a processor, or all of a class, earlier definitions of it too; return how many were removed."""
         return self._call(self._original.remove_processor(processor), "nothing")
 
     @door

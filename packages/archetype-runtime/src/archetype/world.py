@@ -216,7 +216,7 @@ class RuntimeWorld(WorldReads):
 
     @waits_for("nothing")
     async def remove_processor(self, processor: Processor | type[Processor]) -> int:
-        """Stop running a processor, or all of a class; return how many were removed."""
+        """Stop running a processor, or all of a class, earlier definitions of it too; return how many were removed."""
         return await self._do(RemoveProcessor(processor))
 
     @waits_for("nothing")

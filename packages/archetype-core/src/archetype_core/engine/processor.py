@@ -172,13 +172,17 @@ class System:
         return slot
 
     def remove(self, processor: Processor | type[Processor]) -> int:
-        """Remove a processor, or all of a class; return how many were registered."""
+        """Remove a processor, or all of a class; return how many were registered.
+
+        A class stands for earlier definitions of itself too: a notebook makes another class each time a cell runs.
+        """
         if not isinstance(processor, type) and not hasattr(processor, "process"):
             raise TypeError(f"remove_processor takes a processor or its class, not {processor!r}")
-        kind = processor if isinstance(processor, type) else None
-        gone = [
-            slot for slot in self._slots if (isinstance(slot.processor, kind) if kind else slot.processor is processor)
-        ]
+        if isinstance(processor, type):
+            path = _path(processor)
+            gone = [slot for slot in self._slots if path in map(_path, type(slot.processor).__mro__)]
+        else:
+            gone = [slot for slot in self._slots if slot.processor is processor]
         self._replace(slot for slot in self._slots if slot not in gone)
         return len(gone)
 
@@ -198,6 +202,11 @@ class System:
         self._slots = tuple(sorted(slots, key=lambda slot: slot.priority))
         self._names = tuple(slot.name for slot in self._slots)
         self._matching = {}
+
+
+def _path(kind: type) -> tuple[str, str]:
+    """Where a class is defined: the same for a class that was defined again."""
+    return kind.__module__, kind.__qualname__
 
 
 def check_inputs(inputs: Mapping[str, Any], slots: Iterable[Slot]) -> None:

@@ -205,7 +205,7 @@ class World(WorldView, Staging):
 
     @door
     def remove_processor(self, processor: Processor | type[Processor]) -> int:
-        """Remove a processor, or all of a class; returns how many were removed."""
+        """Remove a processor, or all of a class, earlier definitions of it too; returns how many were removed."""
         self._check_open()
         return self.system.remove(processor)
 
