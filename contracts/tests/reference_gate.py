@@ -350,11 +350,13 @@ class ReferenceGate:
         self.live[world.world_id] = LiveWorld(world, known)
         return query.info(self.live[world.world_id])
 
-    async def open(self, command: c.OpenWorld) -> c.WorldInfo:
+    async def open(self, command: c.OpenWorld[Any]) -> c.WorldInfo | None:
         async with self.creating:
             worlds = [one for one in self.ledger.worlds.values() if not one.is_destroyed]
             found = [one for one in worlds if command.world in (one.world_id, one.name)]
             if not found:
+                if command.missing_ok:
+                    return None
                 raise WorldNotFound(command.world, [one.name for one in worlds])
             known = found[0]
             if known.world_id not in self.live:
