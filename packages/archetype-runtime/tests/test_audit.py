@@ -11,7 +11,7 @@ from runtime_scene import Movement, Position, Velocity, with_runtime
 from archetype import ArchetypeRuntime
 from archetype_core.command import AuditHead
 from archetype_core.errors import LedgerError
-from archetype_gate import verify
+from archetype_gate import Quotas, verify
 
 KEY = bytes(range(32))
 
@@ -66,6 +66,24 @@ def test_a_sync_runtime_has_the_same_key_and_head(tmp_path: Path) -> None:
         world.step()
         head = runtime.audit_head()
     assert verify(storage, ledger_key=KEY, head=head) == []
+
+
+def test_a_runtime_says_what_was_used() -> None:
+    """A runtime returns the usage of its actor, and of another one to admins; the sync twin does too (G3)."""
+    quotas = Quotas(commands=50, credits=90)
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        world = runtime.world("w")
+        await world.spawn(Position())
+        mine = await runtime.usage()
+        assert (mine.actor, mine.credits_limit, mine.commands_limit) == (runtime.actor.id, 90, 50)
+        assert mine.credits_used > 1
+        assert list(mine.commands.values()) == [1]
+        assert (await runtime.usage("nobody")).credits_used == 0
+
+    with_runtime(main, quotas=quotas)
+    with ArchetypeRuntime.sync("memory:") as runtime:
+        assert runtime.usage().credits_limit is None
 
 
 def test_a_new_world_leaves_no_failed_row() -> None:
