@@ -81,7 +81,8 @@ class ReferenceGate:
         if live is not None:
             live.dropped = 0
         try:
-            answer = await self.do(command, live, world_id)
+            named = c.GetUsage(command.actor or actor.id) if isinstance(command, c.GetUsage) else command
+            answer = await self.do(named, live, world_id)
         except BaseException as failure:
             reason = str(failure) or type(failure).__name__
             reason += self.told(live.dropped) if live is not None else ""
@@ -144,7 +145,8 @@ class ReferenceGate:
             raise GateClosed
 
     def may(self, actor: c.ActorCtx, command: c.Command[Any]) -> bool:
-        return allows(actor.roles, command.kind)
+        is_other = isinstance(command, c.GetUsage) and command.actor not in (None, actor.id)
+        return allows(actor.roles, command.kind) and (not is_other or c.ADMIN in actor.roles)
 
     def admit(
         self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None, *, is_queued: bool = False
@@ -188,6 +190,13 @@ class ReferenceGate:
 
     def price(self, commands: Sequence[c.Command[Any]]) -> int:
         return sum(self.limits.costs.get(one.kind, 1) * one.weight for one in commands)
+
+    def usage(self, actor: str) -> c.ActorUsage:
+        day = self.clock.now().date()
+        used = self.ledger.credits.get((actor, day.isoformat()), 0)
+        counts = {key: self.ledger.commands.get((actor, key, one.world.tick), 0) for key, one in self.live.items()}
+        commands = {key: count for key, count in counts.items() if count}
+        return c.ActorUsage(actor, day, used, 0, self.limits.credits, self.limits.commands, commands)
 
     def counter_of(self, actor: c.ActorCtx, live: LiveWorld) -> tuple[str, str, int]:
         return actor.id, live.known.world_id, live.world.tick
@@ -350,11 +359,13 @@ class ReferenceGate:
         self.live[world.world_id] = LiveWorld(world, known)
         return query.info(self.live[world.world_id])
 
-    async def open(self, command: c.OpenWorld) -> c.WorldInfo:
+    async def open(self, command: c.OpenWorld[Any]) -> c.WorldInfo | None:
         async with self.creating:
             worlds = [one for one in self.ledger.worlds.values() if not one.is_destroyed]
             found = [one for one in worlds if command.world in (one.world_id, one.name)]
             if not found:
+                if command.missing_ok:
+                    return None
                 raise WorldNotFound(command.world, [one.name for one in worlds])
             known = found[0]
             if known.world_id not in self.live:
@@ -463,6 +474,8 @@ class ReferenceGate:
                 stored = self.ledger.worlds.values() if command.storage is not None else ()
                 found = {one.world_id: query.stored_info(one) for one in stored if not one.is_destroyed}
                 return tuple({**found, **{key: query.info(one) for key, one in self.live.items()}}.values())
+            case c.GetUsage():
+                return self.usage(command.actor or "")
             case c.SealStorage():
                 # Its stores have no journal.
                 return 0

@@ -4,64 +4,17 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
+from edited_ledger import COLUMNS, NOON, ROWS, change, entry_for, filled_ledger
 
-from archetype_core.command import Status
 from archetype_core.errors import CorruptStore, LedgerError
-from archetype_core.store import Segment
 from archetype_gate import SqliteLedger
-from archetype_gate.ledger import AcceptedCommand, AttemptRef, AuditEntry, LedgerWorld, Settlement
+from archetype_gate.ledger import Settlement
 from archetype_gate.quota import Usage
-from archetype_gate.timestamp import to_micros
-
-NOON = to_micros(datetime(2026, 1, 1, 12, tzinfo=UTC))
-ROWS = ("worlds", "commands", "held", "audit", "tokens", "ticks")
-"""The tables in which ``filled_ledger`` has rows."""
-
-
-def entry_for(command_id: str, *, waits: bool = False, usage: Usage | None = None) -> AuditEntry:
-    """An audit row for a command; of one that waits, with the command."""
-    accepted = AcceptedCommand(command_id, "w", "Spawn", lambda: b"{}", range(1, 2), 4, 1) if waits else None
-    status: Status = "queued" if waits else "applied"
-    return AuditEntry(command_id, "w", "ada", ("admin",), "spawn", "{}", status, NOON, accepted=accepted, usage=usage)
-
-
-def filled_ledger(path: Path) -> SqliteLedger:
-    """A ledger with rows in every table, all of them written."""
-    ledger = SqliteLedger(path)
-    ledger.add_world(LedgerWorld(Segment("w", "run", 0, None, "w", 1)))
-    ledger.add_world(LedgerWorld(Segment("v", "run", 0, None, "v", 1)))
-    usage = Usage("ada", date(2026, 1, 1), 7, "w", 3, 2)
-    ledger.record([entry_for(one, waits=True, usage=usage) for one in "ab"])
-    ledger.record([entry_for("c"), entry_for("d")])
-    held = [entry_for(one, waits=True) for one in ("held-e", "held-f")]
-    ledger.hold(held, AttemptRef("w", 1, "attempt"))
-    ledger.sync()
-    assert ledger.verify() == []
-    return ledger
-
-
-def change(path: Path, script: str) -> None:
-    """Change a ledger behind its back."""
-    with closing(sqlite3.connect(path)) as other, other:
-        other.executescript(script)
-
-
-def columns(table: str) -> dict[str, str]:
-    """The columns of a table and their types."""
-    with TemporaryDirectory() as directory:
-        SqliteLedger(Path(directory) / "ledger.sqlite").close()
-        with closing(sqlite3.connect(Path(directory) / "ledger.sqlite")) as other:
-            return {row[1]: row[2] for row in other.execute(f"PRAGMA table_info({table})")}
-
-
-COLUMNS = {table: columns(table) for table in (*ROWS, "chain")}
 
 
 @pytest.mark.parametrize(
@@ -84,10 +37,12 @@ def test_verify_finds_an_edit_of_any_column_of_any_table(tmp_path: Path, table: 
 
 @pytest.mark.parametrize("table", ROWS)
 def test_verify_finds_a_hash_that_is_none(tmp_path: Path, table: str) -> None:
-    """A hash that was replaced by text is damage and nothing worse (G4)."""
+    """A hash that was emptied is damage and nothing worse; text in its place is refused by the database (G4)."""
     path = tmp_path / "ledger.sqlite"
     ledger = filled_ledger(path)
-    change(path, f"UPDATE {table} SET hash = 'text'")
+    with pytest.raises(sqlite3.IntegrityError):
+        change(path, f"UPDATE {table} SET hash = 'text'")
+    change(path, f"UPDATE {table} SET hash = x''")
     assert ledger.verify()
     ledger.close()
 
@@ -101,7 +56,8 @@ def test_verify_finds_removed_and_copied_rows(tmp_path: Path, table: str) -> Non
     assert f"table {table}" in [one.place for one in ledger.verify()]
     change(path, f"INSERT INTO {table} SELECT * FROM old")
     assert ledger.verify() == []
-    names = [one for one in COLUMNS[table] if one in ("seq", "command_id", "world_id", "name", "actor")]
+    keys = ("seq", "command_id", "world_id", "name", "actor", "rollout_id")
+    names = [one for one in COLUMNS[table] if one in keys]
     changes = ", ".join(f"{one} = {'99' if one == 'seq' else one + '||2'}" for one in names)
     change(path, f"DELETE FROM old WHERE rowid > 1; UPDATE old SET {changes}; INSERT INTO {table} SELECT * FROM old")
     assert f"table {table}" in [one.place for one in ledger.verify()]
@@ -129,6 +85,9 @@ def test_a_missing_end_of_the_chain_is_corruption(tmp_path: Path) -> None:
         "DELETE FROM held",
         "DELETE FROM commands WHERE command_id = 'a'",
         "UPDATE chain SET sums = zeroblob(160)",
+        "UPDATE rollouts SET config = '[]'",
+        "UPDATE episodes SET result = '{\"score\": 9}'",
+        "DELETE FROM episodes",
         "DELETE FROM audit WHERE seq = 4; UPDATE chain SET count = 3, hash = (SELECT hash FROM audit WHERE seq = 3)",
     ],
 )
@@ -142,6 +101,8 @@ def test_later_writes_do_not_cover_up_a_change(tmp_path: Path, edit: str) -> Non
     ledger.settle([Settlement("b", "w", "applied", NOON, 1)])
     ledger.settle_tick("w", 20)
     ledger.reserve_ids("w", 1, 10)
+    ledger.begin_episode("id-first", 0, "w")
+    ledger.finish_episode("id-second", 0, "[]")
     ledger.sync()
     assert ledger.verify()
     ledger.close()

@@ -203,13 +203,20 @@ def reopened_before_its_first_tick(subject: GateSubject) -> None:
     require_equal({queued: 1, executed: 2}, subject.coins(world), "coins after its first tick")
 
 
-@clause("G-409", "Opening an unknown world raises WorldNotFound and leaves an audit row.")
+@clause(
+    "G-409", "Opening an unknown world raises WorldNotFound and leaves an audit row; with missing_ok it returns None."
+)
 def opening_nothing(subject: GateSubject) -> None:
     subject.world()
     actor = subject.new_actor("operator")
     require_refusal(WorldNotFound, lambda: subject.execute(actor, OpenWorld("no such world", subject.storage)))
     (row,) = subject.history(actor=actor.id)
     require_equal(("open_world", "failed"), (row.type, row.status), "type and status of the row")
+    other = subject.new_actor("operator")
+    looking = OpenWorld("no such world", subject.storage, missing_ok=True)
+    require_equal(None, subject.execute(other, looking), "the result of a command that may find nothing")
+    (row,) = subject.history(actor=other.id)
+    require_equal(("open_world", "applied"), (row.type, row.status), "type and status of its row")
 
 
 @clause("G-410", "Listing a storage returns all its worlds, and says which are live.")

@@ -14,6 +14,7 @@ VIEWER = frozenset(
         "list_resources",
         "get_audit_history",
         "get_audit_head",
+        "get_usage",
     }
 )
 PLAYER = VIEWER | {"spawn", "despawn", "update", "message", "custom"}

@@ -11,9 +11,11 @@ from archetype_contracts.gate.sample import Coin, Idle, Sash
 from archetype_contracts.gate.subject import GateSubject
 from archetype_core.command import (
     ActorCtx,
+    ActorUsage,
     AddComponents,
     AddProcessor,
     Command,
+    GetUsage,
     GetWorldInfo,
     ListWorlds,
     Run,
@@ -265,3 +267,32 @@ def rejection_on_record(subject: GateSubject) -> None:
     for row in rows[1:]:
         require_equal("rejected", row.status, f"status of a {row.type} over the quota")
         require(bool(row.reason), f"expected a reason in the row of a {row.type} over the quota, but it is empty")
+
+
+@clause(
+    "G-114",
+    "Everybody may see what it has used itself, and admins what anybody has; it costs and counts as any command.",
+)
+def own_usage(subject: GateSubject) -> None:
+    subject.limit(commands=5, credits=50, get_usage=2, spawn=3)
+    first, second = subject.world("first"), subject.world("second")
+    actor, viewer = subject.new_actor("player"), subject.new_actor("viewer")
+    spend(subject, actor, first, 2)
+    subject.step(first)
+    spend(subject, actor, first, 1)
+    spend(subject, actor, second, 3)
+    found = subject.execute(actor, GetUsage())
+    require_equal(
+        (actor.id, 20, 0, 50, 5), _figures(found), "actor, credits used, reserved and limit, and commands limit"
+    )
+    require_equal({first: 1, second: 3}, dict(found.commands), "commands of the current tick by world")
+    require_refusal(PermissionDenied, lambda: subject.execute(viewer, GetUsage(actor.id)), actor=viewer.id)
+    require_equal(2, subject.execute(viewer, GetUsage(viewer.id)).credits_used, "credits of an actor that only asked")
+    require_equal(20, subject.as_admin(GetUsage(actor.id)).credits_used, "credits that an admin sees")
+    subject.clock.start_next_day()
+    found = subject.as_admin(GetUsage(actor.id))
+    require_equal((0, subject.clock.now().date()), (found.credits_used, found.day), "credits of a new day, and the day")
+
+
+def _figures(found: ActorUsage) -> tuple[object, ...]:
+    return (found.actor, found.credits_used, found.credits_reserved, found.credits_limit, found.commands_limit)

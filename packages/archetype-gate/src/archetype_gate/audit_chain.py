@@ -68,7 +68,7 @@ class SealedTables:
         for row in (((seq, *rest)) for seq, rest in enumerate(rows, first)):
             text = ascii(row)
             if "\\ud" in text:
-                row = tuple(_without_surrogates(one) if isinstance(one, str) else one for one in row)  # noqa: PLW2901
+                row = tuple(without_surrogates(one) if isinstance(one, str) else one for one in row)  # noqa: PLW2901
                 text = ascii(row)
             last = chain_hash(last, text)
             written.append((*row, last))
@@ -128,7 +128,7 @@ def start_chain(connection: sqlite3.Connection, hasher: Hasher, path: str) -> No
 def _chain_end(connection: sqlite3.Connection) -> tuple[int, bytes, bytes, bytes, bytes | None]:
     """Return count, last hash, sums, seal and the check of the key as stored."""
     found = connection.execute("SELECT count, hash, sums, seal, key_check FROM chain").fetchone()
-    if found is None or not all(isinstance(one, bytes) for one in found[1:4]):
+    if found is None or not isinstance(found[0], int) or not all(isinstance(one, bytes) for one in found[1:4]):
         raise sqlite3.DatabaseError("the end of the audit chain is missing or was edited")
     return found  # type: ignore[no-any-return]
 
@@ -195,7 +195,7 @@ def _table_damage(connection: sqlite3.Connection, hasher: Hasher, table: str, to
     for *row, stored in connection.execute(f"SELECT * FROM {table}"):  # noqa: S608  # reason: names of our own tables
         hashes.append(stored)
         if hasher.row_hash(table, row) != stored:
-            yield Damage(_name(table, row), "the row was edited after it was written")
+            yield Damage(without_surrogates(_name(table, row)), "the row was edited after it was written")
     if _total(hashes) != total:
         yield Damage(f"table {table}", "rows were edited, removed, added or put back after they were written")
 
@@ -250,6 +250,6 @@ def _total(hashes: Iterable[object]) -> int:
     return sum(int.from_bytes(one) for one in hashes if isinstance(one, bytes)) % _MODULUS
 
 
-def _without_surrogates(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """Spell out lone surrogates, which a database cannot store."""
     return text.encode("utf-8", "backslashreplace").decode()

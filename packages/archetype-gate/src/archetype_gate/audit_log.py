@@ -55,12 +55,16 @@ class AuditLog:
         self._lock = threading.Lock()
         self._early: list[AuditEntry] = []
         """Entries from before any ledger was open; the first ledger gets them."""
+        self._early_usage: list[Usage] = []
 
     def write_early(self, ledger: Ledger) -> None:
         """Write the entries from before any ledger was open to one that is open now."""
         with self._lock:
             entries, self._early = self._early, []
+            usages, self._early_usage = self._early_usage, []
         ledger.record(entries)
+        for one in usages:
+            ledger.add_usage(one)
 
     def entry(
         self, call: Call, command: Command[Any], status: Status, reason: str, accepted: AcceptedCommand | None = None
@@ -97,6 +101,15 @@ class AuditLog:
             return
         with self._lock:
             self._early.extend(entries)
+
+    def add_usage(self, usage: Usage) -> None:
+        """Write usage that belongs to no command to the first ledger; keep it until one is open."""
+        ledger = self.ledger(None)
+        if ledger is not None:
+            ledger.add_usage(usage)
+            return
+        with self._lock:
+            self._early_usage.append(usage)
 
     def ledger(self, world_id: str | None) -> Ledger | None:
         """Return the ledger of a world; the first open ledger for no world or an unknown one."""

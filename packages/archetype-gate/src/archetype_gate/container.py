@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from archetype_core.clock import Clock, IdSource, SystemClock, SystemIds
-from archetype_core.command import CommandGate
+from archetype_core.command import CommandGate, Meter
 from archetype_gate.dispatcher import CommandDispatcher
 from archetype_gate.ledger import Ledger
 from archetype_gate.ledger_copy import copied_ledger
 from archetype_gate.ledger_key import LedgerKey
 from archetype_gate.policy import Policy
 from archetype_gate.query import QueryService
-from archetype_gate.quota import Meter, Quotas
+from archetype_gate.quota import QuotaMeter, Quotas, Usage
 from archetype_gate.rollout import RolloutService
 from archetype_gate.service import CommandService
 from archetype_gate.simulation import SimulationService
@@ -56,6 +56,10 @@ class ServiceContainer:
         def on_open(backend: Backend) -> None:
             service.add_backend(backend)
 
+        def on_spent(usage: Usage) -> None:
+            service.add_usage(usage)
+
+        meter = QuotaMeter(quotas or Quotas(), clock, on_spent)
         copy_ledger: Callable[[Path], Ledger] = partial(copied_ledger, key=ledger_key)
         if open_ledger is not None:
             # Only the caller knows the files of such a ledger, so at a read-only place it begins empty, in memory.
@@ -66,17 +70,19 @@ class ServiceContainer:
         worlds = WorldService(storage, ids, now_us)
         simulation = SimulationService()
         rollouts = RolloutService(worlds, simulation, ids)
-        dispatcher = CommandDispatcher(worlds, simulation, rollouts, QueryService(worlds))
+        dispatcher = CommandDispatcher(worlds, simulation, rollouts, QueryService(worlds, meter))
         service = CommandService(
             worlds,
             storage,
             dispatcher,
             policy=policy or Policy(),
-            meter=Meter(quotas or Quotas()),
+            meter=meter,
             clock=clock,
             ids=ids,
         )
         self.gate: CommandGate = service
+        self.meter: Meter = meter
+        """Reserves and charges credits of the same quotas, for work whose price is known only afterwards."""
 
     async def shutdown(self) -> None:
         """Close every live world, the newest first, then ledgers and stores; idempotent.

@@ -81,12 +81,17 @@ class LedgerDatabase:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Hold the connection for several reads of one moment."""
+        """Hold the connection for several reads of one moment, to check what is stored.
+
+        Text that is no UTF-8 is read with surrogates, so that its row is found changed and others can be read.
+        """
         with self.lock, self._translated_errors():
             self._connection.execute("BEGIN")
+            self._connection.text_factory = _lenient_text
             try:
                 yield self._connection
             finally:
+                self._connection.text_factory = str
                 self._connection.execute("ROLLBACK")
 
     def read(self, query: str, values: Sequence[object] = ()) -> list[Any]:
@@ -106,6 +111,11 @@ class LedgerDatabase:
         except (UnicodeEncodeError, OverflowError) as failure:
             raise ValueError(f"a value cannot be stored: {failure}") from failure
         except sqlite3.DatabaseError as failure:
-            if isinstance(failure, sqlite3.OperationalError | sqlite3.ProgrammingError):
+            is_damage = "decode to UTF-8" in str(failure)
+            if isinstance(failure, sqlite3.OperationalError | sqlite3.ProgrammingError) and not is_damage:
                 raise LedgerError(f"{self.path}: {failure}") from failure
             raise CorruptStore(self.path, str(failure)) from failure
+
+
+def _lenient_text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")

@@ -24,6 +24,7 @@ from archetype_core.command import (
     GetAuditHead,
     GetComponents,
     GetHistory,
+    GetUsage,
     GetWorldInfo,
     ListHooks,
     ListProcessors,
@@ -77,6 +78,7 @@ class CommandDispatcher:
         self._without_world: Mapping[type, Callable[[Any], Awaitable[Any]]] = {
             CreateWorld: worlds.create,
             OpenWorld: worlds.open,
+            GetUsage: queries.usage,
             ListWorlds: lambda command: worlds.list_worlds(command.storage),
             SealStorage: worlds.seal,
         }

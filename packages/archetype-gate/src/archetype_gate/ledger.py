@@ -134,9 +134,9 @@ class Damage:
 class Ledger(Protocol):
     """The durable memory of a gate, beside one store.
 
-    ``record``, ``release``, ``settle`` and ``settle_tick`` only collect; a background thread writes what they collected within
-    100 ms, and ``sync`` waits for it. If a write fails, ``sync`` and ``check_writable`` raise ``LedgerError`` until a
-    write succeeds, and everything collected is kept.
+    ``record``, ``add_usage``, ``release``, ``settle`` and ``settle_tick`` only collect; a background thread writes what they
+    collected within 100 ms, and ``sync`` waits for it. If a write fails, ``sync`` and ``check_writable`` raise
+    ``LedgerError`` until a write succeeds, and everything collected is kept.
     """
 
     def check_writable(self) -> None:
@@ -145,6 +145,10 @@ class Ledger(Protocol):
 
     def record(self, entries: Sequence[AuditEntry]) -> None:
         """Collect audit rows, with the accepted commands and the usage that belong to them."""
+        ...
+
+    def add_usage(self, usage: Usage) -> None:
+        """Collect usage that belongs to no command."""
         ...
 
     def withdraw(self, command_ids: Iterable[str]) -> bool:

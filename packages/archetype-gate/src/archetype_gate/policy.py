@@ -22,6 +22,7 @@ VIEWER_KINDS = frozenset(
         "list_resources",
         "get_audit_history",
         "get_audit_head",
+        "get_usage",
     }
 )
 PLAYER_KINDS = VIEWER_KINDS | {"spawn", "despawn", "update", "message", "custom"}

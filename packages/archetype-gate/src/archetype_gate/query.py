@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from archetype_core.command import (
+    ActorUsage,
     Diff,
     Digest,
     GetComponents,
+    GetUsage,
     HookInfo,
     ProcessorInfo,
     Query,
@@ -22,6 +24,7 @@ from archetype_core.engine import Processor, WorldView, in_thread
 from archetype_core.read import Branch, query_branches
 from archetype_core.schema import Letters
 from archetype_gate.live_world import LiveWorld
+from archetype_gate.quota import QuotaMeter
 from archetype_gate.storage import Backend
 from archetype_gate.world_service import WorldService
 
@@ -32,8 +35,16 @@ if TYPE_CHECKING:
 class QueryService:
     """Reads worlds; changes nothing. Reads of history run in a thread."""
 
-    def __init__(self, worlds: WorldService) -> None:
+    def __init__(self, worlds: WorldService, meter: QuotaMeter) -> None:
         self._worlds = worlds
+        self._meter = meter
+
+    async def usage(self, command: GetUsage) -> ActorUsage:
+        """Return what an actor has used of its quotas, from memory."""
+        if not isinstance(command.actor, str) or not command.actor:
+            raise TypeError(f"an actor is named by its id, a non-empty string, not {command.actor!r}")
+        ticks = {one.world_id: one.world.tick for one in self._worlds.live_worlds}
+        return self._meter.usage(command.actor, ticks)
 
     async def query(self, live: LiveWorld, command: Query) -> DataFrame:
         """Return a world's history as a lazy frame."""

@@ -1,16 +1,20 @@
-"""How much an actor may do: commands for each tick of a world, and credits for each UTC day."""
+"""How much an actor may do: commands for each tick of a world, and credits for each UTC day; the gate's ``Meter``."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from types import MappingProxyType
 
 from archetype_core.argument import is_count
-from archetype_core.command import ActorCtx, Command
+from archetype_core.clock import Clock
+from archetype_core.command import ActorCtx, ActorUsage, Command, Reservation, Reservations, check_credits
 from archetype_core.errors import QuotaExceeded
+
+log = logging.getLogger("archetype.gate")
 
 DEFAULT_COSTS: Mapping[str, int] = MappingProxyType(
     {"run_episode": 10, "run_rollout": 10, "fork_world": 10, "create_world": 10, "open_world": 10}
@@ -56,12 +60,18 @@ class Usage:
     commands: int
 
 
-class Meter:
-    """Counts what actors use and enforces their quotas; thread-safe. It stores nothing: the ledger does."""
+class QuotaMeter:
+    """The ``Meter`` of a gate: counts what actors use and enforces their quotas; thread-safe.
 
-    def __init__(self, quotas: Quotas) -> None:
+    It stores nothing. The ledger has the usage of commands with their rows, and gets through ``write`` what is settled.
+    """
+
+    def __init__(self, quotas: Quotas, clock: Clock, write: Callable[[Usage], None]) -> None:
         self.quotas = quotas
+        self._clock = clock
+        self._write = write
         self._lock = threading.Lock()
+        self._reservations = Reservations()
         self._credits: dict[str, tuple[date, int]] = {}
         self._commands: dict[tuple[str, str], tuple[int, int]] = {}
 
@@ -82,10 +92,70 @@ class Meter:
             used_credits, used_commands = self._used(usage)
             if usage.commands + used_commands > self.quotas.commands:
                 raise QuotaExceeded(actor.id, "commands", self.quotas.commands, used_commands, usage.commands)
-            if usage.credits + used_credits > self.quotas.credits:
-                raise QuotaExceeded(actor.id, "credits", self.quotas.credits, used_credits, usage.credits)
+            self._check_credits(actor.id, used_credits, usage.credits)
             self._add(usage, 1)
         return usage
+
+    def reserve(self, actor: str, credits: int) -> Reservation:  # noqa: A002  # reason: the name of the quota
+        """Set credits aside; ``QuotaExceeded`` if they and what is used and reserved exceed the quota."""
+        reservation = Reservation(actor, credits)
+        with self._lock:
+            if actor not in self.quotas.exempt:
+                self._check_credits(actor, self._used(self._spent(actor, 0))[0], credits)
+            return self._reservations.add(reservation)
+
+    def settle(self, reservation: Reservation, spent: int) -> int:
+        """Charge what was spent today, also beyond the quota, and end the reservation; returns how much is above it, or 0.
+
+        It is on disk within 100 ms. More than was reserved is logged as a warning.
+        """
+        check_credits("what was spent", spent)
+        usage = self._spent(reservation.actor, spent)
+        is_counted = spent > 0 and usage.actor not in self.quotas.exempt
+        with self._lock:
+            self._reservations.end(reservation)
+            if is_counted:
+                self._add(usage, 1)
+        if is_counted:
+            self._write(usage)
+        above = max(0, spent - reservation.credits)
+        if above:
+            log.warning("%s reserved %d credits and spent %d", usage.actor, reservation.credits, spent)
+        return above
+
+    def release(self, reservation: Reservation) -> None:
+        """Give everything back and end the reservation."""
+        with self._lock:
+            self._reservations.end(reservation)
+
+    def usage(self, actor: str, ticks: Mapping[str, int] | None = None) -> ActorUsage:
+        """Return what an actor has used and reserved; ``ticks`` are the ticks of worlds whose commands to count, by id."""
+        with self._lock:
+            asked = self._spent(actor, 0)
+            used_credits, _ = self._used(asked)
+            counted = {
+                world_id: count
+                for world_id, tick in (ticks or {}).items()
+                if (count := self._used(replace(asked, world_id=world_id, tick=tick))[1])
+            }
+            is_exempt = actor in self.quotas.exempt
+            return ActorUsage(
+                actor,
+                asked.day,
+                used_credits,
+                self._reservations.of(actor),
+                None if is_exempt else self.quotas.credits,
+                None if is_exempt else self.quotas.commands,
+                counted,
+            )
+
+    def _spent(self, actor: str, spent: int) -> Usage:
+        return Usage(actor, self._clock.now().date(), spent, None, 0, 0)
+
+    def _check_credits(self, actor: str, used: int, asked: int) -> None:
+        used += self._reservations.of(actor)
+        if used + asked > self.quotas.credits:
+            raise QuotaExceeded(actor, "credits", self.quotas.credits, used, asked)
 
     def refund(self, usage: Usage) -> None:
         """Give back what was charged for commands that were refused or dropped later."""

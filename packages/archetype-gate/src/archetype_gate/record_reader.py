@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 from archetype_core.command import AuditFilter, AuditHead, AuditRow
-from archetype_gate.audit_chain import check_tables, find_damage
+from archetype_gate.audit_chain import check_tables, find_damage, without_surrogates
 from archetype_gate.database import LedgerDatabase
 from archetype_gate.ledger import AcceptedCommand, Damage
 from archetype_gate.quota import Usage
@@ -98,8 +98,13 @@ def damages(database: LedgerDatabase, head: AuditHead | None) -> list[Damage]:
             "AND NOT EXISTS (SELECT 1 FROM audit s WHERE s.command_id = a.command_id AND NOT s.is_new) "
             "AND NOT EXISTS (SELECT 1 FROM commands c WHERE c.command_id = a.command_id)"
         )
-        found += [Damage(f"command {one}", "it is queued, but the stored command is missing") for (one,) in missing]
-        return found
+        return [
+            *found,
+            *(
+                Damage(without_surrogates(f"command {one}"), "it is queued, but the stored command is missing")
+                for (one,) in missing
+            ),
+        ]
 
 
 def audit_head(database: LedgerDatabase, at: datetime) -> AuditHead:

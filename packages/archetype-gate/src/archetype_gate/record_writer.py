@@ -19,6 +19,8 @@ def write_records(
     settlements: Sequence[Settlement],
     settled_ticks: Mapping[str, int],
     released: Collection[str],
+    *,
+    usages: Sequence[Usage],
 ) -> None:
     """Write a batch inside the caller's transaction. Payloads are encoded here.
 
@@ -39,7 +41,7 @@ def write_records(
     tables.remove("commands", "command_id", [one.command_id for one in settlements])
     for world_id, tick in settled_ticks.items():
         raise_settled_tick(tables, world_id, tick)
-    _add_usage(tables, [entry.usage for entry in entries if entry.usage is not None])
+    _add_usage(tables, [*usages, *(entry.usage for entry in entries if entry.usage is not None)])
 
 
 def _new_row(entry: AuditEntry) -> Row:

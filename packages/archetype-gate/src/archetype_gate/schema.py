@@ -25,7 +25,7 @@ CREATE TABLE worlds (
     settled_tick INTEGER NOT NULL,
     is_open INTEGER NOT NULL,
     hash BLOB NOT NULL
-);
+) STRICT;
 CREATE UNIQUE INDEX worlds_by_name ON worlds (name) WHERE is_open;
 CREATE TABLE commands (
     seq INTEGER PRIMARY KEY,
@@ -39,7 +39,7 @@ CREATE TABLE commands (
     priority INTEGER NOT NULL,
     is_direct INTEGER NOT NULL,
     hash BLOB NOT NULL
-);
+) STRICT;
 CREATE INDEX commands_by_world ON commands (world_id, seq);
 CREATE TABLE held (
     seq INTEGER PRIMARY KEY,
@@ -51,7 +51,7 @@ CREATE TABLE held (
     entry TEXT NOT NULL,
     payload BLOB NOT NULL,
     hash BLOB NOT NULL
-);
+) STRICT;
 CREATE TABLE audit (
     seq INTEGER PRIMARY KEY,
     command_id TEXT NOT NULL,
@@ -67,7 +67,7 @@ CREATE TABLE audit (
     at_us INTEGER NOT NULL,
     duration_us INTEGER NOT NULL,
     hash BLOB NOT NULL
-);
+) STRICT;
 CREATE INDEX audit_by_command ON audit (command_id, is_new);
 CREATE INDEX audit_by_world ON audit (world_id, is_new, seq);
 CREATE TABLE chain (
@@ -77,23 +77,23 @@ CREATE TABLE chain (
     sums BLOB NOT NULL,
     seal BLOB NOT NULL,
     key_check BLOB
-);
+) STRICT;
 INSERT INTO chain VALUES (1, 0, zeroblob(32), zeroblob(224), zeroblob(32), NULL);
 CREATE TABLE rollouts (
     world_id TEXT, name TEXT, rollout_id TEXT NOT NULL, config TEXT NOT NULL, hash BLOB NOT NULL,
     PRIMARY KEY (world_id, name)
-) WITHOUT ROWID;
+) WITHOUT ROWID, STRICT;
 CREATE TABLE episodes (
     rollout_id TEXT, episode INTEGER, world_id TEXT NOT NULL, result TEXT, hash BLOB NOT NULL,
     PRIMARY KEY (rollout_id, episode)
-) WITHOUT ROWID;
+) WITHOUT ROWID, STRICT;
 CREATE TABLE tokens (
     actor TEXT, day TEXT, used INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (actor, day)
-) WITHOUT ROWID;
+) WITHOUT ROWID, STRICT;
 CREATE TABLE ticks (
     actor TEXT, world_id TEXT, tick INTEGER NOT NULL, used INTEGER NOT NULL, hash BLOB NOT NULL,
     PRIMARY KEY (actor, world_id)
-) WITHOUT ROWID;
+) WITHOUT ROWID, STRICT;
 """
 
 

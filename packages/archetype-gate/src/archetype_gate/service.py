@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 from archetype_core.clock import Clock, IdSource
 from archetype_core.command import (
+    ADMIN,
     ActorCtx,
     CloseWorld,
     Command,
@@ -18,6 +19,7 @@ from archetype_core.command import (
     EntityCommand,
     EpisodeResult,
     ForkWorld,
+    GetUsage,
     Spawn,
     Status,
     Ticket,
@@ -43,7 +45,7 @@ from archetype_gate.in_flight import InFlightCalls
 from archetype_gate.ledger import AcceptedCommand, AuditEntry
 from archetype_gate.live_world import LiveWorld, due_tick, failure_reason
 from archetype_gate.policy import PROCESS_KINDS, VIEWER_KINDS, Policy
-from archetype_gate.quota import Meter
+from archetype_gate.quota import QuotaMeter, Usage
 from archetype_gate.storage import Backend, StorageService
 from archetype_gate.timestamp import to_micros
 from archetype_gate.world_service import WorldService
@@ -70,7 +72,7 @@ class CommandService:
         dispatcher: CommandDispatcher,
         *,
         policy: Policy,
-        meter: Meter,
+        meter: QuotaMeter,
         clock: Clock,
         ids: IdSource,
     ) -> None:
@@ -93,6 +95,11 @@ class CommandService:
         if backend.ledger not in [one.ledger for one in self._storage.backends]:
             self._meter.restore(backend.ledger.usage_since(today - timedelta(days=1)))
         self._audit.write_early(backend.ledger)
+
+    def add_usage(self, usage: Usage) -> None:
+        """Write credits that were settled without a command."""
+        telemetry.count_usage(usage)
+        self._audit.add_usage(usage)
 
     async def execute(
         self, actor: ActorCtx, command: Command[R], world_id: str | None = None, *, durable: bool = False
@@ -120,7 +127,7 @@ class CommandService:
                         result = admitted.data.num_rows
                     status = "queued"
                 else:
-                    result = await self._execute(call, command)
+                    result = await self._execute(call, admitted)
                     status = "applied"
                 if durable:
                     await self._audit.sync(call.world_id)
@@ -142,10 +149,13 @@ class CommandService:
 
         Returns the commands to apply: mutations with arguments of their own, and ids in place of conditions.
         """
+        is_admin = ADMIN in call.actor.roles
         try:
             for command in commands:
                 if not self._policy.allows(call.actor, command.kind):
                     raise PermissionDenied(call.actor.id, call.actor.roles, command.kind or type(command).__name__)
+                if isinstance(command, GetUsage) and command.actor not in (None, call.actor.id) and not is_admin:
+                    raise PermissionDenied(call.actor.id, call.actor.roles, f"{command.kind} of another actor")
             for command in commands:
                 self._dispatcher.check(command, call.world_id, call.live)
             needs_no_write = isinstance(commands[0], DestroyWorld | CloseWorld) or commands[0].kind in VIEWER_KINDS
@@ -156,7 +166,7 @@ class CommandService:
             if isinstance(commands[0], EntityCommand):
                 # Raises if the caller is part of an attempt that has failed.
                 current_attempt()
-            admitted = [_resolved(one, call.live) for one in commands]
+            admitted = [_resolved(one, call) for one in commands]
             day = self._clock.now().date()
             call.usage = self._meter.charge(call.actor, admitted, day, call.world_id, call.tick or 0)
         except (ArchetypeError, TypeError, ValueError) as refusal:
@@ -421,7 +431,10 @@ def _check_commands(commands: Sequence[object]) -> None:
             raise TypeError(f"a command is an object such as Spawn, Update or Despawn, not {one!r}{hint}")
 
 
-def _resolved(command: Command[Any], live: LiveWorld | None) -> Command[Any]:
+def _resolved(command: Command[Any], call: Call) -> Command[Any]:
+    if isinstance(command, GetUsage) and command.actor is None:
+        return GetUsage(call.actor.id)
+    live = call.live
     return live.resolved(command) if live is not None and isinstance(command, EntityCommand) else command
 
 

@@ -59,6 +59,7 @@ class SqliteLedger:
         self._released: set[str] = set()
         self._settlements: list[Settlement] = []
         self._settled_ticks: dict[str, int] = {}
+        self._usage: list[Usage] = []
         self._write_failure: Exception | None = None
         self._is_open = True
         self._thread: threading.Thread | None = None
@@ -92,6 +93,12 @@ class SqliteLedger:
         if waiting > _MAX_WAITING and self._write_failure is None:
             with contextlib.suppress(LedgerError):
                 self.sync()
+        self._wake()
+
+    def add_usage(self, usage: Usage) -> None:
+        """Collect usage that belongs to no command, to be written within 100 ms."""
+        with self._lock:
+            self._usage.append(usage)
         self._wake()
 
     def withdraw(self, command_ids: Iterable[str]) -> bool:
@@ -162,13 +169,14 @@ class SqliteLedger:
         with self._database.lock:
             with self._lock:
                 entries, settlements, ticks = self._entries, self._settlements, self._settled_ticks
-                released, self._released = self._released, set()
+                released, usage = self._released, self._usage
                 self._entries, self._settlements, self._settled_ticks = {}, [], {}
-            if not (entries or settlements or ticks or released):
+                self._released, self._usage = set(), []
+            if not (entries or settlements or ticks or released or usage):
                 return
             try:
                 with self._database.transaction() as tables:
-                    write_records(tables, list(entries.values()), settlements, ticks, released)
+                    write_records(tables, list(entries.values()), settlements, ticks, released, usages=usage)
             # Whatever failed, put everything back.
             except Exception as failure:
                 with self._lock:
@@ -177,6 +185,7 @@ class SqliteLedger:
                     self._settlements = [*settlements, *self._settlements]
                     self._settled_ticks = {**ticks, **self._settled_ticks}
                     self._released |= released
+                    self._usage = [*usage, *self._usage]
                 self._write_failure = failure
                 if isinstance(failure, LedgerError):
                     raise

@@ -7,13 +7,14 @@ import dataclasses
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from typing import Any, TypeVar, cast
 
 from archetype_core import World
 from archetype_core.clock import IdSource
 from archetype_core.command import CreateWorld, ForkWorld, OpenWorld, SealStorage, WorldInfo
 from archetype_core.config import StorageConfig
 from archetype_core.engine import FairLock, in_thread, outside_attempts
-from archetype_core.errors import GateClosed, PendingMutations, WorldNotFound
+from archetype_core.errors import GateClosed, PendingMutations, StorageNotFound, WorldNotFound
 from archetype_core.schema import Component
 from archetype_core.store import SealingStore, WorldRecord
 from archetype_gate import command_codec, world_lookup
@@ -21,6 +22,8 @@ from archetype_gate.ledger import AcceptedCommand, AuditEntry, LedgerWorld, Sett
 from archetype_gate.live_world import LiveWorld
 from archetype_gate.recovery import CommandRecovery
 from archetype_gate.storage import Backend, StorageService
+
+Opened = TypeVar("Opened", bound=WorldInfo | None)
 
 
 class WorldService:
@@ -99,12 +102,21 @@ class WorldService:
 
         return self._add(LiveWorld(await in_thread(create), backend, 1, self._now_us, None))
 
-    async def open(self, command: OpenWorld) -> WorldInfo:
+    async def open(self, command: OpenWorld[Opened]) -> Opened:
         """Open a world by id or name, with its queued and staged commands; a world that is live is returned as it is.
 
-        Costs a read of its last tick and of the ticks since the last settled one. ``StorageNotFound``, ``WorldNotFound``,
-        ``AmbiguousWorld``, or ``CorruptStore`` if the store lost ticks that the ledger settled.
+        Costs a read of its last tick and of the ticks since the last settled one. ``StorageNotFound`` and ``WorldNotFound``,
+        or ``None`` with the command's ``missing_ok``; ``AmbiguousWorld``, or ``CorruptStore`` if the store lost ticks that the
+        ledger settled.
         """
+        try:
+            return cast("Opened", await self._find_and_open(command))
+        except (StorageNotFound, WorldNotFound):
+            if command.missing_ok:
+                return cast("Opened", None)
+            raise
+
+    async def _find_and_open(self, command: OpenWorld[Any]) -> WorldInfo:
         backend = await self._storage.backend(command.storage, command.cache, create=False)
         while True:
             async with self._change_lock:
@@ -119,7 +131,7 @@ class WorldService:
             await asyncio.shield(asyncio.wrap_future(closed))
 
     async def _open(
-        self, backend: Backend, entry: LedgerWorld | None, record: WorldRecord | None, command: OpenWorld
+        self, backend: Backend, entry: LedgerWorld | None, record: WorldRecord | None, command: OpenWorld[Any]
     ) -> LiveWorld:
         kernel = entry.kernel if entry else command.kernel
         if entry is not None:

@@ -22,10 +22,12 @@ from archetype_core.clock import SystemIds
 from archetype_core.command import (
     ADMIN,
     ActorCtx,
+    ActorUsage,
     AuditFilter,
     AuditHead,
     CloseWorld,
     GetAuditHead,
+    GetUsage,
     ListWorlds,
     RunResult,
     SealStorage,
@@ -275,6 +277,17 @@ class AsyncRuntime:
         """
         self._state.check_open()
         return await self._state.execute(self._actor, GetAuditHead())
+
+    @waits_for("threads")
+    async def usage(self, actor: str | None = None) -> ActorUsage:
+        """Return what an actor has used of its quotas, by default the runtime's own: credits of today, commands by world.
+
+        Only admins may ask for another actor, by its id.
+
+        >>> (await runtime.usage()).credits_used
+        """
+        self._state.check_open()
+        return await self._state.execute(self._actor, GetUsage(actor))
 
     @waits_for("shutdown")
     async def shutdown(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -33,7 +33,6 @@ from archetype_core.errors import (
     WorldClosed,
     WorldExists,
     WorldNotActive,
-    WorldNotFound,
 )
 from archetype_core.schema import Component
 
@@ -166,11 +165,11 @@ class DeclaredWorld:
         storage = spec.storage or default_storage()
         if spec.must_exist or spec.resume:
             opening = OpenWorld(spec.world_id or spec.name, storage, spec.cache, spec.kernel, spec.components)
-            try:
-                return await state.execute(self.actor, opening), False
-            except (StorageNotFound, WorldNotFound):
-                if spec.must_exist:
-                    raise
+            # That a new world does not exist yet is no failure: it has no place in the audit log.
+            looking = replace(opening, missing_ok=not spec.must_exist)
+            found: WorldInfo | None = await state.execute(self.actor, looking)
+            if found is not None:
+                return found, False
         elif spec.world_id is not None:
             # CreateWorld with the id of an existing world returns that world.
             for existing in await self._stored_worlds(storage):

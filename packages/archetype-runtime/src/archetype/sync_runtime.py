@@ -15,7 +15,7 @@ from archetype.sync_handle import SyncScope
 from archetype.sync_runner import SyncRunner
 from archetype.sync_world import SyncRuntimeWorld
 from archetype.world import RuntimeWorld
-from archetype_core.command import ActorCtx, AuditHead, RunResult, Status, WorldInfo
+from archetype_core.command import ActorCtx, ActorUsage, AuditHead, RunResult, Status, WorldInfo
 from archetype_core.config import CacheConfig, RunConfig
 from archetype_core.engine import Hook, Processor
 from archetype_core.schema import Component
@@ -219,6 +219,16 @@ class SyncArchetypeRuntime(SyncScope):
         With several storages this is the log of the first that was opened.
         """
         return self._call(self._original.audit_head(), "threads")
+
+    @door
+    def usage(self, actor: str | None = None) -> ActorUsage:
+        """Return what an actor has used of its quotas, by default the runtime's own: credits of today, commands by world.
+
+        Only admins may ask for another actor, by its id.
+
+        >>> (runtime.usage()).credits_used
+        """
+        return self._call(self._original.usage(actor), "threads")
 
     @door
     def shutdown(self) -> None:

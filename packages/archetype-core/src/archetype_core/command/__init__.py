@@ -22,12 +22,14 @@ from archetype_core.command.episode import EndReason, EpisodeConfig, EpisodeResu
 from archetype_core.command.estimate import Estimate, Interval
 from archetype_core.command.gate import CommandGate, Ticket
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
+from archetype_core.command.meter import ActorUsage, FreeMeter, Meter, Reservation, Reservations, check_credits
 from archetype_core.command.read import (
     Diff,
     Digest,
     GetAuditHead,
     GetComponents,
     GetHistory,
+    GetUsage,
     GetWorldInfo,
     ListHooks,
     ListProcessors,
@@ -64,6 +66,7 @@ __all__ = [
     "PLAYER",
     "VIEWER",
     "ActorCtx",
+    "ActorUsage",
     "AddComponents",
     "AddHandler",
     "AddHook",
@@ -87,9 +90,11 @@ __all__ = [
     "EpisodeResult",
     "Estimate",
     "ForkWorld",
+    "FreeMeter",
     "GetAuditHead",
     "GetComponents",
     "GetHistory",
+    "GetUsage",
     "GetWorldInfo",
     "HookInfo",
     "Interval",
@@ -97,6 +102,7 @@ __all__ = [
     "ListProcessors",
     "ListResources",
     "ListWorlds",
+    "Meter",
     "OpenWorld",
     "ProcessorInfo",
     "Progress",
@@ -108,6 +114,8 @@ __all__ = [
     "RemoveHook",
     "RemoveProcessor",
     "RemoveResource",
+    "Reservation",
+    "Reservations",
     "ResourceInfo",
     "RolloutConfig",
     "RolloutResult",
@@ -129,6 +137,7 @@ __all__ = [
     "UpdateTable",
     "UpdateWhere",
     "WorldInfo",
+    "check_credits",
     "described",
     "spelled",
 ]

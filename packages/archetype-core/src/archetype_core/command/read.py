@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from archetype_core.command.audit import AuditFilter, AuditHead, AuditRow
 from archetype_core.command.command import Command, names
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
+from archetype_core.command.meter import ActorUsage
 from archetype_core.config import StorageConfig
 from archetype_core.read.label import Labels
 from archetype_core.read.request import HistoryQuery, MessageQuery, SearchQuery
@@ -201,3 +202,14 @@ class GetAuditHead(Command[AuditHead]):
     """The end of a world's audit log, to be kept elsewhere; sent to the gate itself, that of the first ledger."""
 
     kind: ClassVar[str] = "get_audit_head"
+
+
+@dataclass(frozen=True, slots=True)
+class GetUsage(Command[ActorUsage]):
+    """What an actor has used of its quotas, by default the one that asks; of another only for admins. Sent to the gate itself."""
+
+    kind: ClassVar[str] = "get_usage"
+    actor: str | None = None
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"actor": self.actor}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
 from archetype_core.command.command import Command, names, spelled
 from archetype_core.command.info import ProcessorInfo, ResourceInfo, WorldInfo
@@ -117,11 +117,16 @@ class CreateWorld(Command[WorldInfo]):
         return {"name": self.name, "storage": self.storage.uri, "world_id": self.world_id, "seed": self.seed}
 
 
+Opened = TypeVar("Opened", bound=WorldInfo | None)
+
+
 @dataclass(frozen=True, slots=True)
-class OpenWorld(Command[WorldInfo]):
+class OpenWorld(Command[Opened]):
     """Open a world by name or id at its last committed tick, queued commands included.
 
-    Live rows of other versions of ``components`` evolve; ``SchemaMismatch`` if a class does not declare a difference.
+    Live rows of other versions of ``components`` evolve; ``SchemaMismatch`` if a class does not declare a difference. If
+    there is no such world or no store, the result with ``missing_ok`` is ``None``, and without it ``WorldNotFound`` or
+    ``StorageNotFound``.
     """
 
     kind: ClassVar[str] = "open_world"
@@ -130,9 +135,37 @@ class OpenWorld(Command[WorldInfo]):
     cache: CacheConfig | None = None
     kernel: str = "python"
     components: tuple[type[Component], ...] = ()
+    missing_ok: bool = field(default=False, kw_only=True)
+
+    if TYPE_CHECKING:
+        # The result's type depends on ``missing_ok``.
+        @overload
+        def __init__(
+            self: OpenWorld[WorldInfo],
+            world: str,
+            storage: StorageConfig,
+            cache: CacheConfig | None = None,
+            kernel: str = "python",
+            components: tuple[type[Component], ...] = (),
+            *,
+            missing_ok: Literal[False] = False,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: OpenWorld[WorldInfo | None],
+            world: str,
+            storage: StorageConfig,
+            cache: CacheConfig | None = None,
+            kernel: str = "python",
+            components: tuple[type[Component], ...] = (),
+            *,
+            missing_ok: bool,
+        ) -> None: ...
+        def __init__(self, *given: Any, **named: Any) -> None: ...
 
     def describe(self) -> Mapping[str, Any]:
-        return {"world": self.world, "storage": self.storage.uri}
+        found: dict[str, Any] = {"world": self.world, "storage": self.storage.uri}
+        return {**found, "missing_ok": True} if self.missing_ok else found
 
 
 @dataclass(frozen=True, slots=True)
