@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from archetype_core.errors import SchemaMismatch
 from archetype_core.read.lens import reading
+from archetype_core.read.position import Ids
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, ComponentType
 from archetype_core.schema.snapshot import ENTITY_ID, contiguous
 from archetype_core.schema.version import Source, Transition, version_in
 
-Ids = np.ndarray[Any, np.dtype[np.int64]]
 Tables = Mapping[Archetype, Callable[[Sequence[str]], pa.Table]]
 """The live rows of a moment: a function per table that reads some of its columns."""
 
