@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from daft import col, lit
@@ -18,7 +20,9 @@ from scene import Frozen, Health, Move, Name, Position, Velocity, drive, world
 from archetype_core.engine import WorldView
 from archetype_core.errors import TickNotFound, UnknownColumn
 from archetype_core.read.diff import SCHEMA
+from archetype_core.read.diff_side import texts
 from archetype_core.read.equality import same
+from archetype_core.read.position import positions
 from archetype_core.schema import Component, contiguous
 from archetype_core.store import MemoryStore, Scan
 
@@ -263,6 +267,24 @@ def test_nothing_is_read_before_a_diff_is_collected() -> None:
             there.diff(0, 1, 7)  # type: ignore[arg-type]  # reason: wrong on purpose
 
     drive(scenario)
+
+
+@given(st.lists(st.none() | st.floats() | st.floats(-1e3, 1e3) | st.integers(-(2**53), 2**53).map(float)))
+def test_floats_are_written_as_python_writes_them(values: list[float | None]) -> None:
+    """A float of any size, NaN and the infinities are the JSON that Python writes, and null stays null (Q2)."""
+    expected = [None if one is None else json.dumps(one) for one in values]
+    assert texts(pa.array(values, pa.float64())).to_pylist() == expected
+
+
+_IDS = st.lists(st.integers(-40, 40) | st.integers(-(2**62), 2**62), unique=True, max_size=12)
+
+
+@given(_IDS, _IDS)
+def test_ids_are_found_wherever_they_are(has: list[int], ids: list[int]) -> None:
+    """The row of each id among others in any order, dense or sparse, or that it is not there (Q2)."""
+    found = positions(np.array(has, np.int64), np.array(ids, np.int64))
+    expected = [has.index(one) if one in has else -1 for one in ids]
+    assert expected == (list(range(len(ids))) if found is None else found.tolist())
 
 
 @pytest.mark.thorough

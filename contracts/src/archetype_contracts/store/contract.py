@@ -14,6 +14,7 @@ from archetype_contracts.store import (  # noqa: F401  # reason: importing them 
     capability,
     commit,
     concurrency,
+    condition,
     conflict,
     fork,
     head,
@@ -41,8 +42,8 @@ class StoreContract(Contract):
                 yield store
                 store.close()
 
-    ``known_failures`` maps clause ids to reasons; such a clause must fail. ``examples`` is the number of programs that
-    S-950 tries; ``None`` takes it from the active Hypothesis profile.
+    ``known_failures`` maps clause ids to reasons; such a clause must fail. ``examples`` is the number of conditions that
+    S-419 tries and of programs that S-950 tries; ``None`` takes it from the active Hypothesis profile.
     """
 
     registry = REGISTRY

@@ -2,7 +2,7 @@
 
 from archetype_core.read.bm25 import Corpus, words_of
 from archetype_core.read.diff import diff
-from archetype_core.read.history import query_branches
+from archetype_core.read.history import query, query_branches
 from archetype_core.read.label import Labels
 from archetype_core.read.ranking import FOUND, METRICS, SCORE, rank, ranked
 from archetype_core.read.request import Branch, HistoryQuery, SearchQuery, Ticks
@@ -20,6 +20,7 @@ __all__ = [
     "SearchQuery",
     "Ticks",
     "diff",
+    "query",
     "query_branches",
     "rank",
     "ranked",

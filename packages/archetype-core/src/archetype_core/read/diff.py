@@ -14,14 +14,13 @@ import pyarrow.compute as pc
 from archetype_core.errors import UnknownColumn
 from archetype_core.read.diff_side import JSON, Side, Tables, texts
 from archetype_core.read.equality import Mask, same
+from archetype_core.read.position import Ids, positions
 from archetype_core.schema.cast import widens, wider
 from archetype_core.schema.component import Component, type_of_class, types_with_column
 from archetype_core.schema.snapshot import ENTITY_ID
 
 if TYPE_CHECKING:
     from daft import DataFrame
-
-Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 SCHEMA = pa.schema(
     [
@@ -32,6 +31,8 @@ SCHEMA = pa.schema(
         ("after", pa.large_string()),
     ]
 )
+_KEPT_BYTES = 64 << 20
+"""Columns up to this size in total are kept between finding the rows that differ and giving them; others are read again."""
 _OPS = pa.array(["changed", "added", "removed"], pa.large_string())
 
 
@@ -106,30 +107,21 @@ class _Pairs:
 
     @classmethod
     def of(cls, left: Ids, right: Ids) -> _Pairs:
-        none = np.empty(0, np.int64)
-        if left is right or np.array_equal(left, right):
+        places = positions(right, left)
+        if places is None:
+            none = np.empty(0, np.int64)
             return cls(None, None, none, none)
-        here, there = _order(left), _order(right)
-        ordered, other = left[here], right[there]
-        if not len(ordered) or not len(other):
-            return cls(none, none, here, there)
-        places = np.searchsorted(other, ordered)
-        found = other[np.minimum(places, len(other) - 1)] == ordered
-        is_new = np.ones(len(other), np.bool_)
-        is_new[places[found]] = False
-        return cls(here[found], there[places[found]], here[~found], there[is_new])
+        found = places >= 0
+        there = places[found]
+        is_new = np.ones(len(right), np.bool_)
+        is_new[there] = False
+        return cls(np.flatnonzero(found), there, np.flatnonzero(~found), np.flatnonzero(is_new))
 
     def differing(self, left: pa.Array, right: pa.Array) -> Mask:
         """A mask of the pairs whose values differ."""
         if self.left is not None:
             left, right = left.take(pa.array(self.left)), right.take(pa.array(self.right))
         return ~same(left, right)
-
-
-def _order(ids: Ids) -> Ids:
-    if np.all(ids[1:] > ids[:-1]):
-        return np.arange(len(ids))
-    return np.argsort(ids, kind="stable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,34 +157,38 @@ class _Both:
 
     def wide(self, chosen: Mapping[str, str], types: Mapping[str, pa.DataType], schema: pa.Schema) -> pa.Table:
         """One row per entity that differs in any of some columns, with the values of all of them on both sides."""
-        values: dict[str, tuple[pa.Array, pa.Array]] = {}
+        kept: dict[str, list[pa.Array]] = {}
+        room = _KEPT_BYTES
         differing = []
         moved = False
-        for component in dict.fromkeys(chosen.values()):
+        owners = list(dict.fromkeys(chosen.values()))
+        for component in owners:
             old, new = self.before.ids_of(component), self.after.ids_of(component)
             pairs = _Pairs.of(old, new)
             moved = moved or bool(len(pairs.gone) or len(pairs.come))
             changed: Mask = np.zeros(len(old) if pairs.left is None else len(pairs.left), np.bool_)
             for name in (name for name, owner in chosen.items() if owner == component):
-                left = self.before.column(component, name, types[name])
-                right = self.after.column(component, name, types[name])
-                values[name] = left, right
-                found = pairs.differing(left, right)
-                changed = changed | found
-            rows = np.flatnonzero(changed)
-            kept = rows if pairs.left is None else pairs.left[rows]
-            differing += [old[kept], old[pairs.gone], new[pairs.come]]
-        ids = np.unique(np.concatenate(differing))
-        arrays = [pa.array(ids), self._ops(ids) if moved else _OPS.take(pa.array(np.zeros(len(ids), np.int64)))]
-        for name, sides in values.items():
-            component = chosen[name]
-            for side, column in zip((self.before, self.after), sides, strict=True):
-                taken = column.take(_places(side.ids_of(component), ids))
-                arrays.append(taken.cast(pa.large_string()) if types[name] == JSON else taken)
+                sides = [one.column(component, name, types[name]) for one in (self.before, self.after)]
+                changed |= pairs.differing(*sides)
+                room -= sum(one.nbytes for one in sides)
+                if room >= 0:
+                    kept[name] = sides
+            common = old if pairs.left is None else old[pairs.left]
+            differing += [common if changed.all() else common[changed], old[pairs.gone], new[pairs.come]]
+        ids = _ascending(differing)
+        arrays = [pa.array(ids), self._ops(ids) if moved else _repeated("changed", len(ids))]
+        for component in owners:
+            places = [_rows_of(side.ids_of(component), ids) for side in (self.before, self.after)]
+            for name in (name for name, owner in chosen.items() if owner == component):
+                sides = kept.pop(name, [None, None])
+                for side, column, rows in zip((self.before, self.after), sides, places, strict=True):
+                    taken = side.column(component, name, types[name]) if column is None else column
+                    taken = taken if rows is None else taken.take(rows)
+                    arrays.append(taken.cast(pa.large_string()) if types[name] == JSON else taken)
         return pa.Table.from_arrays(arrays, schema=schema)
 
     def _ops(self, ids: Ids) -> pa.Array:
-        was, now = np.isin(ids, self.before.all_ids()), np.isin(ids, self.after.all_ids())
+        was, now = _is_among(ids, self.before.all_ids()), _is_among(ids, self.after.all_ids())
         return _OPS.take(pa.array(np.where(~was, 1, np.where(~now, 2, 0))))
 
     def long(self) -> pa.Table:
@@ -230,26 +226,42 @@ class _Both:
         none = pa.nulls(len(pairs.gone), pa.large_string()), pa.nulls(len(pairs.come), pa.large_string())
         found = [
             _rows(old[here], None, was.take(here), now.take(there)),
-            _rows(old[pairs.gone], None, was.take(pairs.gone), none[0], _OPS.take(pa.repeat(2, len(pairs.gone)))),
-            _rows(new[pairs.come], None, none[1], now.take(pairs.come), _OPS.take(pa.repeat(1, len(pairs.come)))),
+            _rows(old[pairs.gone], None, was.take(pairs.gone), none[0], _repeated("removed", len(pairs.gone))),
+            _rows(new[pairs.come], None, none[1], now.take(pairs.come), _repeated("added", len(pairs.come))),
         ]
         return pa.concat_tables(found)
 
 
-def _places(has: Ids, ids: Ids) -> pa.Array:
-    """The positions of ascending ids in others, null for those that are not there."""
-    order = _order(has)
-    if not len(has):
-        return pa.nulls(len(ids), pa.int64())
-    places = np.minimum(np.searchsorted(has[order], ids), len(has) - 1)
-    found = order[places]
-    return pa.array(found, mask=has[found] != ids)
+def _ascending(parts: list[Ids]) -> Ids:
+    """The ids of some parts, each once."""
+    filled = [one for one in parts if len(one)]
+    ids = np.concatenate(filled) if len(filled) > 1 else filled[0] if filled else np.empty(0, np.int64)
+    if np.all(ids[1:] > ids[:-1]):
+        return ids
+    # A stable sort merges parts that are in order, which `np.unique` does not.
+    ids = np.sort(ids, kind="stable")
+    return ids[np.concatenate([[True], ids[1:] != ids[:-1]])]
+
+
+def _rows_of(has: Ids, ids: Ids) -> pa.Array | None:
+    """The rows of some ids, null for those that are not there; `None` if they are all the rows in order."""
+    places = positions(has, ids)
+    return None if places is None else pa.array(places, mask=places < 0)
+
+
+def _is_among(ids: Ids, has: Ids) -> Mask:
+    places = positions(has, ids)
+    return np.ones(len(ids), np.bool_) if places is None else places >= 0
 
 
 def _rows(ids: Ids, name: str | None, before: pa.Array, after: pa.Array, ops: pa.Array | None = None) -> pa.Table:
-    ops = _OPS.take(pa.array(np.zeros(len(ids), np.int64))) if ops is None else ops
-    column = pa.repeat(pa.scalar(name, pa.large_string()), len(ids))
+    ops = _repeated("changed", len(ids)) if ops is None else ops
+    column = _repeated(name, len(ids))
     return pa.Table.from_arrays([ops, pa.array(ids), column, before, after], schema=SCHEMA)
+
+
+def _repeated(text: str | None, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(text, pa.large_string()), count)
 
 
 def _sorted(table: pa.Table) -> pa.Table:
