@@ -42,6 +42,7 @@ if sys.argv[1].startswith("lance:"):
     runtime.seal()
 world.update(coin, Coin(number=5))
 world.run(1)  # only in the log of SQLite
+world.history()  # the audit is on disk when this returns
 if sys.argv[2] == "killed":
     os.kill(os.getpid(), 9)
 runtime.shutdown()
@@ -206,18 +207,20 @@ def test_a_store_opened_to_read_only_changes_nothing(written: Written, scheme: s
     place = written(scheme, "killed")
     before = contents(place)
     journal = place if scheme == "journal:" else place / "journal"
-    store = JournalStore(journal, read_only=True) if scheme == "journal:" else None
-    beneath = LanceStore(place, read_only=True) if store is None else None
-    found = store or JournaledStore(beneath, journal, read_only=True)
+    found: JournalStore
+    if scheme == "journal:":
+        found = JournalStore(journal, read_only=True)
+    else:
+        beneath = LanceStore(place, read_only=True)
+        found = front = JournaledStore(beneath, journal, read_only=True)
+        for change in (front.seal, beneath.compact, beneath.sweep, beneath.publish, lambda: beneath.commit([])):
+            with pytest.raises(StorageReadOnly, match=str(place)):
+                change()
     assert found.is_read_only
     [world] = found.worlds()
     assert (world.name, world.tick, found.head(world.world_id).tick) == ("w", 2, 2)
     with pytest.raises(StorageReadOnly, match=str(place)):
         found.commit([])
-    if beneath is not None:
-        for change in (found.seal, beneath.compact, beneath.sweep, beneath.publish, lambda: beneath.commit([])):
-            with pytest.raises(StorageReadOnly, match=str(place)):
-                change()
     found.close()
     assert contents(place) == before
     assert (verify_journal if scheme == "journal:" else verify)(place)
