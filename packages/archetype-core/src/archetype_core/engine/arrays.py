@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archetype_core.argument import nearest
+from archetype_core.engine.materialize import membership
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot
 
 if TYPE_CHECKING:
@@ -68,10 +69,7 @@ class Arrays:
         made = self._made.get(name)
         if made is None:
             ids = [array for array in self._leaving if len(array)]
-            made = np.zeros(len(self), np.bool_)
-            if ids:
-                mask = pc.is_in(self._rows.entity_ids, value_set=pa.concat_arrays(ids))
-                made = mask.to_numpy(zero_copy_only=False)
+            made = membership(self._rows.entity_ids, pa.concat_arrays(ids)) if ids else np.zeros(len(self), np.bool_)
             made.flags.writeable = False
             self._made[name] = made
         return made

@@ -105,11 +105,11 @@ def _folded(prior: Snapshot, processed: Snapshot, staged: Staged, arriving: Sequ
     tombstones = None
     new = _in_order(stack(prior.archetype, [*([staged.entering] if staged.entering else ()), *arriving]), staged.order)
     if staged.leaving is not None and len(staged.leaving):
-        gone = pc.is_in(prior.entity_ids, value_set=staged.leaving)
-        if pc.any(gone).as_py():
-            tombstones = prior.take(_where(gone))
-            processed = processed.take(_where(pc.invert(gone)))
-        new = new.take(_where(pc.invert(pc.is_in(new.entity_ids, value_set=staged.leaving)))) if new else new
+        gone = membership(prior.entity_ids, staged.leaving)
+        if gone.any():
+            tombstones = prior.take(_where(pa.array(gone)))
+            processed = processed.without(gone)
+        new = new.without(membership(new.entity_ids, staged.leaving)) if new else new
     patches = list(staged.patches)
     if new:
         again = pc.is_in(new.entity_ids, value_set=processed.entity_ids)
@@ -141,6 +141,20 @@ def positions(ids: pa.Array, wanted: pa.Array) -> np.ndarray[Any, Any]:
         return np.where(here[places] == there, places, -1)
     found = pc.fill_null(pc.index_in(wanted, value_set=ids), -1).to_numpy(zero_copy_only=False)
     return np.asarray(found, np.int64)
+
+
+def membership(ids: pa.Array, wanted: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """For each id whether it is one of the wanted."""
+    import numpy as np
+
+    here = ids.to_numpy(zero_copy_only=False)
+    if not bool(np.all(here[1:] > here[:-1])):
+        return np.asarray(pc.is_in(ids, value_set=wanted).to_numpy(zero_copy_only=False), np.bool_)
+    # A search for each wanted id, where Arrow looks up every row in a hash.
+    places = positions(ids, wanted)
+    mask = np.zeros(len(here), np.bool_)
+    mask[places[places >= 0]] = True
+    return mask
 
 
 def _in_order(new: Snapshot, order: pa.Array | None) -> Snapshot:
