@@ -32,7 +32,11 @@ SCHEMA = pa.schema(
         ("after", pa.large_string()),
     ]
 )
-_OPS = pa.array(["changed", "added", "removed"], pa.large_string())
+# From buffers: `pa.array` would import pandas where it is installed.
+_OPS = pa.LargeStringArray.from_buffers(
+    3, pa.py_buffer(np.array([0, 7, 12, 19]).tobytes()), pa.py_buffer(b"changedaddedremoved")
+)
+"""``changed``, ``added``, ``removed``."""
 
 
 def diff(
