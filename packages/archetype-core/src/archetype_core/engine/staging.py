@@ -30,7 +30,7 @@ from archetype_core.schema.snapshot import ENTITY_ID
 if TYPE_CHECKING:
     from daft.expressions import Expression
 
-_NOBODY = pa.array([], pa.int64())
+_NOBODY = pa.nulls(0, pa.int64())  # `pa.array` would import pandas where it is installed
 
 Bundle = Component | Sequence[Component]
 Move = tuple[Ids, Values, tuple[ComponentType, ...], Archetype]
