@@ -474,6 +474,9 @@ class ReferenceGate:
                 stored = self.ledger.worlds.values() if command.storage is not None else ()
                 found = {one.world_id: query.stored_info(one) for one in stored if not one.is_destroyed}
                 return tuple({**found, **{key: query.info(one) for key, one in self.live.items()}}.values())
+            case c.GetAuditHead():
+                rows = self.ledger.read(None, c.AuditFilter(limit=10**6))
+                return c.AuditHead(len(rows), "", self.clock.now())
             case c.GetUsage():
                 return self.usage(command.actor or "")
             case c.SealStorage():

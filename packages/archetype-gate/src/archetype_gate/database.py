@@ -6,12 +6,14 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from archetype_core.errors import CorruptStore, LedgerError
 from archetype_gate import schema
 from archetype_gate.audit_chain import Hasher, SealedTables, is_new, start_chain
 from archetype_gate.ledger_key import LedgerKey, read_key
+from archetype_gate.openers import Openers
 from archetype_journal import use_wal
 
 _BUSY_TIMEOUT_S = 30.0
@@ -49,13 +51,21 @@ class LedgerDatabase:
         self.path = path
         self.lock = threading.RLock()
         self._connection = connect(path)
+        self._openers = Openers(None if path == ":memory:" else Path(path).with_suffix(".lock"))
         try:
             with self._transaction() as connection:
                 self.hasher = Hasher(read_key(key, path, is_new=is_new(connection)))
                 start_chain(connection, self.hasher, path)
         except BaseException:
+            self._openers.close()
             self._connection.close()
             raise
+
+    def is_alone(self) -> bool:
+        """Whether nobody else has the ledger open now, in this process or another."""
+        # One at a time asks, because for a moment it holds no place among the openers.
+        with self._transaction():
+            return self._openers.is_only_one()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[SealedTables]:
@@ -103,6 +113,7 @@ class LedgerDatabase:
         """Close the connection."""
         with self.lock:
             self._connection.close()
+            self._openers.close()
 
     @contextlib.contextmanager
     def _translated_errors(self) -> Iterator[None]:

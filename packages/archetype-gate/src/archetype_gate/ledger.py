@@ -96,6 +96,8 @@ class LedgerWorld:
     """The commands of this tick and of all before it are settled."""
     is_open: bool = True
     """False once the world is destroyed; then its name is free again."""
+    is_told: bool = False
+    """Whether a caller may know entity ids that no committed tick has; then no reserved id is given out again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +169,12 @@ class Ledger(Protocol):
         """Collect the final statuses of accepted commands; a settled command no longer waits."""
         ...
 
-    def settle_tick(self, world_id: str, tick: int) -> None:
-        """Note that the commands of a world's ticks up to this one are settled."""
+    def settle_tick(self, world_id: str, tick: int, *, forgets_to: int | None = None) -> None:
+        """Note that the commands of a world's ticks up to this one are settled.
+
+        With ``forgets_to`` the ticks also have all ids that callers know: ``mark_told`` is undone if nobody reserved
+        ids after this one.
+        """
         ...
 
     def sync(self) -> None:
@@ -195,11 +201,19 @@ class Ledger(Protocol):
         """Return all worlds, destroyed ones too."""
         ...
 
-    def reserve_ids(self, world_id: str, first: int, count: int) -> int:
-        """Reserve a block of entity ids durably and return its first id.
+    def reserve_ids(self, world_id: str, first: int, count: int, *, is_told: bool = False) -> int:
+        """Reserve a block of entity ids durably and return its first id; with ``is_told`` also do what ``mark_told`` does.
 
         That is ``first``, or a later id if ids from ``first`` on are reserved already.
         """
+        ...
+
+    def mark_told(self, world_id: str) -> None:
+        """Note durably that callers may know ids that no committed tick has."""
+        ...
+
+    def may_reuse_ids(self, world_id: str) -> bool:
+        """Whether reserved ids that no tick has can be given out: they are not told, and nobody else has this ledger open."""
         ...
 
     def release_ids(self, world_id: str, first_unused: int, reserved_to: int) -> None:

@@ -50,7 +50,14 @@ class LiveWorld:
     """Stages commands in one world and settles them when its ticks commit. Thread-safe; ticks run in worker threads."""
 
     def __init__(
-        self, world: World, backend: Backend, reserved_to: int, now_us: Callable[[], int], parent: str | None
+        self,
+        world: World,
+        backend: Backend,
+        now_us: Callable[[], int],
+        *,
+        reserved_to: int = 1,
+        is_told: bool = False,
+        parent: str | None = None,
     ) -> None:
         self.world = world
         self.backend = backend
@@ -63,7 +70,9 @@ class LiveWorld:
         self._reserved_to = reserved_to
         self._block = _FIRST_BLOCK
         self._lock = threading.Lock()
-        world.supply_ids(self._reserve_ids)
+        self._is_told = is_told
+        self._commits_since_told = 0
+        world.supply_ids(self._reserve_ids, self._mark_told)
         self._queue: list[tuple[int, int, int, AcceptedCommand, EntityCommand[Any]]] = []
         self._seq = itertools.count()
 
@@ -101,10 +110,18 @@ class LiveWorld:
         It continues the last block. If another process reserved ids meanwhile, the rest of the last block is skipped.
         """
         end, size = max(first, self._reserved_to), count + self._block
-        start = self.backend.ledger.reserve_ids(self.world_id, end, size)
+        # Another process may have forgotten the mark, because its ticks have all ids up to the last block's end.
+        start = self.backend.ledger.reserve_ids(self.world_id, end, size, is_told=self._is_told)
         self._reserved_to = start + size
         self._block = min(_MAX_BLOCK, self._block * 2)
         return range(first if start == end else start, start + size)
+
+    def _mark_told(self) -> None:
+        """Note, before a caller gets an id, that somebody knows an id that no tick has; on disk when this returns."""
+        if not self._is_told:
+            self.backend.ledger.mark_told(self.world_id)
+            self._is_told = True
+        self._commits_since_told = 0
 
     def assign_ids(self, commands: Iterable[EntityCommand[Any]]) -> list[range]:
         """Return for each command the ids of the entities that it will spawn; an empty range if it spawns none."""
@@ -235,7 +252,14 @@ class LiveWorld:
             for one in outcome.applied:
                 self.staged.pop(one, None)
             self._settle([Settlement(one, self.world_id, "applied", now, outcome.tick) for one in outcome.applied])
-        self.backend.ledger.settle_tick(self.world_id, outcome.tick)
+        with self.world.lock:
+            self._commits_since_told += 1
+            # The first commit may have been under way when the last id was told; the second one has it.
+            forgets = self._is_told and self._commits_since_told == 2
+            self._is_told = self._is_told and not forgets
+            self.backend.ledger.settle_tick(
+                self.world_id, outcome.tick, forgets_to=self._reserved_to if forgets else None
+            )
 
     def _settle(self, settlements: list[Settlement]) -> None:
         self.backend.ledger.settle(settlements)

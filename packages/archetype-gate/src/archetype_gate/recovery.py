@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from archetype_core.command import Custom
 from archetype_gate import command_codec
-from archetype_gate.ledger import AuditEntry, LedgerWorld, Settlement
+from archetype_gate.ledger import AcceptedCommand, AuditEntry, LedgerWorld, Settlement
 from archetype_gate.live_world import LiveWorld
 
 
@@ -36,7 +38,7 @@ class CommandRecovery:
         for one in waiting.keys() & staged:
             live.add_staged(waiting[one])
         rest = [one for one in waiting.values() if one.command_id not in applied and one.command_id not in staged]
-        world.claim(self._entry.reserved_to if self._entry else 1, [one.entity_ids for one in rest])
+        world.claim(self._first_free_id(waiting.values()), [one.entity_ids for one in rest])
         # All are decoded before the first is staged, so that an undefined component leaves the world unchanged.
         commands = [command_codec.decode(one.class_name, one.payload()) for one in rest]
         can_stage = True
@@ -48,6 +50,13 @@ class CommandRecovery:
                 live.stage_accepted(accepted, command, world.tick)
             else:
                 live.enqueue(accepted, command)
+
+    def _first_free_id(self, waiting: Iterable[AcceptedCommand]) -> int:
+        """The first id that no caller can know: of the reserved block, or after it."""
+        entry, ledger = self._entry, self._live.backend.ledger
+        if entry is not None and not ledger.may_reuse_ids(self._live.world_id):
+            return entry.reserved_to
+        return max((one.entity_ids.stop for one in waiting), default=1)
 
     def applied_commands(self) -> dict[str, int]:
         """Return the ids of the commands that ticks after the last settled one applied, with their ticks."""

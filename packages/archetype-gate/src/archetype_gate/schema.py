@@ -24,6 +24,7 @@ CREATE TABLE worlds (
     ids_to INTEGER NOT NULL,
     settled_tick INTEGER NOT NULL,
     is_open INTEGER NOT NULL,
+    is_told INTEGER NOT NULL,
     hash BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX worlds_by_name ON worlds (name) WHERE is_open;

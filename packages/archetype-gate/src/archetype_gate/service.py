@@ -107,8 +107,8 @@ class CommandService:
         """Execute a command now and return its result; mutations are staged for the world's next tick.
 
         A staged command is on disk with its tick, or after 100 ms if that is sooner; with ``durable`` it is on disk when this
-        returns. Mutations need no thread and no I/O, except to reserve the next block of entity ids. Inside a tick they are
-        held until its attempt is committed, and forgotten if it fails.
+        returns. Mutations need no thread and no I/O, except to reserve the next block of entity ids, and to note the first
+        spawn after two ticks without one. Inside a tick they are held until its attempt is committed, and forgotten if it fails.
 
         Raises ``PermissionDenied``, ``QuotaExceeded``, ``WorldNotFound``, ``GateClosed``, ``TypeError`` for a wrong
         actor or address, ``LedgerError`` while the ledger cannot be written (reads still work), and whatever the
@@ -127,7 +127,7 @@ class CommandService:
                         result = admitted.data.num_rows
                     status = "queued"
                 else:
-                    result = await self._execute(call, admitted)
+                    result = await self._execute(call, command, admitted)
                     status = "applied"
                 if durable:
                     await self._audit.sync(call.world_id)
@@ -218,10 +218,10 @@ class CommandService:
 
         return HeldCommand(live, entry, is_durable, apply, dropped)
 
-    async def _execute(self, call: Call, command: Command[Any]) -> Any:
+    async def _execute(self, call: Call, command: Command[Any], admitted: Command[Any]) -> Any:
         executing = _executing.set(call)
         try:
-            result = await self._dispatcher.execute(command, call.world_id, call.live, self._audit.read)
+            result = await self._dispatcher.execute(admitted, call.world_id, call.live, self._audit.read)
         except BaseException as failure:
             reason = failure_reason(failure)
             if call.dropped:

@@ -29,7 +29,7 @@ from archetype_gate.ledger_key import LedgerKey
 from archetype_gate.quota import Usage
 from archetype_gate.record_writer import write_records
 from archetype_gate.rollout_table import RolloutTable
-from archetype_gate.world_table import WorldTable
+from archetype_gate.world_table import WorldTable, forget_told
 
 WRITE_INTERVAL_S = 0.08
 """How long an entry waits before it is written. The promise is 0.1 s, which includes the write."""
@@ -60,6 +60,7 @@ class SqliteLedger:
         self._settlements: list[Settlement] = []
         self._settled_ticks: dict[str, int] = {}
         self._usage: list[Usage] = []
+        self._forgets: dict[str, int] = {}
         self._write_failure: Exception | None = None
         self._is_open = True
         self._thread: threading.Thread | None = None
@@ -133,10 +134,15 @@ class SqliteLedger:
                     entry.accepted = None
         self._wake()
 
-    def settle_tick(self, world_id: str, tick: int) -> None:
-        """Note that the commands of a world's ticks up to this one are settled, to be written within 100 ms."""
+    def settle_tick(self, world_id: str, tick: int, *, forgets_to: int | None = None) -> None:
+        """Note that the commands of a world's ticks up to this one are settled, to be written within 100 ms.
+
+        With ``forgets_to`` also undo ``mark_told``, unless ids after this one are reserved.
+        """
         with self._lock:
             self._settled_ticks[world_id] = tick
+            if forgets_to is not None:
+                self._forgets[world_id] = forgets_to
         self._wake()
 
     def _wake(self) -> None:
@@ -171,12 +177,14 @@ class SqliteLedger:
                 entries, settlements, ticks = self._entries, self._settlements, self._settled_ticks
                 released, usage = self._released, self._usage
                 self._entries, self._settlements, self._settled_ticks = {}, [], {}
+                forgets, self._forgets = self._forgets, {}
                 self._released, self._usage = set(), []
             if not (entries or settlements or ticks or released or usage):
                 return
             try:
                 with self._database.transaction() as tables:
                     write_records(tables, list(entries.values()), settlements, ticks, released, usages=usage)
+                    forget_told(tables, forgets)
             # Whatever failed, put everything back.
             except Exception as failure:
                 with self._lock:
@@ -186,6 +194,7 @@ class SqliteLedger:
                     self._settled_ticks = {**ticks, **self._settled_ticks}
                     self._released |= released
                     self._usage = [*usage, *self._usage]
+                    self._forgets = {**forgets, **self._forgets}
                 self._write_failure = failure
                 if isinstance(failure, LedgerError):
                     raise
@@ -213,12 +222,28 @@ class SqliteLedger:
         """Return all worlds by id, destroyed ones too."""
         return self._worlds.all()
 
-    def reserve_ids(self, world_id: str, first: int, count: int) -> int:
+    def reserve_ids(self, world_id: str, first: int, count: int, *, is_told: bool = False) -> int:
         """Reserve a block of entity ids durably and return its first: ``first``, or later if that is reserved already.
 
         Costs one synced transaction. ``LedgerError`` for an unknown world.
         """
-        return self._worlds.reserve_ids(world_id, first, count)
+        return self._worlds.reserve_ids(world_id, first, count, is_told=is_told)
+
+    def mark_told(self, world_id: str) -> None:
+        """Note durably that callers may know ids of a world that no committed tick has; costs one synced transaction."""
+        with self._database.lock:
+            # No write is under way, so what undoes an earlier mark is either written or dropped here.
+            with self._lock:
+                self._forgets.pop(world_id, None)
+            self._worlds.mark_told(world_id)
+
+    def may_reuse_ids(self, world_id: str) -> bool:
+        """Whether reserved ids that no tick has can be given out: no caller knows them, and nobody else has this file open.
+
+        ``False`` in memory, where a ledger may have several gates.
+        """
+        self.sync()
+        return self._worlds.may_reuse_ids(world_id)
 
     def release_ids(self, world_id: str, first_unused: int, reserved_to: int) -> None:
         """Give back the unused end of the last reserved block, durably; does nothing if it is not the last."""

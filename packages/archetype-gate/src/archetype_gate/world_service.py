@@ -100,7 +100,7 @@ class WorldService:
             backend.ledger.add_world(_world_entry(world, command.kernel))
             return world
 
-        return self._add(LiveWorld(await in_thread(create), backend, 1, self._now_us, None))
+        return self._add(LiveWorld(await in_thread(create), backend, self._now_us))
 
     async def open(self, command: OpenWorld[Opened]) -> Opened:
         """Open a world by id or name, with its queued and staged commands; a world that is live is returned as it is.
@@ -150,7 +150,12 @@ class WorldService:
                 backend.ledger.mark_reopened(world.world_id)
             parent = entry.segment.parent if entry else None
             live = LiveWorld(
-                world, backend, entry.reserved_to if entry else 1, self._now_us, parent.world_id if parent else None
+                world,
+                backend,
+                self._now_us,
+                reserved_to=entry.reserved_to if entry else 1,
+                is_told=entry is not None and entry.is_told,
+                parent=parent.world_id if parent else None,
             )
             CommandRecovery(live, entry, self._now_us()).run()
             return live
@@ -215,9 +220,12 @@ class WorldService:
     def _add_fork(self, source: LiveWorld, world: World, backend: Backend, command: ForkWorld) -> LiveWorld:
         parent = source.backend.ledger.find_world(source.world_id)
         entry = _world_entry(world, parent.kernel if parent else "python", settled_tick=world.tick - 1)
-        entry = dataclasses.replace(entry, reserved_to=world.next_entity_id)
+        is_told = source.uncommitted > 0
+        entry = dataclasses.replace(entry, reserved_to=world.next_entity_id, is_told=is_told)
         backend.ledger.add_world(entry)
-        live = LiveWorld(world, backend, entry.reserved_to, self._now_us, source.world_id)
+        live = LiveWorld(
+            world, backend, self._now_us, reserved_to=entry.reserved_to, is_told=is_told, parent=source.world_id
+        )
         live.handlers = dict(source.handlers)
         if source.uncommitted and command.pending == "copy":
             self._copy_staged(source, live)

@@ -13,7 +13,7 @@ from archetype_gate.ledger import LedgerWorld
 
 _COLUMNS = (
     "world_id, name, run_id, seed, first_tick, parent_world, parent_run, parent_tick, "
-    "kernel, ids_to, settled_tick, is_open"
+    "kernel, ids_to, settled_tick, is_open, is_told"
 )
 _NAMES = _COLUMNS.split(", ")
 
@@ -40,6 +40,7 @@ class WorldTable:
             entry.reserved_to,
             entry.settled_tick,
             int(entry.is_open),
+            int(entry.is_told),
         )
         with self._database.transaction() as tables:
             _check_not_taken(tables, segment.world_id, segment.name)
@@ -73,15 +74,26 @@ class WorldTable:
         """Return every world, by id."""
         return [_entry(row) for row in self._database.read(f"SELECT {_COLUMNS} FROM worlds ORDER BY world_id")]
 
-    def reserve_ids(self, world_id: str, first: int, count: int) -> int:
+    def reserve_ids(self, world_id: str, first: int, count: int, *, is_told: bool) -> int:
         """Reserve a block of entity ids and return its first; ``LedgerError`` for an unknown world."""
         with self._database.transaction() as tables:
             found = tables.connection.execute("SELECT ids_to FROM worlds WHERE world_id = ?", (world_id,)).fetchone()
             if found is None:
                 raise LedgerError(f"{self._database.path} has no world {world_id}")
             first = max(first, found[0])
-            _update(tables, world_id, {"ids_to": first + count})
+            _update(tables, world_id, {"ids_to": first + count, **({"is_told": 1} if is_told else {})})
         return int(first)
+
+    def mark_told(self, world_id: str) -> None:
+        """Note that callers may know ids that no committed tick has."""
+        with self._database.transaction() as tables:
+            _update(tables, world_id, {"is_told": 1}, "is_told = ?", 0)
+
+    def may_reuse_ids(self, world_id: str) -> bool:
+        """Whether no caller knows ids that no tick has, and nobody else has the file open."""
+        if not self._database.is_alone():
+            return False
+        return bool(self._database.read("SELECT 1 FROM worlds WHERE world_id = ? AND NOT is_told", (world_id,)))
 
     def release_ids(self, world_id: str, first_unused: int, reserved_to: int) -> None:
         """Give back ids from ``first_unused`` on, if nobody reserved any after ``reserved_to``."""
@@ -92,6 +104,12 @@ class WorldTable:
 def raise_settled_tick(tables: SealedTables, world_id: str, tick: int) -> None:
     """Note that a world's ticks up to this one are settled, if that is not noted yet."""
     _update(tables, world_id, {"settled_tick": tick}, "settled_tick < ?", tick)
+
+
+def forget_told(tables: SealedTables, worlds: Mapping[str, int]) -> None:
+    """Undo the marks of worlds, each unless ids after the given one are reserved for it."""
+    for world_id, reserved_to in worlds.items():
+        _update(tables, world_id, {"is_told": 0}, "is_told AND ids_to = ?", reserved_to)
 
 
 def _update(
@@ -113,7 +131,7 @@ def _check_not_taken(tables: SealedTables, world_id: str, name: str) -> None:
 
 
 def _entry(row: Sequence[Any]) -> LedgerWorld:
-    world_id, name, run_id, seed, first_tick, *parent, kernel, reserved_to, settled_tick, is_open = row
+    world_id, name, run_id, seed, first_tick, *parent, kernel, reserved_to, settled_tick, is_open, is_told = row
     origin = None if parent[0] is None else Point(*parent)
     segment = Segment(world_id, run_id, first_tick, origin, name, seed)
-    return LedgerWorld(segment, kernel, reserved_to, settled_tick, bool(is_open))
+    return LedgerWorld(segment, kernel, reserved_to, settled_tick, bool(is_open), bool(is_told))

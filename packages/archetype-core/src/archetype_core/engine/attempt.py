@@ -79,7 +79,7 @@ class _Inside:
 class AttemptDraft:
     """What one table's processors, or the hooks, stage for one world from inside an attempt."""
 
-    __slots__ = ("_all_below", "_below", "_blocks", "log", "redeemed", "sent", "state", "taken")
+    __slots__ = ("_all_below", "_below", "_blocks", "_is_told", "log", "redeemed", "sent", "state", "taken")
 
     def __init__(
         self,
@@ -87,6 +87,7 @@ class AttemptDraft:
         *,
         is_after_tick: bool = False,
         blocks: Callable[[int], range | None] = lambda _: None,
+        is_told: Callable[[], bool] = lambda: False,
     ) -> None:
         self.log = MutationLog()
         self.sent: list[StagedLetter] = []
@@ -96,6 +97,7 @@ class AttemptDraft:
             (state.place_after_tick, state.places_after_tick) if is_after_tick else (state.place, state.places)
         )
         self._blocks = blocks
+        self._is_told = is_told
         self.taken: list[range] = []
         self.redeemed: list[range] = []
 
@@ -111,6 +113,8 @@ class AttemptDraft:
         """Fresh entity ids, given back if the attempt fails."""
         if (run := self._blocks(count)) is not None:
             return run
+        if self._is_told():
+            self.state.ids.tell(count)
         ids = self.state.ids.take(count)
         self.taken.append(ids)
         return ids
@@ -184,7 +188,9 @@ class Attempt:
             if self.status == "committed":
                 return _draft_of(state, self._parent)
             if state is not self._state:
-                return self._elsewhere.setdefault((table, state.segment.world_id), AttemptDraft(state))
+                return self._elsewhere.setdefault(
+                    (table, state.segment.world_id), AttemptDraft(state, is_told=lambda: True)
+                )
             if table == _HOOKS and not self._is_frozen:
                 return self._before
             return self._draft(table)
@@ -338,7 +344,13 @@ class Attempt:
             if found is None:
                 # What others stage meanwhile comes after it.
                 blocks = partial(self._id_run, table)
-                found = self._drafts[table] = AttemptDraft(self._state, is_after_tick=True, blocks=blocks)
+                found = self._drafts[table] = AttemptDraft(
+                    self._state,
+                    is_after_tick=True,
+                    blocks=blocks,
+                    # The commit may be under way: it does not have what is taken now.
+                    is_told=lambda: self._is_prepared,
+                )
             return found
 
     def _id_run(self, table: str, count: int) -> range | None:

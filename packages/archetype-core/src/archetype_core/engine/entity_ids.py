@@ -21,10 +21,17 @@ class EntityIds:
     """The id of the next new entity."""
     supply: Supply | None = None
     """Asked for more ids before they are given out."""
+    on_tell: Callable[[], None] | None = None
+    """Called before ids are given to code that is no part of a tick of this world: no commit may know them for a while."""
     _limit: int = 0
     """The end of the ids that ``supply`` gave."""
     _reserved: list[range] = field(default_factory=list)
     """Reserved ids without an entity yet, ascending."""
+
+    def tell(self, count: int) -> None:
+        """Say that so many ids are given out next to code that is no part of a tick of this world."""
+        if self.on_tell is not None and count:
+            self.on_tell()
 
     def take(self, count: int) -> range:
         """Fresh ids for new entities; ``ValueError`` once the last id is used."""

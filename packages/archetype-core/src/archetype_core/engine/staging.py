@@ -89,10 +89,13 @@ class Staging:
         with self._state.lock:
             return self._draft().reserve(count)
 
-    def supply_ids(self, supply: Supply) -> None:
-        """Take new ids only from what ``supply(first, count)`` returns, so that other processes do not use them too."""
+    def supply_ids(self, supply: Supply, on_tell: Callable[[], None] | None = None) -> None:
+        """Take new ids only from what ``supply(first, count)`` returns, so that other processes do not use them too.
+
+        ``on_tell`` is called before code that is no part of a tick of this world gets ids. If it raises, none are given out.
+        """
         with self._state.lock:
-            self._state.ids.supply = supply
+            self._state.ids.supply, self._state.ids.on_tell = supply, on_tell
 
     def claim(self, next_entity_id: int, reserved: Iterable[range] = ()) -> None:
         """Continue after ids that an earlier process gave out: none below ``next_entity_id`` is given out again.

@@ -86,10 +86,12 @@ class WorldState:
 
     def take(self, count: int) -> range:
         """Fresh entity ids."""
+        self.ids.tell(count)
         return self.ids.take(count)
 
     def reserve(self, count: int) -> range:
         """Fresh entity ids for entities that come later."""
+        self.ids.tell(count)
         return self.ids.reserve(count)
 
     def redeem(self, ids: range) -> None:
