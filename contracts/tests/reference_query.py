@@ -100,6 +100,8 @@ def answer(command: c.Command[Any], live: Any, gate: Any) -> Any:  # noqa: PLR09
             return world.diff(command.before, command.after)
         case c.Digest():
             return world.digest(command.at)
+        case c.ReadMessages():
+            return world.letters(command)
         case c.GetComponents():
             return world.get_components(command.entity_id, *command.components)
         case c.GetWorldInfo():

@@ -54,6 +54,7 @@ from archetype_core.command.world import (
     RemoveHook,
     RemoveProcessor,
     RemoveResource,
+    ReplaceParts,
     SealStorage,
 )
 from archetype_core.engine.tick import RunResult
@@ -108,6 +109,7 @@ __all__ = [
     "RemoveHook",
     "RemoveProcessor",
     "RemoveResource",
+    "ReplaceParts",
     "ResourceInfo",
     "RolloutConfig",
     "RolloutResult",

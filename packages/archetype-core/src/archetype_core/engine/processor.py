@@ -182,6 +182,19 @@ class System:
         self._replace(slot for slot in self._slots if slot not in gone)
         return len(gone)
 
+    def replaced(self, old: Iterable[Processor], new: Iterable[Processor]) -> System:
+        """Return a system with new processors in place of old ones, before those that stay; raises what ``add`` raises."""
+        kept = list(self._slots)
+        for processor in old:
+            for slot in kept:
+                if slot.processor is processor:
+                    kept.remove(slot)
+                    break
+        made = System()
+        for processor in (*new, *(slot.processor for slot in kept)):
+            made.add(processor)
+        return made
+
     def matching(self, archetype: Archetype) -> tuple[Slot, ...]:
         """Return the processors that run on an archetype, in order."""
         found = self._matching.get(archetype)
