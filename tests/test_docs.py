@@ -51,6 +51,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
         }
 
 
+def test_quickstart_runs_twice(tmp_path: Path) -> None:
+    """The README's program runs twice in a process and again in the next, and each run tells of its own entity."""
+    source = PROGRAMS[ROOT / "README.md"]
+    twice = f"source = {source!r}\nfor _ in range(2):\n    exec(compile(source, 'README.md', 'exec'), {{'__name__': '__main__'}})"
+    for _ in range(2):
+        done = run(twice, "README.md", tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("[0.0, 1.0, 2.0]") == 2
+
+
 @pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page_runs(page: Path, runs: Runs) -> None:
     """The python blocks of the page run without an error or a warning."""

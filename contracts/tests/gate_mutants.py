@@ -450,6 +450,14 @@ class RemovingAMissingWorldFails(ReferenceGate):
         return await super().close_world(world_id)
 
 
+@breaks("G-509", machine=True)
+class QueuesMessagesToNobody(ReferenceGate):
+    """A message to an entity that does not exist is queued."""
+
+    def check_queued(self, live: LiveWorld, command: c.Command[Any]) -> None:
+        """Accept every command."""
+
+
 @breaks("G-502", machine=False)
 class HandlersAreNotUndone(ReferenceGate):
     """A handler that raises is not undone."""

@@ -108,6 +108,13 @@ class ReferenceGate:
     ) -> tuple[c.Ticket, ...]:
         self.check_open()
         live = cast("LiveWorld", self.admit(actor, commands, world_id, is_queued=True))
+        try:
+            for one in commands:
+                self.check_queued(live, one)
+        except ArchetypeError as refusal:
+            self.refund(commands, self.counter_of(actor, live), self.day_of(actor))
+            self.reject(actor, commands, world_id, refusal)
+            raise
         attempt = self.attempt_to_queue()
         is_own = attempt is not None and attempt.world_id == world_id
         at = live.world.tick + is_own if tick is None else tick
@@ -281,6 +288,11 @@ class ReferenceGate:
             raise
         self.keep(attempt, actor, [waiting], live, live.known.staged)
         return ids.start if isinstance(command, c.Spawn) else ids or None
+
+    def check_queued(self, live: LiveWorld, command: c.Command[Any]) -> None:
+        """Refuse a message to nobody before it is queued."""
+        if isinstance(command, c.Send):
+            live.world.check_message(command.recipient, command.body, sender=command.sender, kind=command.message_kind)
 
     def put(self, live: LiveWorld, waiting: Waiting) -> None:
         """Stage a command in a live world, completely or not at all."""
@@ -470,6 +482,8 @@ class ReferenceGate:
                 return c.RolloutResult("rollout", live.known.world_id, tuple(episodes), 0.0)
             case c.GetHistory():
                 return self.ledger.read(world_id, command.filter)
+            case c.GetAuditHead():
+                return c.AuditHead(len(self.ledger.rows), "", self.clock.now())
             case c.ListWorlds():
                 stored = self.ledger.worlds.values() if command.storage is not None else ()
                 found = {one.world_id: query.stored_info(one) for one in stored if not one.is_destroyed}
@@ -482,6 +496,10 @@ class ReferenceGate:
             case c.SealStorage():
                 # Its stores have no journal.
                 return 0
+            case c.ReplaceParts() if live:
+                await live.world.replace_parts(command.parts, command.before)
+                live.handlers.update(command.parts.handlers or {})
+                return None
         return query.answer(command, live, self)
 
     async def episode(self, live: LiveWorld, config: c.EpisodeConfig, number: int) -> c.EpisodeResult:

@@ -61,7 +61,9 @@ FLOAT = st.floats() | st.sampled_from([math.nan, -math.nan, math.inf, -math.inf,
 FLOAT32 = st.floats(width=32)
 FLOAT16 = st.floats(width=16)
 TEXT = st.text() | st.just("")
-NAIVE = st.datetimes()
+NAIVE = st.datetimes().map(lambda value: value.replace(fold=0))
+# the second of two equal wall times, which only a plain datetime tells from the first
+SECOND = NAIVE.map(lambda value: value.replace(fold=1))
 # offsets may be finer than a minute; a day inside the ends of time leaves room for them
 AWARE = st.datetimes(
     dt.datetime(1, 1, 2),
@@ -80,7 +82,7 @@ POINT = st.builds(Point, x=FLOAT, label=st.none() | TEXT)
 NESTED = st.builds(
     Nested,
     point=POINT,
-    when=NAIVE | AWARE,
+    when=NAIVE | SECOND | AWARE,
     tags=st.dictionaries(TEXT, st.lists(INT64, max_size=3), max_size=3),
     narrow=FLOAT32,
 )
@@ -99,11 +101,11 @@ TYPES: dict[str, tuple[Any, list[pa.DataType], st.SearchStrategy[Any]]] = {
     "string": (Annotated[str, pa.string()], [pa.large_string()], TEXT),
     "bytes": (bytes, [pa.large_binary()], st.binary()),
     "fixed bytes": (Annotated[bytes, pa.binary(3)], [pa.binary(3)], st.binary(min_size=3, max_size=3)),
-    "datetime": (dt.datetime, [pa.timestamp("us"), pa.large_string()], NAIVE | AWARE),
+    "datetime": (dt.datetime, [pa.timestamp("us"), pa.large_string()], NAIVE | SECOND | AWARE),
     "optional datetime": (
         Optional[dt.datetime],  # noqa: UP045  # reason: the other spelling of optional
         [pa.timestamp("us"), pa.large_string()],
-        st.none() | NAIVE | AWARE,
+        st.none() | NAIVE | SECOND | AWARE,
     ),
     "aware": (pydantic.AwareDatetime, [pa.timestamp("us", "UTC")], AWARE),
     "naive": (pydantic.NaiveDatetime, [pa.timestamp("us")], NAIVE),
@@ -154,7 +156,7 @@ TYPES: dict[str, tuple[Any, list[pa.DataType], st.SearchStrategy[Any]]] = {
                 pa.field("item", pa.struct([("at", pa.timestamp("us")), ("zone", pa.large_string())])),
             )
         ],
-        st.lists(NAIVE | AWARE, max_size=3),
+        st.lists(NAIVE | SECOND | AWARE, max_size=3),
     ),
     "model": (Point, [pa.struct([("x", pa.float64()), ("label", pa.large_string())])], POINT),
     "optional model": (
@@ -219,7 +221,8 @@ def exact(value: Any) -> Any:
             # the zones of offset 0 are one
             zone = value.tzinfo.key if isinstance(value.tzinfo, zoneinfo.ZoneInfo) else value.utcoffset()
             zone = dt.timedelta(0) if zone == "UTC" else zone
-            return value.replace(tzinfo=None, fold=0), value.utcoffset(), zone
+            fold = value.fold if value.tzinfo is None else 0
+            return value.replace(tzinfo=None, fold=0), value.utcoffset(), zone, fold
         case pydantic.BaseModel():
             return type(value), {key: exact(held) for key, held in value.__dict__.items()}
         case list():

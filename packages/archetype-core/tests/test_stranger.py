@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from daft import DataFrame, DataType, Window, col, lit
-from scene import PATIENCE_S, Calls, Position, Velocity, drive, world, xs
+from scene import PATIENCE_S, Calls, Position, drive, world, xs
 
 from archetype_core import (
     Component,
@@ -24,6 +24,7 @@ from archetype_core import (
     load_kernel,
     open_store,
 )
+from archetype_core.engine import Commands
 from archetype_core.errors import AdapterMissing, ProcessorError, ValueRejected
 
 
@@ -133,31 +134,27 @@ def test_cancelled_hooks_are_failed_hooks() -> None:
     drive(scenario)
 
 
-def test_rowwise_random_numbers_replay() -> None:
-    """A row-wise processor draws the same numbers for the same rows in a fork of the past. (T10)"""
+@pytest.mark.parametrize("argument", ["rng", "commands"])
+def test_rowwise_processors_take_nothing_that_depends_on_the_table(argument: str) -> None:
+    """A row-wise processor that names ``rng`` or ``commands`` is refused: their numbers and ids are those of a table. (T10)"""
 
-    class Noisy(Processor):
+    class ByTable(Processor):
         components = (Position,)
-        rowwise = True
 
+    class ForRng(ByTable):
         def process(self, df: DataFrame, rng: np.random.Generator) -> DataFrame:
-            drawn = rng.random(df.count_rows())
-            rows = df.to_pydict()
-            return daft.from_pydict(
-                {"entity_id": rows["entity_id"], "position__x": drawn, "position__y": rows["position__y"]}
-            )
+            return df
 
-    async def scenario() -> None:
-        there = world(Noisy())
-        there.spawn(Position(), Velocity())
-        there.spawn(Position(), Mode())
-        there.spawn(Position())
-        await there.run(4)
-        past = await there.fork(at_tick=1)
-        await past.run(2)
-        assert past.digest() == there.digest()
+    class ForCommands(ByTable):
+        def process(self, commands: Commands) -> None:
+            pass
 
-    drive(scenario)
+    kind = ForRng if argument == "rng" else ForCommands
+    there = world(kind())
+    crowded = type(kind.__name__, (kind,), {"rowwise": True})
+    with pytest.raises(TypeError, match=f"rowwise and names {argument}.*leave out rowwise"):
+        there.add_processor(crowded())
+    assert len(there.system.slots) == 1
 
 
 def test_code_runs_once_for_all_that_is_made_of_it() -> None:

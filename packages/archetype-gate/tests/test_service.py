@@ -220,12 +220,13 @@ def test_a_full_disk_stops_commands(tmp_path: Path) -> None:
         disk = LimitedDisk()
         async with open_gate(open_ledger=disk.open_ledger) as gate:
             world_id = await create_world(gate, journal_at(tmp_path))
+            entity = await gate.submit_spawn(ADMIN, world_id, Position())
             await gate.flush()
             disk.fill()
 
             async def fill() -> None:
                 while True:
-                    await gate.submit(PLAYER, Send(1, "x" * 4000), world_id)
+                    await gate.submit(PLAYER, Send(entity, "x" * 4000), world_id)
 
             with pytest.raises(LedgerError):
                 await fill()

@@ -221,15 +221,15 @@ def test_open_needs_a_world() -> None:
 
 
 def test_declaring_twice() -> None:
-    """Declaring a name again gives another handle of the same world; configuring it again is refused."""
+    """Declaring a name again, with the same configuration or none, gives another handle of the same world (RT8)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
-        world = runtime.world("demo", processors=[Movement()])
-        sibling = runtime.world("demo")
-        assert await sibling.activate() == await world.activate()
-        for configuration in ({"processors": [Movement()]}, {"seed": 1}, {"cache": CacheConfig()}, {"resume": False}):
-            with pytest.raises(ValueError, match="declared already"):
-                runtime.world("demo", **configuration)
+        world = runtime.world("demo", processors=[Movement()], seed=1)
+        for _ in range(2):
+            siblings = [runtime.world("demo"), runtime.world("demo", processors=[Movement()], seed=1)]
+            for sibling in siblings:
+                assert await sibling.activate() == await world.activate()
+        assert [one.qualname for one in await world.list_processors()] == ["runtime_scene.Movement"]
         assert runtime.world("demo", storage="memory:other").name == "demo"
         # The same world under its id gives another handle.
         assert await runtime.open(world.world_id).activate() == world.world_id
@@ -238,14 +238,36 @@ def test_declaring_twice() -> None:
     with_runtime(main)
 
 
-def test_live_world_is_not_configured_anew() -> None:
-    """A declaration that names a live world by its id and has processors is refused; the world does not change."""
+@pytest.mark.parametrize(
+    ("again", "told"),
+    [
+        ({"seed": 2}, "seed=1, not 2"),
+        ({"cache": CacheConfig(rows=3)}, "cache="),
+        ({"resume": False}, "leave out resume=False"),
+    ],
+)
+def test_declaring_twice_differently(again: dict[str, Any], told: str) -> None:
+    """Another seed or cache, or `resume=False`, is refused for a world that is declared, and the error says what to write."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
-        world = runtime.world("demo")
+        world = runtime.world("demo", seed=1)
+        for _ in range(2):
+            with pytest.raises(ValueError, match=told):
+                runtime.world("demo", **again)
+            await world.step()
+
+    with_runtime(main)
+
+
+def test_a_live_world_is_configured_by_its_id() -> None:
+    """A declaration that names a live world by its id replaces parts of it too."""
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        world = runtime.world("demo", processors=[Movement()])
         world_id = await world.activate()
-        with pytest.raises(ValueError, match="live in this runtime already"):
-            await runtime.open(world_id, processors=[Movement()]).activate()
+        await runtime.open(world_id, processors=[Movement(), Movement()]).activate()
+        assert len(await world.list_processors()) == 2
+        await runtime.world("demo", processors=()).activate()
         assert await world.list_processors() == ()
 
     with_runtime(main)

@@ -46,13 +46,18 @@ def test_declared_components_evolve_a_resumed_world() -> None:
 
 
 def test_components_are_part_of_a_declaration() -> None:
-    """Components must be classes, and cannot be declared again for a world that is up (RT8)."""
+    """Components must be classes; those of the next declaration replace those of the last (RT8)."""
 
     async def main(runtime: ArchetypeRuntime) -> None:
         with pytest.raises(TypeError, match="not a component class"):
             runtime.world("w", components=[int])  # type: ignore[list-item]  # reason: what is refused
-        await runtime.world("w", components=[THIRD]).info()
-        with pytest.raises(ValueError, match="declared already"):
-            runtime.world("w", components=[THIRD])
+        world = runtime.world("w", components=[FIRST])
+        entity = await world.spawn(FIRST(rank=3))
+        await world.step()
+        with pytest.raises(SchemaMismatch, match="Evolution"):
+            await runtime.world("w", components=[SECOND]).info()
+        assert await world.get(entity, FIRST) == FIRST(rank=3)
+        again = runtime.world("w", components=[THIRD])
+        assert await again.get(entity, THIRD) == await world.get(entity, THIRD) == THIRD(rank=3, color="red")
 
     with_runtime(main)

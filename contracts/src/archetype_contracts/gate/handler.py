@@ -9,8 +9,8 @@ from archetype_contracts.gate.queue import add_recording_handler
 from archetype_contracts.gate.registry import clause
 from archetype_contracts.gate.sample import Coin, MessageRecorder, RecordingHandler, SampleError, Sash
 from archetype_contracts.gate.subject import GateSubject
-from archetype_core.command import AddHandler, AddProcessor, Custom, Query, Send, Spawn, Update
-from archetype_core.errors import EntityNotFound, NoHandler
+from archetype_core.command import AddHandler, AddProcessor, Custom, Despawn, Query, ReadMessages, Send, Spawn, Update
+from archetype_core.errors import EntityNotFound, NoHandler, UnknownRecipient
 from archetype_core.schema import Message
 
 
@@ -196,6 +196,12 @@ def messages(subject: GateSubject) -> None:
         sorted(zip(columns["tick"], columns["entity_id"], strict=True)),
         "ticks and recipients of messages in the history",
     )
+    letters = subject.execute(subject.observer(), ReadMessages(recipient=one), world)
+    require_equal(
+        [(1, two, "greeting", {"n": 1}), (2, one, "", None)],
+        [(each.tick, each.sender, each.kind, each.body) for each in letters],
+        "messages to one entity that were read",
+    )
 
 
 @clause("G-507", "A queued message is delivered after the gate is closed and opened again.")
@@ -214,3 +220,31 @@ def messages_survive(subject: GateSubject) -> None:
     require_equal(
         [(2, "executed"), (2, "queued")], sorted((tick, one.body) for tick, one in recorder.received), "messages"
     )
+
+
+@clause(
+    "G-509", "A message to an entity that does not exist is refused, executed or queued, and its refusal is recorded."
+)
+def messages_to_nobody(subject: GateSubject) -> None:
+    world, actor = subject.world(), subject.new_actor("player")
+    keep, gone = (subject.as_admin(Spawn((Coin(number=number),)), world) for number in (1, 2))
+    subject.step(world)
+    subject.as_admin(Despawn((gone,)), world)
+    subject.step(world)
+    for recipient in (gone, 999):
+        refusal = require_refusal(UnknownRecipient, lambda to=recipient: subject.execute(actor, Send(to, 1), world))
+        require_equal(recipient, refusal.recipient, "the recipient that the error names")
+        require_refusal(UnknownRecipient, lambda to=recipient: subject.submit(actor, Send(to, 2), world, tick=9))
+    later = subject.submit(actor, Spawn((Coin(number=3),)), world, tick=3).entity_ids.start
+    subject.submit(actor, Send(later, 3), world, tick=3)
+    subject.execute(actor, Send(keep, 4), world)
+    subject.step(world, 3)
+    require_equal(
+        [(2, keep, 4), (3, later, 3)],
+        [(one.tick, one.recipient, one.body) for one in subject.execute(subject.observer(), ReadMessages(), world)],
+        "messages that were sent",
+    )
+    rows = [(row.status, bool(row.reason)) for row in subject.history(world, actor=actor.id)]
+    refused = [("failed", True), ("rejected", True)] * 2
+    accepted = [("applied", False)] * 3
+    require_equal(refused + accepted, rows, "status of the messages in the audit log, and whether it says why")

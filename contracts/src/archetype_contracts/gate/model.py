@@ -56,13 +56,6 @@ class NextState:
 
     contents: Contents
     messages: list[tuple[int, Any]] = field(default_factory=list)
-    recipients: set[int] | None = None
-    """The entities that may get messages although they are not in ``contents``; None for all, when no message is checked."""
-
-    def require_recipient(self, entity: int) -> None:
-        """Raise ``NotApplicable`` unless a message can be sent to this entity."""
-        if self.recipients is not None and entity not in self.recipients and entity not in self.contents:
-            raise NotApplicable
 
     def require(self, *entities: int) -> None:
         """Raise ``NotApplicable`` unless these entities will exist."""
@@ -83,6 +76,8 @@ class Change:
     row: Row | None = None
     is_inside: bool = False
     """Whether a processor sent it, so that it is part of that processor's tick."""
+    recipient: int | None = None
+    """The entity that must exist for it to be accepted, if it is a message."""
 
     def apply(self, next_state: NextState) -> None:
         """Apply the mutation completely or not at all."""
@@ -116,13 +111,30 @@ class ModelWorld:
         known = sorted(self.issued_ids)
         return known[nth % len(known)] if known and nth >= 0 else 1_000_000
 
+    def knows(self, entity: int, next_state: NextState) -> bool:
+        """Whether a message to an entity is accepted: it lives, is staged, or its id waits in the queue."""
+        return entity in self.contents or entity in next_state.contents or any(entity in one.ids for one in self.queue)
+
+    def accepts(self, change: Change) -> bool:
+        """Whether a change applies once everything staged has applied; a world that is not live refuses it otherwise."""
+        if not self.is_live:
+            return True
+        spawned = change.command.weight if isinstance(change.command, SpawnMany) else 1
+        next_state = self.next_state(self.staged)
+        ids, change.ids = change.ids, range(2_000_000, 2_000_000 + spawned)
+        try:
+            change.apply(next_state)
+        except NotApplicable:
+            return False
+        finally:
+            change.ids = ids
+        return change.recipient is None or self.knows(change.recipient, next_state)
+
     def next_state(self, changes: Sequence[Change]) -> NextState:
         """The state after changes that are known to apply."""
         next_state = NextState(deepcopy(self.contents))
         for change in changes:
             change.apply(next_state)
-        # Alive in the last tick, or the id of a queued spawn.
-        next_state.recipients = {*self.contents, *(one for change in self.queue for one in change.ids)}
         return next_state
 
     def issue(self, ids: range) -> range:
@@ -142,6 +154,8 @@ class ModelWorld:
         for change in due:
             self.queue.remove(change)
             try:
+                if change.recipient is not None and not self.knows(change.recipient, next_state):
+                    raise NotApplicable
                 change.apply(next_state)
             except NotApplicable:
                 if change.row:
@@ -355,10 +369,9 @@ class SendMessage:
         entity = world.entity(self.nth)
 
         def act(next_state: NextState, _: range) -> None:
-            next_state.require_recipient(entity)
             next_state.messages.append((entity, self.body))
 
-        return Change(Send(entity, self.body), act)
+        return Change(Send(entity, self.body), act, recipient=entity)
 
 
 Edit = (

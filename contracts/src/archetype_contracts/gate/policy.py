@@ -28,6 +28,7 @@ OPERATOR = PLAYER | {
     "add_resource",
     "remove_resource",
     "add_handler",
+    "declare_world",
     "step",
     "run",
     "run_episode",

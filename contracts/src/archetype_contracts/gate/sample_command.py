@@ -44,6 +44,7 @@ from archetype_core.command import (
     RemoveHook,
     RemoveProcessor,
     RemoveResource,
+    ReplaceParts,
     RolloutConfig,
     Run,
     RunEpisode,
@@ -57,7 +58,7 @@ from archetype_core.command import (
     Update,
 )
 from archetype_core.config import RunConfig
-from archetype_core.engine import PostTick
+from archetype_core.engine import Parts, PostTick
 from archetype_core.schema import Archetype
 
 
@@ -174,6 +175,7 @@ SAMPLE_COMMANDS = (
     _to(AddResource, lambda _: AddResource(SampleResource())),
     _to(RemoveResource, lambda _: RemoveResource(SampleResource)),
     _to(AddHandler, lambda sample: AddHandler("another", sample.handler)),
+    _to(ReplaceParts, lambda _: ReplaceParts(Parts(processors=(Idle(),)))),
     _to(Step, lambda _: Step()),
     _to(Run, lambda _: Run(RunConfig(steps=2))),
     _to(RunEpisode, lambda _: RunEpisode(EpisodeConfig(max_steps=2))),

@@ -34,7 +34,7 @@ from archetype_core.command import (
     Step,
 )
 from archetype_core.config import RunConfig
-from archetype_core.engine import Processor
+from archetype_core.engine import Arrays, Processor
 from archetype_core.errors import PendingMutations, PermissionDenied, ProcessorError, WorldNotFound
 from archetype_core.schema import Mailbox
 
@@ -63,16 +63,18 @@ class Sender(Processor):
 
     def __init__(self) -> None:
         self.plan: Plan | None = None
+        self.recipient: int | None = None
+        """An entity that lives, once a tick had one."""
 
-    async def process(self, df: Any, messages: Mailbox) -> Any:
-        """Send the marker and act, or return the frame unchanged."""
+    async def process(self, arrays: Arrays, messages: Mailbox) -> None:
+        """Send the marker and act; the rows stay as they are."""
+        self.recipient = int(arrays.entity_id[0])
         plan, self.plan = self.plan, None
         if plan is not None:
-            messages.send(1, plan.marker)
+            messages.send(self.recipient, plan.marker)
             await plan.act()
             if plan.fails:
                 raise SampleError("this tick is planned to fail")
-        return df
 
 
 class GateSession:
@@ -120,9 +122,10 @@ class GateSession:
         self._labels += 1
         return f"{self.number}/{self._labels}"
 
-    def _command(self) -> tuple[str, EntityCommand[Any]]:
-        label = self._label()
-        return label, Spawn((Coin(face=label),)) if self.chance.random() < 0.6 else Send(1, label)
+    def _command(self, name: str) -> tuple[str, EntityCommand[Any]]:
+        label, to = self._label(), self._senders[name].recipient
+        is_spawn = self.chance.random() < 0.6
+        return label, Spawn((Coin(face=label),)) if is_spawn or to is None else Send(to, label)
 
     def _when(self, name: str) -> dict[str, int]:
         info = self.gate.peek(ADMIN_ACTOR, self._ids[name])
@@ -131,7 +134,7 @@ class GateSession:
         return {"tick": info.tick + later, "priority": self.chance.randint(-1, 1)}
 
     async def _submit(self, name: str) -> None:
-        label, command = self._command()
+        label, command = self._command(name)
         self.report(tried=[self._ids[name], label])
         ticket = await self.gate.submit(PLAYER_ACTOR, command, self._ids[name], **self._when(name))
         self.report(ack=["queued", self._ids[name], label, ticket.command_id, [*ticket.entity_ids]])
@@ -143,7 +146,7 @@ class GateSession:
         self.report(ack=["queued", self._ids[name], label, "", [entity]])
 
     async def _batch(self, name: str) -> None:
-        each = [self._command() for _ in range(3)]
+        each = [self._command(name) for _ in range(3)]
         for label, _ in each:
             self.report(tried=[self._ids[name], label])
         commands = [command for _, command in each]

@@ -39,6 +39,7 @@ from archetype_core.command import (
     RemoveHook,
     RemoveProcessor,
     RemoveResource,
+    ReplaceParts,
     ResourceInfo,
     Run,
     RunEpisode,
@@ -106,6 +107,7 @@ class CommandDispatcher:
             AddResource: _add_resource,
             RemoveResource: lambda live, command: live.world.resources.remove(command.resource) is not None,
             AddHandler: _add_handler,
+            ReplaceParts: _replace_parts,
         }
 
     def check(self, command: Command[Any], world_id: object, live: LiveWorld | None) -> None:
@@ -169,8 +171,20 @@ def _add_resource(live: LiveWorld, command: AddResource) -> ResourceInfo:
 
 
 def _add_handler(live: LiveWorld, command: AddHandler) -> None:
-    name: object = command.name
-    handler: object = command.handler
-    if not isinstance(name, str) or not name or not callable(handler):
-        raise TypeError(f"a handler needs a name and a function, not {command.name!r} and {handler!r}")
+    _check_handler(command.name, command.handler)
     live.handlers[command.name] = command.handler
+
+
+async def _replace_parts(live: LiveWorld, command: ReplaceParts) -> None:
+    given, before = command.parts.handlers, command.before.handlers or {}
+    for name, handler in (given or {}).items():
+        _check_handler(name, handler)
+    await live.world.replace_parts(command.parts, command.before)
+    if given is not None:
+        kept = {name: one for name, one in live.handlers.items() if before.get(name) is not one}
+        live.handlers = {**kept, **given}
+
+
+def _check_handler(name: object, handler: object) -> None:
+    if not isinstance(name, str) or not name or not callable(handler):
+        raise TypeError(f"a handler needs a name and a function, not {name!r} and {handler!r}")

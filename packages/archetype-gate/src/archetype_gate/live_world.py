@@ -153,6 +153,11 @@ class LiveWorld:
                 return replace(command, entities=world.chosen(entities))
         return command
 
+    def check_queued(self, command: EntityCommand[Any]) -> None:
+        """Raise what sending a message now raises, for one that is to be queued."""
+        if isinstance(command, Send):
+            self.world.check_message(command.recipient, command.body, sender=command.sender, kind=command.message_kind)
+
     def stage(self, command: EntityCommand[Any], command_id: str, keep: Callable[[AcceptedCommand], None]) -> Any:
         """Stage a command for the next tick, and call ``keep`` before that tick can apply it; returns its result.
 

@@ -36,6 +36,7 @@ OPERATOR_KINDS = PLAYER_KINDS | {
     "add_resource",
     "remove_resource",
     "add_handler",
+    "declare_world",
     "step",
     "run",
     "run_episode",

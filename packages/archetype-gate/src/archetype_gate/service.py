@@ -376,7 +376,9 @@ class CommandService:
         due: int,
         priority: int,
     ) -> list[AcceptedCommand]:
-        """Encode commands and assign their entity ids; ``ValueRejected`` if one cannot be encoded."""
+        """Encode commands and assign their entity ids; ``ValueRejected`` or ``UnknownRecipient`` for one that never applies."""
+        for one in commands:
+            live.check_queued(one)
         payloads = [command_codec.checked_encoding(one) for one in commands]
         return [
             AcceptedCommand(self._ids.new(), live.world_id, type(one).__name__, payload, ids, due, priority)

@@ -35,7 +35,7 @@ from archetype_core.command import (
     WorldInfo,
 )
 from archetype_core.config import CacheConfig, RunConfig
-from archetype_core.engine import Hook, Processor, hook_pairs
+from archetype_core.engine import Hook, Parts, Processor, hook_pairs
 from archetype_core.errors import PermissionDenied, ReentrantStep
 from archetype_core.schema import Component, checked_components
 from archetype_core.user_traceback import door
@@ -115,10 +115,10 @@ class AsyncRuntime:
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
-        components: Iterable[type[Component]] = (),
-        processors: Iterable[Processor] = (),
-        resources: Iterable[object] = (),
-        hooks: Iterable[Hook] = (),
+        components: Iterable[type[Component]] | None = None,
+        processors: Iterable[Processor] | None = None,
+        resources: Iterable[object] | None = None,
+        hooks: Iterable[Hook] | None = None,
         handlers: Mapping[str, CustomHandler] | None = None,
         seed: int | None = None,
         world_id: str | None = None,
@@ -128,7 +128,12 @@ class AsyncRuntime:
         """Declare a world and return its handle. Does no I/O: the first use activates the world, once.
 
         If the storage has a world of that name or id, it is resumed, unless ``resume=False``: then the first use is
-        ``WorldExists``. Declaring the same world again gives another handle of it; configuring it again is a ``ValueError``.
+        ``WorldExists``.
+
+        Declaring the same world again, as a notebook cell that runs twice does, gives another handle of it. Each of
+        ``components``, ``processors``, ``resources``, ``hooks`` and ``handlers`` that is given then replaces what it declared
+        before, from the next tick after the world's next use on; what is not given stays, and so does what was added by
+        methods. If a new part is refused, that use raises, and the old ones stay. Another seed or id is a ``ValueError``.
 
         A resumed world's live rows evolve to the component classes that its processors and ``components`` name. A
         difference that a class does not declare in an ``Evolution`` is a ``SchemaMismatch`` at the first use.
@@ -139,11 +144,7 @@ class AsyncRuntime:
             name=_text("name", name),
             storage=storage_config(storage) or self._storage,
             cache=cache_config(cache),
-            components=checked_components(tuple(components), "components"),
-            processors=listed("processors", processors),
-            resources=listed("resources", resources),
-            hooks=hook_pairs(hooks),
-            handlers=dict(handlers or {}),
+            parts=_parts(components, processors, resources, hooks, handlers),
             seed=seed,
             world_id=None if world_id is None else _text("world_id", str(world_id)),
             kernel=kernel,
@@ -159,10 +160,10 @@ class AsyncRuntime:
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
-        components: Iterable[type[Component]] = (),
-        processors: Iterable[Processor] = (),
-        resources: Iterable[object] = (),
-        hooks: Iterable[Hook] = (),
+        components: Iterable[type[Component]] | None = None,
+        processors: Iterable[Processor] | None = None,
+        resources: Iterable[object] | None = None,
+        hooks: Iterable[Hook] | None = None,
         handlers: Mapping[str, CustomHandler] | None = None,
         kernel: str = "python",
     ) -> RuntimeWorld:
@@ -176,11 +177,7 @@ class AsyncRuntime:
             name=_text("name or id", world),
             storage=storage_config(storage) or self._storage,
             cache=cache_config(cache),
-            components=checked_components(tuple(components), "components"),
-            processors=listed("processors", processors),
-            resources=listed("resources", resources),
-            hooks=hook_pairs(hooks),
-            handlers=dict(handlers or {}),
+            parts=_parts(components, processors, resources, hooks, handlers),
             kernel=kernel,
             must_exist=True,
         )
@@ -197,11 +194,8 @@ class AsyncRuntime:
         if declared is None or declared.is_ended or may_replace:
             chosen = spec if spec.cache else replace(spec, cache=self._cache)
             declared = self._declared[key] = DeclaredWorld(self._state, self._actor, chosen)
-        elif not spec.only_names:
-            raise ValueError(
-                f"world {spec.name!r} is declared already: call runtime.world({spec.name!r}) without configuration for "
-                "another handle, or shut it down before declaring it with another configuration"
-            )
+        else:
+            declared.declare_again(spec)
         return RuntimeWorld(declared, self._actor)
 
     @waits_for("threads")
@@ -332,6 +326,23 @@ def _all(message: str, outcomes: Iterable[T | BaseException]) -> list[T]:
     if failures := [one for one in kept if isinstance(one, BaseException)]:
         raise BaseExceptionGroup(message, failures)
     return [one for one in kept if not isinstance(one, BaseException)]
+
+
+def _parts(
+    components: Iterable[type[Component]] | None,
+    processors: Iterable[Processor] | None,
+    resources: Iterable[object] | None,
+    hooks: Iterable[Hook] | None,
+    handlers: Mapping[str, CustomHandler] | None,
+) -> Parts:
+    """The parts that the keywords of a declaration give."""
+    return Parts(
+        components=None if components is None else checked_components(listed("components", components), "components"),
+        processors=None if processors is None else listed("processors", processors),
+        resources=None if resources is None else listed("resources", resources),
+        hooks=None if hooks is None else hook_pairs(hooks),
+        handlers=None if handlers is None else dict(handlers),
+    )
 
 
 def _text(what: str, given: object) -> str:

@@ -7,12 +7,12 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from archetype.progress import ProgressBars
 from archetype_core.command import ActorCtx, Command, CommandGate
-from archetype_core.engine import Event, Handler
+from archetype_core.engine import Event, FairLock, Handler, Parts
 from archetype_core.errors import GateClosed, LedgerError, RuntimeClosed, WorldClosed, WorldNotFound
 
 R = TypeVar("R")
@@ -48,6 +48,10 @@ class WorldRef:
     closing: int = 0
     """How many calls are closing it at this moment."""
     is_ended: bool = False
+    parts: Parts = field(default_factory=Parts)
+    """What keywords of its last declaration gave it."""
+    lock: FairLock = field(default_factory=FairLock)
+    """Taken to replace these."""
 
     @property
     def is_ending(self) -> bool:

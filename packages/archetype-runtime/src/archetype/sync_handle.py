@@ -43,8 +43,8 @@ class SyncTwin:
 
         return named_like(handler, observe)
 
-    def _async_hooks(self, hooks: Iterable[Hook]) -> list[tuple[type[Event], Handler]]:
-        return [(event, self._async_hook(handler)) for event, handler in hook_pairs(hooks)]
+    def _async_hooks(self, hooks: Iterable[Hook] | None) -> list[tuple[type[Event], Handler]] | None:
+        return None if hooks is None else [(event, self._async_hook(handler)) for event, handler in hook_pairs(hooks)]
 
 
 class SyncHandle(SyncTwin):

@@ -78,10 +78,10 @@ class SyncArchetypeRuntime(SyncScope):
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
-        components: Iterable[type[Component]] = (),
-        processors: Iterable[Processor] = (),
-        resources: Iterable[object] = (),
-        hooks: Iterable[Hook] = (),
+        components: Iterable[type[Component]] | None = None,
+        processors: Iterable[Processor] | None = None,
+        resources: Iterable[object] | None = None,
+        hooks: Iterable[Hook] | None = None,
         handlers: Mapping[str, CustomHandler] | None = None,
         seed: int | None = None,
         world_id: str | None = None,
@@ -91,7 +91,12 @@ class SyncArchetypeRuntime(SyncScope):
         """Declare a world and return its handle. Does no I/O: the first use activates the world, once.
 
         If the storage has a world of that name or id, it is resumed, unless ``resume=False``: then the first use is
-        ``WorldExists``. Declaring the same world again gives another handle of it; configuring it again is a ``ValueError``.
+        ``WorldExists``.
+
+        Declaring the same world again, as a notebook cell that runs twice does, gives another handle of it. Each of
+        ``components``, ``processors``, ``resources``, ``hooks`` and ``handlers`` that is given then replaces what it declared
+        before, from the next tick after the world's next use on; what is not given stays, and so does what was added by
+        methods. If a new part is refused, that use raises, and the old ones stay. Another seed or id is a ``ValueError``.
 
         A resumed world's live rows evolve to the component classes that its processors and ``components`` name. A
         difference that a class does not declare in an ``Evolution`` is a ``SchemaMismatch`` at the first use.
@@ -122,10 +127,10 @@ class SyncArchetypeRuntime(SyncScope):
         *,
         storage: Storage | None = None,
         cache: CacheConfig | None = None,
-        components: Iterable[type[Component]] = (),
-        processors: Iterable[Processor] = (),
-        resources: Iterable[object] = (),
-        hooks: Iterable[Hook] = (),
+        components: Iterable[type[Component]] | None = None,
+        processors: Iterable[Processor] | None = None,
+        resources: Iterable[object] | None = None,
+        hooks: Iterable[Hook] | None = None,
         handlers: Mapping[str, CustomHandler] | None = None,
         kernel: str = "python",
     ) -> SyncRuntimeWorld:

@@ -324,6 +324,8 @@ class RuntimeWorld(WorldReads):
         """
         info = await self._do(ForkWorld(name, at_tick, resources, rng, pending, storage_config(storage)))
         ref, state = WorldRef(info.world_id, info.name, self._actor), self._world.state
+        if self._world.ref is not None:
+            ref.parts = self._world.ref.parts
         if state.is_closing:
             # The runtime was shut down meanwhile and does not know this world.
             await state.end(ref, state.maintenance_actor, CloseWorld())

@@ -56,6 +56,7 @@ from archetype_core.command.world import (
     RemoveHook,
     RemoveProcessor,
     RemoveResource,
+    ReplaceParts,
     SealStorage,
 )
 from archetype_core.engine.tick import RunResult
@@ -114,6 +115,7 @@ __all__ = [
     "RemoveHook",
     "RemoveProcessor",
     "RemoveResource",
+    "ReplaceParts",
     "Reservation",
     "Reservations",
     "ResourceInfo",

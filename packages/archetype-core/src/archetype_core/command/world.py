@@ -10,6 +10,7 @@ from archetype_core.command.command import Command, names, spelled
 from archetype_core.command.info import ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.config import CacheConfig, StorageConfig
 from archetype_core.engine.hook import Event, Handler, HookHandle, Mode
+from archetype_core.engine.parts import Parts
 from archetype_core.engine.processor import Processor
 from archetype_core.schema.component import Component
 
@@ -47,7 +48,7 @@ class AddHook(Command[HookHandle]):
     fail_fast: bool = False
 
     def describe(self) -> Mapping[str, Any]:
-        handler = getattr(self.handler, "__qualname__", None) or repr(self.handler)
+        handler = _called(self.handler)
         return {"event": names([self.event])[0], "handler": handler, "mode": self.mode, "fail_fast": self.fail_fast}
 
 
@@ -96,7 +97,30 @@ class AddHandler(Command[None]):
     handler: Callable[[Any, Any], None]
 
     def describe(self) -> Mapping[str, Any]:
-        return {"name": self.name, "handler": getattr(self.handler, "__qualname__", None) or repr(self.handler)}
+        return {"name": self.name, "handler": _called(self.handler)}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceParts(Command[None]):
+    """Put parts in place of those that a world was declared with before: all of them between two ticks, or none."""
+
+    kind: ClassVar[str] = "declare_world"
+    parts: Parts
+    before: Parts = field(default_factory=Parts)
+
+    def describe(self) -> Mapping[str, Any]:
+        given = self.parts
+        return {
+            "components": None if given.components is None else names(given.components),
+            "processors": None if given.processors is None else [spelled(one) for one in given.processors],
+            "resources": None if given.resources is None else [spelled(one) for one in given.resources],
+            "hooks": None
+            if given.hooks is None
+            else [f"{event.__name__}: {_called(one)}" for event, one in given.hooks],
+            "handlers": None
+            if given.handlers is None
+            else {name: _called(one) for name, one in given.handlers.items()},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,3 +244,8 @@ class CloseWorld(Command[bool]):
     """Close the live world; it can be opened again with its queue. The result is whether there was one."""
 
     kind: ClassVar[str] = "close_world"
+
+
+def _called(handler: object) -> str:
+    """The name of a function for audit rows."""
+    return getattr(handler, "__qualname__", None) or repr(handler)

@@ -21,6 +21,7 @@ from archetype_core.engine.hook import (
     hook_pairs,
 )
 from archetype_core.engine.materialize import Arrival, Patch, PythonKernel, Staged
+from archetype_core.engine.parts import Parts
 from archetype_core.engine.port import Executor, Kernel
 from archetype_core.engine.processor import AsyncProcessor, Processor, ProcessorResult, check_inputs
 from archetype_core.engine.registry import load_kernel
@@ -58,6 +59,7 @@ __all__ = [
     "OnDestroy",
     "OnSpawn",
     "Outcome",
+    "Parts",
     "Patch",
     "PostTick",
     "PreTick",

@@ -191,6 +191,18 @@ class Hooks:
         while mine := [task for task in self.spawned if task.get_loop() is loop]:
             await asyncio.gather(*mine)
 
+    def replaced(
+        self, old: Iterable[tuple[type[Event], Handler]], new: Iterable[tuple[type[Event], Handler]]
+    ) -> list[HookHandle]:
+        """Return the registrations with new hooks in place of old ones, before those that stay."""
+        kept = list(self.handles)
+        for event, handler in old:
+            for handle in kept:
+                if handle.event is event and handle.handler is handler:
+                    kept.remove(handle)
+                    break
+        return [*(HookHandle(event, handler, "blocking", fail_fast=False) for event, handler in new), *kept]
+
     def copy(self) -> Hooks:
         """Return an independent copy of the registrations."""
         return Hooks(list(self.handles))

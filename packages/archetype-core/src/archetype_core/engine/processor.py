@@ -60,7 +60,7 @@ class Processor:
     on_error: ClassVar[Literal["raise", "skip"]] = "raise"
     rowwise: ClassVar[bool] = False
     """A promise that each row of the result depends only on the declared components of that row. The engine may then pass
-    the rows of many archetypes as one frame with just those columns."""
+    the rows of many archetypes as one frame with just those columns, so ``process`` names neither ``rng`` nor ``commands``."""
 
     def process(self, *args: Any, **kwargs: Any) -> ProcessorResult | Awaitable[ProcessorResult]:
         """Return the columns that change in this tick; all others stay as they are.
@@ -151,6 +151,14 @@ class System:
             raise TypeError(
                 f"{name}.components is empty: name at least one component, such as components = (Position,)"
             )
+        signature = Signature.of(method, RESERVED_ARGUMENTS)
+        if getattr(processor, "rowwise", False):
+            for argument in ("rng", "commands"):
+                if argument in (signature.accepts or ()):
+                    raise TypeError(
+                        f"{name} is rowwise and names {argument}, which depends on the table: its rows come from many tables "
+                        f"at once; leave out rowwise = True, or {argument}"
+                    )
         base = type(processor).__qualname__
         taken = {slot.name for slot in self._slots}
         name, count = base, 1
@@ -163,7 +171,7 @@ class System:
             priority=priority,
             components=components,
             needs=frozenset(component.component_type() for component in components),
-            signature=Signature.of(method, RESERVED_ARGUMENTS),
+            signature=signature,
             columns=frozenset(
                 [*BASE_COLUMNS, *(field.name for one in components for field in one.component_type().fields)]
             ),
@@ -185,6 +193,19 @@ class System:
             gone = [slot for slot in self._slots if slot.processor is processor]
         self._replace(slot for slot in self._slots if slot not in gone)
         return len(gone)
+
+    def replaced(self, old: Iterable[Processor], new: Iterable[Processor]) -> System:
+        """Return a system with new processors in place of old ones, before those that stay; raises what ``add`` raises."""
+        kept = list(self._slots)
+        for processor in old:
+            for slot in kept:
+                if slot.processor is processor:
+                    kept.remove(slot)
+                    break
+        made = System()
+        for processor in (*new, *(slot.processor for slot in kept)):
+            made.add(processor)
+        return made
 
     def matching(self, archetype: Archetype) -> tuple[Slot, ...]:
         """Return the processors that run on an archetype, in order."""

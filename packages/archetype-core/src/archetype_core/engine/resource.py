@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, cast
 
 T = TypeVar("T")
@@ -52,6 +52,18 @@ class Resources:
 
     def __len__(self) -> int:
         return len(self._by_type)
+
+    def replaced(self, old: Iterable[object], new: Iterable[object]) -> Resources:
+        """The resources with new ones in place of old ones; those that were replaced since by others of their types stay."""
+        gone = tuple(old)
+        made = Resources(*(one for one in self if not any(one is other for other in gone)))
+        for resource in new:
+            made.insert(resource)
+        return made
+
+    def adopt(self, other: Resources) -> None:
+        """Take over the resources of another collection."""
+        self._by_type = dict(other._by_type)
 
     def forked(self, how: Literal["share", "copy"] | Mapping[type, object]) -> Resources:
         """The resources of a fork: the same objects, deep copies, or the same with some replaced."""

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from archetype_core.schema.cast import is_kin, is_text
 from archetype_core.schema.nested import ListOf, MapOf, Nullable, StructOf
 from archetype_core.schema.scalar import Choice, Codec, DecimalNumber, Float, Member, Refusal, Text, Uuid, clip
-from archetype_core.schema.temporal import UNIT_US, Moment, zone_named
+from archetype_core.schema.temporal import SECOND, UNIT_US, Moment, zone_named
 from archetype_core.schema.vector import VectorOf
 
 Values: TypeAlias = "pa.Array | pa.ChunkedArray"
@@ -104,11 +104,12 @@ def _fit_moment(at: Values, zone: Values | None, nullable: bool) -> list[Values]
     if zone is None:
         zone = _each_chunk(at, lambda chunk: _zones(chunk, source_zone))
     zone = _fit_all(zone, Nullable(_TEXT))
-    _check_each(zone, zone_named)
+    _check_each(zone, lambda name: name == SECOND or zone_named(name))
     refuse_where(pc.and_(at.is_null(), zone.is_valid()), zone, "is a zone without a time")
     _check_range(at)
-    zoned = at if zone.null_count == 0 else pc.if_else(zone.is_valid(), at, pa.scalar(None, at.type))
-    _check_range(zoned, _DAY_US if zone.null_count < len(zone) else 0)
+    if zone.null_count < len(zone):
+        is_aware = pc.fill_null(pc.not_equal(zone, SECOND), fill_value=False)
+        _check_range(pc.if_else(is_aware, at, pa.scalar(None, at.type)), _DAY_US)
     return [at, zone]
 
 

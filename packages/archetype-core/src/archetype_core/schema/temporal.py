@@ -1,8 +1,8 @@
 """Codecs of dates, durations and datetimes.
 
 A plain `datetime` field holds naive and aware values, and Arrow has no such type. It is stored in two parts: `at`, the UTC
-instant of an aware value or the wall time of a naive one, and `zone`: null (naive), "UTC", an offset ("+05:30") or an
-IANA key ("Europe/Berlin").
+instant of an aware value or the wall time of a naive one, and `zone`: null (naive), "fold=1" (naive, the second of two equal
+wall times), "UTC", an offset ("+05:30") or an IANA key ("Europe/Berlin").
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import pyarrow as pa
 
 from archetype_core.schema.scalar import Codec, Refusal, clip, wrong_type
 
+SECOND = "fold=1"
+"""The stored zone of a naive value whose ``fold`` is 1."""
 UNIT_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _MICROSECOND = dt.timedelta(microseconds=1)
 _EPOCH = dt.datetime(1970, 1, 1)
@@ -69,7 +71,7 @@ def split(value: Any) -> tuple[dt.datetime, str | None]:
     offset = value.utcoffset()
     wall = value.replace(tzinfo=None, fold=0)
     if offset is None:
-        return wall, None
+        return wall, SECOND if value.fold else None
     try:
         at = wall - offset
     except OverflowError:
@@ -88,8 +90,8 @@ def _leads_back(at: dt.datetime, key: str, wall: dt.datetime) -> bool:
 
 def join(at: dt.datetime, zone: str | None) -> dt.datetime:
     """Undo `split`."""
-    if zone is None:
-        return at
+    if zone is None or zone == SECOND:
+        return at if zone is None else at.replace(fold=1)
     tz = zone_named(zone)
     return at.replace(tzinfo=dt.UTC).astimezone(tz)
 
@@ -98,6 +100,8 @@ def to_iso(value: dt.datetime) -> str:
     """Return RFC 9557 text: ISO 8601, with the IANA key in brackets where there is one."""
     at, zone = split(value)
     aware = join(at, zone)
+    if zone == SECOND:
+        return f"{aware.isoformat()}[{SECOND}]"
     return aware.isoformat() if zone is None or zone == "UTC" or zone[0] in "+-" else f"{aware.isoformat()}[{zone}]"
 
 
@@ -108,6 +112,8 @@ def from_iso(raw: Any) -> Any:
     form = _BRACKETED.fullmatch(raw)
     try:
         value = dt.datetime.fromisoformat(raw if form is None else form[1])
+        if form is not None and form[2] == SECOND:
+            return value.replace(fold=1)
         if form is not None:
             return value.astimezone(zone_named(form[2]))
         offset = _OFFSET.search(raw)
@@ -159,8 +165,8 @@ class Instant(Codec):
         self._unit_us = UNIT_US[arrow_type.unit]
 
     def encode(self, value: Any) -> Any:
-        at, zone = split(value)
-        if (zone is None) is not (self._zone is None):
+        at, _ = split(value)
+        if (value.utcoffset() is None) is not (self._zone is None):
             kinds = ("a naive", "an aware") if self._zone is None else ("an aware", "a naive")
             raise Refusal(f"expected {kinds[0]} datetime, got {kinds[1]} one ({value.isoformat()})")
         if (at - _EPOCH) // _MICROSECOND % self._unit_us:
