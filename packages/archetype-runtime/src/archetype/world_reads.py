@@ -131,13 +131,17 @@ class WorldReads(Handle):
 
     @waits_for("threads")
     async def snapshot(
-        self, *components: type[Component], at: int | None = None, missing: Missing = "null"
+        self,
+        *components: type[Component],
+        at: int | None = None,
+        where: Expression | None = None,
+        missing: Missing = "null",
     ) -> DataFrame:
         """Read one tick as a DataFrame with the columns of ``query``; by default the last completed tick, from memory.
 
-        ``TickNotFound`` if ``at`` is outside the history; ``missing`` is that of ``query``.
+        ``TickNotFound`` if ``at`` is outside the history; ``where`` and ``missing`` are those of ``query``.
         """
-        return await self._do(QuerySnapshot(components, at, missing))
+        return await self._do(QuerySnapshot(components, at, where, missing))
 
     @waits_for("threads")
     @converts(before="_async_moment", after="_async_moment")
@@ -146,6 +150,7 @@ class WorldReads(Handle):
         before: int | WorldReads | tuple[WorldReads, int],
         after: int | WorldReads | tuple[WorldReads, int],
         *columns: Any,
+        where: Expression | None = None,
     ) -> DataFrame:
         """Compare two moments: each a tick of this world, another world as it stands, or ``(world, tick)``.
 
@@ -153,10 +158,11 @@ class WorldReads(Handle):
         values as JSON. With one column, such as ``Position.c.x``, it has ``before`` and ``after`` of the column's type; with
         several columns or a component, one row per entity that differs, with ``x__before`` and ``x__after`` for each column.
         Lazy: the moments are read when the frame is collected. ``TickNotFound`` if a tick is outside the history.
+        ``where`` is a condition on the frame's own columns, such as ``col("after") > col("before")``.
 
         >>> frame = await world.diff(world, branch, Health.c.hp)
         """
-        return await self._do(Diff(await _moment(before), await _moment(after), columns))
+        return await self._do(Diff(await _moment(before), await _moment(after), columns, where))
 
     @waits_for("threads")
     async def search(

@@ -18,6 +18,7 @@ from archetype_core.schema.version import Missing
 
 if TYPE_CHECKING:
     from daft import DataFrame
+    from daft.expressions import Expression
 
     FrameCommand = Command[DataFrame]
 else:
@@ -70,6 +71,7 @@ class QuerySnapshot(FrameCommand):
     kind: ClassVar[str] = "query_world"
     components: tuple[type[Component], ...] = ()
     at: int | None = None
+    where: Expression | None = None
     missing: Missing = "null"
 
     def describe(self) -> Mapping[str, Any]:
@@ -87,6 +89,7 @@ class Diff(FrameCommand):
     before: int | tuple[str, int | None]
     after: int | tuple[str, int | None]
     columns: tuple[Any, ...] = ()
+    where: Expression | None = None
 
     def describe(self) -> Mapping[str, Any]:
         more = {"columns": [_column(one) for one in self.columns]} if self.columns else {}

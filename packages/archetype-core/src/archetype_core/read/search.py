@@ -103,7 +103,7 @@ def _readings(
     classes = {name: found for name in sorted(wanted.needed) if (found := _class_of(name, known, named)) is not None}
     stored = {name for one in known for name in one.column_names}
     if absent := wanted.needed - classes.keys() - stored:
-        raise unknown(min(absent), sorted(stored - {ENTITY_ID}), known)
+        raise unknown(min(absent), [*BASE_FIELDS, *sorted(stored - {ENTITY_ID})], known)
     schema, answering = lenses(tuple(dict.fromkeys(classes.values())), known, "null")
     made = {}
     for archetype, lens in answering.items():
