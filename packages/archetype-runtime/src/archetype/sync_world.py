@@ -211,7 +211,7 @@ class SyncRuntimeWorld(SyncHandle):
     def search(
         self,
         column: Any,
-        query: str | Iterable[float],
+        query: str | Iterable[float] | Iterable[Iterable[float]],
         *,
         k: int = 10,
         at: int | None = None,
@@ -224,7 +224,8 @@ class SyncRuntimeWorld(SyncHandle):
         ``column`` is one such as ``Memory.c.embedding``, or its name; the tick is ``at``, by default the last completed one.
         Vectors rank by ``metric``, which is ``cosine``, ``dot`` or ``l2``; text ranks by BM25. Works on every store: reads
         that column of that tick; with ``exact=False`` a store may use an index for a past tick and miss some of the best.
-        ``TickNotFound`` if ``at`` is outside the history.
+        Several vectors, such as an array of two dimensions, are ranked in one pass over the data: ``k`` rows for each, and a
+        first column ``query`` with its number. ``TickNotFound`` if ``at`` is outside the history.
         """
         return self._call(
             self._original.search(column, query, k=k, at=at, where=where, metric=metric, exact=exact), "threads"

@@ -28,7 +28,7 @@ from archetype_core.command import (
     Status,
     WorldInfo,
 )
-from archetype_core.read import Missing, Ticks
+from archetype_core.read import Missing, Ticks, asked
 from archetype_core.schema import Component, Entity, Letters
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class WorldReads(Handle):
     async def search(
         self,
         column: Any,
-        query: str | Iterable[float],
+        query: str | Iterable[float] | Iterable[Iterable[float]],
         *,
         k: int = 10,
         at: int | None = None,
@@ -181,10 +181,10 @@ class WorldReads(Handle):
         ``column`` is one such as ``Memory.c.embedding``, or its name; the tick is ``at``, by default the last completed one.
         Vectors rank by ``metric``, which is ``cosine``, ``dot`` or ``l2``; text ranks by BM25. Works on every store: reads
         that column of that tick; with ``exact=False`` a store may use an index for a past tick and miss some of the best.
-        ``TickNotFound`` if ``at`` is outside the history.
+        Several vectors, such as an array of two dimensions, are ranked in one pass over the data: ``k`` rows for each, and a
+        first column ``query`` with its number. ``TickNotFound`` if ``at`` is outside the history.
         """
-        asked = query if isinstance(query, str) else tuple(query)
-        return await self._do(SearchWorld(column, asked, k, at, where, metric, exact))
+        return await self._do(SearchWorld(column, asked(query), k, at, where, metric, exact))
 
     @waits_for("threads")
     async def messages(

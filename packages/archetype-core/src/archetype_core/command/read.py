@@ -125,6 +125,8 @@ class SearchWorld(SearchQuery, FrameCommand):
 
     def describe(self) -> Mapping[str, Any]:
         asked = self.query if isinstance(self.query, str) else f"a vector of {len(self.query)}"
+        if isinstance(self.query, tuple) and self.query and isinstance(self.query[0], tuple):
+            asked = f"{len(self.query)} vectors of {len(self.query[0])}"
         more = {} if self.exact else {"exact": False}
         return {
             "column": _column(self.column),

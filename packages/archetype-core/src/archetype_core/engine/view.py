@@ -13,7 +13,7 @@ from archetype_core.argument import checked_id, whole_number
 from archetype_core.errors import EntityNotFound, TickNotFound
 from archetype_core.read import history, search
 from archetype_core.read.diff import diff
-from archetype_core.read.request import HistoryQuery, MessageQuery, SearchQuery, Ticks
+from archetype_core.read.request import HistoryQuery, MessageQuery, SearchQuery, Ticks, asked
 from archetype_core.read.search import Wanted
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
@@ -205,7 +205,7 @@ class WorldView:
     def search(
         self,
         column: Any,
-        query: str | Iterable[float],
+        query: str | Iterable[float] | Iterable[Iterable[float]],
         *,
         k: int = 10,
         at: int | None = None,
@@ -216,15 +216,16 @@ class WorldView:
         """The ``k`` entities whose ``column`` is most like ``query`` at a tick, by default the last completed one.
 
         A vector column such as ``Memory.c.embedding`` takes a vector and ranks by ``metric``: ``cosine``, ``dot`` or ``l2``.
-        A ``str`` column takes words and ranks by BM25. The frame has the component's columns and a ``score``, best first.
+        Several vectors, such as an array of two dimensions, are ranked in one pass over the data: ``k`` rows for each, and
+        a first column ``query`` with its number. A ``str`` column takes words and ranks by BM25. The frame has the
+        component's columns and a ``score``, best first.
         ``TickNotFound`` if ``at`` is outside the history.
 
         Exact by default, on every store: it reads that column of that tick. With ``exact=False`` a store that claims
         ``SEARCH`` may answer a past tick from an index: some of the best may be missing, and every row found has its exact
         score.
         """
-        asked = query if isinstance(query, str) else tuple(query)
-        return self.find(SearchQuery(column, asked, k, at, where, metric, exact))
+        return self.find(SearchQuery(column, asked(query), k, at, where, metric, exact))
 
     def find(self, request: SearchQuery) -> DataFrame:
         """What ``search`` returns, for a request that was made elsewhere."""
