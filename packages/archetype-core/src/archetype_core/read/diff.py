@@ -34,7 +34,11 @@ SCHEMA = pa.schema(
 )
 _KEPT_BYTES = 64 << 20
 """Columns up to this size in total are kept between finding the rows that differ and giving them; others are read again."""
-_OPS = pa.array(["changed", "added", "removed"], pa.large_string())
+# From buffers: `pa.array` would import pandas where it is installed.
+_OPS = pa.LargeStringArray.from_buffers(
+    3, pa.py_buffer(np.array([0, 7, 12, 19]).tobytes()), pa.py_buffer(b"changedaddedremoved")
+)
+"""``changed``, ``added``, ``removed``."""
 
 
 def diff(
