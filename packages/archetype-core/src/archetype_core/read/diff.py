@@ -250,7 +250,8 @@ def _ascending(parts: list[Ids]) -> Ids:
         return ids
     # A stable sort merges parts that are in order, which `np.unique` does not.
     ids = np.sort(ids, kind="stable")
-    return np.asarray(ids[np.concatenate([[True], ids[1:] != ids[:-1]])])
+    once: Ids = ids[np.concatenate([[True], ids[1:] != ids[:-1]])]
+    return once
 
 
 def _rows_of(has: Ids, ids: Ids) -> pa.Array | None:
