@@ -2,13 +2,14 @@
 
 Vectors of 128 values lie in overlapping clusters, and queries are near a row. Texts are eight words out of five thousand, and
 the rare ones are asked for. Vectors are compared with a plain computation in double precision, texts with the live answer.
-``reopened`` is the first search of a new handle.
+``reopened`` is the first search of a new handle. ``batch`` ranks a hundred vectors in one pass, ``alone`` one by one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import _measure
 import numpy as np
 import pyarrow as pa
 
-from archetype_core.read import rank
+from archetype_core.read import rank, rank_each
 from archetype_core.schema import Archetype, Column, Component, Snapshot, Vector
 from archetype_core.store import Rows, Search, Segment, TickCommit
 from archetype_store_lance import LanceStore
@@ -121,6 +122,23 @@ def check(scene: Scene, searches: list[Search]) -> None:
             assert best == scene.plainly(search)
 
 
+def batch(scene: Scene) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Make two functions that rank a hundred vectors in memory: at once, and one by one."""
+    searches = [replace(one, query=tuple(row)) for one in scene.vectors[:1] for row in scene.matrix[:100].tolist()]
+    assert [pairs(one) for one in rank_each(scene.ids, scene.spots, searches)] == [
+        pairs(scene.live(one)) for one in searches
+    ]
+
+    def at_once() -> None:
+        rank_each(scene.ids, scene.spots, searches)
+
+    def alone() -> None:
+        for one in searches:
+            scene.live(one)
+
+    return at_once, alone
+
+
 async def at(place: Path, rows: int, count: int) -> dict[str, float]:
     """Measure the figures for so many rows."""
     scene = Scene(place, rows)
@@ -133,6 +151,9 @@ async def at(place: Path, rows: int, count: int) -> dict[str, float]:
         found[f"{name}_reopened_ms"] = 1e3 * _measure.timed(partial(scene.ask, searches[0]))[0]
         works[f"{name}_live"] = turn(scene.live, searches)
         works[f"{name}_exact"] = turn(scene.ask, searches)
+    at_once, alone = batch(scene)
+    found["batch_100_ms"], found["alone_100_ms"] = (1e3 * _measure.timed(one)[0] for one in (at_once, alone))
+    found["batch_of_alone"] = found["batch_100_ms"] / found["alone_100_ms"]
     median = await _measure.rounds(count, **works)
     found.update({f"{name}_ms": value * 1e3 for name, value in median.items()})
     scene.store.close()

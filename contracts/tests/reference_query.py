@@ -95,9 +95,9 @@ def answer(command: c.Command[Any], live: Any, gate: Any) -> Any:  # noqa: PLR09
         case c.QueryEpisodes():
             return gate.live[command.world_ids[0]].world.query(*command.components)
         case c.QuerySnapshot():
-            return world.snapshot(*command.components, at=command.at, missing=command.missing)
+            return world.snapshot(*command.components, at=command.at, where=command.where, missing=command.missing)
         case c.Diff() if isinstance(command.before, int) and isinstance(command.after, int):
-            return world.diff(command.before, command.after)
+            return world.diff(command.before, command.after, where=command.where)
         case c.Digest():
             return world.digest(command.at)
         case c.ReadMessages():

@@ -269,6 +269,49 @@ def test_nothing_is_read_before_a_diff_is_collected() -> None:
     drive(scenario)
 
 
+def test_a_condition_is_on_the_columns_of_the_difference() -> None:
+    """``where`` keeps the rows of any form of a diff that match, and a misspelt column is ``UnknownColumn`` (Q2)."""
+
+    async def scenario() -> None:
+        there = world(Move())
+        there.spawn_many([(Position(), Velocity(dx=float(n))) for n in range(4)])
+        await there.run(2)
+        assert there.diff(0, 1, Position.c.x, where=col("after") > col("before") + 1.5).to_pydict()["after"] == [
+            2.0,
+            3.0,
+        ]
+        assert there.diff(0, 1, Position, where=col("position__x__after") == lit(3.0)).to_pydict()["entity_id"] == [4]
+        assert there.diff(0, 1, where=col("entity_id") == lit(2)).to_pydict()["after"] == ["1.0"]
+        for columns, condition, meant in (
+            ((), col("aftr").is_null(), "after"),
+            ((Position.c.x,), col("bfore") > lit(1.0), "before"),
+            ((Position,), Position.c.x > 1.0, "position__x__after"),
+        ):
+            with pytest.raises(UnknownColumn, match=f"did you mean {meant}"):
+                there.diff(0, 1, *columns, where=condition)
+
+    drive(scenario)
+
+
+def test_a_condition_on_a_snapshot_is_that_of_a_query() -> None:
+    """``snapshot`` takes ``where``, of the live tick and of past ones, and names a misspelt column (Q2)."""
+
+    async def scenario() -> None:
+        there = world(Move())
+        there.spawn_many([(Position(), Velocity(dx=float(n))) for n in range(4)])
+        await there.run(2)
+        for at in (None, 1):
+            assert there.snapshot(Position, at=at, where=Position.c.x >= 2.0).to_pydict()["entity_id"] == [3, 4]
+            with pytest.raises(UnknownColumn, match=r"did you mean position__y\?"):
+                there.snapshot(Position, at=at, where=col("position__z") > lit(0))
+            with pytest.raises(UnknownColumn, match="add Velocity"):
+                there.snapshot(Position, at=at, where=Velocity.c.dx > 0.0)
+            with pytest.raises(TypeError, match="where is an expression"):
+                there.snapshot(Position, at=at, where="x")  # type: ignore[arg-type]  # reason: wrong on purpose
+
+    drive(scenario)
+
+
 @given(st.lists(st.none() | st.floats() | st.floats(-1e3, 1e3) | st.integers(-(2**53), 2**53).map(float)))
 def test_floats_are_written_as_python_writes_them(values: list[float | None]) -> None:
     """A float of any size, NaN and the infinities are the JSON that Python writes, and null stays null (Q2)."""

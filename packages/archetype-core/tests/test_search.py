@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from daft import col, lit
 
@@ -63,6 +64,44 @@ def ids(frame: Any) -> list[int]:
     """The entities of a frame, in order."""
     found: list[int] = frame.to_pydict()["entity_id"]
     return found
+
+
+@pytest.mark.parametrize("at", [None, 0])
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+@pytest.mark.parametrize("store", [MemoryStore, Searching])
+def test_several_vectors_are_ranked_as_each_alone(store: Any, metric: str, at: int | None) -> None:
+    """A batch gives each vector's rows in order, with its number, exactly as one search for each does."""
+
+    async def scenario() -> None:
+        draw = np.random.default_rng(1)
+        world = World(store(), "agents", seed=1)
+        for number in range(300):
+            spot = draw.integers(-2, 3, 3).astype(float) if number % 7 else None
+            memory = Memory(text=str(number), embedding=None if spot is None else spot.tolist())
+            world.spawn(memory, *([Mood()] if number % 3 else []))
+        await world.run(2)
+        queries = np.concatenate([draw.normal(size=(20, 3)), [[0.0, 0.0, 0.0], [1e200, 0.0, 0.0]]])
+        where = Memory.c.weight < lit(1.0)
+        found = world.search(Memory.c.embedding, queries, k=7, at=at, metric=metric, where=where).to_arrow()
+        assert found.column_names[0] == "query"
+        for number, query in enumerate(queries):
+            alone = world.search(Memory.c.embedding, query, k=7, at=at, metric=metric, where=where).to_arrow()
+            mine = found.filter(pc.equal(found.column("query"), number)).drop_columns(["query"])
+            assert mine.to_pylist() == alone.to_pylist()
+
+    run(scenario())
+
+
+def test_a_batch_of_wrong_vectors_is_refused(world: World) -> None:
+    """A vector of another width among several is an error, and so are words among them."""
+    for queries in ([[1.0, 0.0, 0.0], [1.0]], [[1.0], [2.0]]):
+        with pytest.raises(ValueError, match="holds vectors of 3 values, the query has 1"):
+            world.search(Memory.c.embedding, queries)
+    for wrong in (["a", "b"], [[1.0], "b"], 7):
+        with pytest.raises(TypeError, match="words, a vector, or a list of vectors"):
+            world.search(Memory.c.embedding, wrong)  # type: ignore[arg-type]  # reason: wrong on purpose
+    one = world.search(Memory.c.embedding, [[1.0, 0.0, 0.0]], k=2).to_pydict()
+    assert (one["query"], one["entity_id"]) == ([0, 0], [1, 3])
 
 
 def test_the_nearest_vectors_come_first_over_all_tables(world: World) -> None:

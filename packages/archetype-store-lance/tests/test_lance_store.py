@@ -209,6 +209,8 @@ def test_memories_are_found_wherever_they_are(place: Path, sealed: bool) -> None
         assert world.search(Memory.text, "fox").to_pydict()["entity_id"] == []
         allowed = world.search(Memory.embedding, [1.0, 0.0], at=0, where=col("memory__text") != lit("the red fox"))
         assert allowed.to_pydict()["entity_id"] == [2]
+        changed = world.diff(0, 2, Memory.c.text, where=col("op") == lit("changed")).to_pydict()
+        assert (changed["entity_id"], changed["before"], changed["after"]) == ([1], ["the red fox"], ["forgotten"])
         await world.close()
         store.close()
 

@@ -80,7 +80,11 @@ class QueryService:
 
     async def snapshot(self, live: LiveWorld, command: QuerySnapshot) -> DataFrame:
         """Return one tick as a frame."""
-        return await in_thread(lambda: live.world.snapshot(*command.components, at=command.at, missing=command.missing))
+        return await in_thread(
+            lambda: live.world.snapshot(
+                *command.components, at=command.at, where=command.where, missing=command.missing
+            )
+        )
 
     async def search(self, live: LiveWorld, command: SearchWorld) -> DataFrame:
         """Return the entities that match a search best."""
@@ -89,7 +93,7 @@ class QueryService:
     async def diff(self, live: LiveWorld, command: Diff) -> DataFrame:
         """Return the rows that differ between two ticks or two worlds."""
         before, after = self._diff_side(command.before), self._diff_side(command.after)
-        return await in_thread(lambda: live.world.diff(before, after, *command.columns))
+        return await in_thread(lambda: live.world.diff(before, after, *command.columns, where=command.where))
 
     def _diff_side(self, side: int | tuple[str, int | None]) -> Any:
         if not isinstance(side, tuple):

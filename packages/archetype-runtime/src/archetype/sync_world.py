@@ -172,12 +172,18 @@ class SyncRuntimeWorld(SyncHandle):
         )
 
     @door
-    def snapshot(self, *components: type[Component], at: int | None = None, missing: Missing = "null") -> DataFrame:
+    def snapshot(
+        self,
+        *components: type[Component],
+        at: int | None = None,
+        where: Expression | None = None,
+        missing: Missing = "null",
+    ) -> DataFrame:
         """Read one tick as a DataFrame with the columns of ``query``; by default the last completed tick, from memory.
 
-        ``TickNotFound`` if ``at`` is outside the history; ``missing`` is that of ``query``.
+        ``TickNotFound`` if ``at`` is outside the history; ``where`` and ``missing`` are those of ``query``.
         """
-        return self._call(self._original.snapshot(*components, at=at, missing=missing), "threads")
+        return self._call(self._original.snapshot(*components, at=at, where=where, missing=missing), "threads")
 
     @door
     def diff(
@@ -185,6 +191,7 @@ class SyncRuntimeWorld(SyncHandle):
         before: int | SyncRuntimeWorld | tuple[SyncRuntimeWorld, int],
         after: int | SyncRuntimeWorld | tuple[SyncRuntimeWorld, int],
         *columns: Any,
+        where: Expression | None = None,
     ) -> DataFrame:
         """Compare two moments: each a tick of this world, another world as it stands, or ``(world, tick)``.
 
@@ -192,18 +199,19 @@ class SyncRuntimeWorld(SyncHandle):
         values as JSON. With one column, such as ``Position.c.x``, it has ``before`` and ``after`` of the column's type; with
         several columns or a component, one row per entity that differs, with ``x__before`` and ``x__after`` for each column.
         Lazy: the moments are read when the frame is collected. ``TickNotFound`` if a tick is outside the history.
+        ``where`` is a condition on the frame's own columns, such as ``col("after") > col("before")``.
 
         >>> frame = world.diff(world, branch, Health.c.hp)
         """
         return self._call(
-            self._original.diff(self._async_moment(before), self._async_moment(after), *columns), "threads"
+            self._original.diff(self._async_moment(before), self._async_moment(after), *columns, where=where), "threads"
         )
 
     @door
     def search(
         self,
         column: Any,
-        query: str | Iterable[float],
+        query: str | Iterable[float] | Iterable[Iterable[float]],
         *,
         k: int = 10,
         at: int | None = None,
@@ -216,7 +224,8 @@ class SyncRuntimeWorld(SyncHandle):
         ``column`` is one such as ``Memory.c.embedding``, or its name; the tick is ``at``, by default the last completed one.
         Vectors rank by ``metric``, which is ``cosine``, ``dot`` or ``l2``; text ranks by BM25. Works on every store: reads
         that column of that tick; with ``exact=False`` a store may use an index for a past tick and miss some of the best.
-        ``TickNotFound`` if ``at`` is outside the history.
+        Several vectors, such as an array of two dimensions, are ranked in one pass over the data: ``k`` rows for each, and a
+        first column ``query`` with its number. ``TickNotFound`` if ``at`` is outside the history.
         """
         return self._call(
             self._original.search(column, query, k=k, at=at, where=where, metric=metric, exact=exact), "threads"

@@ -28,7 +28,7 @@ from archetype_core.command import (
     Status,
     WorldInfo,
 )
-from archetype_core.read import Missing, Ticks
+from archetype_core.read import Missing, Ticks, asked
 from archetype_core.schema import Component, Entity, Letters
 
 if TYPE_CHECKING:
@@ -131,13 +131,17 @@ class WorldReads(Handle):
 
     @waits_for("threads")
     async def snapshot(
-        self, *components: type[Component], at: int | None = None, missing: Missing = "null"
+        self,
+        *components: type[Component],
+        at: int | None = None,
+        where: Expression | None = None,
+        missing: Missing = "null",
     ) -> DataFrame:
         """Read one tick as a DataFrame with the columns of ``query``; by default the last completed tick, from memory.
 
-        ``TickNotFound`` if ``at`` is outside the history; ``missing`` is that of ``query``.
+        ``TickNotFound`` if ``at`` is outside the history; ``where`` and ``missing`` are those of ``query``.
         """
-        return await self._do(QuerySnapshot(components, at, missing))
+        return await self._do(QuerySnapshot(components, at, where, missing))
 
     @waits_for("threads")
     @converts(before="_async_moment", after="_async_moment")
@@ -146,6 +150,7 @@ class WorldReads(Handle):
         before: int | WorldReads | tuple[WorldReads, int],
         after: int | WorldReads | tuple[WorldReads, int],
         *columns: Any,
+        where: Expression | None = None,
     ) -> DataFrame:
         """Compare two moments: each a tick of this world, another world as it stands, or ``(world, tick)``.
 
@@ -153,16 +158,17 @@ class WorldReads(Handle):
         values as JSON. With one column, such as ``Position.c.x``, it has ``before`` and ``after`` of the column's type; with
         several columns or a component, one row per entity that differs, with ``x__before`` and ``x__after`` for each column.
         Lazy: the moments are read when the frame is collected. ``TickNotFound`` if a tick is outside the history.
+        ``where`` is a condition on the frame's own columns, such as ``col("after") > col("before")``.
 
         >>> frame = await world.diff(world, branch, Health.c.hp)
         """
-        return await self._do(Diff(await _moment(before), await _moment(after), columns))
+        return await self._do(Diff(await _moment(before), await _moment(after), columns, where))
 
     @waits_for("threads")
     async def search(
         self,
         column: Any,
-        query: str | Iterable[float],
+        query: str | Iterable[float] | Iterable[Iterable[float]],
         *,
         k: int = 10,
         at: int | None = None,
@@ -175,10 +181,10 @@ class WorldReads(Handle):
         ``column`` is one such as ``Memory.c.embedding``, or its name; the tick is ``at``, by default the last completed one.
         Vectors rank by ``metric``, which is ``cosine``, ``dot`` or ``l2``; text ranks by BM25. Works on every store: reads
         that column of that tick; with ``exact=False`` a store may use an index for a past tick and miss some of the best.
-        ``TickNotFound`` if ``at`` is outside the history.
+        Several vectors, such as an array of two dimensions, are ranked in one pass over the data: ``k`` rows for each, and a
+        first column ``query`` with its number. ``TickNotFound`` if ``at`` is outside the history.
         """
-        asked = query if isinstance(query, str) else tuple(query)
-        return await self._do(SearchWorld(column, asked, k, at, where, metric, exact))
+        return await self._do(SearchWorld(column, asked(query), k, at, where, metric, exact))
 
     @waits_for("threads")
     async def messages(

@@ -19,6 +19,7 @@ from archetype_core.schema.version import Missing
 
 if TYPE_CHECKING:
     from daft import DataFrame
+    from daft.expressions import Expression
 
     FrameCommand = Command[DataFrame]
 else:
@@ -71,6 +72,7 @@ class QuerySnapshot(FrameCommand):
     kind: ClassVar[str] = "query_world"
     components: tuple[type[Component], ...] = ()
     at: int | None = None
+    where: Expression | None = None
     missing: Missing = "null"
 
     def describe(self) -> Mapping[str, Any]:
@@ -88,6 +90,7 @@ class Diff(FrameCommand):
     before: int | tuple[str, int | None]
     after: int | tuple[str, int | None]
     columns: tuple[Any, ...] = ()
+    where: Expression | None = None
 
     def describe(self) -> Mapping[str, Any]:
         more = {"columns": [_column(one) for one in self.columns]} if self.columns else {}
@@ -123,6 +126,8 @@ class SearchWorld(SearchQuery, FrameCommand):
 
     def describe(self) -> Mapping[str, Any]:
         asked = self.query if isinstance(self.query, str) else f"a vector of {len(self.query)}"
+        if isinstance(self.query, tuple) and self.query and isinstance(self.query[0], tuple):
+            asked = f"{len(self.query)} vectors of {len(self.query[0])}"
         more = {} if self.exact else {"exact": False}
         return {
             "column": _column(self.column),

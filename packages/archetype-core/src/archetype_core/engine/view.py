@@ -13,7 +13,7 @@ from archetype_core.argument import checked_id, whole_number
 from archetype_core.errors import EntityNotFound, TickNotFound
 from archetype_core.read import history, search
 from archetype_core.read.diff import diff
-from archetype_core.read.request import HistoryQuery, MessageQuery, SearchQuery, Ticks
+from archetype_core.read.request import HistoryQuery, MessageQuery, SearchQuery, Ticks, asked
 from archetype_core.read.search import Wanted
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
@@ -205,7 +205,7 @@ class WorldView:
     def search(
         self,
         column: Any,
-        query: str | Iterable[float],
+        query: str | Iterable[float] | Iterable[Iterable[float]],
         *,
         k: int = 10,
         at: int | None = None,
@@ -216,15 +216,16 @@ class WorldView:
         """The ``k`` entities whose ``column`` is most like ``query`` at a tick, by default the last completed one.
 
         A vector column such as ``Memory.c.embedding`` takes a vector and ranks by ``metric``: ``cosine``, ``dot`` or ``l2``.
-        A ``str`` column takes words and ranks by BM25. The frame has the component's columns and a ``score``, best first.
+        Several vectors, such as an array of two dimensions, are ranked in one pass over the data: ``k`` rows for each, and
+        a first column ``query`` with its number. A ``str`` column takes words and ranks by BM25. The frame has the
+        component's columns and a ``score``, best first.
         ``TickNotFound`` if ``at`` is outside the history.
 
         Exact by default, on every store: it reads that column of that tick. With ``exact=False`` a store that claims
         ``SEARCH`` may answer a past tick from an index: some of the best may be missing, and every row found has its exact
         score.
         """
-        asked = query if isinstance(query, str) else tuple(query)
-        return self.find(SearchQuery(column, asked, k, at, where, metric, exact))
+        return self.find(SearchQuery(column, asked(query), k, at, where, metric, exact))
 
     def find(self, request: SearchQuery) -> DataFrame:
         """What ``search`` returns, for a request that was made elsewhere."""
@@ -241,18 +242,27 @@ class WorldView:
         return search.in_history(self._store, timeline.tables, span, wanted, named)
 
     @door
-    def snapshot(self, *components: type[Component], at: int | None = None, missing: Missing = "null") -> DataFrame:
+    def snapshot(
+        self,
+        *components: type[Component],
+        at: int | None = None,
+        where: Expression | None = None,
+        missing: Missing = "null",
+    ) -> DataFrame:
         """One tick as a DataFrame with the columns of ``query``; by default the last completed tick, from memory.
 
-        ``TickNotFound`` if ``at`` is outside the history; ``missing`` is that of ``query``.
+        ``TickNotFound`` if ``at`` is outside the history; ``where`` and ``missing`` are those of ``query``.
         """
+        from archetype_core.read.condition import filtered
+
         at = checked_tick(at)
         if at is None:
             with self._state.lock:
                 live = dict(self._state.live)
-            return history.live(live, components, self.segment, self.tick - 1, missing)
+            frame = history.live(live, components, self.segment, self.tick - 1, missing)
+            return filtered(frame, where, live)
         self._known(at)
-        return self.query(*components, ticks=at, missing=missing)
+        return self.query(*components, ticks=at, where=where, missing=missing)
 
     def tables(self, at: int | None = None) -> dict[Archetype, Snapshot]:
         """The live rows of every archetype at a tick; by default the last completed one, from memory."""
@@ -269,12 +279,14 @@ class WorldView:
         before: int | tuple[WorldView, int] | WorldView,
         after: int | tuple[WorldView, int] | WorldView,
         *columns: Any,
+        where: Expression | None = None,
     ) -> DataFrame:
         """What differs between two ticks of this world, or of branches given as ``(world, tick)`` or ``world`` (latest).
 
         ``diff(a, b, Position.c.x)`` has ``before`` and ``after`` of the column's type; several columns or a component give
         ``x__before`` and ``x__after`` for each column, one row per entity that differs. Without ``columns`` there is one row
         per entity and column of the whole world, with values as JSON. Lazy: the ticks are read when the frame is collected.
+        ``where`` is a condition on the frame's own columns, such as ``col("after") > col("before")``.
 
         Rows of components that the worlds name are compared as their classes have them, as in ``query``.
         ``TickNotFound`` for a tick outside the history, ``UnknownColumn`` for a column that no table or class has.
@@ -284,7 +296,7 @@ class WorldView:
             view = one[0] if isinstance(one, tuple) else one
             if isinstance(view, WorldView):
                 classes.update(dict.fromkeys(view._state.named))  # noqa: SLF001  # reason: of the same class
-        return diff(self._moment(before), self._moment(after), classes, columns)
+        return diff(self._moment(before), self._moment(after), classes, columns, where)
 
     @door
     def digest(self, at: int | None = None) -> str:

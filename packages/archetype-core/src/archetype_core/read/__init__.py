@@ -4,8 +4,8 @@ from archetype_core.read.bm25 import Corpus, words_of
 from archetype_core.read.diff import diff
 from archetype_core.read.history import query, query_branches
 from archetype_core.read.label import Labels
-from archetype_core.read.ranking import FOUND, METRICS, SCORE, rank, ranked
-from archetype_core.read.request import Branch, HistoryQuery, SearchQuery, Ticks
+from archetype_core.read.ranking import FOUND, METRICS, SCORE, rank, rank_each, ranked
+from archetype_core.read.request import Branch, HistoryQuery, SearchQuery, Ticks, asked
 from archetype_core.schema.version import Missing
 
 __all__ = [
@@ -19,10 +19,12 @@ __all__ = [
     "Missing",
     "SearchQuery",
     "Ticks",
+    "asked",
     "diff",
     "query",
     "query_branches",
     "rank",
+    "rank_each",
     "ranked",
     "words_of",
 ]

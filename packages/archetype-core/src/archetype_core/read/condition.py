@@ -25,12 +25,14 @@ def columns_of(condition: Expression) -> set[str]:
     return _Columns().visit(condition)
 
 
-def filtered(frame: DataFrame, condition: object, known: Iterable[Archetype]) -> DataFrame:
+def filtered(frame: DataFrame, condition: object, known: Iterable[Archetype] | None) -> DataFrame:
     """Return the rows of a read that match a condition.
 
     `UnknownColumn` if it names a column that the read does not have; ``known`` are the tables whose components a reader
-    could ask for.
+    could ask for, ``None`` if the columns are not those of components.
     """
+    if condition is None:
+        return frame
     if not isinstance(condition, Expression):
         raise TypeError(f"where is an expression, such as Position.c.x > 1, not {condition!r}")
     try:
@@ -39,6 +41,8 @@ def filtered(frame: DataFrame, condition: object, known: Iterable[Archetype]) ->
         absent = columns_of(condition) - set(frame.column_names)
         if not absent:
             raise
+        if known is None:
+            raise UnknownColumn(min(absent), frame.column_names) from None
         raise unknown(min(absent), frame.column_names, known) from None
 
 

@@ -21,6 +21,7 @@ from archetype_core.schema.snapshot import ENTITY_ID
 
 if TYPE_CHECKING:
     from daft import DataFrame
+    from daft.expressions import Expression
 
 SCHEMA = pa.schema(
     [
@@ -41,7 +42,11 @@ _OPS = pa.LargeStringArray.from_buffers(
 
 
 def diff(
-    before: Tables, after: Tables, classes: Iterable[type[Component]] = (), columns: Iterable[Any] = ()
+    before: Tables,
+    after: Tables,
+    classes: Iterable[type[Component]] = (),
+    columns: Iterable[Any] = (),
+    where: Expression | None = None,
 ) -> DataFrame:
     """What differs between two moments, by entity id. Nothing is read before the frame is collected.
 
@@ -57,6 +62,7 @@ def diff(
     as the class has them, with renamed and converted fields (M8); what it has no field for is compared as well. Versions of
     other components are matched by name, and values of types without a common one are compared as JSON.
     """
+    from archetype_core.read.condition import filtered
     from archetype_core.read.source import TableSource
 
     asked = tuple(columns)
@@ -64,7 +70,7 @@ def diff(
     named = tuple(dict.fromkeys([*components, *classes]))
     both = _Both(Side(before, named), Side(after, named))
     if not asked:
-        return TableSource(SCHEMA, both.long).read()
+        return filtered(TableSource(SCHEMA, both.long).read(), where, None)
     chosen: dict[str, str] = {}
     for one in asked:
         if isinstance(one, type) and issubclass(one, Component):
@@ -82,7 +88,7 @@ def diff(
         for side in ("before", "after")
     ]
     schema = pa.schema([(ENTITY_ID, pa.int64()), ("op", pa.large_string()), *fields])
-    return TableSource(schema, partial(both.wide, chosen, types, schema)).read()
+    return filtered(TableSource(schema, partial(both.wide, chosen, types, schema)).read(), where, None)
 
 
 def _name_of(column: object) -> str:

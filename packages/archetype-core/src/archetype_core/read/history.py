@@ -40,11 +40,8 @@ def _frame(plan: ReadPlan, request: HistoryQuery, timelines: Iterable[Timeline])
     from archetype_core.read.condition import filtered
     from archetype_core.read.source import HistorySource
 
-    frame = HistorySource(plan).read()
-    if request.where is None:
-        return frame
     tables = (Archetype.from_schema(table) for one in timelines for table in one.tables.values())
-    return filtered(frame, request.where, tables)
+    return filtered(HistorySource(plan).read(), request.where, tables)
 
 
 def letters(store: Store, timeline: Timeline, request: MessageQuery, world: str) -> Letters:

@@ -5,6 +5,7 @@ Scores are exact: vectors by their metric, texts by BM25 over the texts of that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archetype_core.read.bm25 import Corpus, relevant
-from archetype_core.read.vector_search import nearest
+from archetype_core.read.vector_search import nearest, nearest_each
 from archetype_core.schema.snapshot import ENTITY_ID, contiguous
 from archetype_core.store.port import Store
 from archetype_core.store.request import IS_ACTIVE, Scan, Search
@@ -45,6 +46,25 @@ def _ranked(rows: pa.Table, search: Search) -> pa.Table:
     return rank(contiguous(rows.column(0)), contiguous(rows.column(1)), search)
 
 
+def rank_each(ids: pa.Array, values: pa.Array, searches: Sequence[Search]) -> list[pa.Table]:
+    """What ``rank`` gives for several vectors, which differ in nothing but the vector, in one pass over the rows."""
+    first = searches[0]
+    if len(searches) == 1 or isinstance(first.query, str):
+        return [rank(ids, values, one) for one in searches]
+    if first.entity_ids is not None:
+        chosen = pc.indices_nonzero(pc.is_in(ids, value_set=first.entity_ids))
+        ids, values = ids.take(chosen), values.take(chosen)
+    for one in searches:
+        _check_vector(one, values.type)
+    entities = np.asarray(ids.to_numpy(zero_copy_only=False))
+    found = []
+    for blocks in nearest_each(values, [[*map(float, one.query)] for one in searches], first.metric, first.k):
+        parts = [_best(entities[rows], scores, first.k) for rows, scores in blocks]
+        best = pa.concat_tables([FOUND.empty_table(), *parts])
+        found.append(_best(best.column(0).to_numpy(), best.column(1).to_numpy(), first.k))
+    return found
+
+
 def rank(ids: pa.Array, values: pa.Array, search: Search, corpus: Corpus | None = None) -> pa.Table:
     """The best ``k`` of some rows: entity ids and scores, best first, ties by entity id.
 
@@ -59,14 +79,16 @@ def rank(ids: pa.Array, values: pa.Array, search: Search, corpus: Corpus | None 
             raise TypeError(f"{search.column} holds {kind}, which words cannot be searched in")
         rows, scores = relevant(values, search.query, corpus)
     else:
-        if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
-            raise TypeError(f"{search.column} holds {kind}, which vectors cannot be searched in")
-        if len(search.query) != kind.list_size:
-            raise ValueError(
-                f"{search.column} holds vectors of {kind.list_size} values, the query has {len(search.query)}"
-            )
+        _check_vector(search, kind)
         rows, scores = nearest(values, search.query, search.metric, search.k)
     return _best(np.asarray(ids.to_numpy(zero_copy_only=False))[rows], scores, search.k)
+
+
+def _check_vector(search: Search, kind: pa.DataType) -> None:
+    if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
+        raise TypeError(f"{search.column} holds {kind}, which vectors cannot be searched in")
+    if len(search.query) != kind.list_size:
+        raise ValueError(f"{search.column} holds vectors of {kind.list_size} values, the query has {len(search.query)}")
 
 
 def _best(entities: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], k: int) -> pa.Table:

@@ -16,6 +16,8 @@ from archetype_core.store.timeline import Timeline
 if TYPE_CHECKING:
     from daft.expressions import Expression
 
+Asked = str | tuple[float, ...] | tuple[tuple[float, ...], ...]
+"""What a search looks for: words, a vector, or several vectors."""
 Ticks = int | range | Iterable[int] | None
 """One tick, a ``range``, any set of ticks, or all."""
 
@@ -52,8 +54,8 @@ class SearchQuery:
 
     column: Any
     """``Memory.c.embedding``, or its name."""
-    query: str | tuple[float, ...]
-    """A vector for a column of vectors, words for a column of text."""
+    query: Asked
+    """A vector for a column of vectors, or several; words for a column of text."""
     k: int = 10
     at: int | None = None
     where: Expression | None = None
@@ -61,6 +63,23 @@ class SearchQuery:
     """``cosine``, ``dot`` or ``l2``, for vectors; words rank by BM25."""
     exact: bool = True
     """Whether the answer must be exact; otherwise a store may use an index that misses some of the best."""
+
+
+def asked(query: Any) -> Asked:
+    """Return the words, the vector or the vectors of a search as plain values. An array of two dimensions is several vectors."""
+    if isinstance(query, str):
+        return query
+    try:
+        values = tuple(query)
+        if (
+            values
+            and not any(isinstance(one, str) for one in values)
+            and all(isinstance(one, Iterable) for one in values)
+        ):
+            return tuple(tuple(map(float, one)) for one in values)
+        return tuple(map(float, values))
+    except (TypeError, ValueError):
+        raise TypeError(f"query is words, a vector, or a list of vectors, not {query!r}") from None
 
 
 _BRANCH_FIELDS = (

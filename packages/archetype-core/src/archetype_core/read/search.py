@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from archetype_core.argument import whole_number
 from archetype_core.read.lens import Lens, lenses
 from archetype_core.read.plan import Part, ReadPlan
-from archetype_core.read.ranking import FOUND, METRICS, SCORE, rank, ranked
-from archetype_core.read.request import SearchQuery
+from archetype_core.read.ranking import FOUND, METRICS, SCORE, rank_each, ranked
+from archetype_core.read.request import SearchQuery, asked
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, ComponentType, types_with_column
 from archetype_core.schema.snapshot import ENTITY_ID, Snapshot, contiguous
@@ -32,15 +32,20 @@ if TYPE_CHECKING:
     from daft.expressions import Expression
 
 
+QUERY = pa.field("query", pa.int64())
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A checked search request, for any table."""
 
     column: str
-    query: tuple[float, ...] | str
+    queries: tuple[tuple[float, ...], ...] | tuple[str]
+    """The one query, or all of a batch."""
     k: int
     metric: str
     where: Expression | None
+    is_batch: bool = False
     exact: bool = True
     needed: frozenset[str] = frozenset()
     """The component columns that the condition names, and the searched one."""
@@ -62,13 +67,18 @@ class Wanted:
         if where is not None and not isinstance(where, Expression):
             raise TypeError(f"where is a condition such as Memory.c.rank > 3, not {where!r}")
         name = column if isinstance(column, str) else column.name()
-        query = request.query if isinstance(request.query, str) else tuple(float(one) for one in request.query)
+        query: Any = asked(request.query)
+        is_batch = bool(query) and isinstance(query, tuple) and isinstance(query[0], tuple)
         needed = frozenset({name, *(() if where is None else columns_of(where))} - BASE_FIELDS.keys())
-        return cls(name, query, int(request.k), request.metric, where, request.exact, needed)
+        queries = query if is_batch else (query,)
+        return cls(name, queries, int(request.k), request.metric, where, is_batch, request.exact, needed)
 
-    def at(self, table: str, segment: Segment, tick: int, entity_ids: pa.Array | None) -> Search:
-        """The request for one table."""
-        return Search(table, segment, tick, self.column, self.query, self.k, self.metric, entity_ids, self.exact)
+    def at(self, table: str, segment: Segment, tick: int, entity_ids: pa.Array | None) -> list[Search]:
+        """The requests for one table, one for each query."""
+        return [
+            Search(table, segment, tick, self.column, one, self.k, self.metric, entity_ids, self.exact)
+            for one in self.queries
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,7 @@ def _readings(
     classes = {name: found for name in sorted(wanted.needed) if (found := _class_of(name, known, named)) is not None}
     stored = {name for one in known for name in one.column_names}
     if absent := wanted.needed - classes.keys() - stored:
-        raise unknown(min(absent), sorted(stored - {ENTITY_ID}), known)
+        raise unknown(min(absent), [*BASE_FIELDS, *sorted(stored - {ENTITY_ID})], known)
     schema, answering = lenses(tuple(dict.fromkeys(classes.values())), known, "null")
     made = {}
     for archetype, lens in answering.items():
@@ -136,7 +146,7 @@ def among(
     live: Mapping[Archetype, Snapshot], wanted: Wanted, segment: Segment, tick: int, named: Sequence[type[Component]]
 ) -> DataFrame:
     """The best rows of live tables."""
-    found = []
+    found: list[list[tuple[pa.Table, pa.Table]]] = [[] for _ in wanted.queries]
     for archetype, reading in _readings(live, wanted, named).items():
         rows = live[archetype]
         table = rows.to_arrow()
@@ -145,10 +155,11 @@ def among(
             names = [name for name in reading.schema.names if name == ENTITY_ID or name not in BASE_FIELDS]
             allowed = _allowed(_framed(reading.through(table, names), segment, tick), wanted.where)
         values = contiguous(reading.through(table, [wanted.column]).column(0))
-        best = rank(rows.entity_ids, values, wanted.at(archetype.name, segment, tick, allowed))
-        positions = pc.index_in(best.column(ENTITY_ID), value_set=rows.entity_ids)
-        found.append((best, reading.through(table.take(positions), reading.given)))
-    return _merged(found, wanted, tick)
+        bests = rank_each(rows.entity_ids, values, wanted.at(archetype.name, segment, tick, allowed))
+        for best, into in zip(bests, found, strict=True):
+            positions = pc.index_in(best.column(ENTITY_ID), value_set=rows.entity_ids)
+            into.append((best, reading.through(table.take(positions), reading.given)))
+    return _answer(found, wanted, tick)
 
 
 def in_history(
@@ -157,7 +168,7 @@ def in_history(
     """The best rows of a past tick."""
     from archetype_core.read.source import HistorySource
 
-    found = []
+    found: list[list[tuple[pa.Table, pa.Table]]] = [[] for _ in wanted.queries]
     readings = _readings(map(Archetype.from_schema, tables.values()), wanted, named)
     for name, schema in tables.items():
         reading = readings.get(Archetype.from_schema(schema))
@@ -168,19 +179,20 @@ def in_history(
         if wanted.where is not None:
             plan = ReadPlan(store, (part,), reading.schema, None, include_inactive=False)
             allowed = _allowed(HistorySource(plan).read(), wanted.where)
-        search = wanted.at(name, span.segment, span.last, allowed)
+        searches = wanted.at(name, span.segment, span.last, allowed)
         column = wanted.column if reading.lens is None else reading.lens.plain(wanted.column)
-        if column is None:
-            # No stored column has the values to search, so the store cannot rank them.
+        if column is None or wanted.is_batch:
+            # No stored column has the values to search, so the store cannot rank them; or it would rank each query alone.
             rows = _rows(store, part, reading, allowed)
             values = contiguous(reading.through(rows, [wanted.column]).column(0))
-            best = rank(contiguous(rows.column(ENTITY_ID)), values, search)
+            bests = rank_each(contiguous(rows.column(ENTITY_ID)), values, searches)
         else:
-            best = _best(store, replace(search, column=column))
-            rows = _rows(store, part, reading, contiguous(best.column(ENTITY_ID)))
-        positions = pc.index_in(contiguous(best.column(ENTITY_ID)), value_set=contiguous(rows.column(ENTITY_ID)))
-        found.append((best, reading.through(rows.take(positions), reading.given)))
-    return _merged(found, wanted, span.last)
+            bests = [_best(store, replace(searches[0], column=column))]
+            rows = _rows(store, part, reading, contiguous(bests[0].column(ENTITY_ID)))
+        for best, into in zip(bests, found, strict=True):
+            positions = pc.index_in(contiguous(best.column(ENTITY_ID)), value_set=contiguous(rows.column(ENTITY_ID)))
+            into.append((best, reading.through(rows.take(positions), reading.given)))
+    return _answer(found, wanted, span.last)
 
 
 def _best(store: Store, search: Search) -> pa.Table:
@@ -218,10 +230,18 @@ def _allowed(frame: DataFrame, where: Expression) -> pa.Array:
     return contiguous(frame.where(where).select(ENTITY_ID).to_arrow().column(0)).cast(pa.int64())
 
 
-def _merged(found: Sequence[tuple[pa.Table, pa.Table]], wanted: Wanted, tick: int) -> DataFrame:
-    """The best rows of all tables: the component's columns, the tick and the score."""
+def _answer(found: Sequence[Sequence[tuple[pa.Table, pa.Table]]], wanted: Wanted, tick: int) -> DataFrame:
+    """The best rows for each query; those of a batch have its number in a first column."""
     import daft
 
+    tables = [_merged(one, wanted, tick) for one in found]
+    if wanted.is_batch:
+        tables = [one.add_column(0, QUERY, pa.repeat(number, one.num_rows)) for number, one in enumerate(tables)]
+    return daft.from_arrow(pa.concat_tables(tables).combine_chunks())
+
+
+def _merged(found: Sequence[tuple[pa.Table, pa.Table]], wanted: Wanted, tick: int) -> pa.Table:
+    """The best rows of all tables: the component's columns, the tick and the score."""
     parts = [
         pa.Table.from_arrays(
             [
@@ -235,8 +255,8 @@ def _merged(found: Sequence[tuple[pa.Table, pa.Table]], wanted: Wanted, tick: in
         for best, rows in found
     ]
     if not parts:
-        return daft.from_arrow(pa.schema([FOUND.field(0), BASE_FIELDS[TICK], FOUND.field(1)]).empty_table())
+        return pa.schema([FOUND.field(0), BASE_FIELDS[TICK], FOUND.field(1)]).empty_table()
     # Without a class, tables can have other fields under the same name.
     whole = pa.concat_tables(parts, promote_options="default")
     order = pc.sort_indices(whole, sort_keys=[(SCORE, "descending"), (ENTITY_ID, "ascending")])
-    return daft.from_arrow(whole.take(order[: wanted.k]).combine_chunks())
+    return whole.take(order[: wanted.k])

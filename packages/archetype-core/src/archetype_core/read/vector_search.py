@@ -19,6 +19,8 @@ Places = np.ndarray[Any, np.dtype[np.int64]]
 
 # A chunk that fits the CPU cache while it is read several times.
 _PART_BYTES = 1 << 20
+_BLOCK_ROWS = 1 << 16
+"""Rows that several queries are compared with at once, so that the products need little memory."""
 _UNIT = 2.0**-24
 """The relative error of one float32 rounding."""
 _LEAST = 2.0**-126
@@ -36,6 +38,34 @@ def nearest(values: pa.Array, query: Sequence[float], metric: str, k: int) -> tu
     valid = np.asarray(values.is_valid()) if values.null_count else np.ones(len(values), np.bool_)
     rows = _candidates(matrix, asked, metric, k, valid)
     return rows, _scores(matrix, rows, asked, metric)
+
+
+def nearest_each(
+    values: pa.Array, queries: Sequence[Sequence[float]], metric: str, k: int
+) -> list[list[tuple[Places, Floats]]]:
+    """What ``nearest`` finds for each query and block of rows, in one pass over the rows."""
+    found: list[list[tuple[Places, Floats]]] = [[] for _ in queries]
+    width = values.type.list_size
+    for begin in range(0, len(values), _BLOCK_ROWS):
+        block = values.slice(begin, _BLOCK_ROWS)
+        inner = block.values.slice(block.offset * width, len(block) * width)
+        matrix = inner.to_numpy(zero_copy_only=False).reshape(len(block), width)
+        valid = np.asarray(block.is_valid()) if block.null_count else np.ones(len(block), np.bool_)
+        asked = np.asarray(queries, np.float64).reshape(len(queries), width)
+        with np.errstate(all="ignore"):
+            lengths = np.sqrt(np.einsum("ij,ij->i", asked, asked))
+            directions = (asked / lengths[:, None]).astype(np.float32)
+            if matrix.dtype == np.float32:
+                products = directions @ matrix.T
+                squares = np.einsum("ij,ij->i", matrix, matrix)
+        for place, query in enumerate(asked):
+            length = float(lengths[place])
+            if _has_no_bounds(matrix, length, k):
+                rows = np.flatnonzero(valid)
+            else:
+                rows = _reaching(products[place], squares, valid, length=length, width=width, metric=metric, k=k)
+            found[place].append((rows + begin, _scores(matrix, rows, query, metric)))
+    return found
 
 
 def _scores(matrix: Matrix, rows: Places, query: Floats, metric: str) -> Floats:
@@ -61,7 +91,7 @@ def _candidates(
     count, width = matrix.shape
     with np.errstate(all="ignore"):
         length = math.sqrt(float(query @ query))
-    if count <= k or matrix.dtype != np.float32 or not 0 < width <= _MOST_VALUES or not 1e-100 < length < 1e100:
+    if _has_no_bounds(matrix, length, k):
         return np.flatnonzero(valid)
     direction = (query / length).astype(np.float32)
     products, squares = np.empty(count, np.float32), np.empty(count, np.float32)
@@ -71,13 +101,34 @@ def _candidates(
             part = matrix[begin : begin + step]
             np.matmul(part, direction, out=products[begin : begin + step])
             np.einsum("ij,ij->i", part, part, out=squares[begin : begin + step])
+    return _reaching(products, squares, valid, length=length, width=width, metric=metric, k=k)
+
+
+def _has_no_bounds(matrix: Matrix, length: float, k: int) -> bool:
+    """Whether every row stays a candidate, because there are few or because float32 says nothing about them."""
+    count, width = matrix.shape
+    return count <= k or matrix.dtype != np.float32 or not 0 < width <= _MOST_VALUES or not 1e-100 < length < 1e100
+
+
+def _reaching(
+    products: Matrix,
+    squares: Matrix,
+    valid: np.ndarray[Any, np.dtype[np.bool_]],
+    *,
+    length: float,
+    width: int,
+    metric: str,
+    k: int,
+) -> Places:
+    """The valid rows whose interval reaches the ``k`` best."""
+    with np.errstate(all="ignore"):
         middle, margin = _intervals(products.astype(np.float64), squares.astype(np.float64), length, width, metric)
         lower, upper = middle - margin, middle + margin
     # Not finite, too large or too small: no bound is known, so the row stays a candidate.
     unknown = ~np.isfinite(margin)
     lower[unknown], upper[unknown] = -np.inf, np.inf
     lower[~valid], upper[~valid] = -np.inf, np.nan
-    bar = np.partition(lower, count - k)[count - k]
+    bar = np.partition(lower, len(lower) - k)[len(lower) - k]
     return np.flatnonzero(upper >= bar)
 
 
