@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import reference_query as query
 from reference_ledger import KnownWorld, Ledger, Waiting, row_fields
+from reference_quota import QuotaPart
 
 from archetype_contracts import GateLimits
 from archetype_contracts.gate.policy import allows
@@ -28,7 +29,6 @@ from archetype_core.errors import (
     NotDeferrable,
     PendingMutations,
     PermissionDenied,
-    QuotaExceeded,
     WorldExists,
     WorldNotFound,
 )
@@ -52,7 +52,7 @@ class LiveWorld:
     """How many commands the failed attempt of its last step dropped."""
 
 
-class ReferenceGate:
+class ReferenceGate(QuotaPart):
     """Every verb checks the policy, charges quotas, adds an audit row, and executes."""
 
     def __init__(self, place: Path, limits: GateLimits, clock: Clock) -> None:
@@ -182,35 +182,6 @@ class ReferenceGate:
         for command in commands:
             self.enter(actor, command, world_id, "rejected", reason=str(refusal))
 
-    def charge(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], live: LiveWorld | None) -> None:
-        price, day = self.price(commands), self.day_of(actor)
-        used_credits = self.ledger.credits.get(day, 0)
-        counted = self.counter_of(actor, live) if live is not None else None
-        used = self.ledger.commands.get(counted, 0) if counted else 0
-        if counted and used + len(commands) > self.limits.commands:
-            raise QuotaExceeded(actor.id, "commands", self.limits.commands, used, len(commands))
-        if used_credits + price > self.limits.credits:
-            raise QuotaExceeded(actor.id, "credits", self.limits.credits, used_credits, price)
-        self.ledger.credits[day] = used_credits + price
-        if counted:
-            self.ledger.commands[counted] = used + len(commands)
-
-    def price(self, commands: Sequence[c.Command[Any]]) -> int:
-        return sum(self.limits.costs.get(one.kind, 1) * one.weight for one in commands)
-
-    def usage(self, actor: str) -> c.ActorUsage:
-        day = self.clock.now().date()
-        used = self.ledger.credits.get((actor, day.isoformat()), 0)
-        counts = {key: self.ledger.commands.get((actor, key, one.world.tick), 0) for key, one in self.live.items()}
-        commands = {key: count for key, count in counts.items() if count}
-        return c.ActorUsage(actor, day, used, 0, self.limits.credits, self.limits.commands, commands)
-
-    def counter_of(self, actor: c.ActorCtx, live: LiveWorld) -> tuple[str, str, int]:
-        return actor.id, live.known.world_id, live.world.tick
-
-    def day_of(self, actor: c.ActorCtx) -> tuple[str, str]:
-        return actor.id, self.clock.now().date().isoformat()
-
     def enter(
         self,
         actor: c.ActorCtx,
@@ -259,11 +230,6 @@ class ReferenceGate:
             commit()
         else:
             attempt.hold(commit, drop)
-
-    def refund(self, commands: Sequence[c.Command[Any]], counter: tuple[str, str, int], day: tuple[str, str]) -> None:
-        """Give back what dropped commands cost."""
-        self.ledger.commands[counter] -= len(commands)
-        self.ledger.credits[day] -= self.price(commands)
 
     def told(self, dropped: int) -> str:
         """What the row of a failed step says about its dropped commands."""

@@ -368,3 +368,54 @@ def test_many_at_once_is_one_after_the_other(program: list[Op]) -> None:
             one_by_one(twin, op, met)
 
     asyncio.run(scenario())
+
+
+class Tag(Component):
+    name: str = ""
+    small: int = 0
+    when: datetime | None = None
+
+
+_TAGS = st.builds(
+    Tag,
+    name=st.text(max_size=3),
+    small=st.integers(-5, 5),
+    when=st.none() | st.datetimes(timezones=st.none() | st.just(UTC)),
+)
+
+
+@given(st.lists(st.tuples(_NUMBERS, _TAGS, st.booleans()), max_size=12))
+def test_many_bundles_are_the_same_as_one_after_the_other(given: list[tuple[float, Tag, bool]]) -> None:
+    """``spawn_many`` stores what single spawns store, also where it works on columns."""
+    bundles: list[Any] = [(tag, Spot(x=x)) if is_whole else Spot(x=x) for x, tag, is_whole in given]
+    # Long enough to become columns.
+    bundles = [one for one in bundles for _ in range(mutation_log.FEW + 1)]
+
+    async def scenario() -> None:
+        together, alone = there(), there()
+        ids = together.spawn_many(bundles)
+        singles = [alone.spawn(*(one if isinstance(one, tuple) else (one,))) for one in bundles]
+        assert list(ids) == singles
+        assert together.pending == alone.pending == len(bundles)
+        for world in (together, alone):
+            await world.step()
+        assert together.digest() == alone.digest()
+
+    asyncio.run(scenario())
+
+
+def test_a_refused_bundle_uses_no_id() -> None:
+    """One bad value among many is named, nothing is staged, and the next entity gets the next id (M7)."""
+
+    async def scenario() -> None:
+        world = there()
+        bad: Any = Tag(name="b")
+        bad.small = 2**63
+        with pytest.raises(ValueRejected, match=r"Tag\.small"):
+            world.spawn_many([*([Tag()] * 100), bad])
+        with pytest.raises(SignatureError, match="instances"):
+            world.spawn_many([*([Tag()] * 100), Tag])  # type: ignore[list-item]  # reason: the class, not an instance
+        assert world.pending == 0
+        assert world.spawn(Tag()) == 1
+
+    asyncio.run(scenario())

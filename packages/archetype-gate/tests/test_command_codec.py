@@ -111,7 +111,7 @@ def test_bulk_spawns_survive(rows: int, kinds: tuple[type[Component], ...]) -> N
 def test_a_bulk_spawn_copies_its_table() -> None:
     """Changing the array behind a bulk spawn does not change the command (M7)."""
     values = np.zeros(8)
-    command = command_codec.with_own_table(SpawnTable(pa.table({"x": values}), Archetype.of(Position)))
+    command = command_codec.with_own_values(SpawnTable(pa.table({"x": values}), Archetype.of(Position)))
     assert isinstance(command, SpawnTable)
     values[:] = 7
     assert command.table.column("position__x").to_pylist() == [0.0] * 8
@@ -120,7 +120,7 @@ def test_a_bulk_spawn_copies_its_table() -> None:
 def test_columns_that_do_not_fit_are_refused() -> None:
     """A bulk spawn whose columns do not fit its archetype raises (M7)."""
     with pytest.raises(SchemaMismatch):
-        command_codec.with_own_table(SpawnTable(pa.table({"y": [1.0]}), Archetype.of(Position)))
+        command_codec.with_own_values(SpawnTable(pa.table({"y": [1.0]}), Archetype.of(Position)))
 
 
 @pytest.mark.parametrize("body", [math.nan, object(), {1, 2}, b"x"])

@@ -39,6 +39,8 @@ class Call:
     began: float
     at_us: int
     tick: int | None
+    status: Status = "rejected"
+    """What became of it so far."""
     usage: Usage | None = None
     dropped: int = 0
     """How many commands its failed attempts dropped."""

@@ -27,7 +27,7 @@ from archetype_core.command import (
     UpdateTable,
     described,
 )
-from archetype_core.engine import conformed
+from archetype_core.engine import Changes, bundles_as_table, conformed
 from archetype_core.errors import PayloadError, SignatureError, ValueRejected
 from archetype_core.schema import Archetype, Component, fields_of, owned, resolve
 
@@ -38,7 +38,7 @@ _ROWS = "__rows"
 def encode(command: EntityCommand[Any]) -> bytes:
     """Encode a command: a bulk spawn as Arrow IPC, others as JSON; ``ValueRejected`` for data that JSON cannot hold."""
     if isinstance(command, UpdateTable):
-        return _ipc(command.data)
+        return _ipc(command.data.to_arrow() if isinstance(command.data, Changes) else command.data)
     if isinstance(command, SpawnTable):
         columns = {name: command.table.column(name) for name in command.table.column_names}
         table = pa.table({**columns, _ROWS: pa.nulls(command.table.num_rows)})
@@ -139,13 +139,14 @@ def _copy_components(
     return payloads
 
 
-def with_own_table(command: EntityCommand[Any]) -> EntityCommand[Any]:
-    """Return a bulk spawn with its table cast and copied, so that the caller cannot change it; other commands as they are.
+def with_own_values(command: SpawnMany | SpawnTable) -> SpawnMany | SpawnTable:
+    """Return a bulk spawn as a table that is cast and copied, so that the caller cannot change it.
 
-    ``SchemaMismatch`` if the columns do not fit the archetype.
+    Few bundles stay bundles, and so do those of several archetypes. ``SchemaMismatch`` if columns do not fit the archetype.
     """
-    if not isinstance(command, SpawnTable):
-        return command
+    if isinstance(command, SpawnMany):
+        made = bundles_as_table(command.bundles)
+        return command if made is None else SpawnTable(*made)
     table = conformed(command.table, command.archetype)
     own = [owned(table.column(field.name)) for field in table.schema]
     if not own:

@@ -26,7 +26,7 @@ from archetype_core.command import (
     UpdateWhere,
     WorldInfo,
 )
-from archetype_core.engine import Bundle, Entities, Outcome, outside_attempts
+from archetype_core.engine import Bundle, Changes, Entities, FairLock, Outcome, outside_attempts
 from archetype_core.errors import NoHandler
 from archetype_core.schema import Component
 from archetype_core.telemetry import error_text
@@ -69,6 +69,8 @@ class LiveWorld:
         self._now_us = now_us
         self._reserved_to = reserved_to
         self._block = _FIRST_BLOCK
+        self.turn = FairLock()
+        """Held by a large call while a thread works for it; calls that come meanwhile wait, so that they keep their order."""
         self._lock = threading.Lock()
         self._is_told = is_told
         self._commits_since_told = 0
@@ -141,8 +143,8 @@ class LiveWorld:
         """
         world = self.world
         match command:
-            case SpawnTable():
-                return command_codec.with_own_table(command)
+            case SpawnMany() | SpawnTable():
+                return command_codec.with_own_values(command)
             case UpdateTable(data, entities):
                 return UpdateTable(world.changes(data, entities=entities))
             case UpdateWhere(where, values):
@@ -161,11 +163,16 @@ class LiveWorld:
     def stage(self, command: EntityCommand[Any], command_id: str, keep: Callable[[AcceptedCommand], None]) -> Any:
         """Stage a command for the next tick, and call ``keep`` before that tick can apply it; returns its result.
 
-        A refused command raises, stages nothing, uses no entity id, and is not kept.
+        A refused command raises, stages nothing, uses no entity id, and is not kept. A table of ``Changes`` is not checked
+        again: the caller has held the world's lock since it was made.
         """
         payload = command_codec.lazy_encoding(command)
+        result: Any = None
         with self.world.lock, self.world.commanded(command_id, undo=isinstance(command, Custom)):
-            result = self._stage(command, None)
+            if isinstance(command, UpdateTable) and isinstance(command.data, Changes):
+                self.world.stage_changes(command.data)
+            else:
+                result = self._stage(command, None)
             ids = range(result, result + 1) if isinstance(command, Spawn) else _NO_IDS
             if isinstance(command, SpawnMany | SpawnTable):
                 ids = result

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextvars
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -21,7 +23,6 @@ from archetype_core.command import (
     ForkWorld,
     GetUsage,
     Spawn,
-    Status,
     Ticket,
     UpdateTable,
     UpdateWhere,
@@ -42,6 +43,7 @@ from archetype_gate.audit_log import AuditLog, Call
 from archetype_gate.dispatcher import CommandDispatcher
 from archetype_gate.held_command import CommandHolder, HeldCommand, recover_held
 from archetype_gate.in_flight import InFlightCalls
+from archetype_gate.large_call import in_turn, is_large
 from archetype_gate.ledger import AcceptedCommand, AuditEntry
 from archetype_gate.live_world import LiveWorld, due_tick, failure_reason
 from archetype_gate.policy import PROCESS_KINDS, VIEWER_KINDS, Policy
@@ -52,6 +54,7 @@ from archetype_gate.world_service import WorldService
 
 R = TypeVar("R")
 
+_NO_LOCK: AbstractContextManager[Any] = nullcontext()
 
 # The call that the current context is executing.
 _executing: contextvars.ContextVar[Call | None] = contextvars.ContextVar("archetype_gate_call", default=None)
@@ -116,24 +119,34 @@ class CommandService:
         """
         _check_commands([command])
         with telemetry.command_span(command.kind, world_id, actor) as span, self._in_flight.call():
-            status: Status = "rejected"
             call = self._begin(actor, world_id)
             try:
-                (admitted,) = self._admit(call, [command])
-                status = "failed"
-                if isinstance(admitted, EntityCommand):
-                    result = self._stage(call, admitted, durable)
-                    if isinstance(command, UpdateWhere) and isinstance(admitted, UpdateTable):
-                        result = admitted.data.num_rows
-                    status = "queued"
+                if isinstance(command, EntityCommand):
+                    work = partial(self._mutate, call, command, durable)
+                    result = await in_turn(call.live, is_large([command], call.live), work)
                 else:
+                    (admitted,) = await in_turn(call.live, False, partial(self._admit, call, [command]))
+                    call.status = "failed"
                     result = await self._execute(call, command, admitted)
-                    status = "applied"
+                    call.status = "applied"
                 if durable:
                     await self._audit.sync(call.world_id)
             finally:
-                telemetry.record_verdict(span, command.kind, status, time.perf_counter() - call.began)
+                telemetry.record_verdict(span, command.kind, call.status, time.perf_counter() - call.began)
             return cast("R", result)
+
+    def _mutate(self, call: Call, command: EntityCommand[Any], durable: bool) -> Any:
+        """Admit a mutation and stage it."""
+        live = call.live
+        # What a table or a condition means is found out once: nothing may be staged until its changes are.
+        is_kept = live is not None and isinstance(command, UpdateTable | UpdateWhere)
+        with live.world.lock if live is not None and is_kept else _NO_LOCK:
+            admitted = cast("EntityCommand[Any]", self._admit(call, [command])[0])
+            call.status = "failed"
+            result = self._stage(call, admitted, durable)
+        if isinstance(command, UpdateWhere) and isinstance(admitted, UpdateTable):
+            return admitted.data.num_rows
+        return result
 
     def _begin(self, actor: object, world_id: str | None) -> Call:
         if not self._is_open:
@@ -187,6 +200,7 @@ class CommandService:
             def apply() -> None:
                 live.add_staged(accepted)
 
+            call.status = "queued"
             entry = self._audit.entry(call, command, "queued", "", accepted)
             attempt = current_attempt()
             if attempt is None:
@@ -275,13 +289,12 @@ class CommandService:
         _check_commands(commands)
         kind = commands[0].kind if len(commands) == 1 else "batch"
         with telemetry.command_span(kind, world_id, actor) as span, self._in_flight.call():
-            status: Status = "rejected"
             call = self._begin(actor, world_id)
             try:
                 tickets = await self._submit(call, commands, tick, priority)
-                status = "queued"
+                call.status = "queued"
             finally:
-                telemetry.record_verdict(span, kind, status, time.perf_counter() - call.began)
+                telemetry.record_verdict(span, kind, call.status, time.perf_counter() - call.began)
             return tickets
 
     async def _submit(
@@ -294,7 +307,21 @@ class CommandService:
                     call, [self._audit.entry(call, one, "rejected", failure_reason(refusal)) for one in commands]
                 )
                 raise refusal
-        commands = cast("list[EntityCommand[Any]]", self._admit(call, commands))
+        large = is_large(commands, call.live)
+        queued = await in_turn(call.live, large, partial(self._queue, call, commands, tick, priority, large))
+        live, attempt = queued.live, queued.attempt
+        if attempt is None and not large:
+            await in_thread(partial(self._write, call, queued))
+        elif attempt is not None and attempt.status == "committed":
+            # It was committed meanwhile, so nobody else writes them before this returns.
+            await in_thread(live.backend.ledger.sync)
+        return tuple(Ticket(one.command_id, one.entity_ids) for one in queued.accepted)
+
+    def _queue(
+        self, call: Call, commands: Sequence[EntityCommand[Any]], tick: int | None, priority: int, is_written: bool
+    ) -> _Queued:
+        """Admit commands and assign their entity ids; hold them for the caller's attempt, or write them if that is wanted."""
+        admitted = cast("list[EntityCommand[Any]]", self._admit(call, commands))
         live, usage = call.live, call.usage
         assert live is not None
         try:
@@ -302,19 +329,24 @@ class CommandService:
             # What a tick sends to its own world waits for the tick after it.
             is_own = attempt is not None and attempt.world_id == live.world_id
             due = due_tick(tick, priority, live.world.tick + is_own)
-            accepted = self._accept(live, commands, due, priority)
-            if attempt is None:
-                await in_thread(lambda: self._write_queued(call, commands, accepted))
-            else:
-                self._hold_queued(attempt, call, commands, accepted)
+            queued = _Queued(live, admitted, self._accept(live, admitted, due, priority), attempt, usage)
+            if attempt is not None:
+                self._hold_queued(attempt, call, admitted, queued.accepted)
         except Exception as failure:
             call.usage = usage
             self._reject(call, commands, failure)
             raise
-        if attempt is not None and attempt.status == "committed":
-            # It was committed meanwhile, so nobody else writes them before this returns.
-            await in_thread(live.backend.ledger.sync)
-        return tuple(Ticket(one.command_id, one.entity_ids) for one in accepted)
+        if attempt is None and is_written:
+            self._write(call, queued)
+        return queued
+
+    def _write(self, call: Call, queued: _Queued) -> None:
+        try:
+            self._write_queued(call, queued.commands, queued.accepted)
+        except Exception as failure:
+            call.usage = queued.usage
+            self._reject(call, queued.commands, failure)
+            raise
 
     def _write_queued(
         self, call: Call, commands: Sequence[EntityCommand[Any]], accepted: Sequence[AcceptedCommand]
@@ -423,6 +455,19 @@ class CommandService:
             failures.extend(group.exceptions)
         if failures:
             raise ExceptionGroup("parts of the gate failed to close; everything else is closed", failures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """Commands that are accepted for a world's queue."""
+
+    live: LiveWorld
+    commands: Sequence[EntityCommand[Any]]
+    accepted: Sequence[AcceptedCommand]
+    attempt: Attempt | None
+    """The one that they were sent from."""
+    usage: Usage | None
+    """What they cost."""
 
 
 def _check_commands(commands: Sequence[object]) -> None:

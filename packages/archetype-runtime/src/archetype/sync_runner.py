@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from archetype.waits import WaitsFor
+from archetype_core.engine import without_waiting
 from archetype_core.errors import LoopBusy, RuntimeClosed
 
 T = TypeVar("T")
@@ -168,7 +169,8 @@ def _call_inside(work: Coroutine[Any, Any, T], waits_for: WaitsFor) -> T:
         return _in_new_thread(lambda: asyncio.run(work))
     if waits_for == "nothing":
         try:
-            work.send(None)
+            with without_waiting():
+                work.send(None)
         except StopIteration as end:
             result: T = end.value
             return result

@@ -11,6 +11,7 @@ import pyarrow as pa
 from archetype_core.argument import checked_id
 from archetype_core.command.command import Command, R, names
 from archetype_core.engine.selection import Entities, is_condition
+from archetype_core.engine.table_update import Changes
 from archetype_core.errors import SignatureError
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
@@ -116,10 +117,10 @@ class UpdateTable(EntityCommand[None]):
 
     @property
     def weight(self) -> int:
-        return max(1, int(self.data.num_rows)) if isinstance(self.data, pa.Table) else 1
+        return max(1, int(self.data.num_rows)) if isinstance(self.data, pa.Table | Changes) else 1
 
     def describe(self) -> Mapping[str, Any]:
-        if isinstance(self.data, pa.Table):
+        if isinstance(self.data, pa.Table | Changes):
             columns = [name for name in self.data.column_names if name != ENTITY_ID]
             return {"entities": self.data.num_rows, "columns": columns}
         return {"columns": [str(one) for one in self.data] if isinstance(self.data, Mapping) else repr(self.data)[:200]}

@@ -27,10 +27,11 @@ from archetype_core.engine.processor import AsyncProcessor, Processor, Processor
 from archetype_core.engine.registry import load_kernel
 from archetype_core.engine.resource import Resources
 from archetype_core.engine.rng import EntityRng, Rng
-from archetype_core.engine.selection import Entities
+from archetype_core.engine.selection import Entities, is_condition
+from archetype_core.engine.spawn_bundle import Bundle, bundled, bundles_as_table
 from archetype_core.engine.spawn_table import conformed
-from archetype_core.engine.staging import Bundle, bundled
-from archetype_core.engine.thread import in_thread
+from archetype_core.engine.table_update import Changes
+from archetype_core.engine.thread import can_wait, in_thread, without_waiting
 from archetype_core.engine.tick import Outcome, RunResult
 from archetype_core.engine.view import WorldView
 from archetype_core.engine.world import World
@@ -41,6 +42,7 @@ __all__ = [
     "AsyncProcessor",
     "Attempt",
     "Bundle",
+    "Changes",
     "Commands",
     "Entities",
     "EntityEvent",
@@ -73,11 +75,15 @@ __all__ = [
     "World",
     "WorldView",
     "bundled",
+    "bundles_as_table",
+    "can_wait",
     "check_inputs",
     "conformed",
     "current_attempt",
     "hook_pairs",
     "in_thread",
+    "is_condition",
     "load_kernel",
     "outside_attempts",
+    "without_waiting",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from archetype_core.engine.spawn_table import spawned_columns, spawned_part
-from archetype_core.engine.staging import Bundle, Staging
+from archetype_core.engine.spawn_bundle import Bundle, SpawnRun, stage_runs
+from archetype_core.engine.spawn_table import spawned_columns
+from archetype_core.engine.staging import Staging
 from archetype_core.schema import message
 
 if TYPE_CHECKING:
@@ -89,27 +90,20 @@ class _TableStaging(Staging):
 
     def spawn_bundles(self, bundles: Iterable[Bundle]) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Stage one entity per bundle of components; the ids need not be consecutive."""
-        runs, count = self._runs(bundles)
-        with self._state.lock:
-            draft, ids = self._draft(), _array(self._attempt.take_ids(self._table, count))
-            first = 0
-            for archetype, rows in runs:
-                draft.log.spawn(archetype, ids[first : first + len(rows)].tolist(), rows)
-                first += len(rows)
-        return ids
+        return self._stage(self._bundles.runs(bundles))
 
     def spawn_rows(
         self, data: Any, *components: type[Component] | ComponentType
     ) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Stage one entity per row of a table; the ids need not be consecutive."""
         archetype, columns, count = spawned_columns(data, components, copy=True)
+        return self._stage([SpawnRun(archetype, count, columns=columns)])
+
+    def _stage(self, runs: Sequence[SpawnRun]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        count = sum(run.count for run in runs)
         with self._state.lock:
             draft, pieces = self._draft(), self._attempt.take_ids(self._table, count)
-            first = 0
-            for ids in pieces:
-                part = {name: column.slice(first, len(ids)) for name, column in columns.items()}
-                draft.log.spawn_table(spawned_part(archetype, part, ids), ids.start)
-                first += len(ids)
+            stage_runs(draft.log, runs, pieces)
         return _array(pieces)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
@@ -23,13 +24,14 @@ class EntityIndex:
     so the cost of a change does not depend on the number of entities.
     """
 
-    __slots__ = ("_archetypes", "_codes", "_count", "_ids", "_recent", "_tables")
+    __slots__ = ("_archetypes", "_codes", "_count", "_ids", "_recent", "_sorted", "_tables")
 
     def __init__(self) -> None:
         import numpy as np
 
         self._ids: np.ndarray[Any, Any] = np.empty(0, np.int64)
         self._tables: np.ndarray[Any, Any] = np.empty(0, np.int32)
+        self._sorted = _view(self._ids)
         self._archetypes: list[Archetype] = []
         self._codes: dict[Archetype, int] = {}
         self._recent: dict[int, Archetype | None] = {}
@@ -44,11 +46,10 @@ class EntityIndex:
             return self._recent[entity_id]
         except KeyError:
             pass
-        ids = self._ids
-        if not len(ids) or not ids[0] <= entity_id <= ids[-1]:
-            return None
-        place = int(ids.searchsorted(entity_id))
-        if ids[place] != entity_id:
+        ids = self._sorted
+        # numpy's own search lets other threads take the GIL, which costs a single lookup up to 5 ms.
+        place = bisect_left(ids, entity_id)
+        if place == len(ids) or ids[place] != entity_id:
             return None
         return self._archetypes[int(self._tables[place])]
 
@@ -67,7 +68,8 @@ class EntityIndex:
     def enter(self, entity_ids: pa.Array, archetype: Archetype) -> None:
         """Add entities that were not alive before."""
         self._count += len(entity_ids)
-        if len(entity_ids) > max(_BULK, len(self._ids) // 4):
+        # Many at once are mostly the newest ids, which merging only appends.
+        if len(entity_ids) > max(_BULK, len(self._ids) // 32):
             self._merge([(entity_ids, archetype)])
         else:
             self._recent.update(dict.fromkeys(entity_ids.to_pylist(), archetype))
@@ -88,6 +90,7 @@ class EntityIndex:
             self._merge([])
         other = EntityIndex()
         other._ids, other._tables, other._count = self._ids, self._tables, self._count
+        other._sorted = self._sorted
         other._archetypes, other._codes = list(self._archetypes), dict(self._codes)
         other._recent = dict(self._recent)
         return other
@@ -118,6 +121,7 @@ class EntityIndex:
             order = np.argsort(ids, kind="stable")
             ids, tables = ids[order], tables[order]
         self._ids, self._tables, self._recent = ids, tables, {}
+        self._sorted = _view(ids)
 
     def _code(self, archetype: Archetype) -> int:
         code = self._codes.get(archetype)
@@ -125,3 +129,7 @@ class EntityIndex:
             code = self._codes[archetype] = len(self._archetypes)
             self._archetypes.append(archetype)
         return code
+
+
+def _view(ids: np.ndarray[Any, Any]) -> Sequence[int]:
+    return memoryview(cast("Any", ids))

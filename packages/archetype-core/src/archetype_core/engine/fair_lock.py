@@ -16,6 +16,11 @@ class FairLock:
         self._is_taken = False
         self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether somebody has it."""
+        return self._is_taken
+
     async def __aenter__(self) -> None:
         with self._mutex:
             if not self._is_taken:

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
 
 from archetype_core import telemetry
-from archetype_core.argument import checked_id, is_count, listed
+from archetype_core.argument import checked_id, is_count
 from archetype_core.engine.attempt import Draft, check_recipient, draft_of
 from archetype_core.engine.entity_ids import Supply
-from archetype_core.engine.mutation_log import ColumnValues, Moved, Row, UpdatedTable, Values, column_arrays
+from archetype_core.engine.mutation_log import Moved, UpdatedTable, Values, column_arrays
 from archetype_core.engine.selection import Entities, Ids, Places, evaluated, ids_of, is_condition, matching
-from archetype_core.engine.spawn_table import spawned_columns, spawned_part, storable
+from archetype_core.engine.spawn_bundle import Bundle, Bundles, SpawnRun, stage_runs
+from archetype_core.engine.spawn_table import spawned_columns, storable
 from archetype_core.engine.state import WorldState
-from archetype_core.engine.table_update import check_columns, grouped, named
+from archetype_core.engine.table_update import Changes, check_columns, grouped, named
 from archetype_core.errors import EntityNotFound, SignatureError, ValueRejected, WorldClosed
 from archetype_core.schema import message
-from archetype_core.schema.archetype import Archetype, type_of
+from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, ComponentType, fields_of, type_of_class
 from archetype_core.schema.snapshot import ENTITY_ID
 
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
 
 _NOBODY = pa.nulls(0, pa.int64())  # `pa.array` would import pandas where it is installed
 
-Bundle = Component | Sequence[Component]
-Move = tuple[Ids, Values, tuple[ComponentType, ...], Archetype]
+Move = tuple[Sequence[int], Values, tuple[ComponentType, ...], Archetype]
 """Entities of one archetype that gain and lose the same components, and the archetype that they move to."""
 
 
@@ -43,7 +44,7 @@ class Staging:
     def __init__(self, state: WorldState) -> None:
         self._state = state
         self._is_open = True
-        self._archetypes: dict[tuple[type, ...], tuple[Archetype, tuple[int, ...]]] = {}
+        self._bundles = Bundles()
 
     @property
     def pending(self) -> int:
@@ -128,7 +129,7 @@ class Staging:
     def spawn(self, *components: Component, entity_id: int | None = None) -> int:
         """Stage an entity and return its id; ``entity_id`` uses a reserved one."""
         self._check_open()
-        archetype, row = self._row(components)
+        archetype, row = self._bundles.row(components)
         with self._state.lock:
             draft = self._draft()
             if entity_id is None:
@@ -142,27 +143,15 @@ class Staging:
     def spawn_many(self, bundles: Iterable[Bundle], *, entity_ids: range | None = None) -> range:
         """Stage one entity per bundle of components, all or none, and return their ids in order."""
         self._check_open()
-        runs, count = self._runs(bundles)
+        return self._spawn(self._bundles.runs(bundles), entity_ids)
+
+    def _spawn(self, runs: Sequence[SpawnRun], entity_ids: range | None) -> range:
+        count = sum(run.count for run in runs)
         with self._state.lock:
             draft = self._draft()
             ids = _given(draft, count, entity_ids)
-            first = ids.start
-            for archetype, rows in runs:
-                draft.log.spawn(archetype, range(first, first + len(rows)), rows)
-                first += len(rows)
+            stage_runs(draft.log, runs, [ids])
         return ids
-
-    def _runs(self, bundles: Iterable[Bundle]) -> tuple[list[tuple[Archetype, list[Row]]], int]:
-        """The rows of some bundles, grouped where the archetype stays the same, and how many there are."""
-        runs: list[tuple[Archetype, list[Row]]] = []
-        count = 0
-        for bundle in listed("bundles", bundles):
-            archetype, row = self._row(bundled(bundle))
-            if not runs or runs[-1][0] is not archetype:
-                runs.append((archetype, []))
-            runs[-1][1].append(row)
-            count += 1
-        return runs, count
 
     def spawn_table(
         self,
@@ -179,12 +168,7 @@ class Staging:
         """
         self._check_open()
         archetype, columns, count = spawned_columns(data, components, copy=copy)
-        with self._state.lock:
-            draft = self._draft()
-            ids = _given(draft, count, entity_ids)
-            if len(ids):
-                draft.log.spawn_table(spawned_part(archetype, columns, ids), ids.start)
-        return ids
+        return self._spawn([SpawnRun(archetype, count, columns=columns)], entity_ids)
 
     def despawn(self, entities: Entities, *more: int) -> None:
         """Stage the end of one entity or many; one that is not alive is logged and skipped."""
@@ -247,26 +231,19 @@ class Staging:
         Columns are named by ``Position.c.x`` or as stored, ``position__x``. ``entities`` are in the order of the rows; left
         out, the table has a column ``entity_id``. ``SignatureError`` for an entity that lacks a component.
         """
-        self._check_open()
         with self._state.lock:
-            draft = self._draft()
-            for ids, values in self._changes(draft, data, entities):
-                if any(values.values()):
-                    draft.log.update_table(UpdatedTable(ids, values))
+            self.stage_changes(self.changes(data, entities=entities))
 
-    def changes(self, data: Any, *, entities: Entities | None = None) -> pa.Table:
-        """What ``update_table`` stages for these arguments, checked, as a table of ``entity_id`` and stored columns."""
+    def stage_changes(self, changes: Changes) -> None:
+        """Stage what ``changes`` returned. The caller has held ``lock`` since, so that they are not checked again."""
+        draft = self._draft()
+        for part in changes.parts:
+            if any(part.values.values()):
+                draft.log.update_table(part)
+
+    def changes(self, data: Any, *, entities: Entities | None = None) -> Changes:
+        """What ``update_table`` stages for these arguments, checked."""
         self._check_open()
-        with self._state.lock:
-            parts = [
-                pa.table(
-                    {ENTITY_ID: ids, **{name: array for given in values.values() for name, array in given.items()}}
-                )
-                for ids, values in self._changes(self._draft(), data, entities)
-            ]
-        return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({ENTITY_ID: _NOBODY})
-
-    def _changes(self, draft: Draft, data: Any, entities: Entities | None) -> list[tuple[pa.Array, ColumnValues]]:
         given = named(data)
         if entities is None:
             if ENTITY_ID not in given:
@@ -274,8 +251,9 @@ class Staging:
             entities = given.pop(ENTITY_ID)
         elif ENTITY_ID in given:
             raise TypeError("entity ids are given twice: leave out the column entity_id, or entities=…")
-        places = self._places(draft, entities)
-        return [(pa.array(places.ids[positions]), values) for positions, values in grouped(given, places)]
+        with self._state.lock:
+            places = self._places(self._draft(), entities)
+        return grouped(given, places)
 
     def update_where(self, where: Expression, values: Mapping[Any, Any]) -> int:
         """Stage new values for all entities that meet a condition and have the columns; returns how many they are.
@@ -284,12 +262,12 @@ class Staging:
         are evaluated on the last completed tick.
         """
         with self._state.lock:
-            changed = self.changes_where(where, values)
-            self.update_table(changed)
-        return int(changed.num_rows)
+            changes = self.changes_where(where, values)
+            self.stage_changes(changes)
+        return changes.num_rows
 
-    def changes_where(self, where: Expression, values: Mapping[Any, Any]) -> pa.Table:
-        """What ``update_where`` stages for these arguments, checked, as a table of ``entity_id`` and stored columns."""
+    def changes_where(self, where: Expression, values: Mapping[Any, Any]) -> Changes:
+        """What ``update_where`` stages for these arguments, checked."""
         self._check_open()
         if not is_condition(where):
             raise TypeError(f"where is an expression, such as Health.c.hp <= 0, not {where!r}")
@@ -341,16 +319,15 @@ class Staging:
         values = _values(components)
         with self._state.lock:
             draft = self._draft()
-            places = self._places(draft, entities)
             moves: list[Move] = []
-            for archetype, positions in places.groups():
+            for archetype, ids in self._by_archetype(draft, entities):
                 new = {
                     kind: dict(zip(_columns(kind), row, strict=True))
                     for kind, row in values.items()
                     if kind not in archetype
                 }
                 if new:
-                    moves.append((places.ids[positions], new, (), storable(archetype.plus(*new))))
+                    moves.append((ids, new, (), storable(archetype.plus(*new))))
             _stage_moves(draft, moves)
 
     def remove_components(self, entities: Entities, *components: type[Component]) -> None:
@@ -359,13 +336,20 @@ class Staging:
         kinds = [type_of_class(component) for component in components]
         with self._state.lock:
             draft = self._draft()
-            places = self._places(draft, entities)
             moves: list[Move] = []
-            for archetype, positions in places.groups():
+            for archetype, ids in self._by_archetype(draft, entities):
                 present = tuple(kind for kind in kinds if kind in archetype)
                 if present:
-                    moves.append((places.ids[positions], {}, present, archetype.minus(*present)))
+                    moves.append((ids, {}, present, archetype.minus(*present)))
             _stage_moves(draft, moves)
+
+    def _by_archetype(self, draft: Draft, entities: Entities) -> list[tuple[Archetype, Sequence[int]]]:
+        """Each archetype that has some of the entities, with these, each of them once."""
+        if _is_one(entities):
+            entity_id = checked_id(entities)
+            return [(self._placed(draft, entity_id), (entity_id,))]
+        places = self._places(draft, entities)
+        return [(archetype, _distinct(places.ids[positions]).tolist()) for archetype, positions in places.groups()]
 
     def _selected(self, entities: Entities, is_meant: Callable[[Archetype], bool] = lambda _: True) -> Ids:
         if is_condition(entities):
@@ -403,23 +387,6 @@ class Staging:
             raise EntityNotFound(entity_id, self._state.segment.name)
         return archetype
 
-    def _row(self, components: Sequence[Component]) -> tuple[Archetype, Row]:
-        """The archetype of some components, and their checked values in its order."""
-        kinds = tuple(map(type, components))
-        found = self._archetypes.get(kinds)
-        if found is None:
-            given: Sequence[object] = components
-            if odd := [one for one in given if not isinstance(one, Component)]:
-                hint = f": make one, {odd[0].__name__}(…)" if isinstance(odd[0], type) else ""
-                raise SignatureError(f"an entity is made of component instances, not {odd[0]!r}{hint}")
-            archetype = storable(Archetype.of(*components))
-            order = {type_of(one): index for index, one in enumerate(components)}
-            found = self._archetypes[kinds] = archetype, tuple(order[kind] for kind in archetype.components)
-        archetype, places = found
-        return archetype, tuple(
-            [kind.values(components[place]) for kind, place in zip(archetype.components, places, strict=True)]
-        )
-
 
 def _is_one(entities: object) -> bool:
     return not isinstance(entities, Iterable) and not is_condition(entities)
@@ -448,13 +415,8 @@ def _check_has(values: Collection[ComponentType], archetype: Archetype, entity_i
 
 def _stage_moves(draft: Draft, moves: Iterable[Move]) -> None:
     for ids, gained, lost, target in moves:
-        for entity_id in dict.fromkeys(ids.tolist()):
+        for entity_id in ids:
             draft.log.move(Moved(entity_id, gained, lost), target)
-
-
-def bundled(given: Any) -> tuple[Component, ...]:
-    """The components of one entity, given as a sequence or as a single one."""
-    return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
 
 
 def _given(draft: Draft, count: int, reserved: range | None) -> range:
@@ -473,9 +435,7 @@ def _columns(kind: ComponentType) -> list[str]:
 
 def _given_values(kind: ComponentType, component: Component, row: tuple[Any, ...]) -> dict[str, Any]:
     """The column values of the fields that were passed to an instance or assigned since."""
-    given = component.model_fields_set
-    wanted = {column.name for field in fields_of(kind) if field.name in given for column in field.columns}
-    values = {name: value for name, value in zip(_columns(kind), row, strict=True) if name in wanted}
+    values = {name: row[index] for index, name in _columns_of(kind, frozenset(component.model_fields_set))}
     if kind.fields and not values:
         raise ValueRejected(
             kind.name,
@@ -484,6 +444,13 @@ def _given_values(kind: ComponentType, component: Component, row: tuple[Any, ...
             "a list or model that is changed in place counts once it is assigned again",
         )
     return values
+
+
+@lru_cache(maxsize=4096)
+def _columns_of(kind: ComponentType, given: frozenset[str]) -> tuple[tuple[int, str], ...]:
+    """The columns of some fields, with their places among all columns of a component."""
+    wanted = {column.name for field in fields_of(kind) if field.name in given for column in field.columns}
+    return tuple((index, name) for index, name in enumerate(_columns(kind)) if name in wanted)
 
 
 def _values(components: Sequence[Component]) -> dict[ComponentType, tuple[Any, ...]]:

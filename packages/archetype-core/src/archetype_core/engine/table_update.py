@@ -3,24 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from archetype_core.argument import nearest
 from archetype_core.engine.arrays import column_name
 from archetype_core.engine.column_value import to_arrow
-from archetype_core.engine.mutation_log import ColumnValues
+from archetype_core.engine.mutation_log import ColumnValues, UpdatedTable
 from archetype_core.engine.selection import Places
 from archetype_core.engine.settle import fields_of_columns
 from archetype_core.errors import SchemaMismatch, SignatureError, ValueRejected
 from archetype_core.schema.archetype import BASE_COLUMNS, Archetype
 from archetype_core.schema.component import ComponentType, types_with_column
 from archetype_core.schema.fit import Misfit, fit, fit_moment
+from archetype_core.schema.snapshot import ENTITY_ID
 
 Given = dict[str, Any]
 """Values by column name: one for each entity, or one for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an ``update_table`` stages: checked columns of their own memory, by the archetypes of the entities."""
+
+    parts: tuple[UpdatedTable, ...] = ()
+
+    @property
+    def num_rows(self) -> int:
+        """The number of entities."""
+        return sum(len(part.entity_ids) for part in self.parts)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns that are written."""
+        return list(dict.fromkeys(name for part in self.parts for given in part.values.values() for name in given))
+
+    def to_arrow(self) -> pa.Table:
+        """The changes as a table that ``update_table`` takes: ``entity_id`` and the columns."""
+        tables = [
+            pa.table({ENTITY_ID: part.entity_ids, **{k: a for given in part.values.values() for k, a in given.items()}})
+            for part in self.parts
+        ]
+        nobody = pa.table({ENTITY_ID: pa.array([], pa.int64())})
+        return pa.concat_tables(tables, promote_options="permissive") if tables else nobody
 
 
 def named(data: Any) -> Given:
@@ -50,14 +77,14 @@ def check_columns(given: Given) -> None:
             raise _unknown(name, ())
 
 
-def grouped(given: Given, places: Places) -> list[tuple[np.ndarray[Any, Any], ColumnValues]]:
-    """For the entities of each archetype their positions and checked columns, by component.
+def grouped(given: Given, places: Places) -> Changes:
+    """The checked columns of some entities, by archetype.
 
     ``SignatureError`` for a component that an entity lacks, ``SchemaMismatch`` for an unknown column, ``ValueRejected``
     with the row for a value that the column cannot hold.
     """
     arrays: dict[tuple[ComponentType, str], dict[str, pa.Array]] = {}
-    groups = []
+    parts = []
     for archetype, positions in places.groups():
         owners = {column.name: kind for kind in archetype.components for column in kind.fields}
         values: ColumnValues = {}
@@ -71,8 +98,8 @@ def grouped(given: Given, places: Places) -> list[tuple[np.ndarray[Any, Any], Co
             whole = len(positions) == len(places.ids)
             part = cast if whole else {one: array.take(pa.array(positions)) for one, array in cast.items()}
             values.setdefault(kind, {}).update(part)
-        groups.append((positions, values))
-    return groups
+        parts.append(UpdatedTable(pa.array(places.ids[positions]), values))
+    return Changes(tuple(parts))
 
 
 def _lacking(name: str, archetype: Archetype, entity_id: int) -> Exception:

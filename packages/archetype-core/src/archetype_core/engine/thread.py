@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_cannot_wait: contextvars.ContextVar[bool] = contextvars.ContextVar("archetype_cannot_wait", default=False)
 
 
 class Early:
@@ -31,6 +33,21 @@ class Early:
         """Wait until the work has really ended."""
         if self.thread is not None and not self.thread.done():
             await asyncio.wait([asyncio.wrap_future(self.thread)])
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """Code in this block is called by the event loop and has to return before the loop goes on: it cannot wait for a thread."""
+    token = _cannot_wait.set(True)
+    try:
+        yield
+    finally:
+        _cannot_wait.reset(token)
+
+
+def can_wait() -> bool:
+    """Whether the caller can wait for a thread."""
+    return not _cannot_wait.get()
 
 
 async def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None, early: Early | None = None) -> T:

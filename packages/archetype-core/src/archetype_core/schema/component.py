@@ -124,6 +124,26 @@ class ComponentType:
             raise ValueRejected(self.name, name, str(exc)) from None
         return tuple(values)
 
+    def columns(self, components: Sequence[Component]) -> list[pa.Array]:
+        """Return one array per column, from instances of one class; raises as `values` does for one of them."""
+        plan: _Plan | None = getattr(type(components[0]), "__archetype_plan__", None) if components else None
+        if plan is None or plan.type.key != self.key:
+            return self.arrays([self.values(one) for one in components])
+        held = [one.__dict__ for one in components]
+        arrays = []
+        try:
+            for (name, exact, encode), field in zip(plan.encoders, self.fields, strict=True):
+                column = [one[name] for one in held]
+                if exact is None or set(map(type, column)) != {exact}:
+                    column = [value if type(value) is exact else encode(value) for value in column]
+                arrays.append(pa.array(column, field.type))
+        except (Refusal, KeyError):
+            # Name what is refused.
+            for one in components:
+                self.values(one)
+            raise
+        return arrays
+
     def arrays(self, rows: Sequence[tuple[Any, ...]]) -> list[pa.Array]:
         """Return one array per column, from tuples that `values` returned."""
         columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(self.fields)
