@@ -176,9 +176,8 @@ class Model:
                     self.expected[name, tick, recipient, number] += 1
 
     def end_tick(self, inside: Sequence[tuple[int, int]]) -> None:
-        """Send what was staged and what processors wrote: a letter to a newborn goes with the next tick."""
-        self.delivered = self.sent + [one for one in inside if one[0] in self.alive]
-        self.sent = [one for one in inside if one[0] not in self.alive]
+        """Send what was staged and what processors wrote, also to the entities that this tick spawns."""
+        self.delivered, self.sent = [*self.sent, *inside], []
         self.alive = dict(self.staged)
 
 
