@@ -370,22 +370,22 @@ def test_many_at_once_is_one_after_the_other(program: list[Op]) -> None:
     asyncio.run(scenario())
 
 
-class Tag(Component):
+class Sticker(Component):
     name: str = ""
     small: int = 0
     when: datetime | None = None
 
 
-_TAGS = st.builds(
-    Tag,
+_STICKERS = st.builds(
+    Sticker,
     name=st.text(max_size=3),
     small=st.integers(-5, 5),
     when=st.none() | st.datetimes(timezones=st.none() | st.just(UTC)),
 )
 
 
-@given(st.lists(st.tuples(_NUMBERS, _TAGS, st.booleans()), max_size=12))
-def test_many_bundles_are_the_same_as_one_after_the_other(given: list[tuple[float, Tag, bool]]) -> None:
+@given(st.lists(st.tuples(_NUMBERS, _STICKERS, st.booleans()), max_size=12))
+def test_many_bundles_are_the_same_as_one_after_the_other(given: list[tuple[float, Sticker, bool]]) -> None:
     """``spawn_many`` stores what single spawns store, also where it works on columns."""
     bundles: list[Any] = [(tag, Spot(x=x)) if is_whole else Spot(x=x) for x, tag, is_whole in given]
     # Long enough to become columns.
@@ -409,13 +409,13 @@ def test_a_refused_bundle_uses_no_id() -> None:
 
     async def scenario() -> None:
         world = there()
-        bad: Any = Tag(name="b")
+        bad: Any = Sticker(name="b")
         bad.small = 2**63
-        with pytest.raises(ValueRejected, match=r"Tag\.small"):
-            world.spawn_many([*([Tag()] * 100), bad])
+        with pytest.raises(ValueRejected, match=r"Sticker\.small"):
+            world.spawn_many([*([Sticker()] * 100), bad])
         with pytest.raises(SignatureError, match="instances"):
-            world.spawn_many([*([Tag()] * 100), Tag])  # type: ignore[list-item]  # reason: the class, not an instance
+            world.spawn_many([*([Sticker()] * 100), Sticker])  # type: ignore[list-item]  # reason: the class, not an instance
         assert world.pending == 0
-        assert world.spawn(Tag()) == 1
+        assert world.spawn(Sticker()) == 1
 
     asyncio.run(scenario())

@@ -317,7 +317,7 @@ class WorldMachine(RuleBasedStateMachine):
     def query(self, on: Subject, kinds: list[str], ticks: Any, inactive: bool, lineage: bool) -> None:
         wanted = range(on.model.tick) if ticks is None else [ticks] if isinstance(ticks, int) else set(ticks)
         has = {tick for tick in range(on.model.tick) if lineage or on.model.records[tick].world_id == on.model.world_id}
-        if not isinstance(ticks, range) and not has.issuperset(wanted):
+        if ticks is not None and not isinstance(ticks, range) and not has.issuperset(wanted):
             with pytest.raises(TickNotFound):
                 queried(on, kinds, ticks=ticks, lineage=lineage)
             return
