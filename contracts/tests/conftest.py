@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import daft as daft  # noqa: PLC0414  # reason: pytester forgets modules that its runs import, and Daft cannot be imported again
 import pytest
 from hypothesis import Phase, settings
 
