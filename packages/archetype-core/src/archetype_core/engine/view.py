@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from archetype_core.engine.state import WorldState
     from archetype_core.read.diff_side import Tables
-    from archetype_core.read.request import Ticks
     from archetype_core.store.port import Store
 
 A = TypeVar("A", bound=Component)
