@@ -57,7 +57,8 @@ def test_a_killed_rollout_goes_on(tmp_path: Path, whole: Any) -> None:
 def test_a_killed_parallel_rollout_goes_on(tmp_path: Path, whole: Any) -> None:
     """So does a parallel one, of which several episodes were under way (R2)."""
     finished: set[int] = set()
-    for moment in ("score:12", "tick:13:1", "never"):
+    # The episode of seed 12 is never finished before the last call; the others may be.
+    for moment in ("score:12", "tick:12:1", "never"):
         found, seeds = played(tmp_path, 2, moment)
         assert not finished & set(seeds)
         finished = stored(tmp_path)
