@@ -6,7 +6,6 @@ root ignores permissions.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -25,7 +24,14 @@ from archetype_journal import verify as verify_journal
 from archetype_store_lance import LanceStore, verify
 
 SCHEMES = ["journal:", "lance:"]
-_DROP_FROM_BOUNDING_SET, _OVERRIDE_PERMISSIONS = 24, 1
+
+OBEDIENT = """
+import ctypes, os, sys
+drop_from_bounding_set, override_permissions = 24, 1
+ctypes.CDLL(None).prctl(drop_from_bounding_set, override_permissions, 0, 0, 0)
+os.execv(sys.executable, [sys.executable, "-c", *sys.argv[1:]])
+"""
+"""Runs a program without the privilege to ignore permissions, if this process has it."""
 
 WRITER = """
 import os, sys
@@ -114,20 +120,14 @@ class Coin(Component):
     number: int = 0
 
 
-def obey_permissions() -> None:
-    """Take the privilege to ignore permissions from this process's programs; nothing to take from one that lacks it."""
-    ctypes.CDLL(None).prctl(_DROP_FROM_BOUNDING_SET, _OVERRIDE_PERMISSIONS, 0, 0, 0)
-
-
 def run(code: str, *arguments: str, is_bound: bool = True) -> subprocess.CompletedProcess[str]:
     """Run a program in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        [sys.executable, "-c", *([OBEDIENT] if is_bound else []), textwrap.dedent(code), *arguments],
         check=False,
         capture_output=True,
         text=True,
         env={**os.environ, "DO_NOT_TRACK": "true"},
-        preexec_fn=obey_permissions if is_bound else None,
     )
 
 

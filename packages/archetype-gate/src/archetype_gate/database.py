@@ -47,11 +47,11 @@ def connect(path: str) -> sqlite3.Connection:
 class LedgerDatabase:
     """The open file of a ledger. One thread uses the connection at a time; the others wait."""
 
-    def __init__(self, path: str, key: LedgerKey, connect: Connect = connect) -> None:
+    def __init__(self, path: str, key: LedgerKey, connect: Connect = connect, *, is_shared: bool = True) -> None:
         self.path = path
         self.lock = threading.RLock()
         self._connection = connect(path)
-        self._openers = Openers(None if path == ":memory:" else Path(path).with_suffix(".lock"))
+        self._openers = Openers(Path(path).with_suffix(".lock") if is_shared else None)
         try:
             with self._transaction() as connection:
                 self.hasher = Hasher(read_key(key, path, is_new=is_new(connection)))

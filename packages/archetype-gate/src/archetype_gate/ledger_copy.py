@@ -21,7 +21,7 @@ def copied_ledger(path: Path, *, key: LedgerKey | None = None) -> SqliteLedger:
     """A ledger in memory with what the file has now; an empty one, and a warning, if this process cannot read the file."""
     if path.exists():
         try:
-            return SqliteLedger(path, key=key, connect=_connect_copy)
+            return SqliteLedger(path, key=key, connect=_connect_copy, is_copy=True)
         except (LedgerError, PermissionError) as failure:
             log.warning("the audit of %s cannot be read, so it begins empty: %s", path, failure)
     return SqliteLedger(None)

@@ -47,10 +47,13 @@ class SqliteLedger:
     of another program; ``CorruptStore`` if it is damaged. A write waits up to 30 s for another process's write.
     ``key`` is the secret of its hashes, or the key's file; by default ``ledger.key`` beside it, made with the ledger and
     readable by its user only. ``LedgerError`` if the key is missing or another one.
-    ``connect`` opens the SQLite connection, for tests that make writes fail.
+    ``connect`` opens the SQLite connection, for tests that make writes fail; with ``is_copy`` it opens one in memory, with a
+    copy of the file, of which nothing is written.
     """
 
-    def __init__(self, path: Path | None, *, key: LedgerKey | None = None, connect: Connect = connect) -> None:
+    def __init__(
+        self, path: Path | None, *, key: LedgerKey | None = None, connect: Connect = connect, is_copy: bool = False
+    ) -> None:
         self._path = ":memory:" if path is None else str(path)
         self._lock = threading.Lock()
         self._awake = threading.Event()
@@ -69,7 +72,7 @@ class SqliteLedger:
             path.parent.mkdir(parents=True, exist_ok=True)
         if key is None:
             key = secrets.token_bytes(32) if path is None else path.with_suffix(".key")
-        self._database = LedgerDatabase(self._path, key, connect)
+        self._database = LedgerDatabase(self._path, key, connect, is_shared=not is_copy and path is not None)
         self._worlds = WorldTable(self._database)
         self._rollouts = RolloutTable(self._database)
 

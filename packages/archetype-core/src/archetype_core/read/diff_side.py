@@ -27,10 +27,6 @@ JSON = pa.binary()
 """The type in which values are compared whose types have no common one. No component column has it."""
 
 
-_POINT = pa.scalar(".0", pa.large_string()), pa.scalar("", pa.large_string())
-"""What is appended to a whole number, and what stands between the two."""
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
     """The rows of one component in one table."""
@@ -156,7 +152,8 @@ def _float_texts(array: pa.Array) -> pa.Array:
     found = array.cast(pa.large_string())
     is_whole = is_usual & (values == np.rint(values))
     if is_whole.any():
-        found = pc.if_else(pa.array(is_whole), pc.binary_join_element_wise(found, *_POINT), found)
+        point, nothing = (pa.scalar(text, pa.large_string()) for text in (".0", ""))
+        found = pc.if_else(pa.array(is_whole), pc.binary_join_element_wise(found, point, nothing), found)
     if not is_usual.all():
         others = pa.array([json.dumps(one) for one in values[~is_usual].tolist()], pa.large_string())
         found = pc.replace_with_mask(found, pa.array(~is_usual), others)
