@@ -338,7 +338,7 @@ class Scope:
         """Stage one entity for each bundle of components and return their ids."""
         return self._open().world.spawn_many(bundles)
 
-    def despawn(self, entities: Entities, *more: int) -> None:
+    def despawn(self, entities: Entities = (), *more: int) -> None:
         """Stage the despawn of one entity or many."""
         self._open().world.despawn(entities, *more)
 

@@ -367,7 +367,7 @@ class SyncRuntimeWorld(SyncHandle):
         return self._call(self._original.submit_batch(commands, tick=tick, priority=priority), "threads")
 
     @door
-    def despawn(self, entities: Entities, *more: int) -> None:
+    def despawn(self, entities: Entities = (), *more: int) -> None:
         """Stage the end of one entity or many; one that is not alive is logged and ignored. Their history stays.
 
         ``entities`` is an id, a sequence or array of ids, or a condition on the last completed tick, as for every mutation.

@@ -137,7 +137,7 @@ class RuntimeWorld(WorldReads):
         return await self._queue(listed("commands", commands), tick, priority)
 
     @waits_for("nothing")
-    async def despawn(self, entities: Entities, *more: int) -> None:
+    async def despawn(self, entities: Entities = (), *more: int) -> None:
         """Stage the end of one entity or many; one that is not alive is logged and ignored. Their history stays.
 
         ``entities`` is an id, a sequence or array of ids, or a condition on the last completed tick, as for every mutation.

@@ -44,7 +44,7 @@ class Commands:
         """Stage one entity per row of a table, DataFrame or mapping of columns, and return their ids in order."""
         return self._staging.spawn_rows(data, *components)
 
-    def despawn(self, entities: Entities, *more: int) -> None:
+    def despawn(self, entities: Entities = (), *more: int) -> None:
         """Stage the end of one entity or many; one that is not alive is logged and skipped."""
         self._staging.despawn(entities, *more)
 

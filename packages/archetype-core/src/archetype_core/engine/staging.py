@@ -170,7 +170,7 @@ class Staging:
         archetype, columns, count = spawned_columns(data, components, copy=copy)
         return self._spawn([SpawnRun(archetype, count, columns=columns)], entity_ids)
 
-    def despawn(self, entities: Entities, *more: int) -> None:
+    def despawn(self, entities: Entities = (), *more: int) -> None:
         """Stage the end of one entity or many; one that is not alive is logged and skipped."""
         self._check_open()
         # Check all before staging the first.
