@@ -454,8 +454,26 @@ class RemovingAMissingWorldFails(ReferenceGate):
 class QueuesMessagesToNobody(ReferenceGate):
     """A message to an entity that does not exist is queued."""
 
-    def check_queued(self, live: LiveWorld, command: c.Command[Any]) -> None:
-        """Accept every command."""
+    def check_queued(self, live: LiveWorld, commands: Sequence[c.Command[Any]]) -> None:
+        """Check everything else."""
+        super().check_queued(live, [one for one in commands if not isinstance(one, c.Send)])
+
+
+@breaks("G-219", machine=True)
+class QueuesWhatIsRefused(ReferenceGate):
+    """A command that would be refused now is queued, unless it is a message."""
+
+    def check_queued(self, live: LiveWorld, commands: Sequence[c.Command[Any]]) -> None:
+        """Check messages only."""
+        super().check_queued(live, [one for one in commands if isinstance(one, c.Send)])
+
+
+@breaks("G-219", machine=True)
+class ForgetsQueuedSpawns(ReferenceGate):
+    """What the queue will spawn does not count."""
+
+    def rehearse(self, live: LiveWorld, before: list[Waiting], commands: Sequence[c.Command[Any]]) -> None:
+        super().rehearse(live, [], commands)
 
 
 @breaks("G-502", machine=False)

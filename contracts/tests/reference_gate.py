@@ -6,6 +6,7 @@ It keeps every promise in the simplest way, and has one method for each thing th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,11 +25,14 @@ from archetype_core.config import StorageConfig
 from archetype_core.engine import Attempt, World, current_attempt, load_kernel
 from archetype_core.errors import (
     ArchetypeError,
+    EntityNotFound,
     GateClosed,
     NoHandler,
     NotDeferrable,
     PendingMutations,
     PermissionDenied,
+    SignatureError,
+    UnknownRecipient,
     WorldExists,
     WorldNotFound,
 )
@@ -109,8 +113,7 @@ class ReferenceGate(QuotaPart):
         self.check_open()
         live = cast("LiveWorld", self.admit(actor, commands, world_id, is_queued=True))
         try:
-            for one in commands:
-                self.check_queued(live, one)
+            self.check_queued(live, commands)
         except ArchetypeError as refusal:
             self.refund(commands, self.counter_of(actor, live), self.day_of(actor))
             self.reject(actor, commands, world_id, refusal)
@@ -255,10 +258,23 @@ class ReferenceGate(QuotaPart):
         self.keep(attempt, actor, [waiting], live, live.known.staged)
         return ids.start if isinstance(command, c.Spawn) else ids or None
 
-    def check_queued(self, live: LiveWorld, command: c.Command[Any]) -> None:
-        """Refuse a message to nobody before it is queued."""
-        if isinstance(command, c.Send):
-            live.world.check_message(command.recipient, command.body, sender=command.sender, kind=command.message_kind)
+    def check_queued(self, live: LiveWorld, commands: Sequence[c.Command[Any]]) -> None:
+        """Refuse what would be refused now, and also if everything queued were applied."""
+        try:
+            self.rehearse(live, [], commands)
+        except (EntityNotFound, SignatureError, UnknownRecipient):
+            self.rehearse(live, sorted(live.known.queue, key=lambda one: one.seq), commands)
+
+    def rehearse(self, live: LiveWorld, before: list[Waiting], commands: Sequence[c.Command[Any]]) -> None:
+        with live.world.rehearsed():
+            for waiting in before:
+                if not isinstance(waiting.command, c.Custom):
+                    with contextlib.suppress(ArchetypeError):
+                        query.apply(live.world, waiting.command, waiting.ids)
+            for command in commands:
+                if not isinstance(command, c.Custom):
+                    ids = live.world.reserve(query.spawned(command))
+                    query.apply(live.world, cast("c.EntityCommand[Any]", command), ids)
 
     def put(self, live: LiveWorld, waiting: Waiting) -> None:
         """Stage a command in a live world, completely or not at all."""

@@ -48,7 +48,7 @@ from archetype_core.command import (
     Step,
 )
 from archetype_core.config import RunConfig
-from archetype_core.errors import ArchetypeError, PendingMutations, ProcessorError, UnknownRecipient, WorldNotFound
+from archetype_core.errors import ArchetypeError, PendingMutations, ProcessorError, WorldNotFound
 from archetype_core.schema import Message
 
 LIMITS = GateLimits(commands=6, credits=40, costs={"message": 2, "custom": 3, "get_world_info": 0, "step": 2})
@@ -215,7 +215,7 @@ class GateMachine(RuleBasedStateMachine):
         tick = None if later is None else world.tick + later
         for edit in edits:
             change = edit.change_for(world)
-            is_refused = change.recipient is not None and not world.accepts(change)
+            is_refused = not world.queues([change])
             actor = self._actor(name, world, is_failing=is_refused)
 
             def act(actor: ActorCtx = actor, change: Change = change) -> Any:
@@ -224,7 +224,7 @@ class GateMachine(RuleBasedStateMachine):
             if not self._passes(actor, change.command, world, act):
                 continue
             if is_refused:
-                require_refusal(UnknownRecipient, act)
+                require_refusal(ArchetypeError, act)
                 self.model.record(actor, change.command.kind, "rejected")
             else:
                 self._queued(actor, world, change, act().entity_ids, tick=tick, priority=priority)
@@ -250,7 +250,7 @@ class GateMachine(RuleBasedStateMachine):
         changes = [edit.change_for(world) for edit in edits]
         commands = [change.command for change in changes]
         tick = None if later is None else world.tick + later
-        is_refused = any(change.recipient is not None and not world.accepts(change) for change in changes)
+        is_refused = not world.queues(changes)
         actor = self._actor(name, world, is_failing=is_refused)
 
         def act() -> Any:
@@ -258,7 +258,7 @@ class GateMachine(RuleBasedStateMachine):
 
         refusal = self.model.refusal(actor, commands, world, self._today())
         if refusal is None and is_refused:
-            refusal = UnknownRecipient
+            refusal = ArchetypeError
         if refusal is not None:
             # If two errors are possible, other clauses check which comes first.
             require_refusal(refusal if world.is_live else ArchetypeError, act)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date
@@ -129,6 +130,37 @@ class ModelWorld:
         finally:
             change.ids = ids
         return change.recipient is None or self.knows(change.recipient, next_state)
+
+    def queues(self, changes: Sequence[Change]) -> bool:
+        """Whether changes are queued: each applies after those before it, now or if everything queued were applied.
+
+        A custom command is queued unseen. A world that is not live refuses changes otherwise.
+        """
+        waiting = sorted(self.queue, key=lambda one: one.seq)
+        return not self.is_live or self._apply_after((), changes) or self._apply_after(waiting, changes)
+
+    def _apply_after(self, before: Sequence[Change], changes: Sequence[Change]) -> bool:
+        next_state = self.next_state(self.staged)
+        for change in before:
+            if not isinstance(change.command, Custom):
+                with suppress(NotApplicable):
+                    change.apply(next_state)
+        first = 2_000_000
+        for change in changes:
+            if isinstance(change.command, Custom):
+                continue
+            spawned = change.command.weight if isinstance(change.command, SpawnMany) else 1
+            ids, change.ids = change.ids, range(first, first + spawned)
+            first += spawned
+            try:
+                change.apply(next_state)
+            except NotApplicable:
+                return False
+            finally:
+                change.ids = ids
+            if change.recipient is not None and not self.knows(change.recipient, next_state):
+                return False
+        return True
 
     def next_state(self, changes: Sequence[Change]) -> NextState:
         """The state after changes that are known to apply."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 from archetype_contracts.assertion import require, require_equal, require_refusal
@@ -10,19 +12,22 @@ from archetype_contracts.gate.sample import Coin, Doubling, RecordingHandler, Sa
 from archetype_contracts.gate.sample_command import SAMPLE_COMMANDS, SampleWorld
 from archetype_contracts.gate.subject import GateSubject
 from archetype_core.command import (
+    AddComponents,
     AddHandler,
     AddProcessor,
     CloseWorld,
     Custom,
     Despawn,
     DestroyWorld,
+    EntityCommand,
+    RemoveComponents,
     Send,
     Spawn,
     SpawnMany,
     SpawnTable,
     Update,
 )
-from archetype_core.errors import NotDeferrable, WorldNotFound
+from archetype_core.errors import ArchetypeError, NotDeferrable, WorldNotFound
 from archetype_core.schema import Archetype
 from archetype_core.store import open_store
 
@@ -153,7 +158,8 @@ def not_deferrable(subject: GateSubject) -> None:
 )
 def failing_commands(subject: GateSubject) -> None:
     world, actor = subject.world(), subject.new_actor("operator")
-    coin = subject.as_admin(Spawn((Coin(number=1),)), world)
+    coin, gone = (subject.as_admin(Spawn((Coin(number=number),)), world) for number in (1, 7))
+    subject.as_admin(AddComponents(coin, (Sash(colour="blue"),)), world)
 
     def fail(_scope: object, _data: object) -> None:
         raise ValueError("this sample handler fails on purpose")
@@ -161,7 +167,7 @@ def failing_commands(subject: GateSubject) -> None:
     subject.as_admin(AddHandler("fail", fail), world)
     subject.step(world)
     bad = [
-        Update(coin + 1000, (Coin(number=5),)),
+        Update(gone, (Coin(number=5),)),
         Custom("fail"),
         Custom("no such handler"),
         Update(coin, (Sash(colour="red"),)),
@@ -171,6 +177,8 @@ def failing_commands(subject: GateSubject) -> None:
         fine.append(subject.submit(actor, Spawn((Coin(number=number),)), world))
         failing.append(subject.submit(actor, command, world))
     fine.append(subject.submit(actor, Despawn((coin + 1000,)), world))
+    meanwhile: list[EntityCommand[Any]] = [Despawn((gone,)), RemoveComponents(coin, (Sash,))]
+    fine += [subject.submit(actor, command, world, priority=-1) for command in meanwhile]
     result = subject.step(world)
     require_equal(1, result.tick, "the tick with failing commands")
     require_equal([0, 1, 1, 2, 3], sorted(subject.coins(world).values()), "coins beside failing commands")
@@ -397,3 +405,46 @@ def staged_beside_a_queued_custom(subject: GateSubject) -> None:
     subject.execute(actor, Update(coin, (Coin(face="built on"),)), world)
     subject.step(world)
     require_equal({coin: "built on"}, subject.faces(world), "face of the coin that was staged again")
+
+
+@clause(
+    "G-219",
+    "What would be refused now is not queued, unless the queue makes it possible; the refusal is recorded.",
+)
+def refused_at_once(subject: GateSubject) -> None:
+    world, actor = subject.world(), subject.new_actor("operator")
+    keep, gone = (subject.as_admin(Spawn((Coin(number=number),)), world) for number in (1, 2))
+    subject.step(world)
+    subject.as_admin(Despawn((gone,)), world)
+    for command in (
+        Update(gone, (Coin(number=3),)),
+        Update(999, (Coin(number=3),)),
+        Update(keep, (Sash(colour="red"),)),
+        Update([keep, 999], (Coin(number=3),)),
+        AddComponents(999, (Sash(colour="red"),)),
+        RemoveComponents(keep, (Coin,)),
+    ):
+        require_refusal(ArchetypeError, lambda refused=command: subject.submit(actor, refused, world, tick=9))
+    rows = subject.history(world, actor=actor.id)
+    require_equal(
+        [("rejected", True)] * 6, [(row.status, bool(row.reason)) for row in rows], "refusals in the audit log"
+    )
+    # Of a batch, all or none; and a refused spawn uses up no id.
+    batch: list[EntityCommand[Any]] = [Spawn((Coin(number=4),)), Update(999, (Coin(number=3),))]
+    require_refusal(ArchetypeError, lambda: subject.submit_batch(actor, batch, world))
+    later = subject.submit_spawn(actor, world, Coin(number=5), tick=3)
+    require_equal(gone + 1, later, "id of the spawn after the one that was refused")
+    subject.submit(actor, AddComponents(later, (Sash(colour="red"),)), world, tick=4)
+    subject.submit(actor, Update(later, (Sash(colour="blue"),)), world, tick=5)
+    subject.submit_batch(
+        actor, [AddComponents(keep, (Sash(colour="red"),)), Update(keep, (Sash(colour="green"),))], world
+    )
+    # What the queue ends later exists now.
+    subject.submit(actor, Despawn((keep,)), world, tick=7)
+    subject.submit(actor, Update(keep, (Coin(number=6),)), world, tick=6)
+    subject.step(world, 6)
+    contents = {keep: {"Coin": (6, ""), "Sash": ("green",)}, later: {"Coin": (5, ""), "Sash": ("blue",)}}
+    require_equal(contents, subject.contents(world), "contents after the queued commands")
+    require_equal(
+        {"applied", "queued", "rejected"}, {row.status for row in subject.history(world, actor=actor.id)}, "statuses"
+    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,11 @@ from archetype_core.command import (
     WorldInfo,
 )
 from archetype_core.engine import Bundle, Changes, Entities, FairLock, Outcome, outside_attempts
-from archetype_core.errors import NoHandler
+from archetype_core.errors import ArchetypeError, EntityNotFound, NoHandler, SignatureError, UnknownRecipient
 from archetype_core.schema import Component
 from archetype_core.telemetry import error_text
 from archetype_gate import command_codec
+from archetype_gate.concern import MOVING, concerns, entity_ids
 from archetype_gate.ledger import AcceptedCommand, Settlement
 from archetype_gate.storage import Backend
 from archetype_gate.telemetry import change_queue_depth, log
@@ -155,10 +157,45 @@ class LiveWorld:
                 return replace(command, entities=world.chosen(entities))
         return command
 
-    def check_queued(self, command: EntityCommand[Any]) -> None:
-        """Raise what sending a message now raises, for one that is to be queued."""
-        if isinstance(command, Send):
-            self.world.check_message(command.recipient, command.body, sender=command.sender, kind=command.message_kind)
+    def queueable(self, commands: Sequence[EntityCommand[Any]]) -> list[EntityCommand[Any]]:
+        """Commands as they are queued: resolved, and checked as if each were executed now, after those before it.
+
+        What would be refused now is checked once more as if the queued commands for the same entities were applied. Custom
+        commands are not run for that. Raises what executing them raises.
+        """
+        with self.world.lock:
+            try:
+                return self._rehearsed((), commands)
+            except (EntityNotFound, SignatureError, UnknownRecipient):
+                waiting = self._waiting_for(commands)
+                if not waiting:
+                    raise
+            return self._rehearsed(waiting, commands)
+
+    def _rehearsed(
+        self, before: Iterable[tuple[AcceptedCommand, EntityCommand[Any]]], commands: Iterable[EntityCommand[Any]]
+    ) -> list[EntityCommand[Any]]:
+        found = []
+        with self.world.rehearsed():
+            for accepted, command in before:
+                with contextlib.suppress(ArchetypeError):
+                    self._stage(command, accepted.entity_ids or None)
+            for command in commands:
+                found.append(self.resolved(command))
+                if not isinstance(command, Custom):
+                    self._stage(found[-1], None)
+        return found
+
+    def _waiting_for(self, commands: Iterable[EntityCommand[Any]]) -> list[tuple[AcceptedCommand, EntityCommand[Any]]]:
+        """The queued commands, as they were submitted, that change which components these commands' entities have."""
+        with self._lock:
+            queue = sorted((seq, accepted, command) for *_, seq, accepted, command in self._queue)
+        ids = entity_ids(commands)
+        return [
+            (accepted, command)
+            for _, accepted, command in queue
+            if isinstance(command, MOVING) and (ids is None or concerns(accepted, command, ids))
+        ]
 
     def stage(self, command: EntityCommand[Any], command_id: str, keep: Callable[[AcceptedCommand], None]) -> Any:
         """Stage a command for the next tick, and call ``keep`` before that tick can apply it; returns its result.

@@ -157,7 +157,9 @@ class CommandService:
         tick = live.world.tick if live is not None else None
         return Call(actor, world_id, live, time.perf_counter(), to_micros(self._clock.now()), tick)
 
-    def _admit(self, call: Call, commands: Sequence[Command[Any]]) -> list[Command[Any]]:
+    def _admit(
+        self, call: Call, commands: Sequence[Command[Any]], *, is_queued: bool = False
+    ) -> Sequence[Command[Any]]:
         """Authorize commands, check their arguments and charge for them, all or none; records a refusal and raises it.
 
         Returns the commands to apply: mutations with arguments of their own, and ids in place of conditions.
@@ -179,7 +181,10 @@ class CommandService:
             if isinstance(commands[0], EntityCommand):
                 # Raises if the caller is part of an attempt that has failed.
                 current_attempt()
-            admitted = [_resolved(one, call) for one in commands]
+            if is_queued and call.live is not None:
+                admitted: Sequence[Command[Any]] = call.live.queueable(cast("Sequence[EntityCommand[Any]]", commands))
+            else:
+                admitted = [_resolved(one, call) for one in commands]
             day = self._clock.now().date()
             call.usage = self._meter.charge(call.actor, admitted, day, call.world_id, call.tick or 0)
         except (ArchetypeError, TypeError, ValueError) as refusal:
@@ -321,7 +326,7 @@ class CommandService:
         self, call: Call, commands: Sequence[EntityCommand[Any]], tick: int | None, priority: int, is_written: bool
     ) -> _Queued:
         """Admit commands and assign their entity ids; hold them for the caller's attempt, or write them if that is wanted."""
-        admitted = cast("list[EntityCommand[Any]]", self._admit(call, commands))
+        admitted = cast("list[EntityCommand[Any]]", self._admit(call, commands, is_queued=True))
         live, usage = call.live, call.usage
         assert live is not None
         try:
@@ -408,9 +413,7 @@ class CommandService:
         due: int,
         priority: int,
     ) -> list[AcceptedCommand]:
-        """Encode commands and assign their entity ids; ``ValueRejected`` or ``UnknownRecipient`` for one that never applies."""
-        for one in commands:
-            live.check_queued(one)
+        """Encode commands and assign their entity ids; ``ValueRejected`` for one that cannot be encoded."""
         payloads = [command_codec.checked_encoding(one) for one in commands]
         return [
             AcceptedCommand(self._ids.new(), live.world_id, type(one).__name__, payload, ids, due, priority)

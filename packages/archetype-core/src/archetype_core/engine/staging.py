@@ -18,6 +18,7 @@ from archetype_core.argument import checked_id, is_count
 from archetype_core.engine.attempt import Draft, check_recipient, draft_of
 from archetype_core.engine.entity_ids import Supply
 from archetype_core.engine.mutation_log import Moved, UpdatedTable, Values, column_arrays
+from archetype_core.engine.rehearsal import Rehearsal
 from archetype_core.engine.selection import Entities, Ids, Places, evaluated, ids_of, is_condition, matching
 from archetype_core.engine.spawn_bundle import Bundle, Bundles, SpawnRun, stage_runs
 from archetype_core.engine.spawn_table import spawned_columns, storable
@@ -44,6 +45,7 @@ class Staging:
     def __init__(self, state: WorldState) -> None:
         self._state = state
         self._is_open = True
+        self._rehearsal: Rehearsal | None = None
         self._bundles = Bundles()
 
     @property
@@ -80,7 +82,19 @@ class Staging:
 
     def _draft(self) -> Draft:
         """Where a mutation is staged: in the attempt that the caller is part of, else in the world."""
-        return draft_of(self._state)
+        return draft_of(self._state) if self._rehearsal is None else self._rehearsal
+
+    @contextmanager
+    def rehearsed(self) -> Iterator[None]:
+        """Check every mutation inside as if it were staged after those before it, and stage none; no id is used up."""
+        self._check_open()
+        with self._state.lock:
+            outer = self._rehearsal
+            self._rehearsal = Rehearsal(self._draft(), self._state.ids.next)
+            try:
+                yield
+            finally:
+                self._rehearsal = outer
 
     def reserve(self, count: int = 1) -> range:
         """Reserve entity ids, each for one later ``spawn(…, entity_id=…)``; they are never given out again."""
@@ -188,7 +202,7 @@ class Staging:
                     skipped.append(entity_id)
                 else:
                     draft.log.despawn(entity_id)
-        if skipped:
+        if skipped and self._rehearsal is None:
             more_of_them = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
             telemetry.log.warning("despawn of entity %s%s skipped: not alive", skipped[0], more_of_them)
 

@@ -12,7 +12,6 @@ from archetype_core.argument import check_command_ids, check_text, checked_seed,
 from archetype_core.clock import IdSource, SystemIds
 from archetype_core.config import RunConfig, run_config, step_config
 from archetype_core.engine import hook
-from archetype_core.engine.attempt import check_recipient
 from archetype_core.engine.continuation import Continuation
 from archetype_core.engine.driver import NO_CALLBACKS, Driver, TickCallbacks
 from archetype_core.engine.entity_ids import EntityIds
@@ -35,7 +34,6 @@ from archetype_core.errors import (
     WorldNotFound,
 )
 from archetype_core.read import history
-from archetype_core.schema import message
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, checked_components
 from archetype_core.store.port import Store
@@ -239,12 +237,6 @@ class World(WorldView, Staging):
     def resources(self) -> Resources:
         """The objects that processors share, by type."""
         return self._driver.resources
-
-    def check_message(self, recipient: int, body: Any, *, sender: int | None = None, kind: str = "") -> None:
-        """Raise what ``send`` raises for a message, and stage nothing."""
-        letter = message.encode(recipient, body, sender, kind)
-        with self._state.lock:
-            check_recipient(self._state, self._draft(), letter[0])
 
     async def replace_parts(self, given: Parts, before: Parts = Parts()) -> None:  # noqa: B008  # reason: immutable
         """Put parts in place of those that a declaration gave before: all of them between two ticks, or none.
