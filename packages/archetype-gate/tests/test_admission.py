@@ -27,6 +27,7 @@ from archetype_core.command import (
     ActorCtx,
     Command,
     CreateWorld,
+    Custom,
     GetWorldInfo,
     ListWorlds,
     Send,
@@ -162,7 +163,7 @@ def test_wrong_arguments_are_refused() -> None:
             wrong_times: list[tuple[Any, Any]] = [(-1, 0), (1.5, 0), (True, 0), (2**63, 0), (0, "high"), (0, 2**63)]
             for tick, priority in wrong_times:
                 with pytest.raises(ValueError, match=r"tick|priority"):
-                    await gate.submit(ADMIN, Send(1, "x"), world_id, tick=tick, priority=priority)
+                    await gate.submit(ADMIN, Custom("x"), world_id, tick=tick, priority=priority)
             with pytest.raises(EntityNotFound):
                 await gate.execute(ADMIN, Update(1, (Position(x=1.0),)), world_id)
 

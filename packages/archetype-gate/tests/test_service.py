@@ -31,6 +31,7 @@ from archetype_core.command import (
     AddHandler,
     CommandGate,
     Custom,
+    Despawn,
     Send,
     Spawn,
     Step,
@@ -136,12 +137,15 @@ def test_a_failing_queued_command_stops_nothing(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with open_gate() as gate:
             world_id = await create_world(gate, journal_at(tmp_path))
-            await gate.submit(PLAYER, Update(77, (Position(x=1.0),)), world_id)
-            entity = await gate.submit_spawn(PLAYER, world_id, Position(x=3.0))
+            gone, entity = [await gate.submit_spawn(PLAYER, world_id, Position(x=x)) for x in (1.0, 3.0)]
             await step(gate, world_id)
-            assert await position_of(gate, world_id, entity) == 3.0
+            await gate.submit(PLAYER, Update(gone, (Position(x=2.0),)), world_id)
+            await gate.submit(PLAYER, Despawn((gone,)), world_id, priority=-1)
+            await gate.submit(PLAYER, Update(entity, (Position(x=4.0),)), world_id)
+            await step(gate, world_id)
+            assert await position_of(gate, world_id, entity) == 4.0
             (failed,) = await audit_rows(gate, world_id, status="failed")
-            assert (failed.type, failed.tick) == ("update", 0)
+            assert (failed.type, failed.tick) == ("update", 1)
             assert "EntityNotFound" in failed.reason
 
     run_scenario(scenario)
