@@ -35,7 +35,7 @@ from archetype_core.command import (
 )
 from archetype_core.config import RunConfig
 from archetype_core.engine import Arrays, Processor
-from archetype_core.errors import PendingMutations, PermissionDenied, ProcessorError, WorldNotFound
+from archetype_core.errors import PendingMutations, PermissionDenied, ProcessorError
 from archetype_core.schema import Mailbox
 
 WORLDS = ("alpha", "beta")
@@ -109,9 +109,8 @@ class GateSession:
 
     async def _enter(self, name: str) -> None:
         storage = self.hooks.storage(self.place)
-        try:
-            info = await self.gate.execute(ADMIN_ACTOR, OpenWorld(name, storage))
-        except WorldNotFound:
+        info = await self.gate.execute(ADMIN_ACTOR, OpenWorld(name, storage, missing_ok=True))
+        if info is None:
             info = await self.gate.execute(ADMIN_ACTOR, CreateWorld(name, storage, seed=1))
         self._ids[name] = info.world_id
         self._senders[name] = Sender()
