@@ -24,6 +24,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 # Everything that a forked child uses is imported here or in `preload`, so that no child pays for it.
 from archetype_contracts.crash import racer
 from archetype_contracts.crash.case import Outcome, Run, TimedKill
@@ -271,6 +273,7 @@ def find(opener: str) -> Opener:
 def preload() -> None:
     """Import what the engine imports only at its first tick, which takes longer than the rest of a short run."""
     _ = Buoy.x + Current.dx  # an expression: it imports Daft
+    pa.array([0])  # it imports pandas, where that is installed
     for name in ("daft.extension_type", "numpy.ma"):
         with suppress(ImportError):
             importlib.import_module(name)
