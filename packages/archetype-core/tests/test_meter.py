@@ -61,6 +61,6 @@ def test_wrong_numbers_of_credits_are_refused(wrong: object) -> None:
     """Credits are ints of 0 or more."""
     meter = FreeMeter()
     with pytest.raises(ValueError, match="int of credits"):
-        meter.reserve("a", wrong)  # type: ignore[arg-type]
+        meter.reserve("a", wrong)  # type: ignore[arg-type]  # reason: wrong on purpose
     with pytest.raises(ValueError, match="int of credits"):
-        meter.settle(meter.reserve("a", 1), wrong)  # type: ignore[arg-type]
+        meter.settle(meter.reserve("a", 1), wrong)  # type: ignore[arg-type]  # reason: wrong on purpose

@@ -51,7 +51,7 @@ def conditions(subject: StoreSubject) -> None:
         try:
             expected = _keys(whole(number, inactive=inactive).where(condition))
         except (ValueError, TypeError, NotImplementedError):
-            # Daft has no such comparison.
+            # Daft has no such comparison, and says so when it plans or runs it. Other errors are those of the read.
             return
         about = f"tick, entity and is_active of the rows of {every[number].kind} values where {condition}"
         require_equal(expected, _keys(ask(every[number], inactive=inactive).where(condition)), about)

@@ -65,10 +65,11 @@ class SealedTables:
         """Append audit rows, each without its number; returns the numbers."""
         chain_hash = self._hasher.chain_hash
         first, last, written = self._count + 1, self._last, []
-        for row in (((seq, *rest)) for seq, rest in enumerate(rows, first)):
+        for seq, rest in enumerate(rows, first):
+            row: Row = (seq, *rest)
             text = ascii(row)
             if "\\ud" in text:
-                row = tuple(without_surrogates(one) if isinstance(one, str) else one for one in row)  # noqa: PLW2901
+                row = tuple(without_surrogates(one) if isinstance(one, str) else one for one in row)
                 text = ascii(row)
             last = chain_hash(last, text)
             written.append((*row, last))
@@ -130,7 +131,7 @@ def _chain_end(connection: sqlite3.Connection) -> tuple[int, bytes, bytes, bytes
     found = connection.execute("SELECT count, hash, sums, seal, key_check FROM chain").fetchone()
     if found is None or not isinstance(found[0], int) or not all(isinstance(one, bytes) for one in found[1:4]):
         raise sqlite3.DatabaseError("the end of the audit chain is missing or was edited")
-    return found  # type: ignore[no-any-return]
+    return found  # type: ignore[no-any-return]  # reason: the types of its columns are those of the table
 
 
 def is_new(connection: sqlite3.Connection) -> bool:

@@ -60,13 +60,13 @@ class ServiceContainer:
             service.add_usage(usage)
 
         meter = QuotaMeter(quotas or Quotas(), clock, on_spent)
-        copy_ledger: Callable[[Path], Ledger] = partial(copied_ledger, key=ledger_key)
-        if open_ledger is not None:
-            # Only the caller knows the files of such a ledger, so at a read-only place it begins empty, in memory.
-            make_ledger = open_ledger
-            copy_ledger = lambda _: make_ledger(None)  # noqa: E731
-        open_ledger = open_ledger or partial(SqliteLedger, key=ledger_key)
-        storage = StorageService(None if ledger is None else Path(ledger), on_open, open_ledger, copy_ledger)
+
+        def copy_ledger(path: Path) -> Ledger:
+            # Only the caller knows the files of a ledger of its own, so at a read-only place that begins empty, in memory.
+            return copied_ledger(path, key=ledger_key) if open_ledger is None else open_ledger(None)
+
+        make_ledger = open_ledger or partial(SqliteLedger, key=ledger_key)
+        storage = StorageService(None if ledger is None else Path(ledger), on_open, make_ledger, copy_ledger)
         worlds = WorldService(storage, ids, now_us)
         simulation = SimulationService()
         rollouts = RolloutService(worlds, simulation, ids)
