@@ -283,7 +283,7 @@ class ReferenceGate(QuotaPart):
 
     def put(self, live: LiveWorld, waiting: Waiting, *, is_skippable: bool = False) -> None:
         """Stage a command in a live world, completely or not at all."""
-        with live.world.commanded(waiting.command_id, undo=True, is_skippable=is_skippable) as is_staged:
+        with live.world.commanded(waiting.command_id, undo=True, is_skippable=is_skippable) as commanded:
             if isinstance(waiting.command, c.Custom):
                 handler = live.handlers.get(waiting.command.name)
                 if handler is None:
@@ -291,7 +291,7 @@ class ReferenceGate(QuotaPart):
                 handler(live.world, waiting.command.data)
             else:
                 query.apply(live.world, waiting.command, waiting.ids)
-            waiting.is_staged = is_staged() or not is_skippable
+            waiting.is_staged = commanded.is_staged or not is_skippable
 
     def apply_due(self, live: LiveWorld) -> None:
         """Stage due commands; those that a failed tick kept are staged already."""

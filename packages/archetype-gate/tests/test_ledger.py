@@ -48,7 +48,7 @@ def entry_for(command_id: str, world: str = "w", **given: Any) -> AuditEntry:
 
 def accepted_command(command_id: str, world: str = "w", **given: Any) -> AcceptedCommand:
     """A command that waits."""
-    return replace(AcceptedCommand(command_id, world, "Spawn", lambda: b"{}", range(1, 2)), **given)
+    return AcceptedCommand(command_id, world, "Spawn", lambda: b"{}", range(1, 2))._replace(**given)
 
 
 def world_entry(name: str, world: str | None = None) -> LedgerWorld:

@@ -54,11 +54,11 @@ def test_used_and_reserved_credits_share_the_quota(program: list[tuple[tuple[str
                 meter.reserve("pat", amount)
             assert (refusal.value.used, refusal.value.asked) == (used + reserved, amount)
         elif verb == "charge" and fits:
-            assert meter.charge(PLAYER, [LISTING], clock.now().date(), None, 0) is not None
+            assert meter.charge(PLAYER, [LISTING], None, 0) is not None
             used, charged = used + 1, charged + 1
         elif verb == "charge":
             with pytest.raises(QuotaExceeded):
-                meter.charge(PLAYER, [LISTING], clock.now().date(), None, 0)
+                meter.charge(PLAYER, [LISTING], None, 0)
         elif waiting:
             one = waiting.pop(which % len(waiting))
             if verb == "settle":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import time
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
+
+_WORDS = struct.Struct("512Q")
 
 
 class Clock(Protocol):
@@ -40,7 +43,7 @@ class SystemIds:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
-        self._random = b""
+        self._random: list[int] = []
         self._pid = 0
 
     def new(self) -> str:
@@ -48,12 +51,14 @@ class SystemIds:
         # 48 bits of milliseconds and 12 bits of counter form one number that only grows.
         with self._lock:
             self._last = stamp = max(time.time_ns() // 1_000_000 << 12, self._last + 1)
-            # Random bytes are drawn in blocks, because the system call dominates the cost. A forked child draws its own.
+            # Random bits are drawn in blocks, because the system call dominates the cost. A forked child draws its own.
             if not self._random or self._pid != os.getpid():
-                self._random, self._pid = os.urandom(4096), os.getpid()
-            drawn, self._random = self._random[:8], self._random[8:]
-        digits = f"{stamp >> 12:012x}7{stamp & 0xFFF:03x}{int.from_bytes(drawn) >> 2 | 1 << 63:016x}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+                self._random, self._pid = list(_WORDS.unpack(os.urandom(_WORDS.size))), os.getpid()
+            drawn = self._random.pop()
+        return (
+            f"{stamp >> 28:08x}-{stamp >> 12 & 0xFFFF:04x}-7{stamp & 0xFFF:03x}-"
+            f"{drawn >> 50 | 0x8000:04x}-{drawn & 0xFFFFFFFFFFFF:012x}"
+        )
 
 
 class SequentialIds:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import Counter, Histogram
-from opentelemetry.metrics._internal import _ProxyMeterProvider
-from opentelemetry.trace import ProxyTracerProvider, Span, Status, StatusCode, Tracer
+from opentelemetry.environment_variables import OTEL_PYTHON_METER_PROVIDER, OTEL_PYTHON_TRACER_PROVIDER
+from opentelemetry.metrics import Counter, Histogram, _internal
+from opentelemetry.trace import Span, Status, StatusCode, Tracer
 
 from archetype_core.user_traceback import exc_info
 
@@ -26,14 +27,19 @@ log = logging.getLogger("archetype")
 _NO_SPAN: AbstractContextManager[Span] = nullcontext(trace.INVALID_SPAN)
 
 
+# Asked for every command and tick: the public functions look into the environment each time, which costs microseconds.
+_IS_TRACER_NAMED = OTEL_PYTHON_TRACER_PROVIDER in os.environ
+_IS_METER_NAMED = OTEL_PYTHON_METER_PROVIDER in os.environ
+
+
 def is_traced() -> bool:
     """Whether a tracer provider is configured."""
-    return not isinstance(trace.get_tracer_provider(), ProxyTracerProvider)
+    return trace._TRACER_PROVIDER is not None or _IS_TRACER_NAMED  # noqa: SLF001  # reason: see above
 
 
 def is_measured() -> bool:
     """Whether a meter provider is configured."""
-    return not isinstance(metrics.get_meter_provider(), _ProxyMeterProvider)
+    return _internal._METER_PROVIDER is not None or _IS_METER_NAMED  # noqa: SLF001  # reason: see above
 
 
 def span(
@@ -41,7 +47,7 @@ def span(
 ) -> AbstractContextManager[Span]:
     """Open a span that records the exception that ends it; ``attributes`` is called only when traced.
 
-    A caller that opens many spans asks ``is_traced`` once and passes the answer, because asking costs some microseconds.
+    A tick asks ``is_traced`` once and passes the answer, so that all its spans agree.
     """
     if not (is_traced() if traced is None else traced):
         return _NO_SPAN

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from archetype_core.clock import Clock, IdSource
 from archetype_core.command import (
-    ActorCtx,
     AuditHead,
     AuditRow,
     Command,
@@ -20,30 +20,13 @@ from archetype_core.command import (
     UpdateTable,
 )
 from archetype_core.engine import in_thread
+from archetype_gate.audit_text import describe_payload
+from archetype_gate.call import Call
 from archetype_gate.ledger import AcceptedCommand, AuditEntry, Ledger
-from archetype_gate.live_world import LiveWorld
-from archetype_gate.payload_summary import describe_payload, summarize
 from archetype_gate.quota import Usage
 from archetype_gate.sqlite import SqliteLedger
 from archetype_gate.storage import StorageService
 from archetype_gate.world_service import WorldService
-
-
-@dataclass(slots=True)
-class Call:
-    """One call of the gate, while it is handled."""
-
-    actor: ActorCtx
-    world_id: str | None
-    live: LiveWorld | None
-    began: float
-    at_us: int
-    tick: int | None
-    status: Status = "rejected"
-    """What became of it so far."""
-    usage: Usage | None = None
-    dropped: int = 0
-    """How many commands its failed attempts dropped."""
 
 
 class AuditLog:
@@ -72,27 +55,23 @@ class AuditLog:
         self, call: Call, command: Command[Any], status: Status, reason: str, accepted: AcceptedCommand | None = None
     ) -> AuditEntry:
         """Make the row of a command; a call's usage is written with its first row."""
-
-        def payload() -> str:
-            if accepted is not None and not isinstance(command, SpawnTable | UpdateTable):
-                return summarize(accepted.payload().decode())
-            return describe_payload(command)
-
         usage, call.usage = call.usage, None
+        # What is stored of an accepted command says what it does, except of a table.
+        is_told = accepted is not None and not isinstance(command, SpawnTable | UpdateTable)
         return AuditEntry(
-            command_id=accepted.command_id if accepted is not None else self._ids.new(),
-            world_id=call.world_id or "",
-            actor=call.actor.id,
-            roles=tuple(sorted(call.actor.roles)),
-            type=command.kind or type(command).__name__,
-            payload=payload,
-            status=status,
-            at_us=call.at_us,
-            tick=call.tick,
-            reason=reason,
-            duration_us=0 if status == "queued" else round((time.perf_counter() - call.began) * 1e6),
-            accepted=accepted,
-            usage=usage,
+            accepted.command_id if accepted is not None else self._ids.new(),
+            call.world_id or "",
+            call.actor.id,
+            call.actor.roles,
+            command.kind or type(command).__name__,
+            accepted.payload if accepted is not None and is_told else partial(describe_payload, command),
+            status,
+            call.at_us,
+            call.tick,
+            reason,
+            0 if status == "queued" else round((time.perf_counter() - call.began) * 1e6),
+            accepted,
+            usage,
         )
 
     def record(self, call: Call, entries: list[AuditEntry]) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from types import NoneType
 from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
+from pydantic_core import to_json as pydantic_to_json
 
 from archetype_core.command import (
     AddComponents,
@@ -28,7 +30,7 @@ from archetype_core.command import (
     described,
 )
 from archetype_core.engine import Changes, bundles_as_table, conformed
-from archetype_core.errors import PayloadError, SignatureError, ValueRejected
+from archetype_core.errors import PayloadError, ValueRejected
 from archetype_core.schema import Archetype, Component, fields_of, owned, resolve
 
 _ROWS = "__rows"
@@ -58,25 +60,21 @@ def _ipc(table: pa.Table) -> bytes:
 
 
 def lazy_encoding(command: EntityCommand[Any]) -> Callable[[], bytes]:
-    """Return a function that encodes a command when it is first called, with the components as they are now.
+    """Return a function that encodes a command of checked components, with these as they are now, when it is first called.
 
-    Commands without components are encoded now; ``ValueRejected`` if their data is not JSON.
+    Other commands are encoded as ``checked_encoding`` does.
     """
     match command:
         case Spawn(components):
-            payloads = _copy_components(components)
-            return _LazyJson(lambda: {"components": payloads()})
+            return _LazyJson({}, [_held(one) for one in components])
         case SpawnMany(bundles):
-            copies = [_copy_components(bundle) for bundle in bundles]
-            return _LazyJson(lambda: {"bundles": [copy() for copy in copies]})
+            return _LazyJson({}, None, [[_held(one) for one in bundle] for bundle in bundles])
         case Update(entities, components):
-            updates = _copy_components(components, named_only=True)
-            return _LazyJson(lambda: {**described(entities), "components": updates()})
+            return _LazyJson(described(entities), [_held(one, one.model_fields_set) for one in components])
         case AddComponents(entities, components):
-            added = _copy_components(components)
-            return _LazyJson(lambda: {**described(entities), "components": added()})
+            return _LazyJson(described(entities), [_held(one) for one in components])
         case Despawn(entities):
-            return _LazyJson(lambda: described(entities))
+            return _LazyJson(described(entities))
     return checked_encoding(command)
 
 
@@ -88,55 +86,57 @@ def checked_encoding(command: EntityCommand[Any]) -> Callable[[], bytes]:
     return lambda: payload
 
 
+_IMMUTABLE = frozenset({bool, int, float, str, bytes, NoneType, datetime, date, timedelta, Decimal, UUID})
+"""Types whose values need no copy."""
+
+Held = tuple[type[Component], dict[str, Any], frozenset[str] | None]
+"""The class of a component, its values at one moment, and the names of the fields to encode; ``None`` for all."""
+
+
+def _held(component: Component, names: Iterable[str] | None = None) -> Held:
+    values = component.__dict__.copy()
+    for name, value in values.items():
+        if type(value) not in _IMMUTABLE:
+            values[name] = deepcopy(value)
+    return type(component), values, None if names is None else frozenset(names)
+
+
 class _LazyJson:
-    """Encodes a description as JSON on the first call, and returns the same bytes afterwards."""
+    """Encodes what a command says as JSON on the first call, and returns the same bytes afterwards."""
 
-    __slots__ = ("_data", "_describe")
+    __slots__ = ("_bundles", "_components", "_data", "_plain")
 
-    def __init__(self, describe: Callable[[], Mapping[str, Any]]) -> None:
-        self._describe = describe
+    def __init__(
+        self, plain: dict[str, Any], components: list[Held] | None = None, bundles: list[list[Held]] | None = None
+    ) -> None:
+        self._plain = plain
+        self._components = components
+        self._bundles = bundles
         self._data: bytes | None = None
 
     def __call__(self) -> bytes:
         if self._data is None:
-            self._data = to_json(self._describe()).encode()
+            described = self._plain
+            if self._components is not None:
+                described["components"] = [_payload(*one) for one in self._components]
+            if self._bundles is not None:
+                described["bundles"] = [[_payload(*one) for one in bundle] for bundle in self._bundles]
+            # Encoded values of checked components are JSON, so that the fast encoder can take them.
+            self._data = pydantic_to_json(described)
         return self._data
 
 
-_IMMUTABLE = frozenset({bool, int, float, str, bytes, NoneType, datetime, date, timedelta, Decimal, UUID})
-"""Types whose values need no copy."""
+def _payload(cls: type[Component], values: Mapping[str, Any], names: frozenset[str] | None) -> dict[str, Any]:
+    made = {"type": cls.__name__}
+    for name, to_json in _encoders(cls):
+        if names is None or name in names:
+            made[name] = to_json(values[name])
+    return made
 
 
-def _copy_components(
-    components: Iterable[Component], *, named_only: bool = False
-) -> Callable[[], list[dict[str, Any]]]:
-    """Copy components now and return a function that makes their payloads; ``named_only`` keeps the fields that were set."""
-    copies: list[tuple[type[Component], dict[str, Any], frozenset[str] | None]] = []
-    given: Iterable[object] = components
-    for one in given:
-        if not isinstance(one, Component):
-            hint = " (a class: call it)" if isinstance(one, type) else ""
-            raise SignatureError(f"an entity takes component instances, not {one!r}{hint}")
-        values = dict(one.__dict__)
-        for name, value in values.items():
-            if type(value) not in _IMMUTABLE:
-                values[name] = deepcopy(value)
-        copies.append((type(one), values, frozenset(one.model_fields_set) if named_only else None))
-
-    def payloads() -> list[dict[str, Any]]:
-        return [
-            {
-                "type": cls.__name__,
-                **{
-                    field.name: field.codec.to_json(values[field.name])
-                    for field in fields_of(cls.component_type())
-                    if named is None or field.name in named
-                },
-            }
-            for cls, values, named in copies
-        ]
-
-    return payloads
+@lru_cache(maxsize=1024)
+def _encoders(cls: type[Component]) -> list[tuple[str, Callable[[Any], Any]]]:
+    return [(field.name, field.codec.to_json) for field in fields_of(cls.component_type())]
 
 
 def with_own_values(command: SpawnMany | SpawnTable) -> SpawnMany | SpawnTable:

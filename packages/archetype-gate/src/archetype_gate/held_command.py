@@ -12,8 +12,10 @@ from weakref import WeakKeyDictionary
 from archetype_core.engine import Attempt, current_attempt
 from archetype_core.errors import AttemptOver, LedgerError, WorldNotFound
 from archetype_core.store import Store
+from archetype_gate.call import stepping_call
 from archetype_gate.ledger import AttemptRef, AuditEntry, Ledger
 from archetype_gate.live_world import LiveWorld
+from archetype_gate.quota import QuotaMeter
 from archetype_gate.storage import Backend
 from archetype_gate.world_service import WorldService
 
@@ -38,10 +40,23 @@ class HeldCommand:
 class CommandHolder:
     """Holds commands until the attempts that they were sent from are over. Thread-safe."""
 
-    def __init__(self, worlds: WorldService) -> None:
+    def __init__(self, worlds: WorldService, meter: QuotaMeter) -> None:
         self._worlds = worlds
+        self._meter = meter
         self._lock = threading.Lock()
         self._prepared: WeakKeyDictionary[Attempt, _Prepared] = WeakKeyDictionary()
+
+    def held(self, live: LiveWorld, entry: AuditEntry, apply: Callable[[], None], *, is_durable: bool) -> HeldCommand:
+        """A command to be held; what it cost is given back if it is forgotten."""
+        step = stepping_call()
+
+        def dropped() -> None:
+            if entry.usage is not None:
+                self._meter.refund(entry.usage)
+            if step is not None:
+                step.dropped += 1
+
+        return HeldCommand(live, entry, is_durable, apply, dropped)
 
     def hold(self, attempt: Attempt, commands: Sequence[HeldCommand]) -> None:
         """Keep commands once an attempt is committed, and drop them if it fails; ``AttemptOver`` if it has failed."""

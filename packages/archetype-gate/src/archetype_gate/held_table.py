@@ -45,9 +45,9 @@ def _packed(entry: AuditEntry, accepted: AcceptedCommand) -> tuple[str, bytes]:
     usage = entry.usage
     fields = {
         "actor": entry.actor,
-        "roles": entry.roles,
+        "roles": sorted(entry.roles),
         "type": entry.type,
-        "payload": entry.payload if isinstance(entry.payload, str) else entry.payload(),
+        "payload": entry.payload_text(),
         "at_us": entry.at_us,
         "tick": entry.tick,
         "class_name": accepted.class_name,

@@ -6,15 +6,31 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any, TypeVar
 
 from archetype_core import World
-from archetype_core.command import EntitiesCommand, EntityCommand, SpawnMany, SpawnTable, UpdateTable, UpdateWhere
+from archetype_core.command import (
+    Command,
+    EntitiesCommand,
+    EntityCommand,
+    Send,
+    Spawn,
+    SpawnMany,
+    SpawnTable,
+    UpdateTable,
+    UpdateWhere,
+)
 from archetype_core.engine import can_wait, in_thread, is_condition
 from archetype_core.schema import ENTITY_ID
 from archetype_gate.live_world import LiveWorld
 
 T = TypeVar("T")
 
+_SINGLE = (Spawn, Send)
 LARGE = 1_000
 """From so many entities on a command is worked on in a thread, so that the event loop is free meanwhile."""
+
+
+def is_single(command: Command[Any]) -> bool:
+    """Whether a command is a mutation of one entity, which is never large and runs no code of its caller."""
+    return type(command) in _SINGLE or type(getattr(command, "entities", None)) is int
 
 
 def is_large(commands: Sequence[EntityCommand[Any]], live: LiveWorld | None) -> bool:
@@ -22,7 +38,7 @@ def is_large(commands: Sequence[EntityCommand[Any]], live: LiveWorld | None) -> 
 
     A condition counts all live entities. A generator counts as one: it is the caller's code, so it runs in the caller's thread.
     """
-    if live is None or (len(commands) == 1 and type(getattr(commands[0], "entities", commands)) is int):
+    if live is None:
         return False
     return sum(_size(one, live.world) for one in commands) >= LARGE and can_wait()
 

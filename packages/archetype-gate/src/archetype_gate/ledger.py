@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from archetype_core.command import AuditFilter, AuditHead, AuditRow, Status
 from archetype_core.store import Segment
+from archetype_gate.audit_text import summarize
 from archetype_gate.quota import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedCommand:
+class AcceptedCommand(NamedTuple):
     """A command that waits for a tick, with all that another process needs to apply it."""
 
     command_id: str
@@ -41,9 +41,9 @@ class AuditEntry:
     command_id: str
     world_id: str
     actor: str
-    roles: tuple[str, ...]
+    roles: frozenset[str] | tuple[str, ...]
     type: str
-    payload: str | Callable[[], str]
+    payload: str | Callable[[], str | bytes]
     """JSON, or a function that encodes it when the row is written."""
     status: Status
     at_us: int
@@ -53,6 +53,11 @@ class AuditEntry:
     accepted: AcceptedCommand | None = None
     """The command to store until it is settled."""
     usage: Usage | None = None
+
+    def payload_text(self) -> str:
+        """The JSON of the row, shortened if it is long."""
+        payload = self.payload if isinstance(self.payload, str) else self.payload()
+        return payload if isinstance(payload, str) else summarize(payload.decode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,8 @@ from archetype_core.command import (
 from archetype_core.engine import Bundle, Changes, Entities, FairLock, Outcome, outside_attempts
 from archetype_core.errors import ArchetypeError, EntityNotFound, NoHandler, SignatureError, UnknownRecipient
 from archetype_core.schema import Component
-from archetype_core.telemetry import error_text
 from archetype_gate import command_codec
+from archetype_gate.audit_text import failure_reason
 from archetype_gate.concern import MOVING, concerns, entity_ids
 from archetype_gate.ledger import AcceptedCommand, Settlement
 from archetype_gate.storage import Backend
@@ -206,26 +206,29 @@ class LiveWorld:
         no entity id, and is not kept. A table of ``Changes`` is not checked again: the caller has held the world's lock since
         it was made.
         """
-        payload = command_codec.lazy_encoding(command)
-        result: Any = None
         is_custom = isinstance(command, Custom)
-        with self.world.lock, self.world.commanded(command_id, undo=is_custom, is_skippable=True) as is_staged:
+        encoded = command_codec.checked_encoding(command) if isinstance(command, Send | Custom) else None
+        result: Any = None
+        with self.world.commanded(command_id, undo=is_custom, is_skippable=True) as commanded:
             if isinstance(command, UpdateTable) and isinstance(command.data, Changes):
                 self.world.stage_changes(command.data)
             else:
                 result = self._stage(command, None)
-            ids = range(result, result + 1) if isinstance(command, Spawn) else _NO_IDS
-            if isinstance(command, SpawnMany | SpawnTable):
-                ids = result
-            name = type(command).__name__
-            keep(
-                AcceptedCommand(command_id, self.world_id, name, payload, ids, is_direct=True) if is_staged() else None
-            )
+            accepted = None
+            if commanded.is_staged:
+                ids = result if isinstance(result, range) else _NO_IDS
+                if isinstance(command, Spawn):
+                    ids = range(result, result + 1)
+                payload = encoded or command_codec.lazy_encoding(command)
+                name = type(command).__name__
+                accepted = AcceptedCommand(command_id, self.world_id, name, payload, ids, is_direct=True)
+            keep(accepted)
         return result
 
-    def add_staged(self, accepted: AcceptedCommand) -> None:
-        """Note a command that the next tick applies, so that it is settled then."""
-        self.staged[accepted.command_id] = accepted
+    def add_staged(self, accepted: AcceptedCommand | None) -> None:
+        """Note a command that the next tick applies, so that it is settled then; ``None`` is no such command."""
+        if accepted is not None:
+            self.staged[accepted.command_id] = accepted
 
     def stage_accepted(self, accepted: AcceptedCommand, command: EntityCommand[Any], tick: int) -> None:
         """Stage an accepted command with the ids assigned to it; if that fails, settle it as failed and log why."""
@@ -426,11 +429,6 @@ def spawn_count(command: EntityCommand[Any]) -> int:
             return int(table.num_rows)
         case _:
             return 0
-
-
-def failure_reason(failure: BaseException) -> str:
-    """Return the type and text of an exception, for an audit row or a result."""
-    return f"{type(failure).__name__}: {error_text(failure)}"
 
 
 def due_tick(tick: int | None, priority: object, next_tick: int) -> int:

@@ -68,6 +68,9 @@ DEFAULT_ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 
 
+_MAX_VERDICTS = 4_096
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The kinds of command that each role allows; ``"*"`` is every kind that a gate knows.
@@ -76,17 +79,30 @@ class Policy:
     """
 
     roles: Mapping[str, AbstractSet[str]] = field(default_factory=lambda: DEFAULT_ROLES)
+    _verdicts: dict[tuple[frozenset[str], str], bool] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         for role, kinds in self.roles.items():
             given: object = kinds
             if not isinstance(given, AbstractSet):
                 raise TypeError(f"the kinds of role {role!r} must be a set of names, not {given!r}")
+        # What was decided is kept, so what is decided from must not change.
+        object.__setattr__(
+            self, "roles", MappingProxyType({role: frozenset(kinds) for role, kinds in self.roles.items()})
+        )
 
     def allows(self, actor: ActorCtx, kind: str) -> bool:
         """Whether a role of the actor allows a command of that kind."""
-        for role in actor.roles:
-            granted = self.roles.get(role)
-            if granted is not None and (kind in granted or (ANY in granted and kind in ALL_KINDS)):
-                return True
-        return False
+        asked = (actor.roles, kind)
+        verdict = self._verdicts.get(asked)
+        if verdict is None:
+            if len(self._verdicts) >= _MAX_VERDICTS:
+                self._verdicts.clear()
+            verdict = self._verdicts[asked] = any(self._grants(role, kind) for role in actor.roles)
+        return verdict
+
+    def _grants(self, role: str, kind: str) -> bool:
+        granted = self.roles.get(role, frozenset())
+        return kind in granted or (ANY in granted and kind in ALL_KINDS)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
+from typing import NamedTuple
 
 from archetype_core.argument import is_count
 from archetype_core.clock import Clock
@@ -48,8 +49,7 @@ class Quotas:
         return self.costs.get(command.kind, 1) * command.weight
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What one admitted request uses: credits of a day, and commands of one tick of a world."""
 
     actor: str
@@ -76,7 +76,7 @@ class QuotaMeter:
         self._commands: dict[tuple[str, str], tuple[int, int]] = {}
 
     def charge(
-        self, actor: ActorCtx, commands: Iterable[Command[object]], day: date, world_id: str | None, tick: int
+        self, actor: ActorCtx, commands: Iterable[Command[object]], world_id: str | None, tick: int
     ) -> Usage | None:
         """Charge an actor for commands, all or none: ``QuotaExceeded`` if they exceed a quota.
 
@@ -85,9 +85,8 @@ class QuotaMeter:
         if actor.id in self.quotas.exempt:
             return None
         asked = list(commands)
-        usage = Usage(
-            actor.id, day, sum(map(self.quotas.price, asked)), world_id, tick, len(asked) if world_id is not None else 0
-        )
+        price, count = sum(map(self.quotas.price, asked)), len(asked) if world_id is not None else 0
+        usage = Usage(actor.id, self._clock.now().date(), price, world_id, tick, count)
         with self._lock:
             used_credits, used_commands = self._used(usage)
             if usage.commands + used_commands > self.quotas.commands:
@@ -136,7 +135,7 @@ class QuotaMeter:
             counted = {
                 world_id: count
                 for world_id, tick in (ticks or {}).items()
-                if (count := self._used(replace(asked, world_id=world_id, tick=tick))[1])
+                if (count := self._used(asked._replace(world_id=world_id, tick=tick))[1])
             }
             is_exempt = actor in self.quotas.exempt
             return ActorUsage(
@@ -162,7 +161,7 @@ class QuotaMeter:
         with self._lock:
             tick, _ = self._commands.get((usage.actor, usage.world_id or ""), (usage.tick, 0))
             # A later tick of the world has a count of its own.
-            self._add(usage if tick == usage.tick else replace(usage, world_id=None), -1)
+            self._add(usage if tick == usage.tick else usage._replace(world_id=None), -1)
 
     def restore(self, usages: Iterable[Usage]) -> None:
         """Add usage that a ledger stored earlier."""

@@ -52,7 +52,7 @@ def _new_row(entry: AuditEntry) -> Row:
         entry.actor,
         _roles_json(entry.roles),
         entry.type,
-        entry.payload if isinstance(entry.payload, str) else entry.payload(),
+        entry.payload_text(),
         entry.status,
         entry.reason,
         entry.tick,
@@ -62,8 +62,8 @@ def _new_row(entry: AuditEntry) -> Row:
 
 
 @lru_cache(maxsize=1024)
-def _roles_json(roles: tuple[str, ...]) -> str:
-    return json.dumps(roles)
+def _roles_json(roles: frozenset[str] | tuple[str, ...]) -> str:
+    return json.dumps(sorted(roles))
 
 
 def _settled_row(one: Settlement) -> Row:

@@ -2,62 +2,41 @@
 
 from __future__ import annotations
 
-import contextvars
-import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar, cast
 
 from archetype_core.clock import Clock, IdSource
 from archetype_core.command import (
-    ADMIN,
     ActorCtx,
-    CloseWorld,
     Command,
-    DestroyWorld,
     EntityCommand,
     EpisodeResult,
-    ForkWorld,
-    GetUsage,
     Spawn,
     Ticket,
-    UpdateTable,
-    UpdateWhere,
     WorldInfo,
 )
-from archetype_core.engine import Attempt, current_attempt, in_thread
-from archetype_core.errors import (
-    ArchetypeError,
-    AttemptOver,
-    GateClosed,
-    NotDeferrable,
-    PermissionDenied,
-    ReentrantStep,
-)
+from archetype_core.engine import in_thread
+from archetype_core.errors import GateClosed, ReentrantStep
 from archetype_core.schema import Component
-from archetype_gate import command_codec, telemetry
-from archetype_gate.audit_log import AuditLog, Call
+from archetype_gate import telemetry
+from archetype_gate.admission import Admission
+from archetype_gate.audit_log import AuditLog
+from archetype_gate.audit_text import failure_reason
+from archetype_gate.call import Call, CallsInFlight
+from archetype_gate.command_queuer import CommandQueuer
+from archetype_gate.command_stager import CommandStager
 from archetype_gate.dispatcher import CommandDispatcher
-from archetype_gate.held_command import CommandHolder, HeldCommand, recover_held
-from archetype_gate.in_flight import InFlightCalls
-from archetype_gate.large_call import in_turn, is_large
-from archetype_gate.ledger import AcceptedCommand, AuditEntry
-from archetype_gate.live_world import LiveWorld, due_tick, failure_reason
-from archetype_gate.policy import PROCESS_KINDS, VIEWER_KINDS, Policy
+from archetype_gate.held_command import CommandHolder, recover_held
+from archetype_gate.large_call import in_turn, is_large, is_single
+from archetype_gate.policy import Policy
 from archetype_gate.quota import QuotaMeter, Usage
 from archetype_gate.storage import Backend, StorageService
 from archetype_gate.timestamp import to_micros
 from archetype_gate.world_service import WorldService
 
 R = TypeVar("R")
-
-_NO_LOCK: AbstractContextManager[Any] = nullcontext()
-
-# The call that the current context is executing.
-_executing: contextvars.ContextVar[Call | None] = contextvars.ContextVar("archetype_gate_call", default=None)
 
 
 class CommandService:
@@ -85,11 +64,13 @@ class CommandService:
         self._policy = policy
         self._meter = meter
         self._clock = clock
-        self._ids = ids
-        self._audit = AuditLog(worlds, storage, clock, ids)
         self._is_open = True
-        self._in_flight = InFlightCalls()
-        self._holder = CommandHolder(worlds)
+        self._in_flight = CallsInFlight()
+        self._audit = AuditLog(worlds, storage, clock, ids)
+        self._admission = Admission(policy, dispatcher, meter, self._audit)
+        holder = CommandHolder(worlds, meter)
+        self._stager = CommandStager(self._admission, self._audit, holder, ids)
+        self._queuer = CommandQueuer(self._admission, self._audit, holder, ids)
 
     def add_backend(self, backend: Backend) -> None:
         """Recover what a new backend's ledger holds, and restore its usage; give it the entries from before any was open."""
@@ -117,131 +98,39 @@ class CommandService:
         actor or address, ``LedgerError`` while the ledger cannot be written (reads still work), and whatever the
         command itself raises.
         """
-        _check_commands([command])
-        with telemetry.command_span(command.kind, world_id, actor) as span, self._in_flight.call():
-            call = self._begin(actor, world_id)
-            try:
-                if isinstance(command, EntityCommand):
-                    work = partial(self._mutate, call, command, durable)
-                    result = await in_turn(call.live, is_large([command], call.live), work)
+        _check_command(command)
+        is_one, is_mutation = is_single(command), isinstance(command, EntityCommand)
+        with Call(
+            self._in_flight, actor, command.kind, world_id, is_mutation=is_mutation, runs_code=not is_one
+        ) as call:
+            self._begin(call)
+            live = call.live
+            if isinstance(command, EntityCommand):
+                large = not is_one and is_large((command,), live)
+                if live is None or not (large or live.turn.is_taken):
+                    result = self._stager.stage(call, command, durable)
                 else:
-                    (admitted,) = await in_turn(call.live, False, partial(self._admit, call, [command]))
-                    call.status = "failed"
-                    result = await self._execute(call, command, admitted)
-                    call.status = "applied"
-                if durable:
-                    await self._audit.sync(call.world_id)
-            finally:
-                telemetry.record_verdict(span, command.kind, call.status, time.perf_counter() - call.began)
-            return cast("R", result)
+                    result = await in_turn(live, large, partial(self._stager.stage, call, command, durable))
+            else:
+                (admitted,) = await in_turn(live, False, partial(self._admission.admit, call, (command,)))
+                result = await self._execute(call, command, admitted)
+            if durable:
+                await self._audit.sync(call.world_id)
+        return cast("R", result)
 
-    def _mutate(self, call: Call, command: EntityCommand[Any], durable: bool) -> Any:
-        """Admit a mutation and stage it."""
-        live = call.live
-        # What a table or a condition means is found out once: nothing may be staged until its changes are.
-        is_kept = live is not None and isinstance(command, UpdateTable | UpdateWhere)
-        with live.world.lock if live is not None and is_kept else _NO_LOCK:
-            admitted = cast("EntityCommand[Any]", self._admit(call, [command])[0])
-            call.status = "failed"
-            result = self._stage(call, admitted, durable)
-        if isinstance(command, UpdateWhere) and isinstance(admitted, UpdateTable):
-            return admitted.data.num_rows
-        return result
-
-    def _begin(self, actor: object, world_id: str | None) -> Call:
+    def _begin(self, call: Call) -> None:
+        """Take the moment of a call and find its world."""
         if not self._is_open:
             raise GateClosed
-        if not isinstance(actor, ActorCtx):
-            raise TypeError(f"actor must be an ActorCtx, not {actor!r}")
-        live = self._worlds.find(world_id)
-        tick = live.world.tick if live is not None else None
-        return Call(actor, world_id, live, time.perf_counter(), to_micros(self._clock.now()), tick)
-
-    def _admit(
-        self, call: Call, commands: Sequence[Command[Any]], *, is_queued: bool = False
-    ) -> Sequence[Command[Any]]:
-        """Authorize commands, check their arguments and charge for them, all or none; records a refusal and raises it.
-
-        Returns the commands to apply: mutations with arguments of their own, and ids in place of conditions.
-        """
-        is_admin = ADMIN in call.actor.roles
-        try:
-            for command in commands:
-                if not self._policy.allows(call.actor, command.kind):
-                    raise PermissionDenied(call.actor.id, call.actor.roles, command.kind or type(command).__name__)
-                if isinstance(command, GetUsage) and command.actor not in (None, call.actor.id) and not is_admin:
-                    raise PermissionDenied(call.actor.id, call.actor.roles, f"{command.kind} of another actor")
-            for command in commands:
-                self._dispatcher.check(command, call.world_id, call.live)
-            needs_no_write = isinstance(commands[0], DestroyWorld | CloseWorld) or commands[0].kind in VIEWER_KINDS
-            if call.live is not None and _is_stored(commands[0]):
-                call.live.backend.check_writable()
-            if call.live is not None and not needs_no_write:
-                call.live.backend.ledger.check_writable()
-            if isinstance(commands[0], EntityCommand):
-                # Raises if the caller is part of an attempt that has failed.
-                current_attempt()
-            if is_queued and call.live is not None:
-                admitted: Sequence[Command[Any]] = call.live.queueable(cast("Sequence[EntityCommand[Any]]", commands))
-            else:
-                admitted = [_resolved(one, call) for one in commands]
-            day = self._clock.now().date()
-            call.usage = self._meter.charge(call.actor, admitted, day, call.world_id, call.tick or 0)
-        except (ArchetypeError, TypeError, ValueError) as refusal:
-            self._audit.record(
-                call, [self._audit.entry(call, one, "rejected", failure_reason(refusal)) for one in commands]
-            )
-            raise
-        if call.usage is not None:
-            telemetry.count_usage(call.usage)
-        return admitted
-
-    def _stage(self, call: Call, command: EntityCommand[Any], durable: bool) -> Any:
-        """Stage a mutation for the next tick; never awaits, because hooks and processors call it inside a tick."""
-        live = call.live
-        assert live is not None
-
-        def keep(accepted: AcceptedCommand | None) -> None:
-            def apply() -> None:
-                if accepted is not None:
-                    live.add_staged(accepted)
-
-            # What changes nothing waits for no tick.
-            call.status = "applied" if accepted is None else "queued"
-            entry = self._audit.entry(call, command, call.status, "", accepted)
-            attempt = current_attempt()
-            if attempt is None:
-                apply()
-                live.backend.ledger.record([entry])
-            else:
-                is_durable = durable and accepted is not None
-                self._holder.hold(attempt, [self._held(live, entry, apply, is_durable=is_durable)])
-
-        usage = call.usage
-        try:
-            return live.stage(command, self._ids.new(), keep)
-        except AttemptOver as failure:
-            call.usage = usage
-            self._reject(call, [command], failure)
-            raise
-        except Exception as failure:
-            self._audit.record(call, [self._audit.entry(call, command, "failed", failure_reason(failure))])
-            raise
-
-    def _held(self, live: LiveWorld, entry: AuditEntry, apply: Callable[[], None], *, is_durable: bool) -> HeldCommand:
-        """A command that waits for the attempt that it was sent from; what it cost is given back if that fails."""
-        step = _executing.get()
-
-        def dropped() -> None:
-            if entry.usage is not None:
-                self._meter.refund(entry.usage)
-            if step is not None:
-                step.dropped += 1
-
-        return HeldCommand(live, entry, is_durable, apply, dropped)
+        given: object = call.actor
+        if not isinstance(given, ActorCtx):
+            raise TypeError(f"actor must be an ActorCtx, not {given!r}")
+        call.live = live = self._worlds.find(call.world_id)
+        call.tick = None if live is None else live.world.tick
+        call.at_us = to_micros(self._clock.now())
 
     async def _execute(self, call: Call, command: Command[Any], admitted: Command[Any]) -> Any:
-        executing = _executing.set(call)
+        call.status = "failed"
         try:
             result = await self._dispatcher.execute(admitted, call.world_id, call.live, self._audit.read)
         except BaseException as failure:
@@ -250,13 +139,12 @@ class CommandService:
                 reason += f" (commands dropped with the attempt: {call.dropped})"
             self._audit.record(call, [self._audit.entry(call, command, "failed", reason)])
             raise
-        finally:
-            _executing.reset(executing)
         if isinstance(result, WorldInfo) and call.world_id is None:
             # The command that created or opened a world belongs to that world's audit rows.
             call.world_id, call.tick = result.world_id, result.tick
         error = result.error if isinstance(result, EpisodeResult) else None
         self._audit.record(call, [self._audit.entry(call, command, "failed" if error else "applied", error or "")])
+        call.status = "applied"
         return result
 
     async def submit(
@@ -294,134 +182,14 @@ class CommandService:
         """Queue several commands, all or none, in one group commit; raises as ``submit``. No commands: no row, no check."""
         if not commands:
             return ()
-        _check_commands(commands)
+        for one in commands:
+            _check_command(one)
         kind = commands[0].kind if len(commands) == 1 else "batch"
-        with telemetry.command_span(kind, world_id, actor) as span, self._in_flight.call():
-            call = self._begin(actor, world_id)
-            try:
-                tickets = await self._submit(call, commands, tick, priority)
-                call.status = "queued"
-            finally:
-                telemetry.record_verdict(span, kind, call.status, time.perf_counter() - call.began)
+        with Call(self._in_flight, actor, kind, world_id, is_mutation=True, runs_code=True) as call:
+            self._begin(call)
+            tickets = await self._queuer.queue(call, commands, tick, priority)
+            call.status = "queued"
             return tickets
-
-    async def _submit(
-        self, call: Call, commands: Sequence[EntityCommand[Any]], tick: int | None, priority: int
-    ) -> tuple[Ticket, ...]:
-        for command in commands:
-            if not command.is_deferrable:
-                refusal = NotDeferrable(command.kind)
-                self._audit.record(
-                    call, [self._audit.entry(call, one, "rejected", failure_reason(refusal)) for one in commands]
-                )
-                raise refusal
-        large = is_large(commands, call.live)
-        queued = await in_turn(call.live, large, partial(self._queue, call, commands, tick, priority, large))
-        live, attempt = queued.live, queued.attempt
-        if attempt is None and not large:
-            await in_thread(partial(self._write, call, queued))
-        elif attempt is not None and attempt.status == "committed":
-            # It was committed meanwhile, so nobody else writes them before this returns.
-            await in_thread(live.backend.ledger.sync)
-        return tuple(Ticket(one.command_id, one.entity_ids) for one in queued.accepted)
-
-    def _queue(
-        self, call: Call, commands: Sequence[EntityCommand[Any]], tick: int | None, priority: int, is_written: bool
-    ) -> _Queued:
-        """Admit commands and assign their entity ids; hold them for the caller's attempt, or write them if that is wanted."""
-        admitted = cast("list[EntityCommand[Any]]", self._admit(call, commands, is_queued=True))
-        live, usage = call.live, call.usage
-        assert live is not None
-        try:
-            attempt = current_attempt()
-            # What a tick sends to its own world waits for the tick after it.
-            is_own = attempt is not None and attempt.world_id == live.world_id
-            due = due_tick(tick, priority, live.world.tick + is_own)
-            queued = _Queued(live, admitted, self._accept(live, admitted, due, priority), attempt, usage)
-            if attempt is not None:
-                self._hold_queued(attempt, call, admitted, queued.accepted)
-        except Exception as failure:
-            call.usage = usage
-            self._reject(call, commands, failure)
-            raise
-        if attempt is None and is_written:
-            self._write(call, queued)
-        return queued
-
-    def _write(self, call: Call, queued: _Queued) -> None:
-        try:
-            self._write_queued(call, queued.commands, queued.accepted)
-        except Exception as failure:
-            call.usage = queued.usage
-            self._reject(call, queued.commands, failure)
-            raise
-
-    def _write_queued(
-        self, call: Call, commands: Sequence[EntityCommand[Any]], accepted: Sequence[AcceptedCommand]
-    ) -> None:
-        """Put commands on disk and queue them, in one thread: the caller may be cancelled once they are accepted."""
-        live = call.live
-        assert live is not None
-        ledger = live.backend.ledger
-        ledger.record(
-            [
-                self._audit.entry(call, command, "queued", "", one)
-                for command, one in zip(commands, accepted, strict=True)
-            ]
-        )
-        try:
-            ledger.sync()
-        except BaseException:
-            if ledger.withdraw([one.command_id for one in accepted]):
-                raise
-        for one, command in zip(accepted, commands, strict=True):
-            live.enqueue(one, command)
-
-    def _hold_queued(
-        self,
-        attempt: Attempt,
-        call: Call,
-        commands: Sequence[EntityCommand[Any]],
-        accepted: Sequence[AcceptedCommand],
-    ) -> None:
-        """Queue commands once the attempt that they were sent from is committed."""
-        live = call.live
-        assert live is not None
-        self._holder.hold(
-            attempt,
-            [
-                self._held(
-                    live,
-                    self._audit.entry(call, command, "queued", "", one),
-                    partial(live.enqueue, one, command),
-                    is_durable=True,
-                )
-                for command, one in zip(commands, accepted, strict=True)
-            ],
-        )
-
-    def _reject(self, call: Call, commands: Sequence[Command[Any]], failure: Exception) -> None:
-        """Record that charged commands were refused after all, and refund them."""
-        if call.usage is not None:
-            self._meter.refund(call.usage)
-            call.usage = None
-        self._audit.record(
-            call, [self._audit.entry(call, one, "rejected", failure_reason(failure)) for one in commands]
-        )
-
-    def _accept(
-        self,
-        live: LiveWorld,
-        commands: Sequence[EntityCommand[Any]],
-        due: int,
-        priority: int,
-    ) -> list[AcceptedCommand]:
-        """Encode commands and assign their entity ids; ``ValueRejected`` for one that cannot be encoded."""
-        payloads = [command_codec.checked_encoding(one) for one in commands]
-        return [
-            AcceptedCommand(self._ids.new(), live.world_id, type(one).__name__, payload, ids, due, priority)
-            for one, payload, ids in zip(commands, payloads, live.assign_ids(commands), strict=True)
-        ]
 
     def peek(self, actor: ActorCtx, world_id: str) -> WorldInfo | None:
         """Describe a live world from memory, for display: no I/O, no quota, no audit row.
@@ -463,36 +231,8 @@ class CommandService:
             raise ExceptionGroup("parts of the gate failed to close; everything else is closed", failures)
 
 
-@dataclass(frozen=True, slots=True)
-class _Queued:
-    """Commands that are accepted for a world's queue."""
-
-    live: LiveWorld
-    commands: Sequence[EntityCommand[Any]]
-    accepted: Sequence[AcceptedCommand]
-    attempt: Attempt | None
-    """The one that they were sent from."""
-    usage: Usage | None
-    """What they cost."""
-
-
-def _check_commands(commands: Sequence[object]) -> None:
+def _check_command(given: object) -> None:
     """Raise ``TypeError`` for what is no command: it has no price, no name and no audit row."""
-    for one in commands:
-        if not isinstance(one, Command):
-            hint = f": wrap it, Spawn(({type(one).__name__}(…),))" if isinstance(one, Component) else ""
-            raise TypeError(f"a command is an object such as Spawn, Update or Despawn, not {one!r}{hint}")
-
-
-def _resolved(command: Command[Any], call: Call) -> Command[Any]:
-    if isinstance(command, GetUsage) and command.actor is None:
-        return GetUsage(call.actor.id)
-    live = call.live
-    return live.resolved(command) if live is not None and isinstance(command, EntityCommand) else command
-
-
-def _is_stored(command: Command[Any]) -> bool:
-    """Whether a command changes what the world's own storage has; a fork into another storage only reads it."""
-    if isinstance(command, ForkWorld) and command.storage is not None:
-        return False
-    return command.kind not in VIEWER_KINDS | PROCESS_KINDS
+    if not isinstance(given, Command):
+        hint = f": wrap it, Spawn(({type(given).__name__}(…),))" if isinstance(given, Component) else ""
+        raise TypeError(f"a command is an object such as Spawn, Update or Despawn, not {given!r}{hint}")

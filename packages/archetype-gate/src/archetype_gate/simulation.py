@@ -24,7 +24,8 @@ from archetype_core.config import RunConfig
 from archetype_core.engine import Outcome, WorldView, check_inputs, in_thread
 from archetype_core.errors import ReentrantStep, RunConflict, StoreClosed, WorldClosed
 from archetype_core.user_traceback import trim
-from archetype_gate.live_world import LiveWorld, failure_reason
+from archetype_gate.audit_text import failure_reason
+from archetype_gate.live_world import LiveWorld
 from archetype_gate.telemetry import log
 
 _WRONG_CALLS = (ReentrantStep, RunConflict, StoreClosed, WorldClosed)

@@ -92,7 +92,8 @@ class SqliteLedger:
     def record(self, entries: Sequence[AuditEntry]) -> None:
         """Collect audit rows to be written within 100 ms; writes them now if 20 000 wait already."""
         with self._lock:
-            self._entries.update((one.command_id, one) for one in entries)
+            for one in entries:
+                self._entries[one.command_id] = one
             waiting = len(self._entries)
         if waiting > _MAX_WAITING and self._write_failure is None:
             with contextlib.suppress(LedgerError):
@@ -151,7 +152,9 @@ class SqliteLedger:
     def _wake(self) -> None:
         if self._thread is None:
             self._start()
-        self._awake.set()
+        # Asking costs less than setting it. The thread clears it before it takes what was collected.
+        if not self._awake.is_set():
+            self._awake.set()
 
     def _start(self) -> None:
         with self._lock:

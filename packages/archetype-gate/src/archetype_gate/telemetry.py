@@ -7,10 +7,11 @@ Metrics: ``archetype.gate.verdicts`` and ``archetype.gate.duration`` by command 
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import AbstractContextManager
 from functools import lru_cache
 
-from opentelemetry import metrics
+from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider, UpDownCounter
 from opentelemetry.trace import Span
 
@@ -21,23 +22,28 @@ from archetype_gate.quota import Usage
 log = logging.getLogger("archetype.gate")
 
 
-def command_span(kind: str, world_id: str | None, actor: ActorCtx) -> AbstractContextManager[Span]:
-    """Open the span of one gated call."""
-    return telemetry.span(
-        "archetype.command",
-        lambda: {"archetype.operation": kind, "archetype.world": world_id or "", "archetype.actor": actor.id},
-    )
+def traced(kind: str, world_id: str | None, actor: ActorCtx) -> AbstractContextManager[Span] | None:
+    """Enter the span of one gated call; ``None`` if nobody traces."""
+    if not telemetry.is_traced():
+        return None
+    # Who calls is not checked yet.
+    name = str(getattr(actor, "id", ""))
+    labels = {"archetype.operation": kind, "archetype.world": world_id or "", "archetype.actor": name}
+    span = telemetry.span("archetype.command", lambda: labels, traced=True)
+    span.__enter__()
+    return span
 
 
-def record_verdict(span: Span, kind: str, status: str, duration_s: float) -> None:
+def record_verdict(kind: str, status: str, began: float, *, is_traced: bool) -> None:
     """Set a call's verdict and duration on its span, and count them."""
-    if span.is_recording():
+    if is_traced:
+        span = trace.get_current_span()
         span.set_attribute("archetype.verdict", status)
-        span.set_attribute("archetype.duration_ms", duration_s * 1e3)
+        span.set_attribute("archetype.duration_ms", (time.perf_counter() - began) * 1e3)
     if telemetry.is_measured():
         labels = {"archetype.operation": kind, "archetype.verdict": status}
         telemetry.counter("archetype.gate.verdicts").add(1, labels)
-        telemetry.histogram("archetype.gate.duration", "s").record(duration_s, labels)
+        telemetry.histogram("archetype.gate.duration", "s").record(time.perf_counter() - began, labels)
 
 
 def count_usage(usage: Usage) -> None:

@@ -25,7 +25,7 @@ from archetype_core.command import (
     WorldInfo,
 )
 from archetype_core.config import CacheConfig, StorageConfig
-from archetype_core.engine import Parts
+from archetype_core.engine import Parts, can_wait
 from archetype_core.errors import (
     ArchetypeError,
     LoopBusy,
@@ -117,7 +117,7 @@ class DeclaredWorld:
         if self.ref is None:
             return True
         # From inside a tick they would wait for its end, which waits for the caller.
-        return self._next is not None and not is_inside_tick(self.ref.world_id)
+        return self._next is not None and can_wait() and not is_inside_tick(self.ref.world_id)
 
     def declare_again(self, spec: WorldSpec) -> None:
         """Take another declaration of the same world: keywords that it gives replace what they declared before."""

@@ -41,6 +41,11 @@ class Handle:
         """Whether the world was activated and has not been shut down or destroyed."""
         return self._world.is_active
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether a command can be sent now, with nothing to activate or to put in place before."""
+        return self._world.usable_ref is not None
+
     @waits_for("loop")
     async def activate(self) -> str:
         """Activate the world if it is not, as every other first use does, and return its id.

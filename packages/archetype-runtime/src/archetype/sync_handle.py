@@ -55,14 +55,15 @@ class SyncHandle(SyncTwin):
         return page
 
     def _call(self, work: Coroutine[Any, Any, T], waits_for: WaitsFor) -> T:
-        if self._runner.is_inside:
-            if waits_for == "tick":
-                work.close()
-                self._original.check_outside()
-                raise LoopBusy
-            if not self._original.is_active:
-                # The first use activates the world, which may have to wait for another task's activation.
-                waits_for = "loop"
+        if waits_for == "nothing":
+            if self._original.is_ready or (self._runner.is_inside and self._original.is_active):
+                return self._runner.call_here(work)
+            # The first use activates the world, which may have to wait for another task's activation.
+            waits_for = "loop"
+        if waits_for == "tick" and self._runner.is_inside:
+            work.close()
+            self._original.check_outside()
+            raise LoopBusy
         return self._runner.call(work, waits_for)
 
     @staticmethod

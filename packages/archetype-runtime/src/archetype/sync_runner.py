@@ -2,7 +2,7 @@
 
 The loop runs only while somebody waits for a result. The first thread to call runs it. Other threads submit their coroutines
 to it meanwhile; when the first thread has its result, one of the waiting threads takes over the loop. A call from within the
-loop itself, as a hook makes it, cannot wait for the loop: ``WaitsFor`` says how it is served.
+loop itself, as a hook makes it, cannot wait for the loop: ``WaitsFor`` says how it is served. What never waits needs no loop.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from archetype.interrupt import uninterrupted
 from archetype.waits import WaitsFor
 from archetype_core.engine import without_waiting
 from archetype_core.errors import LoopBusy, RuntimeClosed
@@ -54,6 +55,20 @@ class SyncRunner:
             # A notebook's thread runs a loop already and cannot run a second one.
             return self._call_in_new_thread(work)
         return self._call(work)
+
+    def call_here(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what a coroutine returns that never suspends: it needs no loop, so it runs in the caller's thread."""
+        if self.is_closed or self.is_forked_copy:
+            work.close()
+            raise RuntimeClosed
+        try:
+            with without_waiting(), uninterrupted():
+                work.send(None)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        work.close()
+        raise LoopBusy
 
     def close(self) -> None:
         """Close the loop with whatever is left on it; idempotent."""
@@ -167,13 +182,6 @@ def _call_inside(work: Coroutine[Any, Any, T], waits_for: WaitsFor) -> T:
     """Run a coroutine while the loop waits for this very thread."""
     if waits_for == "threads":
         return _in_new_thread(lambda: asyncio.run(work))
-    if waits_for == "nothing":
-        try:
-            with without_waiting():
-                work.send(None)
-        except StopIteration as end:
-            result: T = end.value
-            return result
     work.close()
     raise LoopBusy
 

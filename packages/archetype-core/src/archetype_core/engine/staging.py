@@ -16,6 +16,7 @@ import pyarrow as pa
 from archetype_core import telemetry
 from archetype_core.argument import checked_id, is_count
 from archetype_core.engine.attempt import Draft, check_recipient, draft_of
+from archetype_core.engine.commanded import Commanded
 from archetype_core.engine.entity_ids import Supply
 from archetype_core.engine.mutation_log import Moved, UpdatedTable, Values, column_arrays
 from archetype_core.engine.rehearsal import Rehearsal
@@ -121,28 +122,14 @@ class Staging:
         with self._state.lock:
             self._state.ids.resume(next_entity_id, reserved)
 
-    @contextmanager
-    def commanded(
-        self, command_id: str, *, undo: bool = False, is_skippable: bool = False
-    ) -> Iterator[Callable[[], bool]]:
-        """Stage everything inside as one command: its id becomes part of the commit of the tick that applies it.
+    def commanded(self, command_id: str, *, undo: bool = False, is_skippable: bool = False) -> Commanded:
+        """Stage everything in the block as one command: its id becomes part of the commit of the tick that applies it.
 
         Nothing else is staged meanwhile. With ``undo``, an exception removes what was staged inside; a single mutation needs
-        no undo, because it is refused as a whole. Gives a function that says whether anything was staged inside; a command
-        that staged nothing is part of no commit if ``is_skippable``.
+        no undo, because it is refused as a whole. A command that staged nothing is part of no commit if ``is_skippable``.
         """
         self._check_open()
-        with self._state.lock:
-            log = self._draft().log
-            before, count = log.copy() if undo else None, log.count
-            try:
-                yield lambda: log.count > count
-            except BaseException:
-                if before is not None:
-                    log.reset(before)
-                raise
-            if log.count > count or not is_skippable:
-                log.commands.append(command_id)
+        return Commanded(self._state.lock, self._draft, command_id, undo, is_skippable)
 
     def spawn(self, *components: Component, entity_id: int | None = None) -> int:
         """Stage an entity and return its id; ``entity_id`` uses a reserved one."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -35,14 +35,16 @@ class Early:
             await asyncio.wait([asyncio.wrap_future(self.thread)])
 
 
-@contextmanager
-def without_waiting() -> Iterator[None]:
-    """Code in this block is called by the event loop and has to return before the loop goes on: it cannot wait for a thread."""
-    token = _cannot_wait.set(True)
-    try:
-        yield
-    finally:
-        _cannot_wait.reset(token)
+class without_waiting:  # noqa: N801  # reason: used like a function, in a with statement
+    """Code in this block is called by whoever has to return before an event loop goes on: it cannot wait for a thread."""
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = _cannot_wait.set(True)
+
+    def __exit__(self, *failure: object) -> None:
+        _cannot_wait.reset(self._token)
 
 
 def can_wait() -> bool:

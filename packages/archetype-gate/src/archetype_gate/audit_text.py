@@ -1,4 +1,4 @@
-"""What an audit row keeps of a long payload."""
+"""The texts of an audit row: what a command says, shortened if it is long, and why it failed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 from archetype_core.command import Command
+from archetype_core.telemetry import error_text
 from archetype_gate import command_codec
-from archetype_gate.live_world import failure_reason
 
 _MAX_CHARACTERS = 16_384
 
@@ -28,3 +28,8 @@ def describe_payload(command: Command[Any]) -> str:
     # The row of a refused command is written whatever the command contains.
     except Exception as failure:  # noqa: BLE001  # reason: reported in the row
         return command_codec.to_json({"unreadable": failure_reason(failure)})
+
+
+def failure_reason(failure: BaseException) -> str:
+    """Return the type and text of an exception, for an audit row or a result."""
+    return f"{type(failure).__name__}: {error_text(failure)}"

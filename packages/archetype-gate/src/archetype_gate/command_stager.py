@@ -1,0 +1,71 @@
+"""Commands that a gate stages at once, for the next tick of a world."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, cast
+
+from archetype_core.clock import IdSource
+from archetype_core.command import EntityCommand, UpdateTable, UpdateWhere
+from archetype_core.engine import current_attempt
+from archetype_core.errors import AttemptOver
+from archetype_gate.admission import Admission
+from archetype_gate.audit_log import AuditLog
+from archetype_gate.audit_text import failure_reason
+from archetype_gate.call import Call
+from archetype_gate.held_command import CommandHolder
+from archetype_gate.ledger import AcceptedCommand
+
+_NO_LOCK: AbstractContextManager[Any] = nullcontext()
+
+
+class CommandStager:
+    """Admits and stages commands. It never awaits, because hooks and processors call it inside a tick."""
+
+    def __init__(self, admission: Admission, audit: AuditLog, holder: CommandHolder, ids: IdSource) -> None:
+        self._admission = admission
+        self._audit = audit
+        self._holder = holder
+        self._ids = ids
+
+    def stage(self, call: Call, command: EntityCommand[Any], durable: bool) -> Any:
+        """Admit a command and stage it; returns its result."""
+        live = call.live
+        # What a table or a condition means is found out once: nothing may be staged until its changes are.
+        is_kept = live is not None and isinstance(command, UpdateTable | UpdateWhere)
+        with live.world.lock if live is not None and is_kept else _NO_LOCK:
+            admitted = cast("EntityCommand[Any]", self._admission.admit(call, [command])[0])
+            call.status = "failed"
+            result = self._stage(call, admitted, durable)
+        if isinstance(command, UpdateWhere) and isinstance(admitted, UpdateTable):
+            return admitted.data.num_rows
+        return result
+
+    def _stage(self, call: Call, command: EntityCommand[Any], durable: bool) -> Any:
+        live, usage = call.live, call.usage
+        assert live is not None
+        try:
+            return live.stage(command, self._ids.new(), partial(self._keep, call, command, durable))
+        except AttemptOver as failure:
+            call.usage = usage
+            self._admission.record_refusal(call, [command], failure)
+            raise
+        except Exception as failure:
+            self._audit.record(call, [self._audit.entry(call, command, "failed", failure_reason(failure))])
+            raise
+
+    def _keep(self, call: Call, command: EntityCommand[Any], durable: bool, accepted: AcceptedCommand | None) -> None:
+        """Record a command that is staged; ``None`` for one that changes nothing and so waits for no tick."""
+        live = call.live
+        assert live is not None
+        call.status = "applied" if accepted is None else "queued"
+        entry = self._audit.entry(call, command, call.status, "", accepted)
+        attempt = current_attempt()
+        if attempt is not None:
+            is_durable = durable and accepted is not None
+            held = self._holder.held(live, entry, partial(live.add_staged, accepted), is_durable=is_durable)
+            self._holder.hold(attempt, [held])
+            return
+        live.add_staged(accepted)
+        live.backend.ledger.record((entry,))
