@@ -67,8 +67,8 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
     tracers = TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     meters = MeterProvider([reader])
-    monkeypatch.setattr(trace, "get_tracer_provider", lambda: tracers)
-    monkeypatch.setattr(metrics, "get_meter_provider", lambda: meters)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", tracers)
+    monkeypatch.setattr(metrics._internal, "_METER_PROVIDER", meters)
     yield Heard(exporter, reader)
     meters.shutdown()
     tracers.shutdown()
@@ -240,7 +240,7 @@ def test_attributes_cost_nothing_untraced(monkeypatch: pytest.MonkeyPatch) -> No
     """Without tracing, no span is made and no attribute is computed."""
     from archetype_core import telemetry
 
-    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
 
     def asked() -> dict[str, Any]:
         raise AssertionError("attributes were asked for")

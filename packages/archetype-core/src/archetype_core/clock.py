@@ -44,16 +44,17 @@ class SystemIds:
         self._lock = threading.Lock()
         self._last = 0
         self._random: list[int] = []
-        self._pid = 0
+        # A forked child draws its own; asking the system each time whether this is one costs more than the id.
+        os.register_at_fork(after_in_child=self._random.clear)
 
     def new(self) -> str:
         """Return the next id."""
         # 48 bits of milliseconds and 12 bits of counter form one number that only grows.
         with self._lock:
             self._last = stamp = max(time.time_ns() // 1_000_000 << 12, self._last + 1)
-            # Random bits are drawn in blocks, because the system call dominates the cost. A forked child draws its own.
-            if not self._random or self._pid != os.getpid():
-                self._random, self._pid = list(_WORDS.unpack(os.urandom(_WORDS.size))), os.getpid()
+            # Random bits are drawn in blocks, because the system call dominates the cost.
+            if not self._random:
+                self._random += _WORDS.unpack(os.urandom(_WORDS.size))
             drawn = self._random.pop()
         return (
             f"{stamp >> 28:08x}-{stamp >> 12 & 0xFFFF:04x}-7{stamp & 0xFFF:03x}-"

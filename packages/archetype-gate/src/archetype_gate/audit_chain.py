@@ -33,19 +33,26 @@ class Hasher:
     """Hashes rows with a ledger's key."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        # Copies of these begin with the key, so that it is not taken in for each row.
+        self._chain = hashlib.blake2b(digest_size=32, key=key)
+        self._tables = {
+            table: hashlib.blake2b(digest_size=32, key=key, person=table.encode()) for table in (*SEALED, "seal", "key")
+        }
         self.key_check = self.row_hash("key", ())
 
     def chain_hash(self, previous: bytes, row: str) -> bytes:
         """Return the hash of an audit row, given as ASCII text, that follows a row with the hash ``previous``."""
-        return hashlib.blake2b(previous + row.encode(), digest_size=32, key=self._key).digest()
+        found = self._chain.copy()
+        found.update(previous + row.encode())
+        return found.digest()
 
     def row_hash(self, table: str, row: Sequence[Any]) -> bytes:
         """Return the hash of a row of a table."""
         # Long bytes are hashed first, because their text has four times their size.
-        plain = tuple(hashlib.sha256(one).digest() if isinstance(one, bytes) else one for one in row)
-        data = ascii(plain).encode()
-        return hashlib.blake2b(data, digest_size=32, key=self._key, person=table.encode()).digest()
+        plain = [hashlib.sha256(one).digest() if type(one) is bytes else one for one in row]
+        found = self._tables[table].copy()
+        found.update(ascii(tuple(plain)).encode())
+        return found.digest()
 
 
 class SealedTables:

@@ -64,18 +64,8 @@ def lazy_encoding(command: EntityCommand[Any]) -> Callable[[], bytes]:
 
     Other commands are encoded as ``checked_encoding`` does.
     """
-    match command:
-        case Spawn(components):
-            return _LazyJson({}, [_held(one) for one in components])
-        case SpawnMany(bundles):
-            return _LazyJson({}, None, [[_held(one) for one in bundle] for bundle in bundles])
-        case Update(entities, components):
-            return _LazyJson(described(entities), [_held(one, one.model_fields_set) for one in components])
-        case AddComponents(entities, components):
-            return _LazyJson(described(entities), [_held(one) for one in components])
-        case Despawn(entities):
-            return _LazyJson(described(entities))
-    return checked_encoding(command)
+    describe = _LAZY.get(type(command))
+    return checked_encoding(command) if describe is None else describe(command)
 
 
 def checked_encoding(command: EntityCommand[Any]) -> Callable[[], bytes]:
@@ -124,6 +114,17 @@ class _LazyJson:
             # Encoded values of checked components are JSON, so that the fast encoder can take them.
             self._data = pydantic_to_json(described)
         return self._data
+
+
+_LAZY: Mapping[type, Callable[[Any], _LazyJson]] = {
+    Spawn: lambda command: _LazyJson({}, [_held(one) for one in command.components]),
+    SpawnMany: lambda command: _LazyJson({}, None, [[_held(one) for one in bundle] for bundle in command.bundles]),
+    Update: lambda command: _LazyJson(
+        described(command.entities), [_held(one, one.model_fields_set) for one in command.components]
+    ),
+    AddComponents: lambda command: _LazyJson(described(command.entities), [_held(one) for one in command.components]),
+    Despawn: lambda command: _LazyJson(described(command.entities)),
+}
 
 
 def _payload(cls: type[Component], values: Mapping[str, Any], names: frozenset[str] | None) -> dict[str, Any]:

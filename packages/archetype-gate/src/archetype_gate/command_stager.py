@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from archetype_core.clock import IdSource
 from archetype_core.command import EntityCommand, UpdateTable, UpdateWhere
@@ -14,6 +14,7 @@ from archetype_gate.admission import Admission
 from archetype_gate.audit_log import AuditLog
 from archetype_gate.audit_text import failure_reason
 from archetype_gate.call import Call
+from archetype_gate.concern import is_single
 from archetype_gate.held_command import CommandHolder
 from archetype_gate.ledger import AcceptedCommand
 
@@ -31,16 +32,22 @@ class CommandStager:
 
     def stage(self, call: Call, command: EntityCommand[Any], durable: bool) -> Any:
         """Admit a command and stage it; returns its result."""
+        if is_single(command):
+            return self._stage(call, self._admit(call, command), durable)
         live = call.live
         # What a table or a condition means is found out once: nothing may be staged until its changes are.
         is_kept = live is not None and isinstance(command, UpdateTable | UpdateWhere)
         with live.world.lock if live is not None and is_kept else _NO_LOCK:
-            admitted = cast("EntityCommand[Any]", self._admission.admit(call, [command])[0])
-            call.status = "failed"
+            admitted = self._admit(call, command)
             result = self._stage(call, admitted, durable)
         if isinstance(command, UpdateWhere) and isinstance(admitted, UpdateTable):
             return admitted.data.num_rows
         return result
+
+    def _admit(self, call: Call, command: EntityCommand[Any]) -> EntityCommand[Any]:
+        (admitted,) = self._admission.admit(call, (command,))
+        call.status = "failed"
+        return admitted  # type: ignore[return-value]  # reason: a mutation stays one
 
     def _stage(self, call: Call, command: EntityCommand[Any], durable: bool) -> Any:
         live, usage = call.live, call.usage

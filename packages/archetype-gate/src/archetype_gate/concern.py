@@ -7,6 +7,7 @@ from typing import Any
 
 from archetype_core.command import (
     AddComponents,
+    Command,
     Custom,
     Despawn,
     EntityCommand,
@@ -20,11 +21,17 @@ from archetype_core.command import (
 from archetype_core.engine import is_condition
 from archetype_gate.ledger import AcceptedCommand
 
+_SINGLE = (Spawn, Send)
 _MANY = 1_000
 """More entities are not listed: then every queued command counts."""
 
 MOVING = (Spawn, SpawnMany, SpawnTable, Despawn, AddComponents, RemoveComponents)
 """The commands that change which components an entity has. A custom command may too, but nobody knows before it runs."""
+
+
+def is_single(command: Command[Any]) -> bool:
+    """Whether a command is a mutation of one entity, which is never large and runs no code of its caller."""
+    return type(command) in _SINGLE or type(getattr(command, "entities", None)) is int
 
 
 def entity_ids(commands: Iterable[EntityCommand[Any]]) -> set[int] | None:

@@ -7,11 +7,8 @@ from typing import Any, TypeVar
 
 from archetype_core import World
 from archetype_core.command import (
-    Command,
     EntitiesCommand,
     EntityCommand,
-    Send,
-    Spawn,
     SpawnMany,
     SpawnTable,
     UpdateTable,
@@ -23,14 +20,8 @@ from archetype_gate.live_world import LiveWorld
 
 T = TypeVar("T")
 
-_SINGLE = (Spawn, Send)
 LARGE = 1_000
 """From so many entities on a command is worked on in a thread, so that the event loop is free meanwhile."""
-
-
-def is_single(command: Command[Any]) -> bool:
-    """Whether a command is a mutation of one entity, which is never large and runs no code of its caller."""
-    return type(command) in _SINGLE or type(getattr(command, "entities", None)) is int
 
 
 def is_large(commands: Sequence[EntityCommand[Any]], live: LiveWorld | None) -> bool:

@@ -32,7 +32,7 @@ from archetype_core.errors import ArchetypeError, EntityNotFound, NoHandler, Sig
 from archetype_core.schema import Component
 from archetype_gate import command_codec
 from archetype_gate.audit_text import failure_reason
-from archetype_gate.concern import MOVING, concerns, entity_ids
+from archetype_gate.concern import MOVING, concerns, entity_ids, is_single
 from archetype_gate.ledger import AcceptedCommand, Settlement
 from archetype_gate.storage import Backend
 from archetype_gate.telemetry import change_queue_depth, log
@@ -143,6 +143,8 @@ class LiveWorld:
 
         Raises what the world raises for such arguments.
         """
+        if is_single(command):
+            return command
         world = self.world
         match command:
             case SpawnMany() | SpawnTable():
@@ -206,22 +208,19 @@ class LiveWorld:
         no entity id, and is not kept. A table of ``Changes`` is not checked again: the caller has held the world's lock since
         it was made.
         """
-        is_custom = isinstance(command, Custom)
-        encoded = command_codec.checked_encoding(command) if isinstance(command, Send | Custom) else None
+        kind = type(command)
+        encoded = command_codec.checked_encoding(command) if kind is Send or kind is Custom else None
         result: Any = None
-        with self.world.commanded(command_id, undo=is_custom, is_skippable=True) as commanded:
+        with self.world.commanded(command_id, undo=kind is Custom, is_skippable=True) as commanded:
             if isinstance(command, UpdateTable) and isinstance(command.data, Changes):
                 self.world.stage_changes(command.data)
             else:
                 result = self._stage(command, None)
             accepted = None
             if commanded.is_staged:
-                ids = result if isinstance(result, range) else _NO_IDS
-                if isinstance(command, Spawn):
-                    ids = range(result, result + 1)
+                ids = range(result, result + 1) if kind is Spawn else result if type(result) is range else _NO_IDS
                 payload = encoded or command_codec.lazy_encoding(command)
-                name = type(command).__name__
-                accepted = AcceptedCommand(command_id, self.world_id, name, payload, ids, is_direct=True)
+                accepted = AcceptedCommand(command_id, self.world.world_id, kind.__name__, payload, ids, 0, 0, True)
             keep(accepted)
         return result
 
@@ -244,37 +243,11 @@ class LiveWorld:
             reason = failure_reason(failure)
             self._settle([Settlement(accepted.command_id, self.world_id, "failed", self._now_us(), tick, reason)])
 
-    def _stage(self, command: EntityCommand[Any], ids: range | None) -> Any:
-        world = self.world
-        match command:
-            case Spawn() | SpawnMany() | SpawnTable():
-                return self._spawn(command, ids)
-            case Despawn(entities):
-                return world.despawn(entities)
-            case Update(entities, components):
-                return world.update(entities, *components)
-            case UpdateTable(data, entities):
-                return world.update_table(data, entities=entities)
-            case AddComponents(entities, components):
-                return world.add_components(entities, *components)
-            case RemoveComponents(entities, kinds):
-                return world.remove_components(entities, *kinds)
-            case Send(recipient, body, sender, kind):
-                return world.send(recipient, body, sender=sender, kind=kind)
-            case Custom(name, data):
-                return self._call_handler(name, data)
-            case _:
-                raise TypeError(f"a world cannot apply {command!r}")
-
-    def _spawn(self, command: Spawn | SpawnMany | SpawnTable, ids: range | None) -> Any:
-        world = self.world
-        match command:
-            case Spawn(components):
-                return world.spawn(*components, entity_id=None if ids is None else ids.start)
-            case SpawnMany(bundles):
-                return world.spawn_many(bundles, entity_ids=ids)
-            case SpawnTable(table, archetype):
-                return world.spawn_table(table, *archetype.components, entity_ids=ids, copy=False)
+    def _stage(self, command: Any, ids: range | None) -> Any:
+        apply = _APPLY.get(type(command))
+        if apply is None:
+            raise TypeError(f"a world cannot apply {command!r}")
+        return apply(self, command, ids)
 
     def _call_handler(self, name: str, data: Any) -> Any:
         handler = self.handlers.get(name)
@@ -416,6 +389,27 @@ class Scope:
     def get(self, entity_id: int) -> Any:
         """Return a live entity as of the last completed tick."""
         return self._open().world.get(entity_id)
+
+
+# A table, because most commands pass here and a chain of questions costs more than what many of them do.
+_APPLY: Mapping[type, Callable[[LiveWorld, Any, range | None], Any]] = {
+    Spawn: lambda live, command, ids: live.world.spawn(
+        *command.components, entity_id=None if ids is None else ids.start
+    ),
+    SpawnMany: lambda live, command, ids: live.world.spawn_many(command.bundles, entity_ids=ids),
+    SpawnTable: lambda live, command, ids: live.world.spawn_table(
+        command.table, *command.archetype.components, entity_ids=ids, copy=False
+    ),
+    Despawn: lambda live, command, _: live.world.despawn(command.entities),
+    Update: lambda live, command, _: live.world.update(command.entities, *command.components),
+    UpdateTable: lambda live, command, _: live.world.update_table(command.data, entities=command.entities),
+    AddComponents: lambda live, command, _: live.world.add_components(command.entities, *command.components),
+    RemoveComponents: lambda live, command, _: live.world.remove_components(command.entities, *command.components),
+    Send: lambda live, command, _: live.world.send(
+        command.recipient, command.body, sender=command.sender, kind=command.message_kind
+    ),
+    Custom: lambda live, command, _: live._call_handler(command.name, command.data),  # noqa: SLF001  # reason: of this module
+}
 
 
 def spawn_count(command: EntityCommand[Any]) -> int:

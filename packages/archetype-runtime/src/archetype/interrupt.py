@@ -5,7 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
+
+# The functions of the module turn their results into enums, which costs more than most blocks.
+_set: Any = getattr(signal.signal, "__wrapped__", signal.signal)
+_get: Any = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
 
 
 class uninterrupted:  # noqa: N801  # reason: used like a function, in a with statement
@@ -19,18 +23,17 @@ class uninterrupted:  # noqa: N801  # reason: used like a function, in a with st
     def __enter__(self) -> Self:
         self._is_interrupted = False
         self._is_set = (
-            threading.get_ident() == threading.main_thread().ident
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            threading.get_ident() == threading.main_thread().ident and _get(signal.SIGINT) is signal.default_int_handler
         )
         if self._is_set:
-            signal.signal(signal.SIGINT, self._interrupt)
+            _set(signal.SIGINT, self._interrupt)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._is_set:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            _set(signal.SIGINT, signal.default_int_handler)
             if self._is_interrupted:
                 raise KeyboardInterrupt
 

@@ -193,6 +193,8 @@ class Custom(EntityCommand[None]):
 
 def described(entities: object) -> dict[str, Any]:
     """Entities as JSON-able data: one id, many, or a condition."""
+    if type(entities) is int:
+        return {"entity_id": checked_id(entities)}
     if isinstance(entities, pa.Array):
         return {"entity_ids": entities.to_pylist()}
     if isinstance(entities, Iterable) and not isinstance(entities, str):
