@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
@@ -75,22 +76,27 @@ class Bundles:
 
     def runs(self, bundles: Iterable[Bundle]) -> list[SpawnRun]:
         """The checked rows or columns of some bundles, grouped where the classes stay the same."""
-        groups: list[list[tuple[Component, ...]]] = []
-        last: tuple[type, ...] | None = None
-        for bundle in listed("bundles", bundles):
-            components = bundle if type(bundle) is tuple else bundled(bundle)
-            kinds = tuple(map(type, components))
-            if kinds != last:
-                groups.append([])
-                last = kinds
-            groups[-1].append(components)
-        return [self._run(group) for group in groups]
+        made = [bundled(one) for one in listed("bundles", bundles)]
+        if (run := self.only_run(made)) is not None:
+            return [run]
+        return [self._run(kinds, list(group)) for kinds, group in groupby(made, lambda one: tuple(map(type, one)))]
 
-    def _run(self, group: Sequence[tuple[Component, ...]]) -> SpawnRun:
-        if len(group) <= mutation_log.FEW:
-            rows = [self.row(components) for components in group]
-            return SpawnRun(rows[0][0], len(rows), [row for _, row in rows])
-        kinds = tuple(map(type, group[0]))
+    def only_run(self, bundles: Sequence[tuple[Component, ...]]) -> SpawnRun | None:
+        """The checked columns of bundles that all have the same classes in the same order, if they are many."""
+        if len(bundles) <= mutation_log.FEW or len(set(map(len, bundles))) != 1:
+            return None
+        kinds = [set(map(type, each)) for each in zip(*bundles, strict=True)]
+        if any(len(one) != 1 for one in kinds):
+            return None
+        return self._columns(tuple(one.pop() for one in kinds), bundles)
+
+    def _run(self, kinds: tuple[type, ...], group: Sequence[tuple[Component, ...]]) -> SpawnRun:
+        if len(group) > mutation_log.FEW:
+            return self._columns(kinds, group)
+        rows = [self.row(components) for components in group]
+        return SpawnRun(rows[0][0], len(rows), [row for _, row in rows])
+
+    def _columns(self, kinds: tuple[type, ...], group: Sequence[tuple[Component, ...]]) -> SpawnRun:
         archetype, places = self._archetypes.get(kinds) or self._archetype(kinds, group[0])
         pieces: dict[str, list[pa.Array]] = {name: [] for name in archetype.column_names}
         for begin in range(0, len(group), _AT_ONCE):
@@ -115,12 +121,9 @@ class Bundles:
 
 def bundles_as_table(bundles: Sequence[tuple[Component, ...]]) -> tuple[pa.Table, Archetype] | None:
     """Bundles of the same classes as a checked table of their own memory, if they are many; raises as a spawn of them does."""
-    if len(bundles) <= mutation_log.FEW:
+    run = Bundles().only_run([bundled(one) for one in bundles])
+    if run is None:
         return None
-    kinds = list(map(type, bundles[0]))
-    if any(list(map(type, one)) != kinds for one in bundles):
-        return None
-    (run,) = Bundles().runs(bundles)
     assert run.columns is not None
     arrays = [run.columns[name].arrow for name in run.archetype.column_names]
     return pa.Table.from_arrays(arrays, names=list(run.archetype.column_names)), run.archetype
@@ -128,4 +131,6 @@ def bundles_as_table(bundles: Sequence[tuple[Component, ...]]) -> tuple[pa.Table
 
 def bundled(given: Any) -> tuple[Component, ...]:
     """The components of one entity, given as a sequence or as a single one."""
+    if type(given) is tuple:
+        return given
     return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
