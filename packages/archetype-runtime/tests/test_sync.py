@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runtime_scene import AwaitsCall, Calls, Movement, Position, Velocity, in_thread
 
 from archetype import ArchetypeRuntime, PostTick, RuntimeClosed, WorldClosed, run_sync
+from archetype.interrupt import uninterrupted
 from archetype.sync_runner import SyncRunner
+from archetype_gate.live_world import LiveWorld
 
 
 def test_with_runtime_without_await() -> None:
@@ -235,3 +239,64 @@ def test_sync_table_of_a_lazy_frame() -> None:
         world.step()
         assert counts == [2]
         assert (world.info().entities, world.info().pending) == (3, 2)
+
+
+def test_a_mutation_is_not_cut_by_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of a mutation is raised after it: it is staged and on record as a whole (T6, G4)."""
+    with ArchetypeRuntime.sync("memory:") as runtime:
+        world = runtime.world("demo")
+        world.step()
+        staged = LiveWorld.add_staged
+
+        def interrupted(*arguments: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+            staged(*arguments)
+
+        monkeypatch.setattr(LiveWorld, "add_staged", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            world.spawn(Position())
+        monkeypatch.undo()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        world.step()
+        assert world.info().entities == 1
+        assert [row["status"] for row in runtime.history(type="spawn")] == ["applied"]
+
+
+def test_a_second_interrupt_stops_what_hangs() -> None:
+    """The second Ctrl-C is raised at once, in the middle of the block."""
+    reached: list[int] = []
+
+    def hang() -> None:
+        with uninterrupted():
+            for times in range(3):
+                signal.raise_signal(signal.SIGINT)
+                reached.append(times)
+
+    with pytest.raises(KeyboardInterrupt):
+        hang()
+    assert reached == [0]
+
+
+def test_calls_that_wait_for_nothing_need_no_loop() -> None:
+    """A mutation of a world that is up runs in the thread of its caller, while another thread steps (T14)."""
+    with ArchetypeRuntime.sync("memory:") as runtime:
+        began, ended = threading.Event(), threading.Event()
+
+        def hang() -> None:
+            began.set()
+            ended.wait(30)
+
+        world = runtime.world("demo")
+        world.spawn(Position())
+        world.step()
+        world.add_processor(Calls(hang))
+        ticking = threading.Thread(target=world.step)
+        ticking.start()
+        try:
+            assert began.wait(30)
+            assert world.spawn(Position()) == 2
+        finally:
+            ended.set()
+            ticking.join()
+        world.step()
+        assert world.info().entities == 2

@@ -50,7 +50,7 @@ class SyncRunner:
             work.close()
             raise RuntimeClosed
         if self.is_inside:
-            return _call_inside(work, waits_for)
+            return self.call_here(work) if waits_for == "nothing" else _call_inside(work, waits_for)
         if _is_in_loop():
             # A notebook's thread runs a loop already and cannot run a second one.
             return self._call_in_new_thread(work)

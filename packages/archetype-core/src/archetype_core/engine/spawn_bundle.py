@@ -83,12 +83,18 @@ class Bundles:
 
     def only_run(self, bundles: Sequence[tuple[Component, ...]]) -> SpawnRun | None:
         """The checked columns of bundles that all have the same classes in the same order, if they are many."""
-        if len(bundles) <= mutation_log.FEW or len(set(map(len, bundles))) != 1:
+        if len(bundles) <= mutation_log.FEW:
             return None
-        kinds = [set(map(type, each)) for each in zip(*bundles, strict=True)]
-        if any(len(one) != 1 for one in kinds):
-            return None
-        return self._columns(tuple(one.pop() for one in kinds), bundles)
+        found = set()
+        for begin in range(0, len(bundles), _AT_ONCE):
+            part = bundles[begin : begin + _AT_ONCE]
+            if len(set(map(len, part))) != 1:
+                return None
+            kinds = [set(map(type, each)) for each in zip(*part, strict=True)]
+            if any(len(one) != 1 for one in kinds):
+                return None
+            found.add(tuple(one.pop() for one in kinds))
+        return self._columns(found.pop(), bundles) if len(found) == 1 else None
 
     def _run(self, kinds: tuple[type, ...], group: Sequence[tuple[Component, ...]]) -> SpawnRun:
         if len(group) > mutation_log.FEW:
