@@ -303,9 +303,9 @@ class ExecutesAtOnce(ReferenceGate):
     def attempt_to_stage(self) -> None:
         return None
 
-    def put(self, live: LiveWorld, waiting: Waiting) -> None:
+    def put(self, live: LiveWorld, waiting: Waiting, *, is_skippable: bool = False) -> None:
         with outside_attempts():
-            super().put(live, waiting)
+            super().put(live, waiting, is_skippable=is_skippable)
 
     def reserve(self, live: LiveWorld, count: int) -> range:
         with outside_attempts():
@@ -480,10 +480,10 @@ class ForgetsQueuedSpawns(ReferenceGate):
 class HandlersAreNotUndone(ReferenceGate):
     """A handler that raises is not undone."""
 
-    def put(self, live: LiveWorld, waiting: Waiting) -> None:
+    def put(self, live: LiveWorld, waiting: Waiting, *, is_skippable: bool = False) -> None:
         handler = live.handlers.get(getattr(waiting.command, "name", ""))
         if handler is None or not isinstance(waiting.command, c.Custom):
-            super().put(live, waiting)
+            super().put(live, waiting, is_skippable=is_skippable)
             return
         handler(live.world, waiting.command.data)
         waiting.is_staged = True

@@ -6,7 +6,6 @@ It keeps every promise in the simplest way, and has one method for each thing th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -251,10 +250,13 @@ class ReferenceGate(QuotaPart):
         ids = self.reserve(live, query.spawned(command))
         waiting = Waiting(0, self.ledger.name(), command, ids, live.world.tick, 0)
         try:
-            self.put(live, waiting)
+            self.put(live, waiting, is_skippable=True)
         except Exception as failure:
             self.enter(actor, command, live.known.world_id, "failed", reason=str(failure))
             raise
+        if not waiting.is_staged:
+            self.enter_applied(attempt, actor, waiting, live)
+            return ids or None
         self.keep(attempt, actor, [waiting], live, live.known.staged)
         return ids.start if isinstance(command, c.Spawn) else ids or None
 
@@ -266,19 +268,22 @@ class ReferenceGate(QuotaPart):
             self.rehearse(live, sorted(live.known.queue, key=lambda one: one.seq), commands)
 
     def rehearse(self, live: LiveWorld, before: list[Waiting], commands: Sequence[c.Command[Any]]) -> None:
-        with live.world.rehearsed():
-            for waiting in before:
-                if not isinstance(waiting.command, c.Custom):
-                    with contextlib.suppress(ArchetypeError):
-                        query.apply(live.world, waiting.command, waiting.ids)
-            for command in commands:
-                if not isinstance(command, c.Custom):
-                    ids = live.world.reserve(query.spawned(command))
-                    query.apply(live.world, cast("c.EntityCommand[Any]", command), ids)
+        query.rehearse(live.world, [(one.command, one.ids) for one in before], commands)
 
-    def put(self, live: LiveWorld, waiting: Waiting) -> None:
+    def enter_applied(self, attempt: Attempt | None, actor: c.ActorCtx, waiting: Waiting, live: LiveWorld) -> None:
+        """Record a command that changed nothing, once the attempt that it was sent from is committed."""
+
+        def commit() -> None:
+            self.enter(actor, waiting.command, live.known.world_id, "applied", command_id=waiting.command_id)
+
+        if attempt is None:
+            commit()
+        else:
+            attempt.hold(commit, lambda: None)
+
+    def put(self, live: LiveWorld, waiting: Waiting, *, is_skippable: bool = False) -> None:
         """Stage a command in a live world, completely or not at all."""
-        with live.world.commanded(waiting.command_id, undo=True):
+        with live.world.commanded(waiting.command_id, undo=True, is_skippable=is_skippable) as is_staged:
             if isinstance(waiting.command, c.Custom):
                 handler = live.handlers.get(waiting.command.name)
                 if handler is None:
@@ -286,7 +291,7 @@ class ReferenceGate(QuotaPart):
                 handler(live.world, waiting.command.data)
             else:
                 query.apply(live.world, waiting.command, waiting.ids)
-        waiting.is_staged = True
+            waiting.is_staged = is_staged() or not is_skippable
 
     def apply_due(self, live: LiveWorld) -> None:
         """Stage due commands; those that a failed tick kept are staged already."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Iterable
+from typing import Any, cast
 
 from reference_ledger import KnownWorld
 
 from archetype_core import command as c
 from archetype_core.engine import World
+from archetype_core.errors import ArchetypeError
 
 
 def spawned(command: c.Command[Any]) -> int:
@@ -47,6 +50,20 @@ def apply(world: World, command: c.EntityCommand[Any], ids: range) -> None:
             world.send(command.recipient, command.body, sender=command.sender, kind=command.message_kind)
         case _:
             raise TypeError(command)
+
+
+def rehearse(
+    world: World, before: Iterable[tuple[c.EntityCommand[Any], range]], commands: Iterable[c.Command[Any]]
+) -> None:
+    """Check commands as if they were applied, after others of which some may fail."""
+    with world.rehearsed():
+        for earlier, ids in before:
+            if not isinstance(earlier, c.Custom):
+                with contextlib.suppress(ArchetypeError):
+                    apply(world, earlier, ids)
+        for command in commands:
+            if not isinstance(command, c.Custom):
+                apply(world, cast("c.EntityCommand[Any]", command), world.reserve(spawned(command)))
 
 
 def info(live: Any) -> c.WorldInfo:

@@ -384,7 +384,11 @@ class GateMachine(RuleBasedStateMachine):
             require_refusal(ArchetypeError, act)
             self.model.record(actor, change.command.kind, "failed")
             return
-        self._staged(actor, world, change, act())
+        if world.changes(change):
+            self._staged(actor, world, change, act())
+        else:
+            act()
+            self.model.record(actor, change.command.kind, "applied", world.tick)
 
     def _add_world(self, world_id: str, name: str, failing: Failing, *, is_fork: bool = False) -> ModelWorld:
         world = ModelWorld(world_id, name, failing)

@@ -131,6 +131,18 @@ class ModelWorld:
             change.ids = ids
         return change.recipient is None or self.knows(change.recipient, next_state)
 
+    def changes(self, change: Change) -> bool:
+        """Whether a change that applies stages anything; an update does, also with the same values."""
+        if isinstance(change.command, Update | Send | Custom) or not self.is_live:
+            return True
+        before, after = self.next_state(self.staged), self.next_state(self.staged)
+        ids, change.ids = change.ids, range(2_000_000, 2_000_000 + change.command.weight)
+        try:
+            change.apply(after)
+        finally:
+            change.ids = ids
+        return before.contents != after.contents
+
     def queues(self, changes: Sequence[Change]) -> bool:
         """Whether changes are queued: each applies after those before it, now or if everything queued were applied.
 

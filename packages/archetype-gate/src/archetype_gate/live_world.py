@@ -197,15 +197,19 @@ class LiveWorld:
             if isinstance(command, MOVING) and (ids is None or concerns(accepted, command, ids))
         ]
 
-    def stage(self, command: EntityCommand[Any], command_id: str, keep: Callable[[AcceptedCommand], None]) -> Any:
+    def stage(
+        self, command: EntityCommand[Any], command_id: str, keep: Callable[[AcceptedCommand | None], None]
+    ) -> Any:
         """Stage a command for the next tick, and call ``keep`` before that tick can apply it; returns its result.
 
-        A refused command raises, stages nothing, uses no entity id, and is not kept. A table of ``Changes`` is not checked
-        again: the caller has held the world's lock since it was made.
+        A command that changes nothing stages nothing, and is kept as ``None``. A refused command raises, stages nothing, uses
+        no entity id, and is not kept. A table of ``Changes`` is not checked again: the caller has held the world's lock since
+        it was made.
         """
         payload = command_codec.lazy_encoding(command)
         result: Any = None
-        with self.world.lock, self.world.commanded(command_id, undo=isinstance(command, Custom)):
+        is_custom = isinstance(command, Custom)
+        with self.world.lock, self.world.commanded(command_id, undo=is_custom, is_skippable=True) as is_staged:
             if isinstance(command, UpdateTable) and isinstance(command.data, Changes):
                 self.world.stage_changes(command.data)
             else:
@@ -213,7 +217,10 @@ class LiveWorld:
             ids = range(result, result + 1) if isinstance(command, Spawn) else _NO_IDS
             if isinstance(command, SpawnMany | SpawnTable):
                 ids = result
-            keep(AcceptedCommand(command_id, self.world_id, type(command).__name__, payload, ids, is_direct=True))
+            name = type(command).__name__
+            keep(
+                AcceptedCommand(command_id, self.world_id, name, payload, ids, is_direct=True) if is_staged() else None
+            )
         return result
 
     def add_staged(self, accepted: AcceptedCommand) -> None:

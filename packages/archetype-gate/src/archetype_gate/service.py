@@ -201,18 +201,21 @@ class CommandService:
         live = call.live
         assert live is not None
 
-        def keep(accepted: AcceptedCommand) -> None:
+        def keep(accepted: AcceptedCommand | None) -> None:
             def apply() -> None:
-                live.add_staged(accepted)
+                if accepted is not None:
+                    live.add_staged(accepted)
 
-            call.status = "queued"
-            entry = self._audit.entry(call, command, "queued", "", accepted)
+            # What changes nothing waits for no tick.
+            call.status = "applied" if accepted is None else "queued"
+            entry = self._audit.entry(call, command, call.status, "", accepted)
             attempt = current_attempt()
             if attempt is None:
                 apply()
                 live.backend.ledger.record([entry])
             else:
-                self._holder.hold(attempt, [self._held(live, entry, apply, is_durable=durable)])
+                is_durable = durable and accepted is not None
+                self._holder.hold(attempt, [self._held(live, entry, apply, is_durable=is_durable)])
 
         usage = call.usage
         try:

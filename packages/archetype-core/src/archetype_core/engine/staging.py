@@ -122,23 +122,27 @@ class Staging:
             self._state.ids.resume(next_entity_id, reserved)
 
     @contextmanager
-    def commanded(self, command_id: str, *, undo: bool = False) -> Iterator[None]:
+    def commanded(
+        self, command_id: str, *, undo: bool = False, is_skippable: bool = False
+    ) -> Iterator[Callable[[], bool]]:
         """Stage everything inside as one command: its id becomes part of the commit of the tick that applies it.
 
         Nothing else is staged meanwhile. With ``undo``, an exception removes what was staged inside; a single mutation needs
-        no undo, because it is refused as a whole.
+        no undo, because it is refused as a whole. Gives a function that says whether anything was staged inside; a command
+        that staged nothing is part of no commit if ``is_skippable``.
         """
         self._check_open()
         with self._state.lock:
             log = self._draft().log
-            before = log.copy() if undo else None
+            before, count = log.copy() if undo else None, log.count
             try:
-                yield
+                yield lambda: log.count > count
             except BaseException:
                 if before is not None:
                     log.reset(before)
                 raise
-            log.commands.append(command_id)
+            if log.count > count or not is_skippable:
+                log.commands.append(command_id)
 
     def spawn(self, *components: Component, entity_id: int | None = None) -> int:
         """Stage an entity and return its id; ``entity_id`` uses a reserved one."""
