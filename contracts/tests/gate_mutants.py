@@ -476,14 +476,6 @@ class ForgetsQueuedSpawns(ReferenceGate):
         super().rehearse(live, [], commands)
 
 
-@breaks("G-551", machine=True)
-class StagesNoOps(ReferenceGate):
-    """A command that changes nothing is staged all the same."""
-
-    def put(self, live: LiveWorld, waiting: Waiting, *, is_skippable: bool = False) -> None:
-        super().put(live, waiting)
-
-
 @breaks("G-502", machine=False)
 class HandlersAreNotUndone(ReferenceGate):
     """A handler that raises is not undone."""
