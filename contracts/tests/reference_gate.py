@@ -274,7 +274,8 @@ class ReferenceGate(QuotaPart):
         """Record a command that changed nothing, once the attempt that it was sent from is committed."""
 
         def commit() -> None:
-            self.enter(actor, waiting.command, live.known.world_id, "applied", command_id=waiting.command_id)
+            here = live.known.world_id
+            self.enter(actor, waiting.command, here, "applied", tick=waiting.tick, command_id=waiting.command_id)
 
         if attempt is None:
             commit()
