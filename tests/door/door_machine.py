@@ -125,12 +125,15 @@ class DoorMachine(RuleBasedStateMachine):
             self.play(Submit(branch, some, later, priority))
 
     @rule(
-        branch=_BRANCH, asks=st.lists(ASKS, max_size=3), failures=st.sampled_from([0, 0, 1, 2]), reopens=st.booleans()
+        asks=st.lists(ASKS, max_size=3),
+        tick=st.builds(
+            Tick, _BRANCH, st.sampled_from([0, 0, 1, 2]), st.booleans(), st.lists(ASKS, max_size=2).map(tuple)
+        ),
     )
-    def tick(self, branch: int, asks: list[Ask], failures: int, reopens: bool) -> None:
+    def tick(self, asks: list[Ask], tick: Tick) -> None:
         for ask in asks:
-            self.play(Call(branch, ask))
-        self.play(Tick(branch, failures, reopens))
+            self.play(Call(tick.branch, ask))
+        self.play(tick)
 
     @rule(branch=_BRANCH, steps=st.integers(1, 3))
     def run(self, branch: int, steps: int) -> None:

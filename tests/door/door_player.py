@@ -153,9 +153,11 @@ class Player:
                 self._call(branch, ask)
             case Submit(_, asks):
                 self._submit(branch, asks, line)
-            case Tick(_, failures, reopens):
+            case Tick(_, failures, reopens, between):
                 for _ in range(failures):
                     self._tick(branch, is_failing=True)
+                    for ask in between:
+                        self._call(branch, ask)
                     if reopens:
                         self._reopen()
                 self._tick(branch)
@@ -373,10 +375,10 @@ class Player:
         self._compare(branch)
 
     def _back(self, branch: Branch) -> None:
-        """What a failed tick had staged from the queue waits there again."""
-        due = [one for one in branch.staged if not one.is_direct]
-        branch.queue += due
-        branch.staged = [one for one in branch.staged if one.is_direct]
+        """What a failed tick had staged from the queue waits there again, unless a direct command may build on it."""
+        kept = max((number for number, one in enumerate(branch.staged, 1) if one.is_direct), default=0)
+        branch.queue += branch.staged[kept:]
+        del branch.staged[kept:]
         branch.stage()
 
     def _reopen(self) -> None:

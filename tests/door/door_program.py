@@ -176,11 +176,12 @@ class Submit:
 
 @dataclass(frozen=True)
 class Tick:
-    """A tick that fails so often before it succeeds; the runtime may be opened again in between."""
+    """A tick that fails so often before it succeeds; in between there may be calls, and the runtime may be opened again."""
 
     branch: int
     failures: int = 0
     reopens: bool = False
+    between: tuple[Ask, ...] = ()
 
 
 @dataclass(frozen=True)

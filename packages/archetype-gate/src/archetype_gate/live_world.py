@@ -74,6 +74,8 @@ class LiveWorld:
         self.turn = FairLock()
         """Held by a large call while a thread works for it; calls that come meanwhile wait, so that they keep their order."""
         self._lock = threading.Lock()
+        self._place = (0, 0)
+        """The tick that failed attempts tried to make, and how many queued commands they have staged."""
         self._is_told = is_told
         self._commits_since_told = 0
         world.supply_ids(self._reserve_ids, self._mark_told)
@@ -219,7 +221,9 @@ class LiveWorld:
                 ids = result
             name = type(command).__name__
             keep(
-                AcceptedCommand(command_id, self.world_id, name, payload, ids, is_direct=True) if is_staged() else None
+                AcceptedCommand(command_id, self.world_id, name, payload, ids, *self._place, is_direct=True)
+                if is_staged()
+                else None
             )
         return result
 
@@ -235,6 +239,8 @@ class LiveWorld:
                 self._stage(command, accepted.entity_ids or None)
                 # Inside the block, so that no tick applies the command before it can be settled.
                 self.add_staged(accepted)
+                if not accepted.is_direct:
+                    self._place = (tick, self._place[1] + 1)
         # One failing command must not stop the tick or the other commands.
         except Exception as failure:  # noqa: BLE001  # reason: recorded as the command's status
             log.warning("command %s of world %s failed: %s", accepted.command_id, self.world_id, failure)
@@ -304,6 +310,7 @@ class LiveWorld:
     def settle_applied(self, outcome: Outcome) -> None:
         """Settle the commands that a committed tick applied."""
         now = self.stepped_us = self._now_us()
+        self._place = (0, 0)
         if outcome.applied:
             for one in outcome.applied:
                 self.staged.pop(one, None)
