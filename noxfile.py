@@ -211,8 +211,8 @@ def contracts(session: nox.Session) -> None:
 
 @nox.session(name="contracts-long")
 def contracts_long(session: nox.Session) -> None:
-    """What takes minutes and says little that the others do not: some contract suites, and the model of the tick at length."""
-    for module in sorted(ROOT.glob("packages/*/tests/long_*.py")):
+    """What takes minutes and says little that the others do not: some contract suites, and random programs at length."""
+    for module in (*sorted(ROOT.glob("packages/*/tests/long_*.py")), ROOT / "tests" / "door" / "long_door.py"):
         python(session, "-m", "pytest", module, *session.posargs)
 
 

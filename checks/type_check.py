@@ -72,7 +72,7 @@ def main(*arguments: str) -> int:
     """Check everything; not 0 if something is found. Arguments go to mypy."""
     found = members()
     sources = [member.path / "src" for member in found]
-    tests = [member.tests for member in found if member.tests] + [ROOT / "tests" / "crash"]
+    tests = [member.tests for member in found if member.tests] + [ROOT / "tests" / name for name in ("crash", "door")]
     scripts = [ROOT / "checks", ROOT / "benchmarks"]
     if lines := duplicates([*tests, *scripts]):
         print("\n".join(lines))

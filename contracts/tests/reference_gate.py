@@ -78,7 +78,9 @@ class ReferenceGate(QuotaPart):
         self.check_open()
         live = self.admit(actor, [command], world_id)
         if isinstance(command, c.EntityCommand):
-            return self.stage(actor, command, cast("LiveWorld", live))
+            meant = self.meant(cast("LiveWorld", live), command)
+            answer = self.stage(actor, meant, cast("LiveWorld", live))
+            return meant.data.num_rows if isinstance(command, c.UpdateWhere) else answer
         tick = None if live is None else live.world.tick
         seq = self.enter(actor, command, world_id, "queued", tick=tick).seq
         if live is not None:
@@ -114,10 +116,10 @@ class ReferenceGate(QuotaPart):
         try:
             self.check_queued(live, commands)
         except ArchetypeError as refusal:
-            self.refund(commands, self.counter_of(actor, live), self.day_of(actor))
+            self.refund([self.meant(live, one) for one in commands], self.counter_of(actor, live), self.day_of(actor))
             self.reject(actor, commands, world_id, refusal)
             raise
-        attempt = self.attempt_to_queue()
+        commands, attempt = [self.meant(live, one) for one in commands], self.attempt_to_queue()
         is_own = attempt is not None and attempt.world_id == world_id
         at = live.world.tick + is_own if tick is None else tick
         queued = [
@@ -274,7 +276,8 @@ class ReferenceGate(QuotaPart):
         """Record a command that changed nothing, once the attempt that it was sent from is committed."""
 
         def commit() -> None:
-            self.enter(actor, waiting.command, live.known.world_id, "applied", command_id=waiting.command_id)
+            here = live.known.world_id
+            self.enter(actor, waiting.command, here, "applied", tick=waiting.tick, command_id=waiting.command_id)
 
         if attempt is None:
             commit()
@@ -475,9 +478,6 @@ class ReferenceGate(QuotaPart):
                 stored = self.ledger.worlds.values() if command.storage is not None else ()
                 found = {one.world_id: query.stored_info(one) for one in stored if not one.is_destroyed}
                 return tuple({**found, **{key: query.info(one) for key, one in self.live.items()}}.values())
-            case c.GetAuditHead():
-                rows = self.ledger.read(None, c.AuditFilter(limit=10**6))
-                return c.AuditHead(len(rows), "", self.clock.now())
             case c.GetUsage():
                 return self.usage(command.actor or "")
             case c.SealStorage():

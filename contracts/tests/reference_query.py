@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, cast
 
 from reference_ledger import KnownWorld
@@ -50,6 +51,20 @@ def apply(world: World, command: c.EntityCommand[Any], ids: range) -> None:
             world.send(command.recipient, command.body, sender=command.sender, kind=command.message_kind)
         case _:
             raise TypeError(command)
+
+
+def resolved(world: World, command: c.Command[Any]) -> Any:
+    """A command with ids in place of a condition, and with checked columns of its own."""
+    match command:
+        case c.UpdateTable():
+            return c.UpdateTable(world.changes(command.data, entities=command.entities))
+        case c.UpdateWhere():
+            return c.UpdateTable(world.changes_where(command.where, command.values))
+        case c.Update():
+            return replace(command, entities=world.chosen(command.entities, *map(type, command.components)))
+        case c.Despawn() | c.AddComponents() | c.RemoveComponents():
+            return replace(command, entities=world.chosen(command.entities))
+    return command
 
 
 def rehearse(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import reference_query as query
 from reference_ledger import Ledger
 
 from archetype_contracts import GateLimits
 from archetype_core import command as c
 from archetype_core.clock import Clock
-from archetype_core.errors import QuotaExceeded
+from archetype_core.errors import ArchetypeError, QuotaExceeded
 
 
 class QuotaPart:
@@ -22,7 +24,10 @@ class QuotaPart:
     live: Mapping[str, Any]
 
     def charge(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], live: Any) -> None:
-        price, day = self.price(commands), self.day_of(actor)
+        price, day = (
+            self.price(commands if live is None else [self.meant(live, one) for one in commands]),
+            self.day_of(actor),
+        )
         used_credits = self.ledger.credits.get(day, 0)
         counted = self.counter_of(actor, live) if live is not None else None
         used = self.ledger.commands.get(counted, 0) if counted else 0
@@ -33,6 +38,12 @@ class QuotaPart:
         self.ledger.credits[day] = used_credits + price
         if counted:
             self.ledger.commands[counted] = used + len(commands)
+
+    def meant(self, live: Any, command: Any) -> Any:
+        """A command for the entities that it means now; as it is, if the world does not know them yet."""
+        with contextlib.suppress(ArchetypeError):
+            return query.resolved(live.world, command)
+        return command
 
     def price(self, commands: Sequence[c.Command[Any]]) -> int:
         return sum(self.limits.costs.get(one.kind, 1) * one.weight for one in commands)

@@ -39,32 +39,33 @@ _FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
 _NAMES = tuple(_FIELDS)
 
 
-def _values(name: str) -> st.SearchStrategy[dict[str, Any]]:
+def values(name: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Some fields of a component, with values."""
     return st.fixed_dictionaries({}, optional=_FIELDS[name])
 
 
-_BUNDLE: st.SearchStrategy[Held] = st.fixed_dictionaries({}, optional={name: _values(name) for name in _NAMES}).filter(
+BUNDLES: st.SearchStrategy[Held] = st.fixed_dictionaries({}, optional={name: values(name) for name in _NAMES}).filter(
     bool
 )
 _FIRST = st.fixed_dictionaries(
-    {"Body": _values("Body")}, optional={name: _values(name) for name in ("Drive", "Purse", "Marked")}
+    {"Body": values("Body")}, optional={name: values(name) for name in ("Drive", "Purse", "Marked")}
 )
 _SPAWN = st.builds(
-    Spawn, st.lists(_BUNDLE, min_size=1, max_size=2).map(tuple), st.sampled_from(["one", "many"])
+    Spawn, st.lists(BUNDLES, min_size=1, max_size=2).map(tuple), st.sampled_from(["one", "many"])
 ) | st.builds(
     lambda bundle, count: Spawn((bundle,) * count, "table"),
-    _BUNDLE.filter(lambda one: one.keys() != {"Marked"}),
+    BUNDLES.filter(lambda one: one.keys() != {"Marked"}),
     st.integers(1, 3),
 )
 _UPDATE = st.builds(
     Update,
     _SOME,
-    st.sampled_from(["Body", "Drive", "Purse"]).flatmap(lambda name: st.fixed_dictionaries({name: _values(name)})),
-) | st.builds(Update, _SOME, _BUNDLE)
+    st.sampled_from(["Body", "Drive", "Purse"]).flatmap(lambda name: st.fixed_dictionaries({name: values(name)})),
+) | st.builds(Update, _SOME, BUNDLES)
 _ASSIGN = st.sampled_from(["Body", "Drive", "Purse"]).flatmap(
-    lambda name: st.builds(Assign, ENTITIES, st.just(name), _values(name))
+    lambda name: st.builds(Assign, ENTITIES, st.just(name), values(name))
 )
-_ADD = st.builds(Add, _SOME, _BUNDLE)
+_ADD = st.builds(Add, _SOME, BUNDLES)
 _REMOVE = st.builds(Remove, _SOME, st.lists(st.sampled_from(_NAMES), min_size=1, max_size=2, unique=True).map(tuple))
 _DESPAWN = st.builds(Despawn, _SOME)
 _SEND = st.builds(Send, ENTITIES, st.integers(0, 99))
@@ -135,7 +136,7 @@ class TickMachine(RuleBasedStateMachine):
             self.play(Stage(branch, replace(op, entities=(entity,))))
         self.play(Step(branch))
 
-    @rule(branch=_BRANCH, bundle=_BUNDLE, ops=st.lists(_ONE, min_size=1, max_size=3))
+    @rule(branch=_BRANCH, bundle=BUNDLES, ops=st.lists(_ONE, min_size=1, max_size=3))
     def write_to_new(self, branch: int, bundle: Held, ops: list[Any]) -> None:
         self.play(Stage(branch, Spawn((bundle,))))
         entity = max(self.player.branches[branch % len(self.player.branches)].model.taken)

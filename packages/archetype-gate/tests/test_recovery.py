@@ -9,6 +9,7 @@ import pytest
 from stage import (
     ADMIN,
     PLAYER,
+    Fails,
     Move,
     Position,
     Velocity,
@@ -30,9 +31,11 @@ from archetype_core.command import (
     Despawn,
     ForkWorld,
     Spawn,
+    Update,
 )
 from archetype_core.errors import (
     CorruptStore,
+    ProcessorError,
     TickConflict,
 )
 from archetype_gate import verify
@@ -56,6 +59,43 @@ def test_waiting_commands_survive(tmp_path: Path) -> None:
             await run_steps(gate, world_id, 2)
             found = await x_history(gate, world_id)
             assert found == {(one, 0): 1.0, (one, 1): 1.0, (two, 1): 2.0, (four, 0): 4.0, (four, 1): 4.0}
+        assert verify(journal_at(tmp_path)) == []
+
+    run_scenario(scenario)
+
+
+def test_staged_commands_keep_their_order(tmp_path: Path) -> None:
+    """What a failed tick had staged from the queue is staged again before the commands that build on it (R5, G5)."""
+
+    async def scenario() -> None:
+        failing = Fails()
+        async with open_gate() as gate:
+            world_id = await create_world(gate, journal_at(tmp_path), "w", failing)
+            first = await gate.execute(ADMIN, Spawn((Position(),)), world_id)
+            failing.is_failing = False
+            await step(gate, world_id)
+            later = await gate.submit_spawn(PLAYER, world_id, Position(x=1.0), tick=2)
+            born = await gate.submit_spawn(PLAYER, world_id, Position(x=1.0), priority=1)
+            await gate.submit(PLAYER, Update(first, (Position(x=2.0),)), world_id)
+            failing.is_failing = True
+            with pytest.raises(ProcessorError):
+                await step(gate, world_id)
+            await gate.execute(ADMIN, Update(first, (Position(x=3.0),)), world_id)
+            await gate.execute(ADMIN, Update(born, (Position(x=4.0),)), world_id)
+            last = await gate.submit_spawn(PLAYER, world_id, Position(x=5.0), priority=-1)
+        for _ in range(2):
+            # The second time it is opened as the first one left it.
+            async with open_gate() as gate:
+                await open_world(gate, journal_at(tmp_path))
+        async with open_gate() as gate:
+            await open_world(gate, journal_at(tmp_path))
+            await step(gate, world_id)
+            found = {entity: x for (entity, tick), x in (await x_history(gate, world_id)).items() if tick == 1}
+            assert found == {first: 3.0, born: 4.0, last: 5.0}
+            await step(gate, world_id)
+            assert (later, 2) in await x_history(gate, world_id)
+            statuses = {row.status for row in await audit_rows(gate, world_id) if row.type in ("spawn", "update")}
+            assert statuses == {"applied"}
         assert verify(journal_at(tmp_path)) == []
 
     run_scenario(scenario)

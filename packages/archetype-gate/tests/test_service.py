@@ -34,6 +34,7 @@ from archetype_core.command import (
     Despawn,
     Send,
     Spawn,
+    SpawnMany,
     Step,
     Update,
 )
@@ -147,6 +148,22 @@ def test_a_failing_queued_command_stops_nothing(tmp_path: Path) -> None:
             (failed,) = await audit_rows(gate, world_id, status="failed")
             assert (failed.type, failed.tick) == ("update", 1)
             assert "EntityNotFound" in failed.reason
+
+    run_scenario(scenario)
+
+
+def test_a_queued_command_for_nobody_is_in_nobodys_way(tmp_path: Path) -> None:
+    """Commands are queued beside one that spawns nothing, also those that depend on what is queued (G5)."""
+
+    async def scenario() -> None:
+        async with open_gate() as gate:
+            world_id = await create_world(gate, journal_at(tmp_path))
+            await gate.submit(ADMIN, SpawnMany(()), world_id)
+            born = await gate.submit_spawn(ADMIN, world_id, Position())
+            await gate.submit(ADMIN, Update(born, (Position(x=1.0),)), world_id)
+            await step(gate, world_id)
+            rows = [row for row in await audit_rows(gate, world_id) if row.type in ("spawn", "update")]
+            assert [row.status for row in rows] == ["applied"] * 3
 
     run_scenario(scenario)
 

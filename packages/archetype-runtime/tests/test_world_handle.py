@@ -135,6 +135,34 @@ def test_mutations_are_refused_where_they_enter() -> None:
     with_runtime(main)
 
 
+def test_what_changes_nothing_stages_nothing() -> None:
+    """A call that changes nothing is applied at once, stages nothing and does not stand in the way of a fork (T5, T6, G5)."""
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        world = runtime.world("demo")
+        eid = await world.spawn(Position(x=1.0))
+        await world.step()
+        calls = (
+            world.add_components(eid, Position(x=9.0)),
+            world.remove_components(eid, Velocity),
+            world.update(Position.c.x > 5.0, Position(x=0.0)),
+            world.update_where(Position.c.x > 5.0, {Position.c.x: 0.0}),
+            world.update_table({"entity_id": [], "position__x": []}),
+            world.despawn([]),
+            world.despawn(1_000),
+            world.spawn_many([]),
+        )
+        for call in calls:
+            await call
+        assert (await world.info()).pending == 0
+        rows = (await world.history(len(calls))).to_pydict()
+        assert rows["status"] == ["applied"] * len(calls)
+        branch = await world.fork("branch")
+        assert await branch.get(eid, Position) == Position(x=1.0)
+
+    with_runtime(main)
+
+
 def test_get_returns_what_was_asked_for() -> None:
     """`get` returns an entity, one component or a tuple, typed as such; `get_components` always a tuple (M6)."""
 

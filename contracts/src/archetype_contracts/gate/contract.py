@@ -17,6 +17,7 @@ from archetype_contracts.gate import (  # noqa: F401  # reason: importing them r
     fork,
     handler,
     lifetime,
+    many,
     permission,
     program,
     queue,

@@ -59,7 +59,7 @@ def entity_ids(commands: Iterable[EntityCommand[Any]]) -> set[int] | None:
 
 def concerns(accepted: AcceptedCommand, command: EntityCommand[Any], ids: set[int]) -> bool:
     """Whether a queued command spawns, moves or despawns one of some entities."""
-    if accepted.entity_ids:
+    if isinstance(command, Spawn | SpawnMany | SpawnTable):
         return any(one in accepted.entity_ids for one in ids)
     entities: Any = getattr(command, "entities", ())
     return entities in ids if isinstance(entities, int) else not ids.isdisjoint(map(int, entities.tolist()))

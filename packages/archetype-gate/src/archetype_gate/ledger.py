@@ -28,8 +28,9 @@ class AcceptedCommand(NamedTuple):
     entity_ids: range
     """The ids of the entities that it spawns."""
     due: int = 0
-    """The first tick that may apply it."""
+    """The first tick that may apply it; of a direct command, the tick that attempts had failed to make when it was staged."""
     priority: int = 0
+    """Of a direct command, how many queued commands these attempts had staged before it."""
     is_direct: bool = False
     """Whether it was staged at once. Direct commands are applied before queued ones."""
 

@@ -74,6 +74,8 @@ class LiveWorld:
         self.turn = FairLock()
         """Held by a large call while a thread works for it; calls that come meanwhile wait, so that they keep their order."""
         self._lock = threading.Lock()
+        self._place = (0, 0)
+        """The tick that failed attempts tried to make, and how many queued commands they have staged."""
         self._is_told = is_told
         self._commits_since_told = 0
         world.supply_ids(self._reserve_ids, self._mark_told)
@@ -220,7 +222,7 @@ class LiveWorld:
             if commanded.is_staged:
                 ids = range(result, result + 1) if kind is Spawn else result if type(result) is range else _NO_IDS
                 payload = encoded or command_codec.lazy_encoding(command)
-                accepted = AcceptedCommand(command_id, self.world.world_id, kind.__name__, payload, ids, 0, 0, True)
+                accepted = AcceptedCommand(command_id, self.world.world_id, kind.__name__, payload, ids, *self._place, True)
             keep(accepted)
         return result
 
@@ -237,6 +239,8 @@ class LiveWorld:
                 self._stage(command, accepted.entity_ids or None)
                 # Inside the block, so that no tick applies the command before it can be settled.
                 self.add_staged(accepted)
+                if not accepted.is_direct:
+                    self._place = (tick, self._place[1] + 1)
         # One failing command must not stop the tick or the other commands.
         except Exception as failure:  # noqa: BLE001  # reason: recorded as the command's status
             log.warning("command %s of world %s failed: %s", accepted.command_id, self.world_id, failure)
@@ -280,6 +284,7 @@ class LiveWorld:
     def settle_applied(self, outcome: Outcome) -> None:
         """Settle the commands that a committed tick applied."""
         now = self.stepped_us = self._now_us()
+        self._place = (0, 0)
         if outcome.applied:
             for one in outcome.applied:
                 self.staged.pop(one, None)

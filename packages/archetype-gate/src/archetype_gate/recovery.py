@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from archetype_core.command import Custom
+from archetype_core.command import Custom, EntityCommand
 from archetype_gate import command_codec
 from archetype_gate.ledger import AcceptedCommand, AuditEntry, LedgerWorld, Settlement
 from archetype_gate.live_world import LiveWorld
@@ -42,11 +43,11 @@ class CommandRecovery:
         # All are decoded before the first is staged, so that an undefined component leaves the world unchanged.
         commands = [command_codec.decode(one.class_name, one.payload()) for one in rest]
         can_stage = True
-        for accepted, command in zip(rest, commands, strict=True):
+        for accepted, command, was_staged in _in_order(zip(rest, commands, strict=True), world.tick):
             # The handler of a custom command is not added yet. That command and the direct ones after it keep their
             # order by waiting for the next tick.
-            can_stage = can_stage and not (accepted.is_direct and isinstance(command, Custom))
-            if accepted.is_direct and can_stage:
+            can_stage = can_stage and not (was_staged and isinstance(command, Custom))
+            if was_staged and can_stage:
                 live.stage_accepted(accepted, command, world.tick)
             else:
                 live.enqueue(accepted, command)
@@ -86,3 +87,29 @@ class CommandRecovery:
             tick=tick,
             reason=f"a crash lost this command's row; {done}",
         )
+
+
+Waiting = tuple[AcceptedCommand, EntityCommand[Any]]
+
+
+def _in_order(waiting: Iterable[Waiting], tick: int) -> list[tuple[AcceptedCommand, EntityCommand[Any], bool]]:
+    """Commands in the order they were staged, then those that only wait; ``waiting`` is in the order of acceptance.
+
+    An attempt stages every queued command that is due. If it fails, direct commands may build on these, so those that are
+    followed by a direct command are staged before it.
+    """
+    staged: list[Waiting] = []
+    queued: list[Waiting] = []
+    early = 0
+    for accepted, command in waiting:
+        if not accepted.is_direct:
+            queued.append((accepted, command))
+            continue
+        if accepted.due == tick and accepted.priority > early:
+            due = [one for one in queued if one[0].due <= tick][: accepted.priority - early]
+            early += len(due)
+            taken = {one[0].command_id for one in due}
+            queued = [one for one in queued if one[0].command_id not in taken]
+            staged += sorted(due, key=lambda one: (one[0].due, one[0].priority))
+        staged.append((accepted, command))
+    return [(*one, True) for one in staged] + [(*one, False) for one in queued]

@@ -235,7 +235,7 @@ class WorldService:
         """Record the staged commands that the fork copied as commands of the fork."""
 
         def copy(one: AcceptedCommand) -> AcceptedCommand:
-            return one._replace(command_id=self._ids.new(), world_id=live.world_id, is_direct=True)
+            return one._replace(command_id=self._ids.new(), world_id=live.world_id, due=0, priority=0, is_direct=True)
 
         # What is part of the source's last commit is part of the fork's too.
         committed = set(source.world.committed_commands)

@@ -44,6 +44,8 @@ from archetype_core.command import (
     StepResult,
     Ticket,
     Update,
+    UpdateTable,
+    UpdateWhere,
     WorldInfo,
 )
 from archetype_core.config import CacheConfig, RunConfig, StorageConfig
@@ -235,6 +237,8 @@ __all__ = [
     "UnpairedSeeds",
     "UnsupportedCapability",
     "Update",
+    "UpdateTable",
+    "UpdateWhere",
     "ValueRejected",
     "Vector",
     "WorldClosed",

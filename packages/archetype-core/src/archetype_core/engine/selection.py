@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from daft.expressions import Expression
 
 Ids: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
-Entities: TypeAlias = "int | Iterable[int] | Expression"
+
+
+class IdArray(Protocol):
+    """An array or series of entity ids, of Arrow or pandas; arrays of numpy are iterable over ids as they are."""
+
+    def to_numpy(self) -> Any:
+        """The ids as an array of numpy."""
+
+
+Entities: TypeAlias = "int | Iterable[int] | IdArray | Expression"
 """One entity id, a sequence or array of ids, or a condition such as ``Health.c.hp <= 0``."""
 
 
