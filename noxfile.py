@@ -31,6 +31,8 @@ CACHED_UV = (sys.executable, ROOT / "checks" / "cached_uv.py")
 # A registry that is slow for a moment must not fail a check.
 os.environ.setdefault("UV_HTTP_CONNECT_TIMEOUT", "30")
 os.environ.setdefault("UV_HTTP_RETRIES", "8")
+# Hundreds of processes import the same modules, so the first of them keeps what it compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 PEER, PEER_PYTHON = "archetype-ecs==0.6.3", "3.12"
 
 # Adoptions of the contract suites take longest and need nothing that the other tests of their package do not.
@@ -76,12 +78,26 @@ def every(session: nox.Session, *commands: tuple[str | Path, ...]) -> None:
 Command = Sequence[str | Path]
 
 
+def memory() -> dict[str, str]:
+    """The variable that puts temporary files into memory, if this machine has enough of it for programs and files.
+
+    Half of the time of many tests is the disk's, and no test depends on it: power cuts and failing disks are simulated.
+    """
+    shared = Path("/dev/shm")  # noqa: S108  # reason: each process makes a directory of its own in it
+    if not shared.is_dir() or not os.access(shared, os.W_OK):
+        return {}
+    room = os.statvfs(shared)
+    is_enough = room.f_bavail * room.f_frsize >= 4 << 30 and not room.f_flag & os.ST_NOEXEC
+    return {"TMPDIR": str(shared)} if is_enough else {}
+
+
 def side_by_side(session: nox.Session, runs: Mapping[str, Sequence[Command]]) -> None:
     """Run named lists of commands, as many lists at a time as there are cores, the first lists first.
 
     A list ends at its first failure, other lists go on. The output of a list is printed in one piece, under its name.
     """
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment |= memory()
 
     def run(commands: Sequence[Command]) -> tuple[bool, str, float]:
         output, began = "", time.monotonic()
