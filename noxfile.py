@@ -31,6 +31,8 @@ CACHED_UV = (sys.executable, ROOT / "checks" / "cached_uv.py")
 # A registry that is slow for a moment must not fail a check.
 os.environ.setdefault("UV_HTTP_CONNECT_TIMEOUT", "30")
 os.environ.setdefault("UV_HTTP_RETRIES", "8")
+# Daft sends a usage report with every query, from a thread of its own.
+os.environ.setdefault("DO_NOT_TRACK", "true")
 # Hundreds of processes import the same modules, so the first of them keeps what it compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 PEER, PEER_PYTHON = "archetype-ecs==0.6.3", "3.12"
