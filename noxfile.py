@@ -42,6 +42,19 @@ SUITES = ("test_*_contract.py", "test_*_s3.py")
 SPANNING = ("--ignore=tests/test_docs.py", "--ignore=tests/strangers", "--ignore=tests/crash")
 BESIDE_SUITES = tuple(f"--ignore-glob=*/{pattern}" for pattern in SUITES)
 
+# These take a minute or more of one core, the longest first. They are begun first, so that no core waits for the other.
+LONG_RUNS = (
+    "archetype-store-lance test_lance_s3",
+    "archetype-store-lance test_lance_contract",
+    "archetype-core",
+    "tests",
+    "archetype-journal test_journaled_contract",
+    "test_gate_crash",
+    "test_crash_mutants",
+    "test_lance_crash",
+    "test_journal_crash",
+)
+
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "none"
 # Cheap first. Everything CI needs, and no test twice: `test`, `contracts` and `lock` are for people.
@@ -94,7 +107,7 @@ def memory() -> dict[str, str]:
 
 
 def side_by_side(session: nox.Session, runs: Mapping[str, Sequence[Command]]) -> None:
-    """Run named lists of commands, as many lists at a time as there are cores, the first lists first.
+    """Run named lists of commands, as many lists at a time as there are cores: the long ones, then the others in their order.
 
     A list ends at its first failure, other lists go on. The output of a list is printed in one piece, under its name.
     """
@@ -120,7 +133,8 @@ def side_by_side(session: nox.Session, runs: Mapping[str, Sequence[Command]]) ->
 
     failures: list[str] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        running = {pool.submit(run, commands): name for name, commands in runs.items()}
+        first = sorted(runs, key=lambda name: LONG_RUNS.index(name) if name in LONG_RUNS else len(LONG_RUNS))
+        running = {pool.submit(run, runs[name]): name for name in first}
         for done in as_completed(running):
             is_well, output, seconds = done.result()
             session.log(f"{running[done]}: {'ok' if is_well else 'FAILED'} after {seconds:.0f} s")
@@ -178,8 +192,7 @@ def thorough(session: nox.Session) -> None:
     from members import members
 
     runs: dict[str, list[Command]] = {}
-    # What takes longest comes last in the house, and is begun first.
-    for member in reversed(members()):
+    for member in members():
         if member.tests is None:
             continue
         adoptions = suites(member.tests)
@@ -245,8 +258,8 @@ def crash(session: nox.Session) -> None:
 
 
 def modules(directory: Path) -> dict[str, list[Command]]:
-    """A run for each test module of a directory, the last first: among these are the long ones."""
-    return {path.stem: pytest_here(path) for path in sorted(directory.glob("test_*.py"), reverse=True)}
+    """A run for each test module of a directory."""
+    return {path.stem: pytest_here(path) for path in sorted(directory.glob("test_*.py"))}
 
 
 @nox.session(name="crash-long")
