@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -56,8 +57,10 @@ def expected(checker: str) -> Counter[Finding]:
 def main() -> int:
     """Compare; 1 and a line for each difference if there are any."""
     failures = 0
-    for check in (mypy, pyright):
-        found, wanted = check(), expected(check.__name__)
+    with ThreadPoolExecutor() as pool:
+        running = {check: pool.submit(check) for check in (mypy, pyright)}
+    for check, result in running.items():
+        found, wanted = result.result(), expected(check.__name__)
         for verb, odd in (("finds", found - wanted), ("misses", wanted - found)):
             for file, line, code in sorted(odd):
                 print(f"{check.__name__} {verb} {code}: tests/typing/{file}:{line}")

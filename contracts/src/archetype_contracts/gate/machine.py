@@ -87,7 +87,15 @@ QUEUED: st.SearchStrategy[Edit] = st.one_of(
     EDITS, st.builds(PaintCoins, st.lists(NTH, min_size=1, max_size=3).map(tuple), st.sampled_from(["heads", "tails"]))
 )
 SOME_EDITS = st.lists(EDITS, min_size=1, max_size=4)
-SOME_QUEUED = st.lists(QUEUED, min_size=1, max_size=4)
+SOME_QUEUED: st.SearchStrategy[list[Edit]] = st.one_of(
+    st.lists(QUEUED, min_size=1, max_size=4),
+    # Changes of one coin, for their order and their number show in it only.
+    st.builds(
+        lambda nth, numbers: [SetNumber(nth, number) for number in numbers],
+        st.integers(0, 1),
+        st.lists(NUMBERS, min_size=1, max_size=3, unique=True),
+    ),
+)
 LATER = st.none() | st.integers(0, 3)
 """How many ticks after the next one."""
 PRIORITIES = st.integers(-1, 1)

@@ -304,7 +304,8 @@ class GateSubject:
         for kind in (Coin, Sash):
             frame: Any = self.execute(self.observer(), QuerySnapshot((kind,), at), world)
             names = [field.name for field in kind.component_type().fields]
-            columns = frame.select("entity_id", *names).to_pydict()
+            # Without a projection Daft has nothing to run if the frame holds its rows already.
+            columns = frame.to_pydict()
             for entity, *values in zip(*(columns[name] for name in ("entity_id", *names)), strict=True):
                 found.setdefault(entity, {})[kind.__name__] = tuple(values)
         return found
