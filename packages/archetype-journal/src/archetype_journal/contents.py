@@ -14,6 +14,9 @@ from archetype_journal.format import MARK
 from archetype_journal.read_only import read_connection
 from archetype_journal.reader import View
 
+IN_FRONT = "journal"
+"""Where a local store keeps the journal in front of it: a directory in its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentStatus:

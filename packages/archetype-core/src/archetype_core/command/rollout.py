@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from archetype_core.argument import check_text, checked_seed, config_of, is_count
@@ -56,9 +57,11 @@ class RolloutConfig:
         if self.name is not None:
             check_text("rollout name", self.name)
         if self.seeds is not None:
-            self._check_count("seeds", self.seeds)
-            for seed in self.seeds:
-                checked_seed(seed)
+            numbers: Any = self.seeds
+            seeds = numbers.tolist() if isinstance(numbers, np.ndarray) else numbers
+            self._check_count("seeds", seeds)
+            # As plain ints, which the ledger can store: those of numpy are taken too.
+            object.__setattr__(self, "seeds", tuple(checked_seed(seed) for seed in seeds))
         if not isinstance(self.resources, str | Mapping):
             self._check_count("resources", self.resources)
             given: Sequence[object] = self.resources
