@@ -55,3 +55,13 @@ def test_a_place_opened_by_the_address_of_another_kind_is_named(tmp_path: Path, 
     assert before == sorted(place.rglob("*"))
     with ArchetypeRuntime.sync(right) as runtime:
         assert runtime.open("one").info().tick == 2
+
+
+def test_a_journal_in_a_directory_of_another_one_is_no_other_store(tmp_path: Path) -> None:
+    """A directory with a journal named ``journal`` in it can be a journal's too."""
+    for place in (tmp_path / "study" / "journal", tmp_path / "study"):
+        with ArchetypeRuntime.sync(f"journal:{place}") as runtime:
+            runtime.world("one").spawn(Dot())
+            runtime.world("one").step()
+        with ArchetypeRuntime.sync(f"journal:{place}") as runtime:
+            assert runtime.open("one").info().tick == 1

@@ -161,6 +161,21 @@ CALLS: dict[str, tuple[Callable[[Any, Any], object], type[BaseException], str]] 
     "hooks": (lambda runtime, _: runtime.world("a", hooks=[print]), TypeError, "a hook is a pair"),
     "one hook": (lambda runtime, _: runtime.open("a", hooks=(PostTick, print)), TypeError, "a hook is a pair"),
     "one processor": (lambda runtime, _: runtime.world("a", processors=Blow()), TypeError, "processors must be a list"),
+    "resources by type": (
+        lambda runtime, _: runtime.world("a", resources={int: 3}),
+        TypeError,
+        "not the mapping {<class 'int'>: 3}: list its values",
+    ),
+    "a condition as text": (
+        lambda _, world: world.update("position__x > 1", Position(x=1.0)),
+        TypeError,
+        "a condition is an expression, such as Position.c.x > 1",
+    ),
+    "more seeds than episodes": (
+        lambda _, world: world.run_rollout(RolloutConfig(seeds=[1, 2])),
+        ValueError,
+        "2 seeds for 1 episodes: give one each, or num_episodes=2",
+    ),
     "one resource": (lambda runtime, _: runtime.world("a", resources=3), TypeError, "resources must be a list"),
     "a keyword": (lambda runtime, _: runtime.world("a", procesors=[]), TypeError, "processors"),
     "rollout": (lambda _, world: world.run_rollout(3), TypeError, "RolloutConfig(…), not 3"),

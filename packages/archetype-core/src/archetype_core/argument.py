@@ -33,6 +33,10 @@ def checked_id(entity_id: Any, remedy: str = "pass one id at a time") -> int:
         return entity_id
     if isinstance(entity_id, Collection) and not isinstance(entity_id, str | bytes | Mapping):
         raise TypeError(f"an entity id must be an int, not {entity_id!r}: {remedy}")
+    if isinstance(entity_id, str) and not entity_id.isdecimal():
+        raise TypeError(
+            f"an entity id must be an int, not {entity_id!r}: a condition is an expression, such as Position.c.x > 1"
+        )
     return whole_number(entity_id, "an entity id")
 
 
@@ -47,6 +51,8 @@ def listed(what: str, given: Iterable[T]) -> tuple[T, ...]:
     checked: object = given
     if not isinstance(checked, Iterable) or isinstance(checked, str | bytes | BaseModel):
         raise TypeError(f"{what} must be a list or another iterable, not {given!r}: put it in a list")
+    if isinstance(checked, Mapping):
+        raise TypeError(f"{what} must be a list or another iterable, not the mapping {given!r}: list its values")
     return tuple(given)
 
 

@@ -157,7 +157,8 @@ def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[s
         old, new, place = stored.get(key), wanted.get(key), ""
         # As text, because a label may be NaN.
         if json.dumps(old) != json.dumps(new):
-            if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+            # Two long lists are shown as the same beginning.
+            if _shown(old) == _shown(new) and isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
                 number = next(at for at, one in enumerate(old) if json.dumps(one) != json.dumps(new[at]))
                 old, new, place = old[number], new[number], f" of episode {number}"
             found.append(f"its {key}{place} was {_shown(old)} and is now {_shown(new)}")

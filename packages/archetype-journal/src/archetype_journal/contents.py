@@ -40,6 +40,11 @@ def is_journal(path: str | Path) -> bool:
     return has_journal(path) or (Path(path) / MARK).is_file()
 
 
+def is_in_front(path: str | Path) -> bool:
+    """Whether a directory is that of a Lance store with a journal in front, and not only one with a journal in it."""
+    return is_journal(Path(path) / IN_FRONT) and (Path(path) / "_log").is_dir()
+
+
 def read_segments(path: str | Path) -> tuple[SegmentStatus, ...]:
     """Read the status of every segment, oldest first; safe beside writers. Costs a read of the catalog, not of the ticks.
 

@@ -37,7 +37,7 @@ from archetype_core.store import (
     project,
 )
 from archetype_journal.catalog import CatalogUpdate, SegmentEntry
-from archetype_journal.contents import IN_FRONT, is_journal
+from archetype_journal.contents import is_in_front, is_journal
 from archetype_journal.disk import Disk
 from archetype_journal.durable_database import TransactionInDoubt
 from archetype_journal.handle import JournalHandle
@@ -356,7 +356,7 @@ def open_journal(uri: str, cache: CacheConfig | None = None, *, create: bool = T
     place = uri.partition(":")[2]
     if not place:
         raise ValueError(f"{uri!r} names no directory: say where the journal is, as in journal:./history")
-    if is_journal(Path(place) / IN_FRONT) and not is_journal(place):
+    if is_in_front(place) and not is_journal(place):
         raise OtherStore(uri, f"lance:{place}")
     if not create and not is_journal(place):
         raise StorageNotFound(str(Path(place).absolute()))

@@ -49,6 +49,7 @@ class RolloutConfig:
     labels: Labels | Sequence[Labels] = field(default_factory=dict)
     name: str | None = None
 
+    @door
     def __post_init__(self) -> None:
         if not is_count(self.num_episodes) or self.num_episodes == 0:
             raise ValueError(f"num_episodes is a number of episodes, 1 or more, not {self.num_episodes!r}")
@@ -75,7 +76,9 @@ class RolloutConfig:
         if not isinstance(given, Sequence) or isinstance(given, str):
             raise TypeError(f"{name} must be a sequence with one item for each episode, not {given!r}")
         if len(given) != self.num_episodes:
-            raise ValueError(f"{len(given)} {name} for {self.num_episodes} episodes: give one each")
+            raise ValueError(
+                f"{len(given)} {name} for {self.num_episodes} episodes: give one each, or num_episodes={len(given)}"
+            )
 
     def labels_of(self, episode: int) -> Labels:
         """Return the labels of an episode."""

@@ -75,7 +75,8 @@ def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
     if isinstance(values, str | bytes) or not (hasattr(values, "__iter__") or hasattr(values, "__arrow_c_array__")):
-        difference = f"column {name} is a single value, {values!r}: pass a list with a value for each entity"
+        what = "text" if isinstance(values, str) else "value"
+        difference = f"column {name} is a single {what}, {values!r}: pass a list with a value for each entity"
         raise SchemaMismatch("(given columns)", [difference])
     try:
         return pa.array(values)
