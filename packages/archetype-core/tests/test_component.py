@@ -132,6 +132,19 @@ def test_an_unknown_argument_is_refused() -> None:
         Position(z=1.0)  # type: ignore[call-arg]  # reason: this is what is refused
 
 
+def test_a_misspelt_argument_is_noted_with_the_fields() -> None:
+    """The traceback of a misspelt constructor argument ends with the fields and the nearest one. (M1)"""
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Position(xx=1.0)  # type: ignore[call-arg]  # reason: this is what is refused
+    assert caught.value.__notes__ == ["Position has no field 'xx'; it has x, y; did you mean x?"]
+
+
+def test_fields_are_given_by_name() -> None:
+    """A field that is given by position is refused with the names. (M1)"""
+    with pytest.raises(TypeError, match=r"Position takes its fields by name, Position\(x=…, y=…\), not 1.0"):
+        Position(1.0)  # type: ignore[misc]  # reason: this is what is refused
+
+
 def test_unresolvable_forward_references_are_refused() -> None:
     """A forward reference that is not defined yet is refused with the remedy. (M2)"""
     with pytest.raises(ComponentTypeError, match="Define it before this class") as refusal:

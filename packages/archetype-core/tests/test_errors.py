@@ -46,6 +46,7 @@ SAMPLES: list[ArchetypeError] = [
     errors.PlanTooDeep(65, 64),
     errors.CommitError("the disk is full"),
     errors.StorageNotFound("/srv/typo"),
+    errors.OtherStore("journal:./data", "lance:./data"),
     errors.StorageReadOnly("/mnt/copy"),
 ]
 

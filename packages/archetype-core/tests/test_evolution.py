@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -23,8 +24,8 @@ from archetype_core.engine import (
     Rng,
     World,
 )
-from archetype_core.errors import CommitError, CommitUncertain, ProcessorError
-from archetype_core.schema import Archetype, Component, ComponentType, Snapshot
+from archetype_core.errors import CommitError, CommitUncertain, ComponentTypeError, ProcessorError
+from archetype_core.schema import Archetype, Component, ComponentType, Evolution, Snapshot
 from archetype_core.store import MemoryStore, Rows, TickCommit
 
 
@@ -376,3 +377,26 @@ def test_a_world_that_lost_processors_says_which(caplog: pytest.LogCaptureFixtur
 
     with caplog.at_level(logging.WARNING, "archetype"):
         drive(scenario)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"level": int}, r"write each\(int\) to call int for every value"),
+        ({"level": ...}, r"such as each\(int\), not Ellipsis"),
+    ],
+)
+def test_a_converter_of_single_values_is_refused_with_each(given: dict[str, Any], text: str) -> None:
+    """A type or a placeholder in place of a converter is refused where it is declared, with what to write. (M8)"""
+    with pytest.raises(TypeError, match=text):
+        Evolution(convert=given)
+
+
+def test_a_rename_the_wrong_way_round_is_told() -> None:
+    """A declaration that maps an old name to the new one is refused with the right one. (M8)"""
+    with pytest.raises(ComponentTypeError, match=r"if it is an old name, write rename=\{'life': 'hp'\}"):
+
+        class Renamed(Component):
+            life: int = 1
+
+            evolution = Evolution(rename={"hp": "life"})

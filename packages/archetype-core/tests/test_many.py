@@ -198,7 +198,7 @@ REFUSED: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
         "entity 2 has no Life",
     ),
     "a misspelt column": (lambda w: w.update_table({"spot__z": 1.0}, entities=[1]), SchemaMismatch, "spot__y"),
-    "a bare field": (lambda w: w.update_table({"x": 1.0}, entities=[1]), SchemaMismatch, "Position.c.x"),
+    "a bare field": (lambda w: w.update_table({"x": 1.0}, entities=[1]), SchemaMismatch, "did you mean spot__x?"),
     "a base column": (lambda w: w.update_table({"tick": 1}, entities=[1]), SchemaMismatch, "tick"),
     "no ids": (lambda w: w.update_table({Spot.c.x: [1.0]}), TypeError, "entity_id"),
     "ids twice": (lambda w: w.update_table({"entity_id": [1]}, entities=[1]), TypeError, "twice"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from runtime_scene import with_runtime
 
-from archetype import ArchetypeRuntime, Component, Evolution, SchemaMismatch
+from archetype import ArchetypeRuntime, Component, Evolution, Processor, ProcessorError, SchemaMismatch
 
 
 def define(**body: Any) -> Any:
@@ -59,5 +59,44 @@ def test_components_are_part_of_a_declaration() -> None:
         assert await world.get(entity, FIRST) == FIRST(rank=3)
         again = runtime.world("w", components=[THIRD])
         assert await again.get(entity, THIRD) == await world.get(entity, THIRD) == THIRD(rank=3, color="red")
+
+    with_runtime(main)
+
+
+class Scratch(Processor):
+    """Lowers the rank, and fails while it is told to."""
+
+    components = (FIRST,)
+    fails = False
+
+    def process(self) -> dict[Any, Any]:
+        if self.fails:
+            raise ValueError("boom")
+        return {FIRST.c.rank: FIRST.c.rank - 1}
+
+
+def test_a_declaration_that_does_not_fit_after_a_failed_tick_leaves_the_world_as_it_was() -> None:
+    """The failed tick's mutations stay staged, the refused classes change nothing, and the next step is the old one (T7, RT8)."""
+
+    async def main(runtime: ArchetypeRuntime) -> None:
+        scratch = Scratch()
+        world = runtime.world("w", processors=[scratch])
+        entity = await world.spawn(FIRST(rank=9))
+        await world.run(2)
+        await world.update(entity, FIRST(note="scratched"))
+        scratch.fails = True
+        with pytest.raises(ProcessorError, match="boom"):
+            await world.step()
+        for _ in range(2):
+            with pytest.raises(SchemaMismatch, match="Evolution"):
+                await runtime.world("w", processors=[], components=[SECOND]).step()
+        assert (await world.info()).pending == 1
+        assert await world.get(entity, FIRST) == FIRST(rank=8)
+        scratch.fails = False
+        await world.step()
+        assert await world.get(entity, FIRST) == FIRST(rank=7, note="scratched")
+        again = runtime.world("w", processors=[], components=[THIRD])
+        await again.step()
+        assert await again.get(entity, THIRD) == THIRD(rank=7, color="red")
 
     with_runtime(main)

@@ -161,6 +161,21 @@ CALLS: dict[str, tuple[Callable[[Any, Any], object], type[BaseException], str]] 
     "hooks": (lambda runtime, _: runtime.world("a", hooks=[print]), TypeError, "a hook is a pair"),
     "one hook": (lambda runtime, _: runtime.open("a", hooks=(PostTick, print)), TypeError, "a hook is a pair"),
     "one processor": (lambda runtime, _: runtime.world("a", processors=Blow()), TypeError, "processors must be a list"),
+    "resources by type": (
+        lambda runtime, _: runtime.world("a", resources={int: 3}),
+        TypeError,
+        "not the mapping {<class 'int'>: 3}: list its values",
+    ),
+    "a condition as text": (
+        lambda _, world: world.update("position__x > 1", Position(x=1.0)),
+        TypeError,
+        "a condition is an expression, such as Position.c.x > 1",
+    ),
+    "more seeds than episodes": (
+        lambda _, world: world.run_rollout(RolloutConfig(seeds=[1, 2])),
+        ValueError,
+        "2 seeds for 1 episodes: give one each, or num_episodes=2",
+    ),
     "one resource": (lambda runtime, _: runtime.world("a", resources=3), TypeError, "resources must be a list"),
     "a keyword": (lambda runtime, _: runtime.world("a", procesors=[]), TypeError, "processors"),
     "rollout": (lambda _, world: world.run_rollout(3), TypeError, "RolloutConfig(…), not 3"),
@@ -221,6 +236,64 @@ CALLS: dict[str, tuple[Callable[[Any, Any], object], type[BaseException], str]] 
     "no hook": (lambda _, world: world.remove_hook(3), TypeError, "takes the handle that add_hook returned"),
     "no entity": (lambda _, world: world.update(99, Position(x=1.0)), EntityNotFound, "entity 99 is not alive"),
     "no tick": (lambda _, world: world.snapshot(at=99), TickNotFound, "has no tick 99"),
+    "the next tick": (lambda _, world: world.snapshot(at=1), TickNotFound, "tick 1 is the next one to run"),
+    "a fact": (lambda _, world: world.tick, AttributeError, "a handle has no 'tick', which a call reads"),
+    "a misspelt method": (lambda _, world: world.snapshoot(), AttributeError, "no attribute 'snapshoot'"),
+    "a condition on types": (
+        lambda _, world: world.query(Position, where=Position.c.x > "a"),
+        TypeError,
+        "cannot be a condition: Cannot perform comparison on types: Float64, String",
+    ),
+    "a number as a condition": (
+        lambda _, world: world.snapshot(Position, where=Position.c.x),
+        TypeError,
+        "a condition is true or false, and col(position__x) is Float64",
+    ),
+    "a mean as a condition": (
+        lambda _, world: world.query(Position, where=Position.c.x > Position.c.x.mean()),
+        TypeError,
+        "cannot be a condition: Aggregation expressions",
+    ),
+    "update by types": (
+        lambda _, world: world.update(Position.c.x > "a", Position(x=1.0)),
+        TypeError,
+        "cannot be a condition",
+    ),
+    "update_where with a component": (
+        lambda _, world: world.update_where(Position.c.x > 1, Position(x=1.0)),
+        TypeError,
+        "columns are given as a mapping",
+    ),
+    "spawn_table of one value": (
+        lambda _, world: world.spawn_table({"x": 1.0}, Position),
+        TypeError,
+        "column x is a single value, 1.0: pass a list",
+    ),
+    "spawn_table of a matrix": (
+        lambda _, world: world.spawn_table({"x": np.zeros((2, 2))}, Position),
+        TypeError,
+        "column x: only handle 1-dimensional arrays",
+    ),
+    "spawn_table of large ints": (
+        lambda _, world: world.spawn_table({"x": [2**70]}, Position),
+        TypeError,
+        "column x: ",
+    ),
+    "spawn_table with an instance": (
+        lambda _, world: world.spawn_table({"x": [1.0]}, Position()),
+        TypeError,
+        "pass the class Position",
+    ),
+    "fork with a word": (lambda _, world: world.fork(rng="new"), ValueError, "rng is 'same', 'fresh' or a seed"),
+    "fork with a list": (lambda _, world: world.fork(resources=[3]), ValueError, "such as {Wind: Wind(2.0)}"),
+    "history by a misspelt status": (
+        lambda _, world: world.history(status="reject"),
+        ValueError,
+        "status is applied, queued, rejected, failed or None",
+    ),
+    "send NaN": (lambda _, world: world.send(1, {"a": float("nan")}), ValueError, "Send.body: not JSON"),
+    "step with a number": (lambda _, world: world.step(steps=3), TypeError, "for several ticks, run(3)"),
+    "a component that it lacks": (lambda _, world: world.get(1, Mark), KeyError, "entity 1 has no Mark; it has Pos"),
     "a fork": (lambda _, world: world.fork(3), ValueError, "name must be a non-empty string, not 3"),
 }
 

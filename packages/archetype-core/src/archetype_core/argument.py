@@ -33,6 +33,10 @@ def checked_id(entity_id: Any, remedy: str = "pass one id at a time") -> int:
         return entity_id
     if isinstance(entity_id, Collection) and not isinstance(entity_id, str | bytes | Mapping):
         raise TypeError(f"an entity id must be an int, not {entity_id!r}: {remedy}")
+    if isinstance(entity_id, str) and not entity_id.isdecimal():
+        raise TypeError(
+            f"an entity id must be an int, not {entity_id!r}: a condition is an expression, such as Position.c.x > 1"
+        )
     return whole_number(entity_id, "an entity id")
 
 
@@ -47,6 +51,8 @@ def listed(what: str, given: Iterable[T]) -> tuple[T, ...]:
     checked: object = given
     if not isinstance(checked, Iterable) or isinstance(checked, str | bytes | BaseModel):
         raise TypeError(f"{what} must be a list or another iterable, not {given!r}: put it in a list")
+    if isinstance(checked, Mapping):
+        raise TypeError(f"{what} must be a list or another iterable, not the mapping {given!r}: list its values")
     return tuple(given)
 
 
@@ -74,13 +80,24 @@ def checked_seed(seed: int | None) -> int:
     """Return a seed, drawing a random one for ``None``; ``ValueError`` unless it is a non-negative int64."""
     if seed is None:
         return secrets.randbits(63)
-    if not is_count(seed) or seed >= 2**63:
+    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= index(seed) < 2**63:
         raise ValueError(f"a seed must be an int from 0 to 2**63 - 1, not {seed!r}")
-    return seed
+    return index(seed)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A suggestion for a misspelt name, to end an error message with; empty if no known name is near."""
+    """A suggestion for a misspelt name, to end an error message with; empty if no known name is near.
+
+    A column that is named by its field alone is suggested in full.
+    """
     by_folded = {one.casefold(): one for one in known}
-    near = difflib.get_close_matches(name.casefold(), by_folded, n=1)
-    return f"; did you mean {by_folded[near[0]]}?" if near else ""
+    near = [one for one in by_folded if one.endswith(f"__{name.casefold()}")]
+    near = near or difflib.get_close_matches(name.casefold(), by_folded, n=1)
+    return f"; did you mean {' or '.join(by_folded[one] for one in near)}?" if near else ""
+
+
+class NoSuchKey(KeyError):
+    """A ``KeyError`` whose text is a sentence: shown as it is, without the quotes that a ``KeyError`` puts around it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])

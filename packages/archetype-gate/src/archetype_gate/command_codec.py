@@ -47,7 +47,7 @@ def encode(command: EntityCommand[Any]) -> bytes:
         table = table.replace_schema_metadata(command.archetype.schema.metadata)
         return _ipc(table)
     try:
-        return to_json(command.describe()).encode()
+        return to_json(command.describe(), type(command).__name__).encode()
     except UnicodeEncodeError as failure:
         raise ValueRejected("command", "*", f"text that is not valid UTF-8: {failure}") from failure
 
@@ -158,12 +158,21 @@ def with_own_values(command: SpawnMany | SpawnTable) -> SpawnMany | SpawnTable:
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def to_json(description: Mapping[str, Any]) -> str:
-    """Encode a command's description as JSON; ``ValueRejected`` for values that JSON cannot hold."""
+def to_json(description: Mapping[str, Any], command: str = "command") -> str:
+    """Encode a command's description as JSON; ``ValueRejected`` names the part of it that JSON cannot hold."""
     try:
         return _ENCODER.encode(description)
     except (TypeError, ValueError, RecursionError) as failure:
-        raise ValueRejected("command", "*", f"not JSON: {failure}") from failure
+        part = next((name for name, value in description.items() if not _is_json(value)), "*")
+        raise ValueRejected(command, part, f"not JSON: {failure}") from None
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        _ENCODER.encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def decode(class_name: str, payload: bytes) -> EntityCommand[Any]:

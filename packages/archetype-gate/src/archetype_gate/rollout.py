@@ -152,12 +152,17 @@ def _decoded(result: str) -> EpisodeResult:
 
 
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    return [
-        f"its {key} was {_shown(stored.get(key))} and is now {_shown(wanted.get(key))}"
-        for key in dict.fromkeys((*stored, *wanted))
+    found = []
+    for key in dict.fromkeys((*stored, *wanted)):
+        old, new, place = stored.get(key), wanted.get(key), ""
         # As text, because a label may be NaN.
-        if json.dumps(stored.get(key)) != json.dumps(wanted.get(key))
-    ]
+        if json.dumps(old) != json.dumps(new):
+            # Two long lists are shown as the same beginning.
+            if _shown(old) == _shown(new) and isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+                number = next(at for at, one in enumerate(old) if json.dumps(one) != json.dumps(new[at]))
+                old, new, place = old[number], new[number], f" of episode {number}"
+            found.append(f"its {key}{place} was {_shown(old)} and is now {_shown(new)}")
+    return found
 
 
 def _shown(value: Any) -> str:

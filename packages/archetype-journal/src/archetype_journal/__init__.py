@@ -7,7 +7,7 @@ For adapters: ``read_segments``, ``has_journal`` and ``is_journal`` say what a j
 
 from archetype_journal.attempt import pack_attempt, unpack_attempt
 from archetype_journal.background import BackgroundTask
-from archetype_journal.contents import SegmentStatus, has_journal, is_journal, read_segments
+from archetype_journal.contents import IN_FRONT, SegmentStatus, has_journal, is_journal, read_segments
 from archetype_journal.disk import Disk, make_directory, sync_directory, sync_path
 from archetype_journal.inspection import JournalFinding, JournalReport, verify
 from archetype_journal.journaled import JournaledStore
@@ -17,6 +17,7 @@ from archetype_journal.store import JournalStore, open_journal
 from archetype_journal.wal_check import use_wal
 
 __all__ = [
+    "IN_FRONT",
     "BackgroundTask",
     "Disk",
     "JournalFinding",

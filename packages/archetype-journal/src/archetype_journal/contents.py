@@ -14,6 +14,9 @@ from archetype_journal.format import MARK
 from archetype_journal.read_only import read_connection
 from archetype_journal.reader import View
 
+IN_FRONT = "journal"
+"""Where a local store keeps the journal in front of it: a directory in its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentStatus:
@@ -35,6 +38,11 @@ def has_journal(path: str | Path) -> bool:
 def is_journal(path: str | Path) -> bool:
     """Whether a directory is a journal's, also one whose database is lost. Does not open it."""
     return has_journal(path) or (Path(path) / MARK).is_file()
+
+
+def is_in_front(path: str | Path) -> bool:
+    """Whether a directory is that of a Lance store with a journal in front, and not only one with a journal in it."""
+    return is_journal(Path(path) / IN_FRONT) and (Path(path) / "_log").is_dir()
 
 
 def read_segments(path: str | Path) -> tuple[SegmentStatus, ...]:

@@ -15,6 +15,7 @@ from archetype_core.errors import (
     CommitError,
     CommitUncertain,
     CorruptStore,
+    OtherStore,
     StorageNotFound,
     StorageReadOnly,
     StoreClosed,
@@ -36,7 +37,7 @@ from archetype_core.store import (
     project,
 )
 from archetype_journal.catalog import CatalogUpdate, SegmentEntry
-from archetype_journal.contents import is_journal
+from archetype_journal.contents import is_in_front, is_journal
 from archetype_journal.disk import Disk
 from archetype_journal.durable_database import TransactionInDoubt
 from archetype_journal.handle import JournalHandle
@@ -348,12 +349,15 @@ def open_journal(uri: str, cache: CacheConfig | None = None, *, create: bool = T
     """Open the store of an address ``journal:<path>``; ``ValueError`` without a path.
 
     ``StorageNotFound`` with ``create=False`` if there is no journal; then nothing is created. A journal that cannot be written
-    is opened to read only, with ``create=False``, and is ``StorageReadOnly`` otherwise.
+    is opened to read only, with ``create=False``, and is ``StorageReadOnly`` otherwise. ``OtherStore`` if the place is that of a
+    store with a journal in front.
     """
     cache = cache or CacheConfig()
     place = uri.partition(":")[2]
     if not place:
         raise ValueError(f"{uri!r} names no directory: say where the journal is, as in journal:./history")
+    if is_in_front(place) and not is_journal(place):
+        raise OtherStore(uri, f"lance:{place}")
     if not create and not is_journal(place):
         raise StorageNotFound(str(Path(place).absolute()))
     read_only = is_journal(place) and not is_journal_writable(Path(place))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from archetype import display
 from archetype.declared_world import DeclaredWorld
@@ -10,6 +10,7 @@ from archetype.runtime_state import inside_tick, is_inside_tick
 from archetype.waits import waits_for
 from archetype_core.command import ActorCtx, Command, EntityCommand, Ticket, WorldInfo
 from archetype_core.errors import GateClosed, LedgerError, ReentrantStep, WorldNotFound
+from archetype_core.user_traceback import door
 
 R = TypeVar("R")
 
@@ -20,6 +21,12 @@ class Handle:
     def __init__(self, world: DeclaredWorld, actor: ActorCtx) -> None:
         self._world = world
         self._actor = actor
+
+    if not TYPE_CHECKING:  # with it, type checkers would accept any attribute
+
+        @door
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name, "(await world.info())")
 
     @property
     def name(self) -> str:
@@ -101,3 +108,10 @@ class Handle:
 
     def _repr_html_(self) -> str:
         return display.html(self.name, self._visible_info(), self._status())
+
+
+def no_attribute(handle: object, name: str, info: str) -> AttributeError:
+    """Return the error for an attribute that a handle lacks; ``info`` is the call that reads the facts of a world."""
+    if name in WorldInfo.__dataclass_fields__:
+        return AttributeError(f"a handle has no {name!r}, which a call reads: {info}.{name}", name=name)
+    return AttributeError(f"{type(handle).__name__!r} object has no attribute {name!r}", name=name, obj=handle)

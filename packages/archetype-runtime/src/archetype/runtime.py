@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from archetype.async_runtime import AsyncRuntime
 from archetype.progress import ProgressBars
@@ -15,6 +16,16 @@ from archetype_gate import Policy, Quotas
 
 class ArchetypeRuntime(AsyncRuntime):  # noqa: D101  # reason: described by its base
     __doc__ = AsyncRuntime.__doc__
+
+    if not TYPE_CHECKING:  # with these, type checkers would accept a plain `with`
+
+        def __enter__(self) -> None:
+            raise TypeError(
+                "use async with ArchetypeRuntime(…), or with ArchetypeRuntime.sync(…) in code without await"
+            )
+
+        def __exit__(self, *details: object) -> None:
+            """Never reached: entering raises."""
 
     @staticmethod
     def sync(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from archetype.handle import no_attribute
 from archetype.runtime_state import named_like
 from archetype.sync_runner import SyncRunner
 from archetype.waits import WaitsFor
 from archetype_core.engine import Event, Handler, Hook, hook_pairs
 from archetype_core.errors import LoopBusy
+from archetype_core.user_traceback import door
 
 T = TypeVar("T")
 
@@ -50,6 +52,12 @@ class SyncTwin:
 class SyncHandle(SyncTwin):
     """What sync world handles share."""
 
+    if not TYPE_CHECKING:  # with it, type checkers would accept any attribute
+
+        @door
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name, "info()")
+
     def _repr_html_(self) -> str:
         page: str = self._original._repr_html_()
         return page
@@ -84,6 +92,14 @@ class SyncHandle(SyncTwin):
 
 class SyncScope(SyncTwin):
     """What makes the sync runtime a context manager."""
+
+    if not TYPE_CHECKING:  # with these, type checkers would accept `async with`
+
+        async def __aenter__(self) -> None:
+            raise TypeError("use with ArchetypeRuntime.sync(…), or async with ArchetypeRuntime(…) in code with await")
+
+        async def __aexit__(self, *details: object) -> None:
+            """Never reached: entering raises."""
 
     def __enter__(self) -> Self:
         self._original.check_open()

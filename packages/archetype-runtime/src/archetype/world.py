@@ -103,7 +103,7 @@ class RuntimeWorld(WorldReads):
         if hasattr(data, "collect"):
             # A lazy frame runs its plan, which may take long.
             data = await asyncio.to_thread(data.to_arrow)
-        archetype = Archetype.of(*components)
+        archetype = Archetype.of_classes(*components)
         return await self._do(SpawnTable(conformed(data, archetype), archetype))
 
     @waits_for("threads")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from archetype_core.errors import ArchetypeError, CommitError, CorruptStore
-from archetype_journal import SegmentStatus, read_segments
+from archetype_journal import IN_FRONT, SegmentStatus, read_segments
 from archetype_journal import verify as verify_journal
 from archetype_store_lance.address import Address
 from archetype_store_lance.engine_errors import reading
-from archetype_store_lance.journal_marker import JOURNAL, JournalMarker
+from archetype_store_lance.journal_marker import JournalMarker
 from archetype_store_lance.log import HEAD, MISSING, Log
 from archetype_store_lance.log_files import LogFiles, log_files_of
 from archetype_store_lance.report import LanceFinding, LanceReport
@@ -275,5 +275,5 @@ def verify(
     with reading(str(address)):
         files = log_files or log_files_of(address)
         if journal is None and address.local is not None:
-            journal = JournalMarker(files, address.local).journal() or address.local / JOURNAL
+            journal = JournalMarker(files, address.local).journal() or address.local / IN_FRONT
         return _LanceInspection(address, files, None if journal is None else Path(journal), progress).run()

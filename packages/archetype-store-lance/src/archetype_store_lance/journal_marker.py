@@ -9,7 +9,7 @@ from archetype_journal import has_journal
 from archetype_store_lance.log_files import DIRECTORY, LogFiles
 
 JOURNAL = "journal"
-"""The name of the marker, and of the journal's directory in a local store by default."""
+"""The name of the marker."""
 
 
 class JournalMarker:

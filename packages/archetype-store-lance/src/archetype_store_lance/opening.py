@@ -8,11 +8,11 @@ from os import PathLike
 from pathlib import Path
 
 from archetype_core.config import CacheConfig
-from archetype_core.errors import CommitError, CorruptStore, StorageNotFound, StorageReadOnly
-from archetype_journal import JournaledStore, is_journal, is_journal_writable, is_writable
+from archetype_core.errors import CommitError, CorruptStore, OtherStore, StorageNotFound, StorageReadOnly
+from archetype_journal import IN_FRONT, JournaledStore, is_journal, is_journal_writable, is_writable
 from archetype_store_lance.address import Address
 from archetype_store_lance.engine_errors import reading
-from archetype_store_lance.journal_marker import JOURNAL, JournalMarker
+from archetype_store_lance.journal_marker import JournalMarker
 from archetype_store_lance.log_files import DIRECTORY, log_files_of
 from archetype_store_lance.store import LanceStore
 
@@ -31,15 +31,17 @@ def open_lance(
     ``storage_options`` go to the object store, such as ``aws_access_key_id`` and ``endpoint``. ``CorruptStore`` if the journal
     that the store was last opened with is lost, or if one of the two is an older copy. ``StorageNotFound`` with ``create=False``
     if there is neither a store nor a journal; then nothing is created. A local place that cannot be written is opened to read
-    only, with ``create=False``, and is ``StorageReadOnly`` otherwise.
+    only, with ``create=False``, and is ``StorageReadOnly`` otherwise. ``OtherStore`` if the directory itself is a journal.
     """
     address = Address.parse(uri, storage_options)
     if journal is None:
         if address.local is None:
             raise ValueError(f"{address} has no room for a journal: name a local one with journal=<directory>")
-        journal = address.local / JOURNAL
+        journal = address.local / IN_FRONT
     if not isinstance(journal, str | PathLike):
         raise TypeError(f"journal must be a directory, not {journal!r}")
+    if address.local is not None and is_journal(address.local) and not _exists(address, Path(journal)):
+        raise OtherStore(uri, f"journal:{address.local}")
     if not create and not _exists(address, Path(journal)):
         raise StorageNotFound(str(address))
     read_only = _is_read_only(address, Path(journal))

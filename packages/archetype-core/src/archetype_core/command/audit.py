@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from archetype_core.argument import is_count
 
@@ -65,6 +65,8 @@ class AuditFilter:
     def __post_init__(self) -> None:
         if not is_count(self.limit) or self.limit >= 2**63:
             raise ValueError(f"limit is a number of rows, 0 or more, not {self.limit!r}")
+        if self.status is not None and self.status not in get_args(Status):
+            raise ValueError(f"status is {', '.join(get_args(Status))} or None, not {self.status!r}")
         for name in ("since", "until"):
             moment = getattr(self, name)
             if moment is not None and (not isinstance(moment, datetime) or moment.tzinfo is None):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from archetype_core.argument import check_text, checked_seed, config_of, is_count
@@ -48,6 +49,7 @@ class RolloutConfig:
     labels: Labels | Sequence[Labels] = field(default_factory=dict)
     name: str | None = None
 
+    @door
     def __post_init__(self) -> None:
         if not is_count(self.num_episodes) or self.num_episodes == 0:
             raise ValueError(f"num_episodes is a number of episodes, 1 or more, not {self.num_episodes!r}")
@@ -56,9 +58,11 @@ class RolloutConfig:
         if self.name is not None:
             check_text("rollout name", self.name)
         if self.seeds is not None:
-            self._check_count("seeds", self.seeds)
-            for seed in self.seeds:
-                checked_seed(seed)
+            numbers: Any = self.seeds
+            seeds = numbers.tolist() if isinstance(numbers, np.ndarray) else numbers
+            self._check_count("seeds", seeds)
+            # As plain ints, which the ledger can store: those of numpy are taken too.
+            object.__setattr__(self, "seeds", tuple(checked_seed(seed) for seed in seeds))
         if not isinstance(self.resources, str | Mapping):
             self._check_count("resources", self.resources)
             given: Sequence[object] = self.resources
@@ -72,7 +76,9 @@ class RolloutConfig:
         if not isinstance(given, Sequence) or isinstance(given, str):
             raise TypeError(f"{name} must be a sequence with one item for each episode, not {given!r}")
         if len(given) != self.num_episodes:
-            raise ValueError(f"{len(given)} {name} for {self.num_episodes} episodes: give one each")
+            raise ValueError(
+                f"{len(given)} {name} for {self.num_episodes} episodes: give one each, or num_episodes={len(given)}"
+            )
 
     def labels_of(self, episode: int) -> Labels:
         """Return the labels of an episode."""

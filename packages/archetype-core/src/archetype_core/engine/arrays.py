@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archetype_core.argument import nearest
+from archetype_core.argument import NoSuchKey, nearest
 from archetype_core.engine.materialize import membership
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot
 
@@ -53,7 +53,7 @@ class Arrays:
             return self._rows.columns[name].arrow
         except KeyError:
             known = self._rows.archetype.column_names
-            raise KeyError(
+            raise NoSuchKey(
                 f"the table has no column {name!r}; it has {', '.join(known) or 'none'}{nearest(name, known)}"
             ) from None
 

@@ -239,4 +239,5 @@ def check_inputs(inputs: Mapping[str, Any], slots: Iterable[Slot]) -> None:
     named = {name for slot in slots for name in slot.signature.accepts or ()} - RESERVED_ARGUMENTS
     if odd := sorted(inputs.keys() - named):
         has = f"they name {', '.join(sorted(named))}" if named else "they name no input"
-        raise TypeError(f"no processor takes the input {odd[0]!r}: {has}{nearest(odd[0], named)}")
+        remedy = "; for several ticks, run(3)" if odd[0] in ("steps", "ticks", "n") else nearest(odd[0], named)
+        raise TypeError(f"no processor takes the input {odd[0]!r}: {has}{remedy}")

@@ -10,6 +10,7 @@ from archetype_core.argument import nearest
 from archetype_core.engine.call import Call
 from archetype_core.engine.daft.failure import line_in, retold, user_failure
 from archetype_core.engine.daft.frame import Frame
+from archetype_core.engine.processor import RESERVED_ARGUMENTS
 from archetype_core.engine.wrong_result import WrongResult, failing_of
 from archetype_core.errors import ArchetypeError, ProcessorError
 from archetype_core.schema.component import types_with_column
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # Daft names the missing column in its text alone, and spells it in three ways.
 _UNKNOWN_COLUMN = re.compile(r'Column (?:col\()?"?(\w+)"?\)? not found|^(\w+) does not exist in schema ╭')
+_READ_ONLY = re.compile(r"^(assignment destination|output array) is read-only")
+_MISSING_ARGUMENT = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'")
 
 
 def processor_error(
@@ -49,12 +52,14 @@ def processor_error(
     elif failing is not None and not reason:
         column = failing.column
     error_of_code = retold(text)
+    # Arguments that do not fit the signature fail in our call of it.
+    is_certain = ends_in(failure, Call.run)
     if reason and not keeps_all():
         # Daft goes on with a drawing of the whole schema.
         failure.args = (text.partition("\n")[0].partition("╭")[0].rstrip(),)
     if not reason:
         is_told = isinstance(failure, ArchetypeError | WrongResult)
-        reason = text if is_told else error_of_code or _described(failure, text)
+        reason = text if is_told else error_of_code or _described(failure, text) + _hint(failure, text, is_certain)
         if not is_told and column is not None:
             reason = f"column {column}: {reason}"
     error = ProcessorError(slot.name, archetype.name, tick, reason.rstrip("\n. "), column=column, entity_id=entity_id)
@@ -63,8 +68,6 @@ def processor_error(
             lead_to(failure, line_in(failing.expression, text))
         # Daft repeats the error for every row.
         failure.args = (error_of_code,)
-    # Arguments that do not fit the signature fail in our call of it.
-    is_certain = ends_in(failure, Call.run)
     process = slot.processor.process
     written = _writing_line(frame, text) or (line_of(process) if is_certain else returning_line(process))
     point_at(failure, written, is_certain=is_certain)
@@ -77,6 +80,17 @@ def _described(failure: BaseException, text: str) -> str:
     """The type of an exception and what it says; a bare ``assert`` says nothing, so what it asserts."""
     said = text.strip() or (assertion_of(failure) if isinstance(failure, AssertionError) else "")
     return f"{type(failure).__name__}: {said}" if said else type(failure).__name__
+
+
+def _hint(failure: BaseException, text: str, is_certain: bool) -> str:
+    """What to do about two mistakes of those who write their first processor; empty for any other."""
+    if isinstance(failure, ValueError) and _READ_ONLY.search(text):
+        return "; the arrays of a processor are read-only: make a new one, or change a copy(), and return it"
+    found = _MISSING_ARGUMENT.search(text) if is_certain and isinstance(failure, TypeError) else None
+    if found is None:
+        return ""
+    engine = nearest(found[1], RESERVED_ARGUMENTS)
+    return engine or f"; an input is passed with the step, such as step({found[1]}=…), or give it a default"
 
 
 def _missing_column(failure: BaseException, text: str, slot: Slot, archetype: Archetype) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,9 @@ def collect(box: list[Any], call: Call) -> dict[str, Column]:
         return collect_table(pa.table(result), call.rows, call.context.base_values)
     if result is None:
         raise WrongResult("process returned None; did it forget to return?")
+    if inspect.iscoroutine(result):
+        result.close()
+        raise WrongResult("process returned a coroutine; did it forget to await?")
     forms = "a mapping from columns to values, a Daft frame or an Arrow table"
     raise WrongResult(f"process returned {type(result).__name__}: return {forms}")
 

@@ -73,7 +73,7 @@ class Resources:
             return Resources(*(copy.deepcopy(resource) for resource in self))
         if not isinstance(how, Mapping):
             raise ValueError(  # noqa: TRY004  # reason: usually a misspelt word
-                f"resources is 'share', 'copy' or a mapping of types to objects, not {how!r}"
+                f"resources is 'share', 'copy' or a mapping of types to objects, such as {{Wind: Wind(2.0)}}, not {how!r}"
             )
         mixed: dict[type, Any] = {**self._by_type, **how}
         forked = Resources()

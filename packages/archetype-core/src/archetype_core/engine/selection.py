@@ -165,7 +165,14 @@ def evaluated(expression: Expression, rows: Snapshot, names: Iterable[str]) -> p
 
 
 def _mask(condition: Expression, rows: Snapshot, names: Iterable[str]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    array = evaluated(condition, rows, names)
+    try:
+        array = evaluated(condition, rows, names)
+    except ValueError as failure:
+        if not type(failure).__module__.startswith("daft"):
+            raise
+        from archetype_core.read.condition import unfit
+
+        raise unfit(condition, failure) from None
     if not pa.types.is_boolean(array.type):
         raise TypeError(f"a condition is true or false, and {condition} is {array.type}: compare it with something")
     return np.asarray(array.fill_null(False).to_numpy(zero_copy_only=False), bool)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from archetype_core.engine.table_update import named
 from archetype_core.errors import SchemaMismatch, SignatureError
 from archetype_core.schema import message
 from archetype_core.schema.archetype import Archetype
@@ -27,7 +28,7 @@ def spawned_columns(
     data: Any, components: Sequence[type[Component] | ComponentType], *, copy: bool
 ) -> tuple[Archetype, dict[str, Column], int]:
     """The checked columns of entities that are spawned as a table."""
-    archetype = storable(Archetype.of(*components))
+    archetype = storable(Archetype.of_classes(*components))
     table = conformed(data, archetype)
     columns = {
         name: Column(owned(table.column(name)) if copy else contiguous(table.column(name)))
@@ -58,17 +59,29 @@ def _to_arrow(data: Any) -> pa.Table:
     if isinstance(data, pa.RecordBatch):
         return pa.Table.from_batches([data])
     if isinstance(data, Mapping):
+        columns = {name: _column(name, values) for name, values in named(data).items()}
         try:
-            if text := [name for name, values in data.items() if isinstance(values, str | bytes)]:
-                raise TypeError(f"column {text[0]} is a single text, not a column: pass a list")
-            return pa.table(dict(data))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError) as failure:
-            raise SchemaMismatch("(given columns)", [str(failure)]) from failure
+            return pa.table(columns)
+        except pa.ArrowInvalid as failure:
+            raise SchemaMismatch("(given columns)", [str(failure)]) from None
     if hasattr(data, "to_arrow"):
         return data.to_arrow()
     if hasattr(data, "__arrow_c_stream__"):
         return pa.table(data)
     raise TypeError(f"spawn_table takes an Arrow table, a DataFrame or a mapping of columns, not {type(data).__name__}")
+
+
+def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values
+    if isinstance(values, str | bytes) or not (hasattr(values, "__iter__") or hasattr(values, "__arrow_c_array__")):
+        what = "text" if isinstance(values, str) else "value"
+        difference = f"column {name} is a single {what}, {values!r}: pass a list with a value for each entity"
+        raise SchemaMismatch("(given columns)", [difference])
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as failure:
+        raise SchemaMismatch("(given columns)", [f"column {name}: {failure}"]) from None
 
 
 def _named(table: pa.Table, archetype: Archetype) -> pa.Table:

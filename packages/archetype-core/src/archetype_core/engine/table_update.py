@@ -67,7 +67,7 @@ def named(data: Any) -> Given:
         if len(set(table.column_names)) < len(table.column_names):
             raise SchemaMismatch("(given columns)", [f"columns are given twice: {', '.join(table.column_names)}"])
         return {name: table.column(name) for name in table.column_names}
-    raise TypeError(f"update_table takes a mapping of columns, an Arrow table or a DataFrame, not {data!r}")
+    raise TypeError(f"columns are given as a mapping, an Arrow table or a DataFrame, not {data!r}")
 
 
 def check_columns(given: Given) -> None:

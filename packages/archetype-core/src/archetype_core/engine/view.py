@@ -75,6 +75,23 @@ class WorldView:
         """The next tick to run; the last completed one is the one before."""
         return self._state.tick
 
+    if not TYPE_CHECKING:  # with it, type checkers would accept any attribute
+
+        @door
+        def __getattr__(self, name: str) -> Any:
+            if name in (
+                "spawn",
+                "spawn_many",
+                "spawn_table",
+                "despawn",
+                "update",
+                "add_components",
+                "remove_components",
+            ):
+                remedy = f"a processor names commands and calls commands.{name}(…)"
+                raise AttributeError(f"a WorldView reads and changes nothing: {remedy}", name=name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
     def __bool__(self) -> bool:
         """Always true: a world without entities is still a world."""
         return True

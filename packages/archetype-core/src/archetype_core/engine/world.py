@@ -333,6 +333,8 @@ class World(WorldView, Staging):
         if not is_past and pending == "refuse" and (waiting := self.uncommitted):
             raise PendingMutations(self.name, waiting)
         forked_resources = self.resources.forked(resources)
+        if isinstance(rng, str) and rng not in ("same", "fresh"):
+            raise ValueError(f"rng is 'same', 'fresh' or a seed, not {rng!r}")
         seed = self.seed if rng == "same" else checked_seed(None if rng == "fresh" else rng)
         world_id = self._ids.new() if world_id is None else world_id
         # first_tick and parent are set below, where they are known.

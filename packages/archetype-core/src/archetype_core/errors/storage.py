@@ -24,7 +24,8 @@ class TickConflict(CommitError):
         self.world_id, self.expected, self.got, self.owner = world_id, expected, got, owner
         by = f" (last written by {owner})" if owner else ""
         super().__init__(
-            f"world {world_id} expects tick {expected}, got {got}{by}: another writer advanced it; open the world again"
+            f"tick {got} cannot be committed, because the next one of world {world_id} is {expected}{by}: another handle, "
+            "runtime or process moved it on. Close this one with shutdown(), then declare or open the world again"
         )
 
 
@@ -99,6 +100,16 @@ class StorageNotFound(ArchetypeError, FileNotFoundError):
     def __init__(self, place: str) -> None:
         self.place = place
         super().__init__(f"there is no store at {place}: correct the path, or declare a world there and run it")
+
+
+class OtherStore(ArchetypeError, ValueError):
+    """An address names a place where a store of another kind is; nothing was changed there."""
+
+    code = "ARC-S011"
+
+    def __init__(self, given: str, address: str) -> None:
+        self.given, self.address = given, address
+        super().__init__(f"the store at {given} is of another kind than this address says: open it as {address}")
 
 
 class StorageReadOnly(ArchetypeError, PermissionError):

@@ -197,7 +197,8 @@ class TickNotFound(ArchetypeError, LookupError):
     def __init__(self, world: str, tick: int, first: int | None, last: int | None) -> None:
         self.world, self.tick, self.first, self.last = world, tick, first, last
         span = "it has no ticks yet" if last is None else f"its history has ticks {first} to {last}"
-        super().__init__(f"world {world!r} has no tick {tick}: {span}")
+        following = f"; tick {tick} is the next one to run" if last is not None and tick == last + 1 else ""
+        super().__init__(f"world {world!r} has no tick {tick}: {span}{following}")
 
 
 class RunConflict(ArchetypeError, ValueError):
@@ -229,7 +230,7 @@ class WorldClosed(ArchetypeError, RuntimeError):
 
     def __init__(self, world: str) -> None:
         self.world = world
-        super().__init__(f"world {world!r} is closed: open it again")
+        super().__init__(f"world {world!r} is closed: declare or open it again, unless it was destroyed")
 
 
 class UnknownColumn(ArchetypeError, ValueError):

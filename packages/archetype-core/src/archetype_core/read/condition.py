@@ -37,13 +37,29 @@ def filtered(frame: DataFrame, condition: object, known: Iterable[Archetype] | N
         raise TypeError(f"where is an expression, such as Position.c.x > 1, not {condition!r}")
     try:
         return frame.where(condition)
-    except ValueError:
+    except ValueError as failure:
         absent = columns_of(condition) - set(frame.column_names)
         if not absent:
-            raise
+            raise _not_a_condition(frame, condition, failure) from None
         if known is None:
             raise UnknownColumn(min(absent), frame.column_names) from None
         raise unknown(min(absent), frame.column_names, known) from None
+
+
+def _not_a_condition(frame: DataFrame, condition: Expression, failure: ValueError) -> Exception:
+    """What to raise for a condition that Daft refuses although its columns are there."""
+    try:
+        kind = frame.select(condition.alias("value")).schema()["value"].dtype
+    except ValueError:
+        return unfit(condition, failure)
+    return TypeError(f"a condition is true or false, and {condition} is {kind}: compare it with something")
+
+
+def unfit(condition: object, failure: ValueError) -> TypeError:
+    """Return the error for a condition that Daft cannot evaluate, with the line of Daft's text that says why."""
+    said = str(failure)
+    reason = next((line for line in said.splitlines() if "Error " in line), said).rpartition("Error ")[2]
+    return TypeError(f"{condition} cannot be a condition: {reason}")
 
 
 def unknown(column: str, has: Iterable[str], known: Iterable[Archetype]) -> UnknownColumn:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from daft import DataFrame
 
 
+_READY_ROWS = 65_536
+"""Up to so many rows, a live snapshot is made whole: planning a query over it costs more than its constant columns."""
+
+
 def query(store: Store, timeline: Timeline, request: HistoryQuery, world: str) -> DataFrame:
     """Tick history of a world as a lazy frame. Costs nothing until it is collected."""
     return _frame(plan(store, timeline, request, world), request, [timeline])
@@ -99,7 +103,7 @@ def live(
     tick: int,
     missing: Missing,
 ) -> DataFrame:
-    """Live tables as a frame with the same columns as ``query``."""
+    """Live tables as a frame with the same columns as ``query``; up to 65 536 rows as one that shows and reads without a plan."""
     import daft
     from daft import lit
 
@@ -111,9 +115,18 @@ def live(
     ]
     own = pa.schema([schema.field(name) for name in names])
     table = pa.concat_tables([one.cast(own) for one in found]) if found else own.empty_table()
-    constants = {
-        "world_id": lit(segment.world_id),
-        "run_id": lit(segment.run_id),
-        "tick": lit(tick).cast(daft.DataType.int64()),
+    constants = {"world_id": segment.world_id, "run_id": segment.run_id, "tick": tick, IS_ACTIVE: True}
+    if table.num_rows <= _READY_ROWS:
+        columns = [
+            pa.repeat(pa.scalar(constants[field.name], field.type), table.num_rows)
+            if field.name in constants
+            else table.column(field.name)
+            for field in schema
+        ]
+        return daft.from_arrow(pa.table(columns, schema=schema))
+    # The ids of a large table would be copied for every row; Daft makes them when it runs.
+    made = {
+        name: lit(value).cast(daft.DataType.from_arrow_type(schema.field(name).type))
+        for name, value in constants.items()
     }
-    return daft.from_arrow(table).with_columns({**constants, IS_ACTIVE: lit(True)}).select(*schema.names)
+    return daft.from_arrow(table).with_columns(made).select(*schema.names)

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from archetype_core.errors import SchemaMismatch, SignatureError
-from archetype_core.schema.component import Component, ComponentType
+from archetype_core.schema.component import Component, ComponentType, type_of_class
 from archetype_core.schema.conform import columns_of
 from archetype_core.schema.datatype import describe, restore
 
@@ -76,6 +76,11 @@ class Archetype:
             # One object per table: archetypes compare by identity, which every tick does often.
             known = _KNOWN[keys] = _BY_TABLE.setdefault(made.name, made)
         return known
+
+    @classmethod
+    def of_classes(cls, *components: object) -> Archetype:
+        """Return the archetype of component classes; ``TypeError`` for an instance, whose values would be lost."""
+        return cls.of(*(one if isinstance(one, ComponentType) else type_of_class(one) for one in components))
 
     @classmethod
     def from_schema(cls, schema: pa.Schema) -> Archetype:

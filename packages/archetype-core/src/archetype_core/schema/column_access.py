@@ -41,9 +41,14 @@ def column_of(owner: type[BaseModel], name: str) -> ColumnExpression:
         raise AttributeError(f"{owner.__name__} is a template without columns: use a concrete subclass", name=name)
     if name in fields:
         return _column(f"{owner.__name__.lower()}__{name}")
-    has = f"it has {', '.join(fields)}" if fields else "it has none"
     # without `obj`, Python adds no suggestion of its own to ours
-    raise AttributeError(f"{owner.__name__} has no field {name!r}; {has}{nearest(name, fields)}", name=name)
+    raise AttributeError(no_field(owner, name, fields), name=name)
+
+
+def no_field(owner: type[BaseModel], name: str, fields: list[str]) -> str:
+    """What to say of a field that a class does not have."""
+    has = f"it has {', '.join(fields)}" if fields else "it has none"
+    return f"{owner.__name__} has no field {name!r}; {has}{nearest(name, fields)}"
 
 
 @functools.cache

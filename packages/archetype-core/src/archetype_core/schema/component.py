@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 from archetype_core.argument import nearest
 from archetype_core.errors import ComponentTypeError, PayloadError, UnknownComponent, ValueRejected
 from archetype_core.schema.codec import codec_for
-from archetype_core.schema.column_access import Columns, column_of
+from archetype_core.schema.column_access import Columns, column_of, no_field
 from archetype_core.schema.datatype import describe
 from archetype_core.schema.evolution import Evolution
 from archetype_core.schema.nested import Nullable, build
@@ -336,7 +336,22 @@ class _ComponentMeta(ModelMetaclass):
         """The columns of this class, by field."""
         return cls.__archetype_columns__
 
-    if not TYPE_CHECKING:  # with it, type checkers would accept any attribute
+    if not TYPE_CHECKING:  # with these, type checkers would accept any argument and any attribute
+
+        def __call__(cls, *args: Any, **values: Any) -> Any:
+            if args and issubclass(cls, Component):
+                fields = ", ".join(f"{name}=…" for name in cls.__pydantic_fields__)
+                raise TypeError(
+                    f"{cls.__name__} takes its fields by name, {cls.__name__}({fields}), not {clip(args[0])}"
+                )
+            try:
+                return super().__call__(*args, **values)
+            except ValidationError as failure:
+                fields = list(cls.__pydantic_fields__)
+                for one in failure.errors(include_url=False, include_context=False, include_input=False):
+                    if one["type"] == "extra_forbidden" and len(one["loc"]) == 1:
+                        failure.add_note(no_field(cls, str(one["loc"][0]), fields))
+                raise
 
         def __getattr__(cls, name: str) -> Any:
             # Pydantic reads class attributes to find defaults and shadowed names, and must not see columns there.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pyarrow as pa
 
+from archetype_core.argument import NoSuchKey
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component, ComponentType
 from archetype_core.schema.version import projected, version_in
+from archetype_core.user_traceback import door
 
 C = TypeVar("C", bound=Component)
 
@@ -45,7 +47,7 @@ class Entity(Mapping[type[Component], Component]):
         version = version_in(self.archetype, component)
         if version is None:
             has = ", ".join(one.name for one in self.archetype.components)
-            raise KeyError(f"entity {self.entity_id} has no {component.__name__}; it has {has}")
+            raise NoSuchKey(f"entity {self.entity_id} has no {component.__name__}; it has {has}")
         kind = component.component_type()
         if version != kind:
             return cast("C", kind.decode(_values(projected(version, component, self._row)), component))
@@ -55,6 +57,20 @@ class Entity(Mapping[type[Component], Component]):
         if self._values is None:
             self._values = _values(self._row)
         return cast("C", kind.decode(self._values, component))
+
+    if not TYPE_CHECKING:  # with it, type checkers would accept any attribute
+
+        @door
+        def __getattr__(self, name: str) -> Any:
+            if not name.startswith("_") and name not in self.__slots__:
+                for kind in self.archetype.components:
+                    if name in kind.cls.__pydantic_fields__:
+                        owner = kind.name
+                        raise AttributeError(
+                            f"an entity has components, and {name!r} is a field of one: entity[{owner}].{name}, "
+                            f"or get(id, {owner}).{name}"
+                        )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def pick(self, *components: type[Component]) -> Any:
         """What a read that named these components gives: the entity for none, one component, or a tuple of several."""

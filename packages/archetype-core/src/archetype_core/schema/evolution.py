@@ -50,8 +50,13 @@ class Evolution:
             if not isinstance(mapping, Mapping):
                 raise TypeError(f"{what} is a mapping from new field names, not {mapping!r}")
         for name, converter in self.convert.items():
+            if isinstance(converter, type):
+                kind = converter.__name__
+                raise TypeError(
+                    f"convert[{name!r}] gets the whole old column: write each({kind}) to call {kind} for every value"
+                )
             if not callable(converter):
-                raise TypeError(f"convert[{name!r}] is a function of a column, not {converter!r}")
+                raise TypeError(f"convert[{name!r}] is a function of a column, such as each(int), not {converter!r}")
         tuples: list[tuple[str, object]] = [("drop", self.drop), ("refuse", self.refuse)]
         if isinstance(self.refuse, tuple):
             tuples += [("each of refuse", names) for names in self.refuse]
@@ -72,7 +77,11 @@ class Evolution:
         """Yield what cannot be meant by a class with these fields."""
         known = set(fields)
         for what, given in (("rename", self.rename), ("convert", self.convert)):
-            yield from (f"{what} names {name!r}, which is not one of its fields" for name in given if name not in known)
+            yield from (
+                f"{what} names {name!r}, which is not one of its fields{self._turned(name, known)}"
+                for name in given
+                if name not in known
+            )
         for name in self.drop:
             if name in known:
                 yield f"drop names {name!r}, which is one of its fields: give convert a function for it"
@@ -84,6 +93,11 @@ class Evolution:
                 yield f"two fields are renamed from {old!r}"
         if component in self.previous_names:
             yield f"previous names {component!r}, which is its own name"
+
+    def _turned(self, name: str, known: set[str]) -> str:
+        """What to write in place of a rename that maps an old name to a new one."""
+        new = next((one for one in self.old_names(name) if one in known), None)
+        return "" if new is None else f"; if it is an old name, write rename={{{new!r}: {name!r}}}"
 
 
 def each(function: Callable[[Any], Any]) -> Converter:

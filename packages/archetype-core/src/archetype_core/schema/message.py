@@ -129,7 +129,8 @@ class Letters:
         return int(self._table.num_rows)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {len(self)} messages>"
+        what = "message" if len(self) == 1 else "messages"
+        return f"<{type(self).__name__}: {len(self)} {what}>"
 
 
 class Mailbox(Letters):
