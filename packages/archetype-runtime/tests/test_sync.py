@@ -9,15 +9,14 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from runtime_scene import AwaitsCall, Calls, Movement, Position, Velocity, in_thread
 
-from archetype import ArchetypeRuntime, PostTick, RuntimeClosed, WorldClosed, run_sync
+from archetype import ActorCtx, ArchetypeRuntime, PostTick, RuntimeClosed, WorldClosed, run_sync
 from archetype.interrupt import uninterrupted
 from archetype.sync_runner import SyncRunner
-from archetype_gate.live_world import LiveWorld
+from archetype_gate import Policy
 
 
 def test_with_runtime_without_await() -> None:
@@ -149,7 +148,7 @@ def test_shutdown_from_another_thread_ends_a_run() -> None:
 
 INTERRUPTED = """
 import asyncio, os, signal, sys
-from archetype import ArchetypeRuntime, Component, Processor
+from archetype import ActorCtx, ArchetypeRuntime, Component, Processor
 
 class Position(Component):
     x: float = 0.0
@@ -241,21 +240,22 @@ def test_sync_table_of_a_lazy_frame() -> None:
         assert (world.info().entities, world.info().pending) == (3, 2)
 
 
-def test_a_mutation_is_not_cut_by_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+class Interrupting(Policy):
+    """Somebody presses Ctrl-C while a spawn is authorized."""
+
+    def allows(self, actor: ActorCtx, kind: str) -> bool:
+        if kind == "spawn":
+            signal.raise_signal(signal.SIGINT)
+        return super().allows(actor, kind)
+
+
+def test_a_mutation_is_not_cut_by_an_interrupt() -> None:
     """Ctrl-C in the middle of a mutation is raised after it: it is staged and on record as a whole (T6, G4)."""
-    with ArchetypeRuntime.sync("memory:") as runtime:
+    with ArchetypeRuntime.sync("memory:", policy=Interrupting()) as runtime:
         world = runtime.world("demo")
         world.step()
-        staged = LiveWorld.add_staged
-
-        def interrupted(*arguments: Any) -> None:
-            signal.raise_signal(signal.SIGINT)
-            staged(*arguments)
-
-        monkeypatch.setattr(LiveWorld, "add_staged", interrupted)
         with pytest.raises(KeyboardInterrupt):
             world.spawn(Position())
-        monkeypatch.undo()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         world.step()
         assert world.info().entities == 1

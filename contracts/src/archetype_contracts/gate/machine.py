@@ -13,24 +13,17 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, preco
 
 from archetype_contracts.assertion import require, require_equal, require_refusal
 from archetype_contracts.gate.attempt import Inside, step_with
+from archetype_contracts.gate.edit_draw import LATER, PRIORITIES, SOME_EDITS, SOME_QUEUED, SOME_SENT, SPAWNS
 from archetype_contracts.gate.limits import GateLimits
 from archetype_contracts.gate.model import (
-    AddSash,
     Change,
-    DespawnCoins,
     Edit,
     GateModel,
     ModelWorld,
-    PaintCoins,
-    RemoveComponent,
-    SendMessage,
-    SetNumber,
     SpawnCoin,
-    SpawnCoins,
-    Unhandled,
     paint,
 )
-from archetype_contracts.gate.sample import Coin, Failing, Sash
+from archetype_contracts.gate.sample import Failing
 from archetype_contracts.gate.subject import GateSubject
 from archetype_core.command import (
     ActorCtx,
@@ -67,48 +60,6 @@ ACTORS = {
 PLAYERS = st.sampled_from(["paul", "olga", "pia", "adam", "paul", "olga", "vera", "wanda"])
 OPERATORS = st.sampled_from(["olga", "adam", "olga", "adam", "olga", "paul", "vera"])
 EVERYBODY = st.sampled_from(list(ACTORS))
-NTH = st.integers(-1, 5)
-NUMBERS = st.integers(0, 99)
-COLOURS = st.sampled_from(["red", "blue"])
-
-SPAWNS: st.SearchStrategy[Edit] = st.builds(SpawnCoin, NUMBERS, st.sampled_from(["", "", "red"]))
-EDITS: st.SearchStrategy[Edit] = st.one_of(
-    SPAWNS,
-    st.builds(SpawnCoins, st.lists(NUMBERS, min_size=1, max_size=3).map(tuple)),
-    st.builds(SetNumber, NTH, NUMBERS),
-    st.builds(DespawnCoins, st.lists(NTH, min_size=1, max_size=2).map(tuple)),
-    st.builds(AddSash, NTH, COLOURS),
-    st.builds(RemoveComponent, NTH, st.sampled_from([Coin, Sash])),
-    st.builds(Unhandled),
-    st.builds(SendMessage, NTH, NUMBERS),
-)
-"""Edits that are executed. ``PaintCoins`` is only queued: reopening stages executed commands before its handler is added."""
-QUEUED: st.SearchStrategy[Edit] = st.one_of(
-    EDITS, st.builds(PaintCoins, st.lists(NTH, min_size=1, max_size=3).map(tuple), st.sampled_from(["heads", "tails"]))
-)
-SOME_EDITS = st.lists(EDITS, min_size=1, max_size=4)
-SOME_QUEUED: st.SearchStrategy[list[Edit]] = st.one_of(
-    st.lists(QUEUED, min_size=1, max_size=4),
-    # Changes of one coin, for their order and their number show in it only.
-    st.builds(
-        lambda nth, numbers: [SetNumber(nth, number) for number in numbers],
-        st.integers(0, 1),
-        st.lists(NUMBERS, min_size=1, max_size=3, unique=True),
-    ),
-)
-LATER = st.none() | st.integers(0, 3)
-"""How many ticks after the next one."""
-PRIORITIES = st.integers(-1, 1)
-
-
-SENT: st.SearchStrategy[Edit] = st.one_of(
-    SPAWNS,
-    st.builds(SpawnCoins, st.lists(NUMBERS, min_size=1, max_size=2).map(tuple)),
-    st.builds(SendMessage, st.integers(0, 5), NUMBERS),
-)
-"""Edits that apply to any world; messages to entities that are not alive are left out."""
-SOME_SENT = st.lists(st.tuples(SENT, st.booleans(), st.booleans()), min_size=1, max_size=3)
-"""What a processor sends: whether to another world, and whether to be queued."""
 
 
 class GateMachine(RuleBasedStateMachine):

@@ -222,7 +222,9 @@ class LiveWorld:
             if commanded.is_staged:
                 ids = range(result, result + 1) if kind is Spawn else result if type(result) is range else _NO_IDS
                 payload = encoded or command_codec.lazy_encoding(command)
-                accepted = AcceptedCommand(command_id, self.world.world_id, kind.__name__, payload, ids, *self._place, True)
+                accepted = AcceptedCommand(
+                    command_id, self.world.world_id, kind.__name__, payload, ids, *self._place, True
+                )
             keep(accepted)
         return result
 
