@@ -14,7 +14,7 @@ import pytest
 from runtime_scene import AwaitsCall, Calls, Movement, Position, Velocity, in_thread
 
 from archetype import ActorCtx, ArchetypeRuntime, PostTick, RuntimeClosed, WorldClosed, run_sync
-from archetype.interrupt import uninterrupted
+from archetype.interrupt import release, uninterrupted
 from archetype.sync_runner import SyncRunner
 from archetype_gate import Policy
 
@@ -256,10 +256,10 @@ def test_a_mutation_is_not_cut_by_an_interrupt() -> None:
         world.step()
         with pytest.raises(KeyboardInterrupt):
             world.spawn(Position())
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         world.step()
         assert world.info().entities == 1
         assert [row["status"] for row in runtime.history(type="spawn")] == ["applied"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_second_interrupt_stops_what_hangs() -> None:
@@ -275,6 +275,10 @@ def test_a_second_interrupt_stops_what_hangs() -> None:
     with pytest.raises(KeyboardInterrupt):
         hang()
     assert reached == [0]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    release()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_calls_that_wait_for_nothing_need_no_loop() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from archetype.interrupt import uninterrupted
+from archetype.interrupt import release, uninterrupted
 from archetype.waits import WaitsFor
 from archetype_core.engine import without_waiting
 from archetype_core.errors import LoopBusy, RuntimeClosed
@@ -77,6 +77,7 @@ class SyncRunner:
             return
         if self.is_inside:
             raise LoopBusy
+        release()
         with self._state:
             self._state.wait_for(lambda: self._thread is None)
             self.is_closed = True
@@ -148,6 +149,8 @@ class SyncRunner:
             return self._runner, is_first
 
     def _run_loop(self, runner: asyncio.Runner, work: Coroutine[Any, Any, T]) -> T:
+        # The loop handles Ctrl-C itself, if nobody else does.
+        release()
         try:
             return runner.run(work, context=contextvars.copy_context())
         finally:
