@@ -1,0 +1,68 @@
+"""What all routes share: the errors that they may answer with, and the types of their parameters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Controller, Request
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+
+from archetype_core.command import ActorCtx
+from archetype_core.schema import Component
+from archetype_server.answer import Problem
+from archetype_server.model import kinds
+from archetype_server.problem import PROBLEM_JSON, BadRequest
+
+_TEXTS = {
+    400: "The request is malformed",
+    401: "The caller is not known",
+    403: "The caller may not do that",
+    404: "There is no such thing",
+    405: "The address does not have that method",
+    406: "The answer has none of the accepted formats",
+    408: "The body did not arrive in time",
+    409: "The state of the world does not allow that",
+    410: "The world is closed",
+    412: "The world is at another tick",
+    413: "The body is too large",
+    415: "The body is of another type",
+    421: "The host is not this server",
+    422: "A component does not fit its class",
+    429: "A quota is spent, or there are too many requests",
+    500: "The server, or a processor, failed",
+    501: "The store cannot do that",
+    503: "The server is not available now",
+}
+PROBLEMS = {
+    status: ResponseSpec(Problem, generate_examples=False, description=text, media_type=PROBLEM_JSON)
+    for status, text in _TEXTS.items()
+}
+
+_MAX = 2**63 - 1
+WorldName = Annotated[str, Parameter(description="The world's id, or the name of a live world.")]
+EntityId = Annotated[int, Parameter(ge=1, le=_MAX)]
+Tick = Annotated[int | None, Parameter(ge=0, le=_MAX)]
+Limit = Annotated[int, Parameter(ge=1, le=10_000)]
+Names = Annotated[str | None, Parameter(description="Names of components, separated by commas.")]
+Anyone = Request[ActorCtx, Any, Any]
+"""A request; ``user`` is the actor that sent it."""
+
+
+class Routes(Controller):
+    """A group of routes that declare the same errors."""
+
+    responses = PROBLEMS
+
+
+def component_kinds(names: str | None) -> tuple[type[Component], ...]:
+    """Return the classes that a list of names gives; ``UnknownComponent`` for one that this server does not have."""
+    return kinds([one.strip() for one in names.split(",") if one.strip()]) if names else ()
+
+
+def required_kinds(names: str | None) -> tuple[type[Component], ...]:
+    """Return the classes of a list that must not be empty."""
+    found = component_kinds(names)
+    if not found:
+        raise BadRequest("name the components: ?components=Position,Velocity")
+    return found

@@ -1,0 +1,55 @@
+"""Ticks: a step, a run, an episode, a rollout."""
+
+from __future__ import annotations
+
+from litestar import post
+
+from archetype_server.answer import EpisodeAnswer, RolloutAnswer, RunAnswer, StepAnswer
+from archetype_server.config import Limits
+from archetype_server.model import EpisodeBody, RolloutBody, RunBody, StepBody
+from archetype_server.problem import BadRequest
+from archetype_server.routes.base import Anyone, Routes, WorldName
+from archetype_server.world_host import WorldHost
+
+
+class SimulationRoutes(Routes):
+    """The routes that make ticks."""
+
+    path = "/v1/worlds/{world:str}"
+    tags = ("simulation",)
+
+    @post("/step", status_code=200)
+    async def step(
+        self, request: Anyone, host: WorldHost, world: WorldName, data: StepBody | None = None
+    ) -> StepAnswer:
+        """Run one tick."""
+        return StepAnswer.of(await host.ask(request.user, (data or StepBody()).command(), world))
+
+    @post("/run", status_code=200)
+    async def run(self, request: Anyone, host: WorldHost, limits: Limits, world: WorldName, data: RunBody) -> RunAnswer:
+        """Run several ticks."""
+        _check_steps(data.steps, limits)
+        return RunAnswer.of(await host.ask(request.user, data.command(), world))
+
+    @post("/episode", status_code=200)
+    async def episode(
+        self, request: Anyone, host: WorldHost, limits: Limits, world: WorldName, data: EpisodeBody | None = None
+    ) -> EpisodeAnswer:
+        """Run an episode; if it fails, the answer says why."""
+        body = data or EpisodeBody()
+        _check_steps(body.max_steps, limits)
+        return EpisodeAnswer.of(await host.ask(request.user, body.command(), world))
+
+    @post("/rollout", status_code=200)
+    async def rollout(
+        self, request: Anyone, host: WorldHost, limits: Limits, world: WorldName, data: RolloutBody | None = None
+    ) -> RolloutAnswer:
+        """Run several episodes, each in a fork of its own."""
+        body = data or RolloutBody()
+        _check_steps(body.max_steps * body.num_episodes, limits)
+        return RolloutAnswer.of(await host.ask(request.user, body.command(), world))
+
+
+def _check_steps(steps: int, limits: Limits) -> None:
+    if steps > limits.steps:
+        raise BadRequest(f"{steps} ticks are more than the {limits.steps} of one request: send several")
