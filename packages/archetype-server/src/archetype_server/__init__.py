@@ -5,13 +5,14 @@ from archetype_server.first_key import ensure_first_key
 from archetype_server.key_store import KeyInfo, KeyStore
 from archetype_server.owner import SecondServer
 from archetype_server.problem import ServerError
-from archetype_server.serve import Server, serve
+from archetype_server.serve import NotBound, Server, serve
 from archetype_server.template import WorldTemplate, load_templates
 
 __all__ = [
     "KeyInfo",
     "KeyStore",
     "Limits",
+    "NotBound",
     "SecondServer",
     "Server",
     "ServerConfig",

@@ -75,5 +75,5 @@ def _parameters(handler: BaseRouteHandler) -> frozenset[str]:
     found = {"role"}
     for name, field in handler.parsed_fn_signature.parameters.items():
         kwarg = field.kwarg_definition
-        found.add(kwarg.query if isinstance(kwarg, ParameterKwarg) and kwarg.query else name)
+        found.add(kwarg.name if isinstance(kwarg, ParameterKwarg) and kwarg.name else name)
     return frozenset(found - _NOT_OF_QUERY)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from archetype_core.command import ActorCtx
 
+DATABASE = "server.sqlite"
+"""The file in a server's state directory that has its keys."""
 PREFIX = "ark_"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (

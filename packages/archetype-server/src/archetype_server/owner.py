@@ -15,7 +15,7 @@ FILE = "server.lock"
 class SecondServer(ServerError):
     """Another server has the state directory."""
 
-    code = "ARC-H015"
+    code = "ARC-H013"
 
 
 class Owner:

@@ -118,46 +118,17 @@ class TooManyRequests(ServerError):
     code, status = "ARC-H009", 429
 
 
-class PreconditionFailed(ServerError):
-    """The world is at another tick than the client expects."""
-
-    code, status = "ARC-H011", 412
-
-
 class Unavailable(ServerError):
     """The server starts, stops, or has no room for one more."""
 
-    code, status = "ARC-H012", 503
-
-
-class Forbidden(ServerError):
-    """The caller may not do that with the server itself."""
-
-    code, status = "ARC-H013", 403
+    code, status = "ARC-H011", 503
 
 
 class SlowBody(ServerError):
     """The client did not send its body in time."""
 
-    code, status = "ARC-H014", 408
+    code, status = "ARC-H012", 408
 
-
-OWN_ERRORS: tuple[type[ServerError], ...] = (
-    Unauthenticated,
-    NotHere,
-    BadRequest,
-    BodyTooLarge,
-    WrongMediaType,
-    NotAcceptable,
-    WrongMethod,
-    WrongHost,
-    TooManyRequests,
-    ServerError,
-    PreconditionFailed,
-    Unavailable,
-    Forbidden,
-    SlowBody,
-)
 
 STATUSES: Mapping[type[ArchetypeError], int] = {
     PermissionDenied: 403,

@@ -115,7 +115,7 @@ def plain(table: pa.Table) -> list[dict[str, Any]]:
 def _has_floats(kind: pa.DataType) -> bool:
     if pa.types.is_nested(kind):
         return any(_has_floats(kind.field(place).type) for place in range(kind.num_fields))
-    return pa.types.is_floating(kind)
+    return bool(pa.types.is_floating(kind))
 
 
 def _finite(value: Any) -> Any:

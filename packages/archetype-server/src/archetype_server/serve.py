@@ -21,17 +21,23 @@ from archetype_server.app import create_app
 from archetype_server.config import ServerConfig
 from archetype_server.first_key import ensure_first_key
 from archetype_server.identity import Identity
-from archetype_server.key_store import KeyStore
+from archetype_server.key_store import DATABASE, KeyStore
 from archetype_server.owner import Owner
+from archetype_server.problem import ServerError
 from archetype_server.readiness import Readiness
 from archetype_server.template import load_templates
 from archetype_server.tick_feed import TickFeed
 from archetype_server.world_directory import WorldDirectory
 from archetype_server.world_host import SERVER, WorldHost
 
-DATABASE = "server.sqlite"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 log = logging.getLogger("archetype_server")
+
+
+class NotBound(ServerError):
+    """The address is in use, or not one of this machine."""
+
+    code = "ARC-H014"
 
 
 class _Uvicorn(uvicorn.Server):
@@ -61,7 +67,7 @@ class Server:
     async def start(self) -> None:
         """Bind the address, bring the worlds back, and take requests.
 
-        ``SecondServer`` if another one has the state directory, ``OSError`` if the address is in use.
+        ``SecondServer`` if another one has the state directory, ``NotBound`` if the address is in use.
         """
         config, stack = self._config, self._stack
         async with contextlib.AsyncExitStack() as undo:
@@ -118,9 +124,11 @@ def _bound(config: ServerConfig) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
         bound.set_inheritable(False)
-    except BaseException:
+    except OSError as refusal:
         bound.close()
-        raise
+        raise NotBound(
+            f"cannot listen on {config.host} port {config.port}: {refusal.strerror}; choose another host or port"
+        ) from refusal
     return bound
 
 

@@ -81,13 +81,11 @@ class TickFeed:
 
     def committed(self, event: PostTick) -> None:
         """Observe a committed tick."""
-        world_id, tick = event.world.world_id, event.tick
-        self._call(lambda: [one.tell(tick) for one in self._streams if one.world_id == world_id])
+        self._tell(event.world.world_id, lambda stream: stream.tell(event.tick))
 
     def ended(self, event: Event) -> None:
         """Observe the end of a world."""
-        world_id = event.world.world_id
-        self._call(lambda: [one.end() for one in self._streams if one.world_id == world_id])
+        self._tell(event.world.world_id, Subscriber.end)
 
     def close(self) -> None:
         """End every stream, and take no more; from the server's own loop."""
@@ -95,7 +93,13 @@ class TickFeed:
         for one in tuple(self._streams):
             one.end()
 
-    def _call(self, act: Callable[[], object]) -> None:
-        """Do something on the server's loop, wherever the hook runs."""
+    def _tell(self, world_id: str, tell: Callable[[Subscriber], None]) -> None:
+        """Tell the streams of a world something, on the server's loop, wherever the hook runs."""
+
+        def tell_all() -> None:
+            for one in tuple(self._streams):
+                if one.world_id == world_id:
+                    tell(one)
+
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(act)
+            self._loop.call_soon_threadsafe(tell_all)

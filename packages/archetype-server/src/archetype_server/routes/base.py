@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from litestar import Controller, Request
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromQuery, PathParameter, QueryParameter
 
 from archetype_core.command import ActorCtx
 from archetype_core.schema import Component
 from archetype_server.answer import Problem
+from archetype_server.config import Limits
 from archetype_server.model import kinds
 from archetype_server.problem import PROBLEM_JSON, BadRequest
+from archetype_server.world_host import WorldHost
 
 _TEXTS = {
     400: "The request is malformed",
@@ -40,11 +43,18 @@ PROBLEMS = {
 }
 
 _MAX = 2**63 - 1
-WorldName = Annotated[str, Parameter(description="The world's id, or the name of a live world.")]
-EntityId = Annotated[int, Parameter(ge=1, le=_MAX)]
-Tick = Annotated[int | None, Parameter(ge=0, le=_MAX)]
-Limit = Annotated[int, Parameter(ge=1, le=10_000)]
-Names = Annotated[str | None, Parameter(description="Names of components, separated by commas.")]
+Host = NamedDependency[WorldHost]
+Bounds = NamedDependency[Limits]
+WorldName = Annotated[str, PathParameter(description="The world's id, or the name of a live world.")]
+EntityId = Annotated[int, PathParameter(ge=1, le=_MAX)]
+SomeEntity = Annotated[int | None, QueryParameter(ge=1, le=_MAX)]
+Tick = Annotated[int, QueryParameter(ge=0, le=_MAX)]
+SomeTick = Annotated[int | None, QueryParameter(ge=0, le=_MAX)]
+Limit = Annotated[int, QueryParameter(ge=1, le=10_000)]
+Place = Annotated[str | None, QueryParameter(name="cursor", description="The `next` of the page before.")]
+Names = Annotated[str | None, QueryParameter(description="Names of components, separated by commas.")]
+Text = FromQuery[str | None]
+Flag = FromQuery[bool]
 Anyone = Request[ActorCtx, Any, Any]
 """A request; ``user`` is the actor that sent it."""
 

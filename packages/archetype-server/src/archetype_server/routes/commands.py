@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.params import FromQuery, JSONBody, QueryParameter
 
-from archetype_core.command import AuditFilter, GetHistory
+from archetype_core.command import AuditFilter, GetHistory, Status
 from archetype_server.answer import AuditAnswer, Page, TicketAnswer
-from archetype_server.config import Limits
 from archetype_server.model import SubmitBody, SubmitManyBody
 from archetype_server.paging import Cursor, decoded
 from archetype_server.problem import BadRequest
-from archetype_server.routes.base import Anyone, Limit, Routes, WorldName
-from archetype_server.world_host import WorldHost
+from archetype_server.routes.base import Anyone, Bounds, Flag, Host, Limit, Place, Routes, Text, WorldName
 
 
 class CommandRoutes(Routes):
@@ -25,14 +23,14 @@ class CommandRoutes(Routes):
     tags = ("commands",)
 
     @post("/commands", status_code=202)
-    async def submit(self, request: Anyone, host: WorldHost, world: WorldName, data: SubmitBody) -> TicketAnswer:
+    async def submit(self, request: Anyone, host: Host, world: WorldName, data: JSONBody[SubmitBody]) -> TicketAnswer:
         """Queue a command for a tick. It is on disk when this answers, and is applied exactly once."""
         (ticket,) = await host.submit(request.user, [data.command.command()], world, data.tick, data.priority)
         return TicketAnswer.of(ticket)
 
     @post("/commands/batch", status_code=202)
     async def submit_many(
-        self, request: Anyone, host: WorldHost, limits: Limits, world: WorldName, data: SubmitManyBody
+        self, request: Anyone, host: Host, limits: Bounds, world: WorldName, data: JSONBody[SubmitManyBody]
     ) -> Page[TicketAnswer]:
         """Queue several commands, all or none."""
         if len(data.commands) > limits.entities:
@@ -46,16 +44,16 @@ class CommandRoutes(Routes):
         self,
         *,
         request: Anyone,
-        host: WorldHost,
+        host: Host,
         world: WorldName,
         limit: Limit = 100,
-        cursor: str | None = None,
-        actor: str | None = None,
-        kind: Annotated[str | None, Parameter(query="type")] = None,
-        status: Literal["applied", "queued", "rejected", "failed"] | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        oldest_first: bool = False,
+        cursor: Place = None,
+        actor: Text = None,
+        kind: Annotated[str | None, QueryParameter(name="type")] = None,
+        status: FromQuery[Status | None] = None,
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
+        oldest_first: Flag = False,
     ) -> Page[AuditAnswer]:
         """Read the audit log of a world, newest first: a row for every command that anybody sent to it."""
         for name, moment in (("since", since), ("until", until)):

@@ -5,16 +5,25 @@ from __future__ import annotations
 from asyncio import to_thread
 
 from litestar import delete, get, patch, post
+from litestar.params import JSONBody
 
 from archetype_core.command import AddComponents, Despawn, QueryTables, RemoveComponents, Update
 from archetype_core.errors import EntityNotFound
 from archetype_server import state
 from archetype_server.answer import EntityAnswer, EntityRef, EntityRefs
-from archetype_server.config import Limits
 from archetype_server.model import ComponentsBody, SpawnBody, SpawnManyBody
 from archetype_server.problem import BadRequest
-from archetype_server.routes.base import Anyone, EntityId, Names, Routes, Tick, WorldName, required_kinds
-from archetype_server.world_host import WorldHost
+from archetype_server.routes.base import (
+    Anyone,
+    Bounds,
+    EntityId,
+    Host,
+    Names,
+    Routes,
+    SomeTick,
+    WorldName,
+    required_kinds,
+)
 
 
 class EntityRoutes(Routes):
@@ -24,13 +33,13 @@ class EntityRoutes(Routes):
     tags = ("entities",)
 
     @post(status_code=201)
-    async def spawn(self, request: Anyone, host: WorldHost, world: WorldName, data: SpawnBody) -> EntityRef:
+    async def spawn(self, request: Anyone, host: Host, world: WorldName, data: JSONBody[SpawnBody]) -> EntityRef:
         """Spawn an entity."""
         return EntityRef(await host.ask(request.user, data.command(), world))
 
     @post("/batch", status_code=201)
     async def spawn_many(
-        self, request: Anyone, host: WorldHost, limits: Limits, world: WorldName, data: SpawnManyBody
+        self, request: Anyone, host: Host, limits: Bounds, world: WorldName, data: JSONBody[SpawnManyBody]
     ) -> EntityRefs:
         """Spawn several entities, all or none."""
         if len(data.bundles) > limits.entities:
@@ -40,7 +49,7 @@ class EntityRoutes(Routes):
 
     @get("/{entity_id:int}")
     async def entity(
-        self, request: Anyone, host: WorldHost, world: WorldName, entity_id: EntityId, tick: Tick = None
+        self, request: Anyone, host: Host, world: WorldName, entity_id: EntityId, tick: SomeTick = None
     ) -> EntityAnswer:
         """Read one entity with all its components at a tick, by default the last."""
         found = await host.ask(request.user, QueryTables(tick), world)
@@ -51,21 +60,21 @@ class EntityRoutes(Routes):
 
     @patch("/{entity_id:int}")
     async def update(
-        self, request: Anyone, host: WorldHost, world: WorldName, entity_id: EntityId, data: ComponentsBody
+        self, request: Anyone, host: Host, world: WorldName, entity_id: EntityId, data: JSONBody[ComponentsBody]
     ) -> EntityRef:
         """Change the given fields of an entity's components; all others stay."""
         await host.ask(request.user, Update(entity_id, data.instances()), world)
         return EntityRef(entity_id)
 
     @delete("/{entity_id:int}", status_code=200)
-    async def despawn(self, request: Anyone, host: WorldHost, world: WorldName, entity_id: EntityId) -> EntityRef:
+    async def despawn(self, request: Anyone, host: Host, world: WorldName, entity_id: EntityId) -> EntityRef:
         """Despawn an entity; nothing if it is not alive."""
         await host.ask(request.user, Despawn(entity_id), world)
         return EntityRef(entity_id)
 
     @post("/{entity_id:int}/components", status_code=200)
     async def add(
-        self, request: Anyone, host: WorldHost, world: WorldName, entity_id: EntityId, data: ComponentsBody
+        self, request: Anyone, host: Host, world: WorldName, entity_id: EntityId, data: JSONBody[ComponentsBody]
     ) -> EntityRef:
         """Add components to an entity; those that it has stay unchanged."""
         await host.ask(request.user, AddComponents(entity_id, data.instances()), world)
@@ -73,7 +82,7 @@ class EntityRoutes(Routes):
 
     @delete("/{entity_id:int}/components", status_code=200)
     async def remove(
-        self, request: Anyone, host: WorldHost, world: WorldName, entity_id: EntityId, components: Names = None
+        self, request: Anyone, host: Host, world: WorldName, entity_id: EntityId, components: Names = None
     ) -> EntityRef:
         """Remove components from an entity; the last one cannot be removed."""
         await host.ask(request.user, RemoveComponents(entity_id, required_kinds(components)), world)

@@ -6,7 +6,7 @@ from asyncio import to_thread
 from typing import Annotated, Any
 
 from litestar import Response, get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from archetype_core.command import Diff, GetWorldInfo, Query, QuerySnapshot, QueryTables, ReadMessages
 from archetype_server import rows, state
@@ -16,10 +16,17 @@ from archetype_server.paging import Cursor, decoded
 from archetype_server.problem import BadRequest
 from archetype_server.routes.base import (
     Anyone,
+    Bounds,
     EntityId,
+    Flag,
+    Host,
     Limit,
     Names,
+    Place,
     Routes,
+    SomeEntity,
+    SomeTick,
+    Text,
     Tick,
     WorldName,
     component_kinds,
@@ -28,7 +35,6 @@ from archetype_server.routes.base import (
 from archetype_server.world_host import WorldHost
 
 _MAX = 2**63 - 1
-_Entity = Annotated[int | None, Parameter(ge=1, le=2**63 - 1)]
 
 
 class ReadRoutes(Routes):
@@ -42,12 +48,12 @@ class ReadRoutes(Routes):
         self,
         *,
         request: Anyone,
-        host: WorldHost,
-        limits: Limits,
+        host: Host,
+        limits: Bounds,
         world: WorldName,
-        tick: Tick = None,
+        tick: SomeTick = None,
         limit: Limit = 1000,
-        cursor: str | None = None,
+        cursor: Place = None,
     ) -> Response[Any]:
         """Read all entities with all their components at a tick, by default the last."""
         form = rows.wanted_format(request.headers.get("accept"))
@@ -66,15 +72,15 @@ class ReadRoutes(Routes):
         self,
         *,
         request: Anyone,
-        host: WorldHost,
-        limits: Limits,
+        host: Host,
+        limits: Bounds,
         world: WorldName,
         entity_id: EntityId,
         components: Names = None,
-        first_tick: Tick = None,
-        last_tick: Tick = None,
+        first_tick: SomeTick = None,
+        last_tick: SomeTick = None,
         limit: Limit = 1000,
-        cursor: str | None = None,
+        cursor: Place = None,
     ) -> Response[Any]:
         """Read the rows of one entity, tick by tick, tombstones included."""
         reading = _Rows(request=request, host=host, limits=limits, world=world, limit=limit, cursor=cursor)
@@ -86,18 +92,18 @@ class ReadRoutes(Routes):
         self,
         *,
         request: Anyone,
-        host: WorldHost,
-        limits: Limits,
+        host: Host,
+        limits: Bounds,
         world: WorldName,
         components: Names = None,
-        tick: Tick = None,
-        first_tick: Tick = None,
-        last_tick: Tick = None,
-        entity_id: _Entity = None,
-        include_inactive: bool = False,
-        lineage: bool = True,
+        tick: SomeTick = None,
+        first_tick: SomeTick = None,
+        last_tick: SomeTick = None,
+        entity_id: SomeEntity = None,
+        include_inactive: Flag = False,
+        lineage: Flag = True,
         limit: Limit = 1000,
-        cursor: str | None = None,
+        cursor: Place = None,
     ) -> Response[Any]:
         """Read rows of some components: of one tick, by default the last, or of a range of ticks."""
         kinds = required_kinds(components)
@@ -120,15 +126,15 @@ class ReadRoutes(Routes):
         self,
         *,
         request: Anyone,
-        host: WorldHost,
-        limits: Limits,
+        host: Host,
+        limits: Bounds,
         world: WorldName,
-        before: Annotated[int, Parameter(ge=0, le=2**63 - 1)],
-        after: Annotated[int, Parameter(ge=0, le=2**63 - 1)],
-        other: Annotated[str | None, Parameter(description="The world that `after` is a tick of.")] = None,
+        before: Tick,
+        after: Tick,
+        other: Annotated[str | None, QueryParameter(description="The world that `after` is a tick of.")] = None,
         components: Names = None,
         limit: Limit = 1000,
-        cursor: str | None = None,
+        cursor: Place = None,
     ) -> Response[Any]:
         """Compare two ticks of a world, or a tick of a world with one of another."""
         reading = _Rows(request=request, host=host, limits=limits, world=world, limit=limit, cursor=cursor)
@@ -140,14 +146,14 @@ class ReadRoutes(Routes):
         self,
         *,
         request: Anyone,
-        host: WorldHost,
+        host: Host,
         world: WorldName,
-        tick: Tick = None,
-        recipient: _Entity = None,
-        sender: _Entity = None,
-        kind: str | None = None,
+        tick: SomeTick = None,
+        recipient: SomeEntity = None,
+        sender: SomeEntity = None,
+        kind: Text = None,
         limit: Limit = 1000,
-        cursor: str | None = None,
+        cursor: Place = None,
     ) -> Page[MessageAnswer]:
         """Read the messages that entities were sent, in the order of sending."""
         place = _place(cursor)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from litestar import post
+from litestar.params import JSONBody
 
 from archetype_server.answer import EpisodeAnswer, RolloutAnswer, RunAnswer, StepAnswer
 from archetype_server.config import Limits
 from archetype_server.model import EpisodeBody, RolloutBody, RunBody, StepBody
 from archetype_server.problem import BadRequest
-from archetype_server.routes.base import Anyone, Routes, WorldName
-from archetype_server.world_host import WorldHost
+from archetype_server.routes.base import Anyone, Bounds, Host, Routes, WorldName
 
 
 class SimulationRoutes(Routes):
@@ -20,20 +20,22 @@ class SimulationRoutes(Routes):
 
     @post("/step", status_code=200)
     async def step(
-        self, request: Anyone, host: WorldHost, world: WorldName, data: StepBody | None = None
+        self, request: Anyone, host: Host, world: WorldName, data: JSONBody[StepBody | None] = None
     ) -> StepAnswer:
         """Run one tick."""
         return StepAnswer.of(await host.ask(request.user, (data or StepBody()).command(), world))
 
     @post("/run", status_code=200)
-    async def run(self, request: Anyone, host: WorldHost, limits: Limits, world: WorldName, data: RunBody) -> RunAnswer:
+    async def run(
+        self, request: Anyone, host: Host, limits: Bounds, world: WorldName, data: JSONBody[RunBody]
+    ) -> RunAnswer:
         """Run several ticks."""
         _check_steps(data.steps, limits)
         return RunAnswer.of(await host.ask(request.user, data.command(), world))
 
     @post("/episode", status_code=200)
     async def episode(
-        self, request: Anyone, host: WorldHost, limits: Limits, world: WorldName, data: EpisodeBody | None = None
+        self, request: Anyone, host: Host, limits: Bounds, world: WorldName, data: JSONBody[EpisodeBody | None] = None
     ) -> EpisodeAnswer:
         """Run an episode; if it fails, the answer says why."""
         body = data or EpisodeBody()
@@ -42,7 +44,7 @@ class SimulationRoutes(Routes):
 
     @post("/rollout", status_code=200)
     async def rollout(
-        self, request: Anyone, host: WorldHost, limits: Limits, world: WorldName, data: RolloutBody | None = None
+        self, request: Anyone, host: Host, limits: Bounds, world: WorldName, data: JSONBody[RolloutBody | None] = None
     ) -> RolloutAnswer:
         """Run several episodes, each in a fork of its own."""
         body = data or RolloutBody()

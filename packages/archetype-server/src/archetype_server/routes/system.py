@@ -7,14 +7,15 @@ from typing import Annotated
 
 import msgspec
 from litestar import get
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import HeaderParameter
 from litestar.response import Stream
 
 from archetype_core.command import ActorCtx, GetUsage, GetWorldInfo
 from archetype_server.answer import Health, Me
 from archetype_server.problem import BadRequest, Unavailable
 from archetype_server.readiness import Readiness
-from archetype_server.routes.base import Anyone, Routes, WorldName
+from archetype_server.routes.base import Anyone, Host, Routes, WorldName
 from archetype_server.world_host import WorldHost
 
 HEARTBEAT_S = 15.0
@@ -31,7 +32,7 @@ class HealthRoutes(Routes):
         return Health()
 
     @get("/readyz")
-    async def readyz(self, readiness: Readiness) -> Health:
+    async def readyz(self, readiness: NamedDependency[Readiness]) -> Health:
         """Say whether the server takes requests: not while it starts or stops."""
         if not readiness.is_ready:
             raise Unavailable("the server starts or stops: try again later", headers={"Retry-After": "1"})
@@ -45,7 +46,7 @@ class SystemRoutes(Routes):
     tags = ("system",)
 
     @get("/me")
-    async def me(self, request: Anyone, host: WorldHost) -> Me:
+    async def me(self, request: Anyone, host: Host) -> Me:
         """Say who the caller is, and what it has used of its quotas."""
         return Me.of(request.user.roles, await host.ask(request.user, GetUsage()))
 
@@ -53,9 +54,9 @@ class SystemRoutes(Routes):
     async def events(
         self,
         request: Anyone,
-        host: WorldHost,
+        host: Host,
         world: WorldName,
-        last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID")] = None,
+        last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
     ) -> Stream:
         """Follow a world: an event for each committed tick. With ``Last-Event-ID`` those since that tick come first."""
         world_id = host.id_of(world)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import Response, delete, get, post
+from litestar.params import JSONBody
 
 from archetype_core.command import GetWorldInfo, ListHooks, ListProcessors, ListResources, ListWorlds, WorldInfo
 from archetype_server.answer import (
@@ -16,8 +17,7 @@ from archetype_server.answer import (
     WorldAnswer,
 )
 from archetype_server.model import CreateBody, ForkBody
-from archetype_server.routes.base import Anyone, Routes, WorldName
-from archetype_server.world_host import WorldHost
+from archetype_server.routes.base import Anyone, Host, Routes, WorldName
 
 
 class WorldRoutes(Routes):
@@ -27,55 +27,55 @@ class WorldRoutes(Routes):
     tags = ("worlds",)
 
     @post("/worlds", status_code=201)
-    async def create(self, request: Anyone, host: WorldHost, data: CreateBody) -> Response[WorldAnswer]:
+    async def create(self, request: Anyone, host: Host, data: JSONBody[CreateBody]) -> Response[WorldAnswer]:
         """Create a world."""
         return _made(await host.create(request.user, data))
 
     @get("/worlds")
-    async def list_worlds(self, request: Anyone, host: WorldHost) -> Page[WorldAnswer]:
+    async def list_worlds(self, request: Anyone, host: Host) -> Page[WorldAnswer]:
         """List the worlds of the server."""
         found = await host.ask(request.user, ListWorlds(host.storage))
         return Page([host.answer(one) for one in found])
 
     @get("/worlds/{world:str}")
-    async def inspect(self, request: Anyone, host: WorldHost, world: WorldName) -> WorldAnswer:
+    async def inspect(self, request: Anyone, host: Host, world: WorldName) -> WorldAnswer:
         """Inspect one world."""
         return host.answer(await host.ask(request.user, GetWorldInfo(), world))
 
     @delete("/worlds/{world:str}", status_code=200)
-    async def destroy(self, request: Anyone, host: WorldHost, world: WorldName) -> Destroyed:
+    async def destroy(self, request: Anyone, host: Host, world: WorldName) -> Destroyed:
         """Drop the live world and its queue. Its rows and its audit log stay."""
         return Destroyed(*await host.destroy(request.user, world))
 
     @post("/worlds/{world:str}/fork", status_code=201)
     async def fork(
-        self, request: Anyone, host: WorldHost, world: WorldName, data: ForkBody | None = None
+        self, request: Anyone, host: Host, world: WorldName, data: JSONBody[ForkBody | None] = None
     ) -> Response[WorldAnswer]:
         """Fork a world from here, or from an earlier tick."""
         return _made(await host.fork(request.user, world, (data or ForkBody()).command()))
 
     @get("/worlds/{world:str}/processors")
-    async def processors(self, request: Anyone, host: WorldHost, world: WorldName) -> Page[ProcessorAnswer]:
+    async def processors(self, request: Anyone, host: Host, world: WorldName) -> Page[ProcessorAnswer]:
         """List a world's processors in the order they run."""
         return Page([ProcessorAnswer.of(one) for one in await host.ask(request.user, ListProcessors(), world)])
 
     @get("/worlds/{world:str}/hooks")
-    async def hooks(self, request: Anyone, host: WorldHost, world: WorldName) -> Page[HookAnswer]:
+    async def hooks(self, request: Anyone, host: Host, world: WorldName) -> Page[HookAnswer]:
         """List a world's hooks in the order they are called."""
         return Page([HookAnswer.of(one) for one in await host.ask(request.user, ListHooks(), world)])
 
     @get("/worlds/{world:str}/resources")
-    async def resources(self, request: Anyone, host: WorldHost, world: WorldName) -> Page[ResourceAnswer]:
+    async def resources(self, request: Anyone, host: Host, world: WorldName) -> Page[ResourceAnswer]:
         """List a world's resources."""
         return Page([ResourceAnswer(one.qualname) for one in await host.ask(request.user, ListResources(), world)])
 
     @get("/lineage")
-    async def lineage(self, request: Anyone, host: WorldHost) -> Page[Branch]:
+    async def lineage(self, request: Anyone, host: Host) -> Page[Branch]:
         """Show the worlds of the server as trees of forks."""
         return Page(_trees(await host.ask(request.user, ListWorlds(host.storage))))
 
     @get("/templates")
-    async def list_templates(self, host: WorldHost) -> Page[TemplateAnswer]:
+    async def list_templates(self, host: Host) -> Page[TemplateAnswer]:
         """List what worlds can be made from."""
         return Page([TemplateAnswer(one.name, one.component_names, one.processor_names) for one in host.templates])
 
