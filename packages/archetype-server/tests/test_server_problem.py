@@ -78,7 +78,7 @@ JSON = {"content-type": "application/json"}
     ],
 )
 def test_a_wrong_request_is_a_problem(
-    server: Serving, method: str, path: str, request_more: dict[str, Any], status: int, code: str
+    *, server: Serving, method: str, path: str, request_more: dict[str, Any], status: int, code: str
 ) -> None:
     """What is wrong with a request has a status, a code and a text, in ``application/problem+json`` (H4)."""
     answer = server.http.request(method, path, **request_more)

@@ -34,6 +34,7 @@ _STATE = click.option(
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Another name that clients may use for this server.")
 @click.option("--dev", is_flag=True, help="Callers without a key choose their role. On a loopback address only.")
 def serve(
+    *,
     host: str,
     port: int,
     storage: str | None,
@@ -47,13 +48,17 @@ def serve(
     Without --load, worlds have the components Position, Velocity and Health, and things move. The first start writes an
     admin's key to admin.key in the state directory.
     """
+    from archetype_core.errors import ArchetypeError
     from archetype_server.serve import serve as run
 
     try:
         config = replace(_config(storage, state), host=host, port=port, load=load, is_dev=dev, allowed_hosts=allow_host)
     except ValueError as refusal:
         raise click.UsageError(str(refusal)) from None
-    run(config)
+    try:
+        run(config)
+    except ArchetypeError as refusal:
+        raise click.ClickException(str(refusal)) from None
 
 
 @click.group()

@@ -81,7 +81,7 @@ class ServerConfig:
             return self.state
         found = _SCHEME.match(self.storage.address)
         rest = self.storage.address[found.end() :] if found else self.storage.address
-        if not rest or rest.startswith("//") or self.storage.address.startswith("memory:"):
+        if not rest or "//" in rest or self.storage.address.startswith("memory:"):
             raise ValueError(f"{self.storage.uri} is not a local directory: pass state=… for the server's own files")
         path = Path(rest).absolute()
         return path.with_name(f"{path.name}-server")
