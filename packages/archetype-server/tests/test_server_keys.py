@@ -53,6 +53,8 @@ def test_a_key_ends(store: KeyStore) -> None:
     assert store.find(young) is None
     assert not store.revoke(info.key_id)
     assert not store.revoke("unknown")
+    with pytest.raises(ValueError, match="the server itself"):
+        store.add("server", {"admin"})
     with pytest.raises(ValueError, match="time zone"):
         store.add("ada", {"admin"}, expires_at=datetime(2030, 1, 1))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archetype_server.limits import RateLimit, check_depth, check_host
+from archetype_server.limits import RateLimit, check_depth, check_host, check_origin
 from archetype_server.problem import BadRequest, TooManyRequests, WrongHost
 
 TREES = st.recursive(
@@ -63,6 +63,15 @@ def test_other_names_are_not(host: str | None) -> None:
     """Any other name is refused, so that a page which a browser loaded elsewhere cannot reach the server."""
     with pytest.raises(WrongHost):
         check_host(host, frozenset({"localhost", "127.0.0.1"}))
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:3000", "null", "http://localhost", ""])
+def test_pages_of_other_origins_are_refused(origin: str) -> None:
+    """A page that another server sent may not even send a request that needs no answer."""
+    with pytest.raises(WrongHost):
+        check_origin(origin, "localhost:8000")
+    check_origin("http://localhost:8000", "localhost:8000")
+    check_origin(None, "localhost:8000")
 
 
 def test_a_bucket_fills_again() -> None:

@@ -72,6 +72,7 @@ JSON = {"content-type": "application/json"}
         ("POST", "/worlds/demo/commands", {"json": {"command": {"type": "custom", "name": "heal"}}}, 202, ""),
         ("GET", "/worlds?role=king", {}, 400, "ARC-H003"),
         ("GET", "/worlds", {"headers": {"host": "evil.example"}}, 421, "ARC-H008"),
+        ("POST", "/worlds/demo/step", {"headers": {"origin": "http://evil.example"}}, 421, "ARC-H008"),
         ("GET", "/livez", {"headers": {"host": "evil.example"}}, 421, "ARC-H008"),
         ("GET", "/worlds", {"headers": {"authorization": "Bearer wrong"}}, 401, "ARC-H001"),
         ("GET", "/worlds", {"headers": {"authorization": "Basic YTpi"}}, 401, "ARC-H001"),

@@ -198,5 +198,17 @@ def test_a_world_id_is_used_once(server: Serving) -> None:
     again = server.ok("POST", "/worlds", {"name": "once", "world_id": "my-id"})
     assert (again["world_id"], again["run_id"]) == ("my-id", first["run_id"])
     assert server.problem("POST", "/worlds", {"name": "once"})["code"] == "ARC-G003"
-    hooks = server.ok("GET", "/worlds/my-id/hooks")["items"]
-    assert len({(one["event"], one["handler"]) for one in hooks}) == len(hooks)
+    assert len(server.ok("GET", "/worlds/my-id/hooks")["items"]) == 2
+    assert len(server.ok("GET", "/worlds/my-id/processors")["items"]) == 1
+
+
+def test_a_destroyed_world_is_opened_again_by_its_id(server: Serving) -> None:
+    """Its history goes on, and its template's processors run (G8)."""
+    body = {"name": "phoenix", "world_id": "phoenix-id"}
+    server.ok("POST", "/worlds", body)
+    entity = server.ok("POST", "/worlds/phoenix/entities", {"components": MOVING})["entity_id"]
+    server.ok("POST", "/worlds/phoenix/run", {"steps": 2})
+    server.ok("DELETE", "/worlds/phoenix")
+    assert server.ok("POST", "/worlds", body)["tick"] == 2
+    server.ok("POST", "/worlds/phoenix/step")
+    assert server.ok("GET", f"/worlds/phoenix/entities/{entity}")["components"][0]["x"] == 2.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 
 from archetype_core.command import ActorCtx
-from archetype_server.limits import RateLimit, check_depth, check_host, read_body
+from archetype_server.limits import RateLimit, check_depth, check_host, check_origin, read_body
 from archetype_server.problem import (
     PROBLEM_JSON,
     BadRequest,
@@ -80,6 +80,7 @@ class Front:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         facts["archetype_path"] = path
         check_host(headers.get("host"), self._hosts)
+        check_origin(headers.get("origin"), headers.get("host"))
         if path not in OPEN:
             facts["user"] = self._known(scope, headers)
             if not path.startswith(f"{PREFIX}/"):

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from archetype_core.command import ActorCtx
+from archetype_core.command import ADMIN, ActorCtx
 
 DATABASE = "server.sqlite"
 """The file in a server's state directory that has its keys."""
 PREFIX = "ark_"
+SERVER = ActorCtx("server", {ADMIN})
+"""The server itself, which opens worlds at the start and gives them their parts. No key is it."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (
     key_id TEXT PRIMARY KEY,
@@ -61,6 +63,8 @@ class KeyStore:
     ) -> tuple[str, KeyInfo]:
         """Make a key for an actor, or take one of ``new_key``, and return it with its facts. It is not shown again."""
         named = ActorCtx(actor, roles)
+        if named.id == SERVER.id:
+            raise ValueError(f"{SERVER.id!r} is the server itself: choose another name for the actor")
         if expires_at is not None and expires_at.tzinfo is None:
             raise ValueError(f"expires_at is a datetime with a time zone, not {expires_at!r}")
         key = key or new_key()

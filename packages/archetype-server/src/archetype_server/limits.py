@@ -30,6 +30,12 @@ def check_host(host: str | None, allowed: frozenset[str]) -> None:
         )
 
 
+def check_origin(origin: str | None, host: str | None) -> None:
+    """Refuse what a browser sends for a page of another origin: it needs no answer to do harm."""
+    if origin is not None and origin.partition("//")[2].lower() != (host or "").lower():
+        raise WrongHost(f"a page of {origin} may not use this server")
+
+
 async def read_body(receive: Receive, length: str | None, limits: Limits) -> bytes:
     """Return a request's whole body; refused once it is too large, or too late."""
     too_large = BodyTooLarge(f"a body has at most {limits.body_bytes} bytes: send several requests")

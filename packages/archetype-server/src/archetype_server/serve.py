@@ -21,14 +21,14 @@ from archetype_server.app import create_app
 from archetype_server.config import ServerConfig
 from archetype_server.first_key import ensure_first_key
 from archetype_server.identity import Identity
-from archetype_server.key_store import DATABASE, KeyStore
+from archetype_server.key_store import DATABASE, SERVER, KeyStore
 from archetype_server.owner import Owner
 from archetype_server.problem import ServerError
 from archetype_server.readiness import Readiness
 from archetype_server.template import load_templates
 from archetype_server.tick_feed import TickFeed
 from archetype_server.world_directory import WorldDirectory
-from archetype_server.world_host import SERVER, WorldHost
+from archetype_server.world_host import WorldHost
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 log = logging.getLogger("archetype_server")

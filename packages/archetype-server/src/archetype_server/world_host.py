@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,8 +10,8 @@ from typing import Any, TypeVar
 
 from archetype_core.clock import SystemIds
 from archetype_core.command import (
-    ADMIN,
     ActorCtx,
+    CloseWorld,
     Command,
     CommandGate,
     CreateWorld,
@@ -29,6 +30,7 @@ from archetype_core.config import StorageConfig
 from archetype_core.engine import hook_pairs
 from archetype_core.errors import ArchetypeError, StorageNotFound
 from archetype_server.answer import WorldAnswer
+from archetype_server.key_store import SERVER
 from archetype_server.model import CreateBody
 from archetype_server.problem import BadRequest
 from archetype_server.template import Templates, WorldTemplate
@@ -36,8 +38,6 @@ from archetype_server.tick_feed import TickFeed
 from archetype_server.world_directory import WorldDirectory
 
 R = TypeVar("R")
-SERVER = ActorCtx("server", {ADMIN})
-"""Who opens worlds at the start and gives them their parts."""
 log = logging.getLogger("archetype_server")
 
 
@@ -58,6 +58,7 @@ class WorldHost:
         self.feed = feed
         self._directory = directory
         self._ids = SystemIds()
+        self._creating = asyncio.Lock()
         self.failed: dict[str, str] = {}
         """The worlds that could not be brought back, by name, and why."""
 
@@ -140,7 +141,13 @@ class WorldHost:
         """Create a world from a template; with the id of an existing one, return that."""
         template = self.templates.find(body.template)
         world_id = body.world_id or self._ids.new()
-        known = self._directory.template(world_id)
+        # Two requests with one id must not both give the world its parts.
+        async with self._creating:
+            return self.answer(await self._created(actor, body, world_id, template))
+
+    async def _created(self, actor: ActorCtx, body: CreateBody, world_id: str, template: WorldTemplate) -> WorldInfo:
+        known, was_live = self._directory.template(world_id), self.gate.peek(SERVER, world_id) is not None
+        template = self.templates.get(known) or template
         if known is None:
             # Before the world is there: after a crash it comes back with its template, or was never created.
             self._directory.put(world_id, template.name)
@@ -153,14 +160,14 @@ class WorldHost:
             if known is None:
                 self._directory.drop(world_id)
             raise
-        if known is None:
+        if not was_live:
             try:
                 await self._declare(info.world_id, template)
             except BaseException:
-                await self.gate.execute(SERVER, DestroyWorld(), info.world_id)
+                await self.gate.execute(SERVER, DestroyWorld() if known is None else CloseWorld(), info.world_id)
                 raise
         self._directory.add_name(info.name, info.world_id)
-        return self.answer(info)
+        return info
 
     async def fork(self, actor: ActorCtx, world: str, command: ForkWorld) -> WorldAnswer:
         """Fork a world; the fork has what the world has, its template too."""
