@@ -19,7 +19,7 @@ ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.
 TEMPLATE = """
 from datetime import datetime
 from archetype_core.engine import Processor
-from archetype_core.schema import Component
+from archetype_core.schema import Component, Vector
 from archetype_server import WorldTemplate
 
 class Odd(Component):
@@ -30,6 +30,10 @@ class Odd(Component):
     maybe: int | None = None
     when: datetime | None = None
     many: list[float] = []
+
+class Memory(Component):
+    text: str = ""
+    place: Vector(2) = [0.0, 0.0]
 
 class Tag(Component):
     pass
@@ -211,6 +215,33 @@ def test_messages_are_read(server: Serving) -> None:
     assert len(found) == 4
     assert [one["tick"] for one in server.ok("GET", f"/worlds/{world}/messages?recipient=1")["items"]] == [1, 2]
     assert [len(page) for page in _pages(server, f"/worlds/{world}/messages?limit=3")] == [3, 1]
+
+
+def test_the_nearest_are_found(server: Serving) -> None:
+    """A search has the best first, by words or by vectors (Q2)."""
+    world = server.world("memories")
+    for text, place in (("a red ship", [1.0, 0.0]), ("a blue ship", [0.0, 1.0]), ("a red sail, red", [0.6, 0.8])):
+        server.ok(
+            "POST", f"/worlds/{world}/entities", {"components": [{"type": "Memory", "text": text, "place": place}]}
+        )
+    server.ok("POST", f"/worlds/{world}/step")
+
+    def found(**query: Any) -> list[int]:
+        return [one["entity_id"] for one in server.ok("POST", f"/worlds/{world}/search", query)["items"]]
+
+    assert found(column="memory__text", query="red sail", k=1) == [3]
+    assert found(column="memory__place", query=[0.0, 1.0], k=2) == [2, 3]
+    assert found(column="memory__place", query=[[1.0, 0.0], [0.0, 1.0]], k=1, metric="l2") == [1, 2]
+    assert (
+        server.problem("POST", f"/worlds/{world}/search", {"column": "memory__plaice", "query": "x"})["status"] == 400
+    )
+
+
+def test_equal_ticks_have_equal_digests(server: Serving, crowd: str) -> None:
+    """The digest is that of the tick's contents, whatever world has them (R3)."""
+    ours = server.ok("GET", f"/worlds/{crowd}/digest?tick=2")["digest"]
+    assert ours == server.ok("GET", f"/worlds/{crowd}/digest?tick=3")["digest"]
+    assert ours != server.ok("GET", "/worlds/odd/digest")["digest"]
 
 
 def test_forks_are_compared_and_shown_as_a_tree(server: Serving, crowd: str) -> None:

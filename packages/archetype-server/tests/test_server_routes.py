@@ -57,6 +57,8 @@ ROUTES = [
     Route("GET", f"{W}/components?components=Position", "viewer", "query_world"),
     Route("GET", f"{W}/diff?before=0&after=1", "viewer", "query_world"),
     Route("GET", f"{W}/messages", "viewer", "query_world"),
+    Route("POST", f"{W}/search", "viewer", "query_world", 200, {"column": "label__text", "query": "red ship"}),
+    Route("GET", f"{W}/digest", "viewer", "query_world"),
     Route("GET", "/lineage", "viewer", "list_worlds"),
     Route("GET", "/me", "viewer", "get_usage"),
 ]
@@ -67,7 +69,14 @@ WITHOUT_WORLD = {"list_worlds", "get_usage", "create_world"}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A server whose callers choose their role."""
-    with serving(config(tmp_path_factory.mktemp("server"))) as here:
+    place = tmp_path_factory.mktemp("server")
+    (place / "labels.py").write_text(
+        "from archetype_core.schema import Component\nfrom archetype_server import WorldTemplate\n"
+        "from archetype_server.movement import Health, Movement\n"
+        "class Label(Component):\n    text: str = 'red ship'\n"
+        "MOVEMENT = WorldTemplate('movement', components=[Health, Label], processors=[Movement])\n"
+    )
+    with serving(config(place, load=str(place / "labels.py"))) as here:
         yield here
 
 
@@ -103,6 +112,7 @@ def test_every_route_asks_the_gate(server: Serving, route: Route, role: str, ver
     world = server.world(name)
     for _ in range(2):
         server.ok("POST", f"/worlds/{world}/entities", {"components": MOVING})
+    server.ok("POST", f"/worlds/{world}/entities", {"components": [{"type": "Label"}]})
     server.ok("POST", f"/worlds/{world}/run", {"steps": 2})
     if "{spare}" in route.path:
         world = server.world(spare)

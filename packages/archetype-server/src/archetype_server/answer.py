@@ -307,6 +307,13 @@ class MessageAnswer(Struct, frozen=True):
     tick: int
 
 
+class DigestAnswer(Struct, frozen=True):
+    """The digest of a tick: equal for equal contents, in any store."""
+
+    world_id: str
+    digest: str
+
+
 class Branch(Struct, frozen=True):
     """A world in the tree of forks."""
 

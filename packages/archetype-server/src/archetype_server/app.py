@@ -14,6 +14,7 @@ from litestar.params import ParameterKwarg
 from archetype_server.config import ServerConfig
 from archetype_server.front import Front
 from archetype_server.identity import Identity
+from archetype_server.openapi import complete
 from archetype_server.problem import BadRequest, answer
 from archetype_server.readiness import Readiness
 from archetype_server.routes.commands import CommandRoutes
@@ -54,6 +55,7 @@ def create_app(host: WorldHost, identity: Identity, readiness: Readiness, config
         logging_config=None,
         debug=False,
     )
+    complete(litestar.openapi_schema)
     return Front(litestar, identity, config)
 
 

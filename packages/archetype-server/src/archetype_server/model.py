@@ -19,6 +19,7 @@ from archetype_core.command import (
     Run,
     RunEpisode,
     RunRollout,
+    SearchWorld,
     Send,
     Spawn,
     SpawnMany,
@@ -26,6 +27,7 @@ from archetype_core.command import (
     Update,
 )
 from archetype_core.config import RunConfig
+from archetype_core.read import asked
 from archetype_core.schema import Component, resolve
 
 _MIN, _MAX = -(2**63), 2**63 - 1
@@ -219,6 +221,22 @@ class SubmitManyBody(Body):
     commands: list[AnyCommand]
     tick: Tick | None = None
     priority: Int64 = 0
+
+
+class SearchBody(Body):
+    """What to look for in a column, at a tick, by default the last."""
+
+    column: Name
+    """Such as ``memory__embedding``."""
+    query: str | list[float | list[float]]
+    """Words for a column of text; a vector, or several, for a column of vectors."""
+    k: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    at: Tick | None = None
+    metric: Literal["cosine", "dot", "l2"] = "cosine"
+
+    def command(self) -> SearchWorld:
+        """Return the command of this body."""
+        return SearchWorld(self.column, asked(self.query), self.k, self.at, metric=self.metric)
 
 
 class StepBody(Body):

@@ -45,14 +45,14 @@ def wanted_format(accept: str | None) -> str:
     return chosen
 
 
-def collected(frame: DataFrame, limit: int) -> pa.Table:
-    """Run a frame and return its rows, ordered by tick and entity; ``BadRequest`` for more than the limit."""
+def collected(frame: DataFrame, limit: int, *, is_ordered: bool = False) -> pa.Table:
+    """Run a frame and return its rows, by tick and entity unless they have an order; ``BadRequest`` for more than the limit."""
     table = frame.limit(limit + 1).to_arrow()
     if table.num_rows > limit:
         raise BadRequest(
             f"the answer has more than {limit} rows: ask for fewer ticks, entities or components at a time"
         )
-    keys = [(name, "ascending") for name in ORDER if name in table.column_names]
+    keys = [(name, "ascending") for name in ORDER if name in table.column_names and not is_ordered]
     return table.sort_by(keys) if keys else table
 
 

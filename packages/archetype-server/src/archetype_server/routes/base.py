@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Protocol, TypeVar
 
-from litestar import Controller, Request
+import litestar
+from litestar import Request
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, PathParameter, QueryParameter
 
 from archetype_core.command import ActorCtx
+from archetype_core.errors import ArchetypeError
 from archetype_core.schema import Component
 from archetype_server.answer import Problem
 from archetype_server.config import Limits
 from archetype_server.model import kinds
 from archetype_server.problem import PROBLEM_JSON, BadRequest
 from archetype_server.world_host import WorldHost
+
+C_co = TypeVar("C_co", covariant=True)
+
+
+class _Body(Protocol[C_co]):
+    def command(self) -> C_co: ...
+
 
 _TEXTS = {
     400: "The request is malformed",
@@ -27,7 +37,6 @@ _TEXTS = {
     408: "The body did not arrive in time",
     409: "The state of the world does not allow that",
     410: "The world is closed",
-    412: "The world is at another tick",
     413: "The body is too large",
     415: "The body is of another type",
     421: "The host is not this server",
@@ -59,10 +68,21 @@ Anyone = Request[ActorCtx, Any, Any]
 """A request; ``user`` is the actor that sent it."""
 
 
-class Routes(Controller):
-    """A group of routes that declare the same errors."""
+# Litestar takes no errors for a whole group of routes.
+get = partial(litestar.get, responses=PROBLEMS)
+post = partial(litestar.post, responses=PROBLEMS)
+patch = partial(litestar.patch, responses=PROBLEMS)
+delete = partial(litestar.delete, responses=PROBLEMS)
 
-    responses = PROBLEMS
+
+def command_of(body: _Body[C_co]) -> C_co:
+    """Return the command of a body; ``BadRequest`` if its values do not go together."""
+    try:
+        return body.command()
+    except ArchetypeError:
+        raise
+    except (TypeError, ValueError) as refusal:
+        raise BadRequest(str(refusal)) from refusal
 
 
 def component_kinds(names: str | None) -> tuple[type[Component], ...]:

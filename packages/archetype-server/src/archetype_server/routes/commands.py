@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import get, post
+from litestar import Controller
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
-from archetype_core.command import AuditFilter, GetHistory, Status
+from archetype_core.command import AuditFilter, EntityCommand, GetHistory, Status
 from archetype_server.answer import AuditAnswer, Page, TicketAnswer
 from archetype_server.model import SubmitBody, SubmitManyBody
 from archetype_server.paging import Cursor, decoded
 from archetype_server.problem import BadRequest
-from archetype_server.routes.base import Anyone, Bounds, Flag, Host, Limit, Place, Routes, Text, WorldName
+from archetype_server.routes.base import (
+    Anyone,
+    Bounds,
+    Flag,
+    Host,
+    Limit,
+    Place,
+    Text,
+    WorldName,
+    command_of,
+    get,
+    post,
+)
 
 
-class CommandRoutes(Routes):
+class CommandRoutes(Controller):
     """The routes of commands."""
 
     path = "/v1/worlds/{world:str}"
@@ -25,7 +37,7 @@ class CommandRoutes(Routes):
     @post("/commands", status_code=202)
     async def submit(self, request: Anyone, host: Host, world: WorldName, data: JSONBody[SubmitBody]) -> TicketAnswer:
         """Queue a command for a tick. It is on disk when this answers, and is applied exactly once."""
-        (ticket,) = await host.submit(request.user, [data.command.command()], world, data.tick, data.priority)
+        (ticket,) = await host.submit(request.user, [command_of(data.command)], world, data.tick, data.priority)
         return TicketAnswer.of(ticket)
 
     @post("/commands/batch", status_code=202)
@@ -35,7 +47,7 @@ class CommandRoutes(Routes):
         """Queue several commands, all or none."""
         if len(data.commands) > limits.entities:
             raise BadRequest(f"{len(data.commands)} commands are more than the {limits.entities} of one request")
-        commands = [one.command() for one in data.commands]
+        commands: list[EntityCommand[Any]] = [command_of(one) for one in data.commands]
         tickets = await host.submit(request.user, commands, world, data.tick, data.priority)
         return Page([TicketAnswer.of(one) for one in tickets])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import to_thread
 
-from litestar import delete, get, patch, post
+from litestar import Controller
 from litestar.params import JSONBody
 
 from archetype_core.command import AddComponents, Despawn, QueryTables, RemoveComponents, Update
@@ -19,14 +19,18 @@ from archetype_server.routes.base import (
     EntityId,
     Host,
     Names,
-    Routes,
     SomeTick,
     WorldName,
+    command_of,
+    delete,
+    get,
+    patch,
+    post,
     required_kinds,
 )
 
 
-class EntityRoutes(Routes):
+class EntityRoutes(Controller):
     """The routes of single entities."""
 
     path = "/v1/worlds/{world:str}/entities"
@@ -35,7 +39,7 @@ class EntityRoutes(Routes):
     @post(status_code=201)
     async def spawn(self, request: Anyone, host: Host, world: WorldName, data: JSONBody[SpawnBody]) -> EntityRef:
         """Spawn an entity."""
-        return EntityRef(await host.ask(request.user, data.command(), world))
+        return EntityRef(await host.ask(request.user, command_of(data), world))
 
     @post("/batch", status_code=201)
     async def spawn_many(
@@ -44,7 +48,7 @@ class EntityRoutes(Routes):
         """Spawn several entities, all or none."""
         if len(data.bundles) > limits.entities:
             raise BadRequest(f"{len(data.bundles)} entities are more than the {limits.entities} of one request")
-        ids = await host.ask(request.user, data.command(), world)
+        ids = await host.ask(request.user, command_of(data), world)
         return EntityRefs(list(ids))
 
     @get("/{entity_id:int}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from asyncio import to_thread
 from typing import Annotated, Any
 
-from litestar import Response, get
-from litestar.params import QueryParameter
+from litestar import Controller, Response
+from litestar.params import JSONBody, QueryParameter
 
-from archetype_core.command import Diff, GetWorldInfo, Query, QuerySnapshot, QueryTables, ReadMessages
+from archetype_core.command import Diff, Digest, GetWorldInfo, Query, QuerySnapshot, QueryTables, ReadMessages
 from archetype_server import rows, state
-from archetype_server.answer import MessageAnswer, Page, State
+from archetype_server.answer import DigestAnswer, MessageAnswer, Page, State
 from archetype_server.config import Limits
+from archetype_server.model import SearchBody
 from archetype_server.paging import Cursor, decoded
 from archetype_server.problem import BadRequest
 from archetype_server.routes.base import (
@@ -23,13 +24,15 @@ from archetype_server.routes.base import (
     Limit,
     Names,
     Place,
-    Routes,
     SomeEntity,
     SomeTick,
     Text,
     Tick,
     WorldName,
+    command_of,
     component_kinds,
+    get,
+    post,
     required_kinds,
 )
 from archetype_server.world_host import WorldHost
@@ -37,7 +40,7 @@ from archetype_server.world_host import WorldHost
 _MAX = 2**63 - 1
 
 
-class ReadRoutes(Routes):
+class ReadRoutes(Controller):
     """The routes that read a world's ticks."""
 
     path = "/v1/worlds/{world:str}"
@@ -140,6 +143,23 @@ class ReadRoutes(Routes):
         reading = _Rows(request=request, host=host, limits=limits, world=world, limit=limit, cursor=cursor)
         second = after if other is None else (host.id_of(other), after)
         return await reading.answer(Diff(before, second, component_kinds(components)))
+
+    @post("/search", status_code=200)
+    async def search(
+        self, request: Anyone, host: Host, limits: Bounds, world: WorldName, data: JSONBody[SearchBody]
+    ) -> Response[Any]:
+        """Find the entities whose vector or text is most like a query, best first."""
+        form = rows.wanted_format(request.headers.get("accept"))
+        frame = await host.ask(request.user, command_of(data), world)
+        table = await to_thread(rows.collected, frame, limits.rows, is_ordered=True)
+        if form != rows.JSON:
+            return await to_thread(rows.whole, table, form)
+        return Response(await to_thread(rows.page, table, 0, table.num_rows), media_type=rows.JSON)
+
+    @get("/digest")
+    async def digest(self, request: Anyone, host: Host, world: WorldName, tick: SomeTick = None) -> DigestAnswer:
+        """Compute the digest of a tick, by default the last."""
+        return DigestAnswer(host.id_of(world), await host.ask(request.user, Digest(tick), world))
 
     @get("/messages")
     async def messages(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from litestar import post
+from litestar import Controller
 from litestar.params import JSONBody
 
 from archetype_server.answer import EpisodeAnswer, RolloutAnswer, RunAnswer, StepAnswer
 from archetype_server.config import Limits
 from archetype_server.model import EpisodeBody, RolloutBody, RunBody, StepBody
 from archetype_server.problem import BadRequest
-from archetype_server.routes.base import Anyone, Bounds, Host, Routes, WorldName
+from archetype_server.routes.base import Anyone, Bounds, Host, WorldName, command_of, post
 
 
-class SimulationRoutes(Routes):
+class SimulationRoutes(Controller):
     """The routes that make ticks."""
 
     path = "/v1/worlds/{world:str}"
@@ -23,7 +23,7 @@ class SimulationRoutes(Routes):
         self, request: Anyone, host: Host, world: WorldName, data: JSONBody[StepBody | None] = None
     ) -> StepAnswer:
         """Run one tick."""
-        return StepAnswer.of(await host.ask(request.user, (data or StepBody()).command(), world))
+        return StepAnswer.of(await host.ask(request.user, command_of(data or StepBody()), world))
 
     @post("/run", status_code=200)
     async def run(
@@ -31,7 +31,7 @@ class SimulationRoutes(Routes):
     ) -> RunAnswer:
         """Run several ticks."""
         _check_steps(data.steps, limits)
-        return RunAnswer.of(await host.ask(request.user, data.command(), world))
+        return RunAnswer.of(await host.ask(request.user, command_of(data), world))
 
     @post("/episode", status_code=200)
     async def episode(
@@ -40,7 +40,7 @@ class SimulationRoutes(Routes):
         """Run an episode; if it fails, the answer says why."""
         body = data or EpisodeBody()
         _check_steps(body.max_steps, limits)
-        return EpisodeAnswer.of(await host.ask(request.user, body.command(), world))
+        return EpisodeAnswer.of(await host.ask(request.user, command_of(body), world))
 
     @post("/rollout", status_code=200)
     async def rollout(
@@ -49,7 +49,7 @@ class SimulationRoutes(Routes):
         """Run several episodes, each in a fork of its own."""
         body = data or RolloutBody()
         _check_steps(body.max_steps * body.num_episodes, limits)
-        return RolloutAnswer.of(await host.ask(request.user, body.command(), world))
+        return RolloutAnswer.of(await host.ask(request.user, command_of(body), world))
 
 
 def _check_steps(steps: int, limits: Limits) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import msgspec
-from litestar import get
+from litestar import Controller
 from litestar.di import NamedDependency
 from litestar.params import HeaderParameter
 from litestar.response import Stream
@@ -15,13 +15,13 @@ from archetype_core.command import ActorCtx, GetUsage, GetWorldInfo
 from archetype_server.answer import Health, Me
 from archetype_server.problem import BadRequest, Unavailable
 from archetype_server.readiness import Readiness
-from archetype_server.routes.base import Anyone, Host, Routes, WorldName
+from archetype_server.routes.base import Anyone, Host, WorldName, get
 from archetype_server.world_host import WorldHost
 
 HEARTBEAT_S = 15.0
 
 
-class HealthRoutes(Routes):
+class HealthRoutes(Controller):
     """What needs no key."""
 
     tags = ("system",)
@@ -39,7 +39,7 @@ class HealthRoutes(Routes):
         return Health()
 
 
-class SystemRoutes(Routes):
+class SystemRoutes(Controller):
     """What needs a key."""
 
     path = "/v1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from litestar import Response, delete, get, post
+from litestar import Controller, Response
 from litestar.params import JSONBody
 
 from archetype_core.command import GetWorldInfo, ListHooks, ListProcessors, ListResources, ListWorlds, WorldInfo
@@ -17,10 +17,10 @@ from archetype_server.answer import (
     WorldAnswer,
 )
 from archetype_server.model import CreateBody, ForkBody
-from archetype_server.routes.base import Anyone, Host, Routes, WorldName
+from archetype_server.routes.base import Anyone, Host, WorldName, command_of, delete, get, post
 
 
-class WorldRoutes(Routes):
+class WorldRoutes(Controller):
     """The routes of worlds."""
 
     path = "/v1"
@@ -52,7 +52,7 @@ class WorldRoutes(Routes):
         self, request: Anyone, host: Host, world: WorldName, data: JSONBody[ForkBody | None] = None
     ) -> Response[WorldAnswer]:
         """Fork a world from here, or from an earlier tick."""
-        return _made(await host.fork(request.user, world, (data or ForkBody()).command()))
+        return _made(await host.fork(request.user, world, command_of(data or ForkBody())))
 
     @get("/worlds/{world:str}/processors")
     async def processors(self, request: Anyone, host: Host, world: WorldName) -> Page[ProcessorAnswer]:
