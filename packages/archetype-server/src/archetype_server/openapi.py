@@ -29,7 +29,7 @@ def complete(document: OpenAPI) -> None:
                     content[form] = OpenAPIMediaType(schema=Schema())
 
 
-def _all(kind: type) -> set[type]:
+def _all(kind: type[Body]) -> set[type[Body]]:
     found = {kind}
     for one in kind.__subclasses__():
         found |= _all(one)
