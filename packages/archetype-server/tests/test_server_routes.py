@@ -202,6 +202,22 @@ def test_processors_of_the_template_run(server: Serving) -> None:
     assert found["components"][0] == {"type": "Position", "x": 10.0, "y": 6.0}
 
 
+def test_lists_are_paged(server: Serving) -> None:
+    """The pages of a list of worlds are the whole list, in order."""
+    for number in range(3):
+        server.world(f"listed-{number}")
+    whole = [one["world_id"] for one in server.ok("GET", "/worlds?limit=10000")["items"]]
+    found, cursor = [], ""
+    while cursor is not None:
+        page = server.ok("GET", f"/worlds?limit=2{cursor and '&cursor='}{cursor}")
+        found += [one["world_id"] for one in page["items"]]
+        cursor = page["next"]
+    assert found == whole
+    world = whole[0]
+    assert server.ok("GET", f"/worlds/{world}/hooks?limit=1")["next"] is not None
+    assert server.ok("GET", "/templates?limit=1")["next"] is None
+
+
 def test_a_world_id_is_used_once(server: Serving) -> None:
     """Creating a world with the id of an existing one answers with that one (G8); another world cannot take its name."""
     first = server.ok("POST", "/worlds", {"name": "once", "world_id": "my-id"})

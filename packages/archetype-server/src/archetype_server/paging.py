@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
+from archetype_server.answer import Page
 from archetype_server.problem import BadRequest
+
+T = TypeVar("T")
 
 
 class Cursor(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -19,6 +24,13 @@ class Cursor(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
     def encoded(self) -> str:
         """Return it as clients send it back."""
         return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
+
+
+def page_of(items: Sequence[T], limit: int, cursor: str | None) -> Page[T]:
+    """Return a part of a list that is there whole, and the cursor of the next."""
+    offset = 0 if cursor is None else decoded(cursor).offset
+    end = offset + limit
+    return Page(list(items[offset:end]), Cursor(0, end).encoded() if end < len(items) else None)
 
 
 def decoded(text: str) -> Cursor:

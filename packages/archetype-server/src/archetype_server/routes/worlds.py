@@ -17,7 +17,8 @@ from archetype_server.answer import (
     WorldAnswer,
 )
 from archetype_server.model import CreateBody, ForkBody
-from archetype_server.routes.base import Anyone, Host, WorldName, command_of, delete, get, post
+from archetype_server.paging import page_of
+from archetype_server.routes.base import Anyone, Host, Limit, Place, WorldName, command_of, delete, get, post
 
 
 class WorldRoutes(Controller):
@@ -32,10 +33,12 @@ class WorldRoutes(Controller):
         return _made(await host.create(request.user, data))
 
     @get("/worlds")
-    async def list_worlds(self, request: Anyone, host: Host) -> Page[WorldAnswer]:
+    async def list_worlds(
+        self, request: Anyone, host: Host, limit: Limit = 100, cursor: Place = None
+    ) -> Page[WorldAnswer]:
         """List the worlds of the server."""
         found = await host.ask(request.user, ListWorlds(host.storage))
-        return Page([host.answer(one) for one in found])
+        return page_of([host.answer(one) for one in found], limit, cursor)
 
     @get("/worlds/{world:str}")
     async def inspect(self, request: Anyone, host: Host, world: WorldName) -> WorldAnswer:
@@ -55,19 +58,28 @@ class WorldRoutes(Controller):
         return _made(await host.fork(request.user, world, command_of(data or ForkBody())))
 
     @get("/worlds/{world:str}/processors")
-    async def processors(self, request: Anyone, host: Host, world: WorldName) -> Page[ProcessorAnswer]:
+    async def processors(
+        self, *, request: Anyone, host: Host, world: WorldName, limit: Limit = 100, cursor: Place = None
+    ) -> Page[ProcessorAnswer]:
         """List a world's processors in the order they run."""
-        return Page([ProcessorAnswer.of(one) for one in await host.ask(request.user, ListProcessors(), world)])
+        found = await host.ask(request.user, ListProcessors(), world)
+        return page_of([ProcessorAnswer.of(one) for one in found], limit, cursor)
 
     @get("/worlds/{world:str}/hooks")
-    async def hooks(self, request: Anyone, host: Host, world: WorldName) -> Page[HookAnswer]:
+    async def hooks(
+        self, *, request: Anyone, host: Host, world: WorldName, limit: Limit = 100, cursor: Place = None
+    ) -> Page[HookAnswer]:
         """List a world's hooks in the order they are called."""
-        return Page([HookAnswer.of(one) for one in await host.ask(request.user, ListHooks(), world)])
+        found = await host.ask(request.user, ListHooks(), world)
+        return page_of([HookAnswer.of(one) for one in found], limit, cursor)
 
     @get("/worlds/{world:str}/resources")
-    async def resources(self, request: Anyone, host: Host, world: WorldName) -> Page[ResourceAnswer]:
+    async def resources(
+        self, *, request: Anyone, host: Host, world: WorldName, limit: Limit = 100, cursor: Place = None
+    ) -> Page[ResourceAnswer]:
         """List a world's resources."""
-        return Page([ResourceAnswer(one.qualname) for one in await host.ask(request.user, ListResources(), world)])
+        found = await host.ask(request.user, ListResources(), world)
+        return page_of([ResourceAnswer(one.qualname) for one in found], limit, cursor)
 
     @get("/lineage")
     async def lineage(self, request: Anyone, host: Host) -> Page[Branch]:
@@ -75,9 +87,10 @@ class WorldRoutes(Controller):
         return Page(_trees(await host.ask(request.user, ListWorlds(host.storage))))
 
     @get("/templates")
-    async def list_templates(self, host: Host) -> Page[TemplateAnswer]:
+    async def list_templates(self, host: Host, limit: Limit = 100, cursor: Place = None) -> Page[TemplateAnswer]:
         """List what worlds can be made from."""
-        return Page([TemplateAnswer(one.name, one.component_names, one.processor_names) for one in host.templates])
+        found = [TemplateAnswer(one.name, one.component_names, one.processor_names) for one in host.templates]
+        return page_of(found, limit, cursor)
 
 
 def _made(world: WorldAnswer) -> Response[WorldAnswer]:
