@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 from serving import TIMEOUT_S, config, serving
 
 from archetype_core.config import StorageConfig
-from archetype_server import NotBound, SecondServer, Server, ServerConfig
+from archetype_server import Limits, NotBound, SecondServer, Server, ServerConfig
 
 PROGRAM = "from archetype_server.commands import serve; serve()"
 MOVING = {"components": [{"type": "Position"}, {"type": "Velocity", "dx": 1.0}]}
@@ -146,6 +148,28 @@ def test_an_address_in_use_is_named(tmp_path: Path) -> None:
         assert f"process {os.getpid()}" in asyncio.run(_refused(config(tmp_path), SecondServer))
     with serving(config(tmp_path / "other")) as here:
         assert here.ask("GET", "/readyz").status_code == 200
+
+
+def test_a_request_that_takes_too_long_is_given_up_by_a_stop(tmp_path: Path) -> None:
+    """A run that is not done when the server has waited for it is answered 503; the ticks that it committed stay."""
+    answers: list[httpx2.Response] = []
+    with serving(config(tmp_path, limits=replace(Limits(), drain_s=0.1))) as here:
+        here.world("demo")
+        here.ok("POST", "/worlds/demo/entities", MOVING)
+        here.ok("POST", "/worlds/demo/step")
+
+        def run() -> None:
+            answers.append(httpx2.post(f"{here.url}/worlds/demo/run", json={"steps": 100_000}, timeout=TIMEOUT_S))
+
+        client = threading.Thread(target=run)
+        client.start()
+        while here.ok("GET", "/worlds/demo")["tick"] == 1:
+            pass
+    client.join(TIMEOUT_S)
+    (answer,) = answers
+    assert (answer.status_code, answer.json()["code"]) == (503, "ARC-H011")
+    with serving(config(tmp_path)) as here:
+        assert here.ok("GET", "/worlds/demo")["tick"] > 1
 
 
 def test_a_world_whose_template_is_gone_is_reported(tmp_path: Path) -> None:

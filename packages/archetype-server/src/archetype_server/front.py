@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 
 from archetype_core.command import ActorCtx
+from archetype_core.errors import ArchetypeError
 from archetype_server.limits import RateLimit, check_depth, check_host, check_origin, read_body
 from archetype_server.problem import (
     PROBLEM_JSON,
     BadRequest,
     Unauthenticated,
+    Unavailable,
     WrongMediaType,
     as_problem,
     encoded,
@@ -61,17 +64,18 @@ class Front:
         try:
             receive = await self._admitted(scope, receive)
             await self._app(scope, receive, forward)
+        except asyncio.CancelledError:
+            if is_started:
+                raise
+            # A stopping server has waited long enough.
+            stopping = Unavailable("the server stops, and did not finish this: ticks that were committed stay")
+            await _refuse(stopping, path, forward)
         # Whatever happens, the client gets a problem and the server stays up.
         except Exception as failure:
-            problem = as_problem(failure)
             if is_started:
-                log.warning("the answer to %s broke off: %s", path, problem)
+                log.warning("the answer to %s broke off: %s", path, failure)
                 raise
-            body = encoded(problem, path)
-            names = {**headers_of(problem), "Content-Type": PROBLEM_JSON, "Content-Length": str(len(body))}
-            headers = [(name.lower().encode(), value.encode()) for name, value in names.items()]
-            await forward({"type": "http.response.start", "status": status_of(problem), "headers": headers})
-            await forward({"type": "http.response.body", "body": body, "more_body": False})
+            await _refuse(as_problem(failure), path, forward)
 
     async def _admitted(self, scope: HTTPScope, receive: Receive) -> Receive:
         """Check a request, note who sent it, and return what gives its body, which is read by then."""
@@ -106,6 +110,15 @@ class Front:
             raise
         self._rate.take(actor.id)
         return actor
+
+
+async def _refuse(problem: ArchetypeError, path: str, send: Send) -> None:
+    """Answer with a problem."""
+    body = encoded(problem, path)
+    names = {**headers_of(problem), "Content-Type": PROBLEM_JSON, "Content-Length": str(len(body))}
+    headers = [(name.lower().encode(), value.encode()) for name, value in names.items()]
+    await send({"type": "http.response.start", "status": status_of(problem), "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
