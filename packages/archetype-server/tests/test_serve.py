@@ -197,6 +197,14 @@ def test_a_storage_without_a_place_needs_a_state_directory(tmp_path: Path, stora
     assert ServerConfig(storage=StorageConfig(uri=storage), state=tmp_path).state_directory == tmp_path
 
 
+def test_usage_reports_of_the_engine_are_off() -> None:
+    """Importing the server turns Daft's reports off, before it is imported itself."""
+    plain = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"}
+    program = "import sys, os, archetype_server; print(os.environ['DO_NOT_TRACK'], 'daft' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], env=plain, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["true", "False"]
+
+
 def test_dev_mode_is_refused_where_others_can_reach_it() -> None:
     """Everybody is admin in dev mode, so it needs a loopback address (H2)."""
     with pytest.raises(ValueError, match="loopback"):

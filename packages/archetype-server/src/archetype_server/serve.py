@@ -16,6 +16,7 @@ from typing import Any
 
 import uvicorn
 
+from archetype import DO_NOT_TRACK
 from archetype_gate import Quotas, ServiceContainer
 from archetype_server.app import create_app
 from archetype_server.config import ServerConfig
@@ -88,6 +89,8 @@ class Server:
             stack.callback(directory.close)
             container = ServiceContainer(quotas=Quotas(exempt=frozenset({SERVER.id})), ledger=state / "ledgers")
             stack.push_async_callback(container.shutdown)
+            # Importing the runtime has turned the engine's usage reports off.
+            log.debug("DO_NOT_TRACK=%s", DO_NOT_TRACK)
             # The first tick needs the engine, which takes seconds to import.
             warming = asyncio.create_task(asyncio.to_thread(importlib.import_module, "daft"))
             stack.push_async_callback(asyncio.wait, [warming])
