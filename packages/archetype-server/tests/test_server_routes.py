@@ -207,11 +207,12 @@ def test_lists_are_paged(server: Serving) -> None:
     for number in range(3):
         server.world(f"listed-{number}")
     whole = [one["world_id"] for one in server.ok("GET", "/worlds?limit=10000")["items"]]
-    found, cursor = [], ""
-    while cursor is not None:
-        page = server.ok("GET", f"/worlds?limit=2{cursor and '&cursor='}{cursor}")
+    found: list[str] = []
+    page = server.ok("GET", "/worlds?limit=2")
+    while page["next"] is not None:
         found += [one["world_id"] for one in page["items"]]
-        cursor = page["next"]
+        page = server.ok("GET", f"/worlds?limit=2&cursor={page['next']}")
+    found += [one["world_id"] for one in page["items"]]
     assert found == whole
     world = whole[0]
     assert server.ok("GET", f"/worlds/{world}/hooks?limit=1")["next"] is not None
