@@ -22,6 +22,7 @@ ROOMS = (
     "archetype_core.store",
     "archetype_gate",
     "archetype_journal",
+    "archetype_server",
     "archetype_store_lance",
 )
 

@@ -15,9 +15,11 @@ from archetype_core.command import (
     Query,
     QueryEpisodes,
     QuerySnapshot,
+    QueryTables,
     ReadMessages,
     ResourceInfo,
     SearchWorld,
+    TickTables,
     spelled,
 )
 from archetype_core.engine import Processor, WorldView, in_thread
@@ -85,6 +87,17 @@ class QueryService:
                 *command.components, at=command.at, where=command.where, missing=command.missing
             )
         )
+
+    async def tables(self, live: LiveWorld, command: QueryTables) -> TickTables:
+        """Return all live rows of one tick."""
+
+        def read() -> TickTables:
+            world = live.world
+            # A tick that is named: a later one may be committed while this reads.
+            at = command.at if command.at is not None or world.timeline() is None else world.tick - 1
+            return TickTables(world.tick - 1 if at is None else at, world.tables(at))
+
+        return await in_thread(read)
 
     async def search(self, live: LiveWorld, command: SearchWorld) -> DataFrame:
         """Return the entities that match a search best."""

@@ -39,8 +39,10 @@ from archetype_core.command.read import (
     Query,
     QueryEpisodes,
     QuerySnapshot,
+    QueryTables,
     ReadMessages,
     SearchWorld,
+    TickTables,
 )
 from archetype_core.command.rollout import RolloutConfig, RolloutResult, RunRollout
 from archetype_core.command.simulation import Progress, Run, Step, StepResult
@@ -112,6 +114,7 @@ __all__ = [
     "Query",
     "QueryEpisodes",
     "QuerySnapshot",
+    "QueryTables",
     "ReadMessages",
     "RemoveComponents",
     "RemoveHook",
@@ -136,6 +139,7 @@ __all__ = [
     "Status",
     "Step",
     "StepResult",
+    "TickTables",
     "Ticket",
     "Update",
     "UpdateTable",

@@ -13,8 +13,10 @@ from archetype_core.command.meter import ActorUsage
 from archetype_core.config import StorageConfig
 from archetype_core.read.label import Labels
 from archetype_core.read.request import HistoryQuery, MessageQuery, SearchQuery
+from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
 from archetype_core.schema.message import Letters
+from archetype_core.schema.snapshot import Snapshot
 from archetype_core.schema.version import Missing
 
 if TYPE_CHECKING:
@@ -77,6 +79,26 @@ class QuerySnapshot(FrameCommand):
 
     def describe(self) -> Mapping[str, Any]:
         return {"components": names(self.components), "at": self.at}
+
+
+@dataclass(frozen=True, slots=True)
+class TickTables:
+    """The live rows of one tick, table by table."""
+
+    tick: int
+    """One below the first tick for a world that has none yet."""
+    tables: Mapping[Archetype, Snapshot]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTables(Command[TickTables]):
+    """All live entities with all their components at one tick; by default the last completed one, from memory."""
+
+    kind: ClassVar[str] = "query_world"
+    at: int | None = None
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"at": self.at}
 
 
 @dataclass(frozen=True, slots=True)

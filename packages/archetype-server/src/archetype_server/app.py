@@ -1,0 +1,81 @@
+"""Builds the ASGI application of a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Litestar, Request
+from litestar.di import Provide
+from litestar.handlers.base import BaseRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.params import ParameterKwarg
+
+from archetype_server.config import ServerConfig
+from archetype_server.front import Front
+from archetype_server.identity import Identity
+from archetype_server.openapi import complete
+from archetype_server.problem import BadRequest, answer
+from archetype_server.readiness import Readiness
+from archetype_server.routes.commands import CommandRoutes
+from archetype_server.routes.entities import EntityRoutes
+from archetype_server.routes.reads import ReadRoutes
+from archetype_server.routes.simulation import SimulationRoutes
+from archetype_server.routes.system import HealthRoutes, SystemRoutes
+from archetype_server.routes.worlds import WorldRoutes
+from archetype_server.world_host import WorldHost
+
+_NOT_OF_QUERY = frozenset({"self", "request", "host", "limits", "readiness", "data", "world", "last_event_id"})
+
+
+def create_app(host: WorldHost, identity: Identity, readiness: Readiness, config: ServerConfig) -> Front:
+    """Return the application that serves the worlds of a host."""
+    shared: dict[str, Any] = {"host": host, "limits": config.limits, "readiness": readiness}
+    litestar = Litestar(
+        route_handlers=[
+            WorldRoutes,
+            EntityRoutes,
+            CommandRoutes,
+            SimulationRoutes,
+            ReadRoutes,
+            SystemRoutes,
+            HealthRoutes,
+        ],
+        dependencies={name: Provide(_giving(one), sync_to_thread=False) for name, one in shared.items()},
+        exception_handlers={Exception: answer},
+        before_request=_check_parameters,
+        openapi_config=OpenAPIConfig(
+            title="Archetype",
+            version="1",
+            path="/v1/openapi.json",
+            render_plugins=[JsonRenderPlugin(path="/")],
+            use_handler_docstrings=True,
+        ),
+        request_max_body_size=None,  # the front has read the body by then
+        logging_config=None,
+        debug=False,
+    )
+    complete(litestar.openapi_schema)
+    return Front(litestar, identity, config)
+
+
+def _giving(value: Any) -> Any:
+    return lambda: value
+
+
+def _check_parameters(request: Request[Any, Any, Any]) -> None:
+    """Refuse a parameter of the query that the route does not have: a misspelt one would have no effect."""
+    known = _parameters(request.route_handler)
+    for name in request.query_params:
+        if name not in known:
+            has = f"it has {', '.join(sorted(known - {'role'}))}" if known - {"role"} else "it has none"
+            raise BadRequest(f"there is no parameter {name!r} here; {has}")
+
+
+def _parameters(handler: BaseRouteHandler) -> frozenset[str]:
+    """The names of a route's parameters, and the role of dev mode."""
+    found = {"role"}
+    for name, field in handler.parsed_fn_signature.parameters.items():
+        kwarg = field.kwarg_definition
+        found.add(kwarg.name if isinstance(kwarg, ParameterKwarg) and kwarg.name else name)
+    return frozenset(found - _NOT_OF_QUERY)

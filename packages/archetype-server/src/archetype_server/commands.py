@@ -1,0 +1,116 @@
+"""What this package adds to the command ``archetype``, which finds it through the entry point group ``archetype.commands``.
+
+Only that command, of ``archetype-cli``, imports this module, so ``click`` is its dependency and not one of this package.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from archetype_core.config import StorageConfig
+from archetype_server.config import ServerConfig, default_storage
+from archetype_server.key_store import DATABASE, KeyStore
+
+_STORAGE = click.option("--storage", metavar="ADDRESS", help="Where histories are stored.  [default: ./archetype-data]")
+_STATE = click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The server's own files.  [default: <storage>-server]",
+)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@_STORAGE
+@_STATE
+@click.option("--load", metavar="MODULE", help="A module or .py file with components, processors and world templates.")
+@click.option("--allow-host", multiple=True, metavar="NAME", help="Another name that clients may use for this server.")
+@click.option("--dev", is_flag=True, help="Callers without a key choose their role. On a loopback address only.")
+def serve(
+    *,
+    host: str,
+    port: int,
+    storage: str | None,
+    state: Path | None,
+    load: str | None,
+    allow_host: tuple[str, ...],
+    dev: bool,
+) -> None:
+    """Serve worlds over HTTP until Ctrl-C or SIGTERM.
+
+    Without --load, worlds have the components Position, Velocity and Health, and things move. The first start writes an
+    admin's key to admin.key in the state directory.
+    """
+    from archetype_core.errors import ArchetypeError
+    from archetype_server.serve import serve as run
+
+    try:
+        config = replace(_config(storage, state), host=host, port=port, load=load, is_dev=dev, allowed_hosts=allow_host)
+    except ValueError as refusal:
+        raise click.UsageError(str(refusal)) from None
+    try:
+        run(config)
+    except ArchetypeError as refusal:
+        raise click.ClickException(str(refusal)) from None
+
+
+@click.group()
+def keys() -> None:
+    """Make, list and revoke the API keys of a server on this machine."""
+
+
+@keys.command("create")
+@click.argument("actor")
+@click.option("--role", "roles", multiple=True, required=True, help="viewer, player, operator or admin.")
+@click.option("--days", type=click.IntRange(1), help="How many days the key is valid; without it, until it is revoked.")
+@_STORAGE
+@_STATE
+def create_key(actor: str, roles: tuple[str, ...], days: int | None, storage: str | None, state: Path | None) -> None:
+    """Make a key for ACTOR and print it; it is not shown again."""
+    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    with _opened(storage, state) as store:
+        key, _ = store.add(actor, roles, expires_at=expires_at)
+    click.echo(key)
+
+
+@keys.command("list")
+@_STORAGE
+@_STATE
+def list_keys(storage: str | None, state: Path | None) -> None:
+    """List all keys, one a line: id, actor, roles, and whether it is valid."""
+    with _opened(storage, state) as store:
+        for one in store.list():
+            until = f"revoked {one.revoked_at:%Y-%m-%d}" if one.revoked_at else "valid"
+            if one.expires_at and not one.revoked_at:
+                until = f"until {one.expires_at:%Y-%m-%d}"
+            click.echo(f"{one.key_id}\t{one.actor}\t{','.join(one.roles)}\t{until}")
+
+
+@keys.command("revoke")
+@click.argument("key_id")
+@_STORAGE
+@_STATE
+def revoke_key(key_id: str, storage: str | None, state: Path | None) -> None:
+    """End the key with an id, at once, also at a server that runs."""
+    with _opened(storage, state) as store:
+        if not store.revoke(key_id):
+            raise click.ClickException(f"there is no valid key {key_id}: see `archetype keys list`")
+
+
+def _config(storage: str | None, state: Path | None) -> ServerConfig:
+    chosen = default_storage() if storage is None else StorageConfig(uri=storage)
+    return ServerConfig(storage=chosen, state=state)
+
+
+def _opened(storage: str | None, state: Path | None) -> closing[KeyStore]:
+    directory = _config(storage, state).state_directory
+    if not (directory / DATABASE).exists():
+        raise click.ClickException(f"there is no server's state at {directory}: start the server once, or pass --state")
+    return closing(KeyStore(directory / DATABASE))

@@ -1,0 +1,135 @@
+"""What every request passes before Litestar sees it: host, identity, rate, size. Nothing is answered without it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qs
+
+from archetype_core.command import ActorCtx
+from archetype_core.errors import ArchetypeError
+from archetype_server.limits import RateLimit, check_depth, check_host, check_origin, read_body
+from archetype_server.problem import (
+    PROBLEM_JSON,
+    BadRequest,
+    Unauthenticated,
+    Unavailable,
+    WrongMediaType,
+    as_problem,
+    encoded,
+    headers_of,
+    status_of,
+)
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+    from archetype_server.config import ServerConfig
+    from archetype_server.identity import Identity
+
+PREFIX = "/v1"
+OPEN = frozenset({"/livez", "/readyz"})
+"""The addresses that need no key: they tell nothing but whether the server works."""
+log = logging.getLogger("archetype_server")
+
+
+class Front:
+    """An ASGI application around another one. Addresses without the version are those of the first version."""
+
+    def __init__(self, app: ASGIApp, identity: Identity, config: ServerConfig) -> None:
+        self._app = app
+        self._identity = identity
+        self._limits = config.limits
+        self._hosts = config.hosts
+        self._rate = RateLimit(config.limits.requests_per_s, config.limits.burst)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind: str = scope["type"]
+        if kind == "lifespan":
+            await self._app(scope, receive, send)
+        elif kind == "http":
+            await self._http(cast("HTTPScope", scope), receive, send)
+
+    async def _http(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        path, is_started = scope["path"], False
+
+        async def forward(message: Message) -> None:
+            nonlocal is_started
+            if message["type"] == "http.response.start":
+                is_started = True
+                message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+            await send(message)
+
+        try:
+            receive = await self._admitted(scope, receive)
+            await self._app(scope, receive, forward)
+        except asyncio.CancelledError:
+            if is_started:
+                raise
+            # A stopping server has waited long enough.
+            stopping = Unavailable("the server stops, and did not finish this: ticks that were committed stay")
+            await _refuse(stopping, path, forward)
+        # Whatever happens, the client gets a problem and the server stays up.
+        except Exception as failure:
+            if is_started:
+                log.warning("the answer to %s broke off: %s", path, failure)
+                raise
+            await _refuse(as_problem(failure), path, forward)
+
+    async def _admitted(self, scope: HTTPScope, receive: Receive) -> Receive:
+        """Check a request, note who sent it, and return what gives its body, which is read by then."""
+        facts = cast("dict[str, Any]", scope)
+        path = scope["path"]
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        facts["archetype_path"] = path
+        check_host(headers.get("host"), self._hosts)
+        check_origin(headers.get("origin"), headers.get("host"))
+        if path not in OPEN:
+            facts["user"] = self._known(scope, headers)
+            if not path.startswith(f"{PREFIX}/"):
+                scope["path"] = PREFIX + path
+                scope["raw_path"] = PREFIX.encode() + scope["raw_path"]
+        body = await read_body(receive, headers.get("content-length"), self._limits)
+        if body:
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                raise WrongMediaType(f"a body is application/json, not {kind or 'without a type'}")
+            check_depth(body, self._limits.body_depth)
+        return _replayed(body, receive)
+
+    def _known(self, scope: HTTPScope, headers: dict[str, str]) -> ActorCtx:
+        roles = parse_qs(scope["query_string"].decode("latin-1")).get("role", [])
+        if len(roles) > 1:
+            raise BadRequest("role is given more than once")
+        try:
+            actor = self._identity.actor(headers, roles[0] if roles else None)
+        except Unauthenticated:
+            client = scope.get("client")
+            self._rate.take(f"address {client[0]}" if client else "an unknown address")
+            raise
+        self._rate.take(actor.id)
+        return actor
+
+
+async def _refuse(problem: ArchetypeError, path: str, send: Send) -> None:
+    """Answer with a problem."""
+    body = encoded(problem, path)
+    names = {**headers_of(problem), "Content-Type": PROBLEM_JSON, "Content-Length": str(len(body))}
+    headers = [(name.lower().encode(), value.encode()) for name, value in names.items()]
+    await send({"type": "http.response.start", "status": status_of(problem), "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """What gives a body that was read before, and then what comes after it."""
+    is_given = False
+
+    async def replay() -> Any:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

@@ -1,0 +1,44 @@
+"""Who is asking: an API key, or in dev mode a role by name. Whoever is not known is refused, whatever the address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from archetype_core.command import ADMIN, OPERATOR, PLAYER, VIEWER, ActorCtx
+from archetype_server.key_store import KeyStore
+from archetype_server.problem import BadRequest, Unauthenticated
+
+ROLE_HEADER = "x-archetype-role"
+ROLES = (VIEWER, PLAYER, OPERATOR, ADMIN)
+
+
+class Identity:
+    """Finds the actor of a request. What the actor may do is the gate's decision."""
+
+    def __init__(self, keys: KeyStore, *, is_dev: bool) -> None:
+        self._keys = keys
+        self._is_dev = is_dev
+
+    def actor(self, headers: Mapping[str, str], role: str | None) -> ActorCtx:
+        """Return who sent a request; ``Unauthenticated`` if that is not known.
+
+        ``role`` is that of the query; only in dev mode it counts, as does the header ``X-Archetype-Role``.
+        """
+        given = headers.get("authorization")
+        if given is not None:
+            scheme, _, key = given.partition(" ")
+            if scheme.lower() != "bearer" or not key:
+                raise Unauthenticated("send the key as 'Authorization: Bearer <key>'")
+            found = self._keys.find(key.strip())
+            if found is None:
+                raise Unauthenticated("this key is unknown, expired or revoked: ask an admin for another one")
+            return found
+        wanted = headers.get(ROLE_HEADER, role)
+        if not self._is_dev:
+            raise Unauthenticated(
+                "send an API key as 'Authorization: Bearer <key>'; an admin's is in the server's admin.key"
+            )
+        wanted = wanted or ADMIN
+        if wanted not in ROLES:
+            raise BadRequest(f"there is no role {wanted!r}: use one of {', '.join(ROLES)}")
+        return ActorCtx(f"dev-{wanted}", {wanted})

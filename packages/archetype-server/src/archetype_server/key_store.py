@@ -1,0 +1,139 @@
+"""API keys: who may ask. Only hashes are stored, so the file gives no key away."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from archetype_core.command import ADMIN, ActorCtx
+
+DATABASE = "server.sqlite"
+"""The file in a server's state directory that has its keys."""
+PREFIX = "ark_"
+SERVER = ActorCtx("server", {ADMIN})
+"""The server itself, which opens worlds at the start and gives them their parts. No key is it."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS keys (
+    key_id TEXT PRIMARY KEY,
+    hash BLOB NOT NULL,
+    actor TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    expires_at TEXT,
+    revoked_at TEXT
+) STRICT
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """What is known about a key; not the key itself."""
+
+    key_id: str
+    actor: str
+    roles: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class KeyStore:
+    """The keys of a server in its SQLite file. Thread-safe; a change is on disk, and counts, when the method returns.
+
+    A key is ``ark_<id>_<secret>`` with 256 random bits in the secret. It is found by its id, and compared by hash in a time
+    that does not depend on where it differs. A fast hash is enough, because a random secret cannot be guessed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=FULL")
+        self._database.execute(_SCHEMA)
+
+    def add(
+        self, actor: str, roles: Iterable[str], *, expires_at: datetime | None = None, key: str | None = None
+    ) -> tuple[str, KeyInfo]:
+        """Make a key for an actor, or take one of ``new_key``, and return it with its facts. It is not shown again."""
+        named = ActorCtx(actor, roles)
+        if named.id == SERVER.id:
+            raise ValueError(f"{SERVER.id!r} is the server itself: choose another name for the actor")
+        if expires_at is not None and expires_at.tzinfo is None:
+            raise ValueError(f"expires_at is a datetime with a time zone, not {expires_at!r}")
+        key = key or new_key()
+        key_id, secret = _parts(key)
+        info = KeyInfo(key_id, named.id, tuple(sorted(named.roles)), datetime.now(UTC), expires_at)
+        with self._lock:
+            self._database.execute(
+                "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, NULL)",
+                (key_id, _hash(secret), info.actor, " ".join(info.roles), _text(info.created_at), _text(expires_at)),
+            )
+        return key, info
+
+    def find(self, key: str) -> ActorCtx | None:
+        """Return the actor of a key; ``None`` if it is unknown, expired or revoked."""
+        key_id, secret = _parts(key)
+        with self._lock:
+            row = self._database.execute(
+                "SELECT hash, actor, roles, expires_at, revoked_at FROM keys WHERE key_id = ?", (key_id,)
+            ).fetchone()
+        # The same work for an unknown id, so that the time tells nothing.
+        expected, actor, roles, expires_at, revoked_at = row or (b"", "nobody", "", None, "never")
+        is_right = hmac.compare_digest(_hash(secret), expected)
+        is_over = expires_at is not None and datetime.fromisoformat(expires_at) <= datetime.now(UTC)
+        if not key.startswith(PREFIX) or not is_right or is_over or revoked_at is not None:
+            return None
+        return ActorCtx(actor, roles.split())
+
+    def revoke(self, key_id: str) -> bool:
+        """End a key now; whether there was one that was not revoked before."""
+        with self._lock:
+            done = self._database.execute(
+                "UPDATE keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL",
+                (_text(datetime.now(UTC)), key_id),
+            )
+        return done.rowcount == 1
+
+    def list(self) -> list[KeyInfo]:
+        """Return all keys, revoked ones too, oldest first."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT key_id, actor, roles, created_at, expires_at, revoked_at FROM keys ORDER BY created_at, key_id"
+            ).fetchall()
+        return [
+            KeyInfo(key_id, actor, tuple(roles.split()), datetime.fromisoformat(made), _moment(until), _moment(ended))
+            for key_id, actor, roles, made, until, ended in rows
+        ]
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        self._database.close()
+
+
+def new_key() -> str:
+    """Return a key that nobody has yet."""
+    return f"{PREFIX}{secrets.token_hex(8)}_{secrets.token_urlsafe(32)}"
+
+
+def _parts(key: str) -> tuple[str, str]:
+    key_id, _, secret = key.removeprefix(PREFIX).partition("_")
+    return key_id, secret
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat()
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

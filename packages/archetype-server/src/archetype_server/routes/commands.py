@@ -1,0 +1,79 @@
+"""The queue of commands, and the audit log of all of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from litestar import Controller
+from litestar.params import FromQuery, JSONBody, QueryParameter
+
+from archetype_core.command import AuditFilter, EntityCommand, GetHistory, Status
+from archetype_server.answer import AuditAnswer, Page, TicketAnswer
+from archetype_server.model import SubmitBody, SubmitManyBody
+from archetype_server.paging import Cursor, decoded
+from archetype_server.problem import BadRequest
+from archetype_server.routes.base import (
+    Anyone,
+    Bounds,
+    Flag,
+    Host,
+    Limit,
+    Place,
+    Text,
+    WorldName,
+    command_of,
+    get,
+    post,
+)
+
+
+class CommandRoutes(Controller):
+    """The routes of commands."""
+
+    path = "/v1/worlds/{world:str}"
+    tags = ("commands",)
+
+    @post("/commands", status_code=202)
+    async def submit(self, request: Anyone, host: Host, world: WorldName, data: JSONBody[SubmitBody]) -> TicketAnswer:
+        """Queue a command for a tick. It is on disk when this answers, and is applied exactly once."""
+        (ticket,) = await host.submit(request.user, [command_of(data.command)], world, data.tick, data.priority)
+        return TicketAnswer.of(ticket)
+
+    @post("/commands/batch", status_code=202)
+    async def submit_many(
+        self, request: Anyone, host: Host, limits: Bounds, world: WorldName, data: JSONBody[SubmitManyBody]
+    ) -> Page[TicketAnswer]:
+        """Queue several commands, all or none."""
+        if len(data.commands) > limits.entities:
+            raise BadRequest(f"{len(data.commands)} commands are more than the {limits.entities} of one request")
+        commands: list[EntityCommand[Any]] = [command_of(one) for one in data.commands]
+        tickets = await host.submit(request.user, commands, world, data.tick, data.priority)
+        return Page([TicketAnswer.of(one) for one in tickets])
+
+    @get(["/commands", "/history"])
+    async def history(
+        self,
+        *,
+        request: Anyone,
+        host: Host,
+        world: WorldName,
+        limit: Limit = 100,
+        cursor: Place = None,
+        actor: Text = None,
+        kind: Annotated[str | None, QueryParameter(name="type")] = None,
+        status: FromQuery[Status | None] = None,
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
+        oldest_first: Flag = False,
+    ) -> Page[AuditAnswer]:
+        """Read the audit log of a world, newest first: a row for every command that anybody sent to it."""
+        for name, moment in (("since", since), ("until", until)):
+            if moment is not None and moment.tzinfo is None:
+                raise BadRequest(f"{name} needs a time zone, such as 2026-01-31T12:00:00Z")
+        after = None if cursor is None else decoded(cursor).offset
+        world_id = host.id_of(world)
+        wanted = AuditFilter(world_id, actor, kind, status, since, until, after, limit, oldest_first)
+        rows = await host.ask(request.user, GetHistory(wanted), world)
+        following = Cursor(0, rows[-1].seq).encoded() if len(rows) == limit else None
+        return Page([AuditAnswer.of(one) for one in rows], following)

@@ -1,0 +1,221 @@
+"""Reads of a world: its state, its history, differences and messages."""
+
+from __future__ import annotations
+
+from asyncio import to_thread
+from typing import Annotated, Any
+
+from litestar import Controller, Response
+from litestar.params import JSONBody, QueryParameter
+
+from archetype_core.command import Diff, Digest, GetWorldInfo, Query, QuerySnapshot, QueryTables, ReadMessages
+from archetype_server import rows, state
+from archetype_server.answer import DigestAnswer, MessageAnswer, Page, State
+from archetype_server.config import Limits
+from archetype_server.model import SearchBody
+from archetype_server.paging import Cursor, decoded
+from archetype_server.problem import BadRequest
+from archetype_server.routes.base import (
+    Anyone,
+    Bounds,
+    EntityId,
+    Flag,
+    Host,
+    Limit,
+    Names,
+    Place,
+    SomeEntity,
+    SomeTick,
+    Text,
+    Tick,
+    WorldName,
+    command_of,
+    component_kinds,
+    get,
+    post,
+    required_kinds,
+)
+from archetype_server.world_host import WorldHost
+
+_MAX = 2**63 - 1
+
+
+class ReadRoutes(Controller):
+    """The routes that read a world's ticks."""
+
+    path = "/v1/worlds/{world:str}"
+    tags = ("reads",)
+
+    @get("/state")
+    async def read_state(
+        self,
+        *,
+        request: Anyone,
+        host: Host,
+        limits: Bounds,
+        world: WorldName,
+        tick: SomeTick = None,
+        limit: Limit = 1000,
+        cursor: Place = None,
+    ) -> Response[Any]:
+        """Read all entities with all their components at a tick, by default the last."""
+        form = rows.wanted_format(request.headers.get("accept"))
+        place = _place(cursor)
+        found = await host.ask(request.user, QueryTables(tick if place is None else place.tick), world)
+        if form != rows.JSON:
+            return rows.whole(await to_thread(state.wide, found, limits.rows), form)
+        offset = 0 if place is None else place.offset
+        items, total = await to_thread(state.page, found, offset, limit)
+        end = offset + len(items)
+        following = Cursor(found.tick, end).encoded() if end < total else None
+        return Response(State(host.id_of(world), found.tick, items, following))
+
+    @get("/entities/{entity_id:int}/history")
+    async def entity_history(
+        self,
+        *,
+        request: Anyone,
+        host: Host,
+        limits: Bounds,
+        world: WorldName,
+        entity_id: EntityId,
+        components: Names = None,
+        first_tick: SomeTick = None,
+        last_tick: SomeTick = None,
+        limit: Limit = 1000,
+        cursor: Place = None,
+    ) -> Response[Any]:
+        """Read the rows of one entity, tick by tick, tombstones included."""
+        reading = _Rows(request=request, host=host, limits=limits, world=world, limit=limit, cursor=cursor)
+        ticks = reading.ticks(first_tick, last_tick)
+        return await reading.answer(Query(component_kinds(components), ticks, entity_id, include_inactive=True))
+
+    @get("/components")
+    async def components(
+        self,
+        *,
+        request: Anyone,
+        host: Host,
+        limits: Bounds,
+        world: WorldName,
+        components: Names = None,
+        tick: SomeTick = None,
+        first_tick: SomeTick = None,
+        last_tick: SomeTick = None,
+        entity_id: SomeEntity = None,
+        include_inactive: Flag = False,
+        lineage: Flag = True,
+        limit: Limit = 1000,
+        cursor: Place = None,
+    ) -> Response[Any]:
+        """Read rows of some components: of one tick, by default the last, or of a range of ticks."""
+        kinds = required_kinds(components)
+        reading = _Rows(request=request, host=host, limits=limits, world=world, limit=limit, cursor=cursor)
+        if tick is not None and (first_tick is not None or last_tick is not None):
+            raise BadRequest("give tick, or first_tick and last_tick, not both")
+        if first_tick is not None or last_tick is not None:
+            ticks: int | range = reading.ticks(first_tick, last_tick)
+        elif (at := reading.tick if tick is None else tick) is not None:
+            ticks = at
+        elif entity_id is None and not include_inactive and lineage:
+            return await reading.answer(QuerySnapshot(kinds))
+        else:
+            ticks = (await host.ask(request.user, GetWorldInfo(), world)).tick - 1
+        query = Query(kinds, ticks, entity_id, include_inactive=include_inactive, lineage=lineage)
+        return await reading.answer(query)
+
+    @get("/diff")
+    async def diff(
+        self,
+        *,
+        request: Anyone,
+        host: Host,
+        limits: Bounds,
+        world: WorldName,
+        before: Tick,
+        after: Tick,
+        other: Annotated[str | None, QueryParameter(description="The world that `after` is a tick of.")] = None,
+        components: Names = None,
+        limit: Limit = 1000,
+        cursor: Place = None,
+    ) -> Response[Any]:
+        """Compare two ticks of a world, or a tick of a world with one of another."""
+        reading = _Rows(request=request, host=host, limits=limits, world=world, limit=limit, cursor=cursor)
+        second = after if other is None else (host.id_of(other), after)
+        return await reading.answer(Diff(before, second, component_kinds(components)))
+
+    @post("/search", status_code=200)
+    async def search(
+        self, request: Anyone, host: Host, limits: Bounds, world: WorldName, data: JSONBody[SearchBody]
+    ) -> Response[Any]:
+        """Find the entities whose vector or text is most like a query, best first."""
+        form = rows.wanted_format(request.headers.get("accept"))
+        frame = await host.ask(request.user, command_of(data), world)
+        table = await to_thread(rows.collected, frame, limits.rows, is_ordered=True)
+        if form != rows.JSON:
+            return await to_thread(rows.whole, table, form)
+        return Response(await to_thread(rows.page, table, 0, table.num_rows), media_type=rows.JSON)
+
+    @get("/digest")
+    async def digest(self, request: Anyone, host: Host, world: WorldName, tick: SomeTick = None) -> DigestAnswer:
+        """Compute the digest of a tick, by default the last."""
+        return DigestAnswer(host.id_of(world), await host.ask(request.user, Digest(tick), world))
+
+    @get("/messages")
+    async def messages(
+        self,
+        *,
+        request: Anyone,
+        host: Host,
+        world: WorldName,
+        tick: SomeTick = None,
+        recipient: SomeEntity = None,
+        sender: SomeEntity = None,
+        kind: Text = None,
+        limit: Limit = 1000,
+        cursor: Place = None,
+    ) -> Page[MessageAnswer]:
+        """Read the messages that entities were sent, in the order of sending."""
+        place = _place(cursor)
+        ticks = tick if tick is not None else None if place is None else range(place.tick + 1)
+        letters = await host.ask(request.user, ReadMessages(ticks, recipient, sender, kind), world)
+        items = [MessageAnswer(one.recipient, one.sender, one.kind, one.body, one.tick) for one in letters]
+        offset = 0 if place is None else place.offset
+        end = offset + limit
+        # A later tick adds messages at the end, and none to these pages.
+        return Page(items[offset:end], Cursor(items[-1].tick, end).encoded() if end < len(items) else None)
+
+
+class _Rows:
+    """A read whose answer is rows: in the accepted format, whole or in pages that are pinned to a tick."""
+
+    def __init__(
+        self, *, request: Anyone, host: WorldHost, limits: Limits, world: str, limit: int, cursor: str | None
+    ) -> None:
+        self._form = rows.wanted_format(request.headers.get("accept"))
+        self._actor, self._host, self._limits = request.user, host, limits
+        self._world, self._limit = world, limit
+        self._place = _place(cursor)
+
+    @property
+    def tick(self) -> int | None:
+        """The tick that the first page read; ``None`` on that page."""
+        return None if self._place is None else self._place.tick
+
+    def ticks(self, first: int | None, last: int | None) -> range:
+        """Return a range of ticks whose end is the same on all pages; a read clips it to the history."""
+        end = self.tick if self.tick is not None else last
+        return range(first or 0, _MAX if end is None else min(end + 1, _MAX))
+
+    async def answer(self, command: Query | QuerySnapshot | Diff) -> Response[Any]:
+        """Send a command and return its rows."""
+        frame = await self._host.ask(self._actor, command, self._world)
+        table = await to_thread(rows.collected, frame, self._limits.rows)
+        if self._form != rows.JSON:
+            return await to_thread(rows.whole, table, self._form)
+        offset = 0 if self._place is None else self._place.offset
+        return Response(await to_thread(rows.page, table, offset, self._limit), media_type=rows.JSON)
+
+
+def _place(cursor: str | None) -> Cursor | None:
+    return None if cursor is None else decoded(cursor)
