@@ -150,3 +150,17 @@ def test_completion(tmp_path: Path, shell: str) -> None:
 def test_version(tmp_path: Path) -> None:
     """The version names the packages that are installed."""
     assert "archetype-cli 0.1.0\n" in process("--version", cwd=tmp_path).stdout
+
+
+def test_a_new_project(tmp_path: Path) -> None:
+    """A new project's simulation leaves a history that the command finds by the project's settings, also from below."""
+    assert process("init", "new", cwd=tmp_path).returncode == 0
+    again = process("init", "new", cwd=tmp_path)
+    assert again.returncode == 1
+    assert "nothing was written" in again.stderr
+    project = tmp_path / "new"
+    subprocess.run([sys.executable, "simulation.py"], cwd=project, check=True, capture_output=True, env=environment())
+    shown = process("query", "balls", "--column", "tick", "--format", "csv", cwd=project)
+    assert (shown.returncode, shown.stdout) == (0, "tick\n19\n19\n")
+    (project / "below").mkdir()
+    assert "balls" in process("log", cwd=project / "below").stdout

@@ -32,3 +32,18 @@ def demo(storage: Path, agents: int, days: int, seed: int) -> None:
     from archetype.demo import demo as simulate
 
     simulate(Console(soft_wrap=False), place=storage, agents=agents, days=days, seed=seed)
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path), default=Path(), metavar="[DIRECTORY]")
+def init(directory: Path) -> None:
+    """Write a project to start from: simulation, test, README.
+
+    Without DIRECTORY, into this one. Nothing is overwritten.
+    """
+    from archetype.project import create_project
+
+    for path in create_project(directory):
+        click.echo(path)
+    into = "" if directory == Path() else f"cd {directory} && "
+    click.echo(f"next: {into}python simulation.py && archetype query balls", err=True)
