@@ -169,6 +169,7 @@ def test_history(command: Command, race: Path) -> None:
     """The audit log is filtered and counted, of one world and of all."""
     rows = items(command("history", race, "race", "--type", "spawn", "--oldest-first", "--json").out)
     assert [row["type"] for row in rows] == ["spawn", "spawn"]
+    assert isinstance(rows[0]["payload"], dict)
     assert int(str(rows[0]["seq"])) < int(str(rows[1]["seq"]))
     assert len(items(command("history", race, "-n", 3, "--json").out)) == 3
     assert items(command("history", race, "--until", "2020-01-01", "--json").out) == []

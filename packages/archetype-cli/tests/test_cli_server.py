@@ -71,7 +71,9 @@ def test_reads(command: Command, at: StandIn, tmp_path: Path) -> None:
     at.create("fork", parent="id-0", tick=3)
     at.entities["id-0"] = {1: [{"type": "Position", "x": 1.5}], 2: [{"type": "Position", "x": 2.5}]}
     assert [one["name"] for one in items(command("world", "list", "--json").out)] == ["one", "two", "three", "fork"]
-    assert [row["position__x"] for row in items(command("query", "one", "--json").out)] == [1.5, 2.5]
+    shown = items(command("query", "one", "--json").out)
+    assert [row["position__x"] for row in shown] == [1.5, 2.5]
+    assert list(shown[0])[:4] == ["world_id", "run_id", "entity_id", "tick"]
     assert command("query", "one", "-e", 2, "--column", "tick", "-t", "0:2", "-f", "csv").out == "tick\n0\n1\n"
     rows = items(command("query", "one", "-c", "Position", "-t", "1:", "-n", 3, "--json").out)
     assert [(row["tick"], row["entity_id"]) for row in rows] == [(1, 1), (1, 2), (2, 1)]

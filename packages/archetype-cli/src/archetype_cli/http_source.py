@@ -83,7 +83,9 @@ class HttpSource:
             row for query in queries for row in self._lines(path, query) if not wanted or row["entity_id"] in wanted
         )
         first = list(islice(rows, 1))
-        known = list(first[0]) if first else list(_BASE)
+        own = list(first[0]) if first else list(_BASE)
+        # In the order of a local place, which no object of JSON promises.
+        known = [*(name for name in _BASE if name in own), *(name for name in own if name not in _BASE)]
         for name in selection.columns:
             if first and name not in known:
                 hint = meant(name, known, f"the columns are {', '.join(known)}")

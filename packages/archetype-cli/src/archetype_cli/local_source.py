@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -123,7 +124,8 @@ class LocalSource:
             query.oldest_first,
         )
         for row in read_audit(self.address, which):
-            yield {field.name: getattr(row, field.name) for field in fields(row)}
+            facts = {field.name: getattr(row, field.name) for field in fields(row)}
+            yield {**facts, "payload": _decoded(row.payload)}
 
     def new_ticks(self, world: str) -> Iterator[Mapping[str, Any]]:
         world_id = self._record(world).world_id
@@ -260,6 +262,14 @@ def _known(tick: int, timeline: Timeline, record: WorldRecord) -> int:
             ExitCode.NOT_FOUND,
         )
     return tick
+
+
+def _decoded(payload: str) -> Any:
+    """A payload as the object that it is; the text itself where a refused command had none."""
+    try:
+        return json.loads(payload)
+    except ValueError:
+        return payload
 
 
 def _moment_of(text: str) -> datetime:

@@ -28,7 +28,7 @@ _BY_STATUS = {
 }
 _HINTS = {
     "ARC-H001": "give a key with --token or ARCHETYPE_TOKEN; at a server in developer mode, --role will do",
-    "ARC-G001": "a key or --role with more rights is needed; `archetype serve --help` says which role may do what",
+    "ARC-G001": "a key or a --role with more rights is needed",
     "ARC-W001": "`archetype world list` shows the worlds",
 }
 
