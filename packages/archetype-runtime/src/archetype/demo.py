@@ -229,4 +229,5 @@ def _show_place(console: Console, place: Path, storage: str, worlds: int, town: 
     console.print(
         f"\nor `archetype query {place.absolute()} {town.name}`, or `archetype demo --agents 1000 --seed 3`.",
         highlight=False,
+        soft_wrap=True,
     )
