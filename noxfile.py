@@ -381,7 +381,9 @@ def alone(session: nox.Session) -> None:
             continue
         interpreter, made = clean_room(member.name)
         bare = (interpreter, "-I", ROOT / "checks" / "importable.py", member.import_root)
-        runs[member.name] = [made, install(interpreter, member.name), bare]
+        # Some modules are for an extra alone.
+        whole = f"{member.name}[{','.join(member.extras)}]" if member.extras else member.name
+        runs[member.name] = [made, install(interpreter, whole), bare]
         if member.tests is None:
             session.warn(f"{member.name}: imported only, it has no tests")
             continue

@@ -10,6 +10,7 @@ import pytest
 
 ROOMS = (
     "archetype",
+    "archetype_cli",
     "archetype_contracts",
     "archetype_core",
     "archetype_core.clock",

@@ -1,7 +1,7 @@
 """The command gate: policy, quotas, queue, audit log and ledger, and the services behind it."""
 
 from archetype_gate.container import ServiceContainer
-from archetype_gate.inspection import verify
+from archetype_gate.inspection import read_audit, verify
 from archetype_gate.ledger import AcceptedCommand, AuditEntry, Damage, Ledger, Settlement
 from archetype_gate.policy import Policy
 from archetype_gate.quota import Quotas, Usage
@@ -22,5 +22,6 @@ __all__ = [
     "SqliteLedger",
     "Usage",
     "otel_hooks",
+    "read_audit",
     "verify",
 ]

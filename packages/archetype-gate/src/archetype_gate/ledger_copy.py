@@ -21,10 +21,15 @@ def copied_ledger(path: Path, *, key: LedgerKey | None = None) -> SqliteLedger:
     """A ledger in memory with what the file has now; an empty one, and a warning, if this process cannot read the file."""
     if path.exists():
         try:
-            return SqliteLedger(path, key=key, connect=_connect_copy, is_copy=True)
+            return opened_copy(path, key=key)
         except (LedgerError, PermissionError) as failure:
             log.warning("the audit of %s cannot be read, so it begins empty: %s", path, failure)
     return SqliteLedger(None)
+
+
+def opened_copy(path: Path, *, key: LedgerKey | None = None) -> SqliteLedger:
+    """A ledger in memory with what the file has now; raises if it cannot be read."""
+    return SqliteLedger(path, key=key, connect=_connect_copy, is_copy=True)
 
 
 def _connect_copy(path: str) -> sqlite3.Connection:

@@ -226,4 +226,8 @@ def _show_place(console: Console, place: Path, storage: str, worlds: int, town: 
     ]
     console.print("[bold]Try next[/], in Python:\n")
     console.print("\n".join(f"    {line}" for line in lines), markup=False, highlight=False, soft_wrap=True)
-    console.print("\nor `archetype demo --agents 1000 --seed 3`. The README has a world of your own in thirty lines.")
+    console.print(
+        f"\nor `archetype query {place.absolute()} {town.name}`, or `archetype demo --agents 1000 --seed 3`.",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,122 @@
+"""``archetype world``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from archetype_cli.answer import Answer, Facts
+from archetype_cli.command_group import SubGroup
+from archetype_cli.connection import Connection
+from archetype_cli.options import SEED, TICK, at_place, with_format
+from archetype_cli.output import write
+
+_COLUMNS = (
+    "name",
+    "world_id",
+    "tick",
+    "entities",
+    "parent",
+    "is_live",
+    "queued",
+    "pending",
+    "run_id",
+    "seed",
+    "template",
+    "storage",
+    "archetypes",
+    "stepped_at",
+)
+_HIDDEN = frozenset(_COLUMNS[6:])
+
+
+@click.group(cls=SubGroup)
+def world() -> None:
+    """Create, list, show, fork and destroy worlds."""
+
+
+@world.command("list")
+@click.argument("words", nargs=-1, metavar="[PLACE]")
+@with_format()
+@at_place
+def list_worlds(*, words: tuple[str, ...], form: str, connection: Connection) -> None:
+    """List the worlds of a server or a directory."""
+    place, _ = connection.split(words, [])
+    with connection.open(place) as source:
+        write(Answer("worlds", _COLUMNS, source.worlds(), _HIDDEN), form)
+
+
+@world.command()
+@click.argument("words", nargs=-1, metavar="[PLACE] WORLD")
+@with_format()
+@at_place
+def show(*, words: tuple[str, ...], form: str, connection: Connection) -> None:
+    """Show one world, by name or id."""
+    place, (name,) = connection.split(words, ["WORLD"])
+    with connection.open(place) as source:
+        _write(source.world(name), form)
+
+
+@world.command()
+@click.argument("words", nargs=-1, metavar="[URL] NAME")
+@click.option("--template", metavar="NAME", help="Which of the server's templates declares its processors.")
+@click.option("--seed", type=SEED, metavar="N", help="The seed of its random numbers.")
+@click.option("--world-id", metavar="ID", help="An id of your own: creating it twice is the same world.")
+@with_format()
+@at_place
+def create(
+    *,
+    words: tuple[str, ...],
+    template: str | None,
+    seed: int | None,
+    world_id: str | None,
+    form: str,
+    connection: Connection,
+) -> None:
+    """Create a world at a server."""
+    place, (name,) = connection.split(words, ["NAME"])
+    with connection.server(place) as server:
+        _write(server.create_world({"name": name, "template": template, "seed": seed, "world_id": world_id}), form)
+
+
+@world.command()
+@click.argument("words", nargs=-1, metavar="[URL] WORLD")
+@click.option("--name", metavar="NAME", help="The name of the fork; the server chooses one otherwise.")
+@click.option("--at-tick", type=TICK, metavar="N", help="The last tick that both share. [the last one]")
+@click.option("--rng", type=click.Choice(["same", "fresh"]), help="Whether it draws the same random numbers. [same]")
+@click.option("--pending", type=click.Choice(["refuse", "copy"]), help="What to do with staged mutations. [refuse]")
+@with_format()
+@at_place
+def fork(
+    *,
+    words: tuple[str, ...],
+    name: str | None,
+    at_tick: int | None,
+    rng: str | None,
+    pending: str | None,
+    form: str,
+    connection: Connection,
+) -> None:
+    """Fork a world, from its last tick or an earlier one."""
+    place, (world_name,) = connection.split(words, ["WORLD"])
+    with connection.server(place) as server:
+        made = server.fork_world(world_name, {"name": name, "at_tick": at_tick, "rng": rng, "pending": pending})
+        _write(made, form)
+
+
+@world.command()
+@click.argument("words", nargs=-1, metavar="[URL] WORLD")
+@with_format()
+@at_place
+def destroy(*, words: tuple[str, ...], form: str, connection: Connection) -> None:
+    """Drop a live world and its queue; its history and audit log stay."""
+    place, (name,) = connection.split(words, ["WORLD"])
+    with connection.server(place) as server:
+        write(Facts("destroyed", server.destroy_world(name)), form)
+
+
+def _write(one: Mapping[str, Any], form: str) -> None:
+    ordered = {name: one[name] for name in _COLUMNS if name in one}
+    write(Facts("world", {**ordered, **{name: value for name, value in one.items() if name not in ordered}}), form)

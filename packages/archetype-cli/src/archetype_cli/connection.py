@@ -1,0 +1,105 @@
+"""Where a command works, and how it gets in there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archetype_cli.exit_code import ExitCode
+from archetype_cli.failure import Failure
+from archetype_cli.settings import DEFAULT_URL, Settings, is_address
+from archetype_cli.source import Source
+
+if TYPE_CHECKING:
+    from archetype_cli.http_source import HttpSource
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where to work and how to be let in, as the flags say; what is not given comes from the settings."""
+
+    place: str | None = None
+    token: str | None = None
+    role: str | None = None
+
+    @contextmanager
+    def server(self, place: str | None = None) -> Iterator[HttpSource]:
+        """Open the server at a place; a `Failure` for a directory."""
+        from archetype_cli.http_source import HttpSource
+
+        with self.open(place, is_server_needed=True) as source:
+            assert isinstance(source, HttpSource)
+            yield source
+
+    @contextmanager
+    def open(self, place: str | None = None, *, is_server_needed: bool = False) -> Iterator[Source]:
+        """Open the place that was given first: as an argument, as a flag, in the settings, or the default server."""
+        settings = Settings.load()
+        given = place or self.place
+        chosen = given or settings.get("place") or DEFAULT_URL
+        source: Source
+        if is_server(chosen):
+            from archetype_cli.http_source import HttpSource
+
+            timeout = settings.get("timeout_s")
+            token = settings.token_for(self.token, given)
+            source = HttpSource(
+                chosen, token=token, role=settings.get("role", self.role), **({"timeout_s": timeout} if timeout else {})
+            )
+        elif is_server_needed:
+            raise Failure(
+                f"{chosen} is a directory, and this command needs a server",
+                f"archetype serve --storage {chosen}, and then give its address",
+                ExitCode.USAGE,
+            )
+        else:
+            source = _local(chosen)
+        try:
+            yield source
+        finally:
+            source.close()
+
+    def split(
+        self, words: Sequence[str], names: Sequence[str], *, least: int | None = None
+    ) -> tuple[str | None, list[str]]:
+        """Tell the place from the other words of a command line; ``names`` says what those are, for the message."""
+        rest = list(words)
+        place = None
+        if self.place is None and rest and (is_place(rest[0]) or len(rest) == len(names) + 1):
+            place = rest.pop(0)
+        least = len(names) if least is None else least
+        if not least <= len(rest) <= len(names):
+            if len(rest) < least:
+                missing = names[len(rest)]
+                given = f" after {place}" if place else ""
+                raise Failure(f"{missing} is missing{given}", "add it; --help shows the order", ExitCode.USAGE)
+            extra = rest[len(names)]
+            hint = f"{rest[0]!r} was taken as {names[0]}; a directory is written ./{rest[0]}" if names else ""
+            raise Failure(f"unexpected argument {extra!r}", hint, ExitCode.USAGE)
+        return place, rest
+
+
+def is_server(place: str) -> bool:
+    """Whether a place is the address of a server."""
+    return place.lower().startswith(("http://", "https://"))
+
+
+def is_place(word: str) -> bool:
+    """Whether the first word of a command line is a place: an address, or a path that is written as one or is there."""
+    return is_address(word) or word.startswith((".", "~", os.sep)) or Path(word).is_dir()
+
+
+def _local(place: str) -> Source:
+    try:
+        from archetype_cli.local_source import LocalSource
+    except ImportError as failure:
+        raise Failure(
+            f"reading {place} needs the packages of a local store ({failure.name} is missing)",
+            "pip install 'archetype-cli[local]'",
+            ExitCode.NOT_INSTALLED,
+        ) from failure
+    return LocalSource(place)

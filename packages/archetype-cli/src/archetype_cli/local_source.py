@@ -1,0 +1,277 @@
+"""Reads a local store directly, without a gate and without changing anything; ``docs/decisions/0023`` says why."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archetype_cli.answer import Answer, rows_of
+from archetype_cli.exit_code import ExitCode
+from archetype_cli.failure import Failure, meant
+from archetype_cli.settings import is_address
+from archetype_cli.source import AuditQuery, Moment, Selection
+from archetype_cli.stored_rows import StoredRows, component_names
+from archetype_core.command import AuditFilter
+from archetype_core.read import diff
+from archetype_core.schema import Archetype
+from archetype_core.store import IS_ACTIVE, Head, Scan, Store, Timeline, WorldRecord, open_store
+
+_POLL_S = 0.2
+
+
+class LocalSource:
+    """A store on this machine, opened to read."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.address = address_of(place)
+        self._store: Store = open_store(self.address, create=False)
+
+    def close(self) -> None:
+        self._store.close()
+
+    def worlds(self) -> Sequence[Mapping[str, Any]]:
+        return [self._described(one) for one in self._records()]
+
+    def world(self, name: str) -> Mapping[str, Any]:
+        return self._described(self._record(name))
+
+    def entity(self, world: str, entity_id: int, tick: int | None) -> Mapping[str, Any]:
+        record = self._record(world)
+        timeline = self._store.timeline(record.world_id)
+        span = timeline.at(timeline.last if tick is None else _known(tick, timeline, record))
+        assert span is not None
+        ids = pa.array([entity_id], pa.int64())
+        for table, schema in timeline.tables.items():
+            archetype = Archetype.from_schema(schema)
+            scan = Scan(table, span.segment, span.first, span.last, (*archetype.schema.names, IS_ACTIVE), ids)
+            rows = pa.Table.from_batches(list(self._store.scan(scan)), scan.schema(schema)).filter(pc.field(IS_ACTIVE))
+            if rows.num_rows:
+                (values,) = rows.to_pylist()
+                return {
+                    "entity_id": entity_id,
+                    "tick": span.first,
+                    "components": [_payload(kind, values) for kind in archetype.components],
+                }
+        raise Failure(
+            f"entity {entity_id} is not alive in world {record.name!r} at tick {span.first}",
+            f"its history: archetype query {self.place} {record.name} --entity {entity_id} --ticks all",
+            ExitCode.NOT_FOUND,
+        )
+
+    def rows(self, world: str, selection: Selection) -> Answer:
+        record = self._record(world)
+        timeline = self._store.timeline(record.world_id)
+        ticks = selection.ticks
+        if ticks is not None and ticks[0] is not None and ticks[0] == ticks[1]:
+            _known(ticks[0], timeline, record)
+        found = StoredRows.of(self._store, timeline, selection)
+        hidden = frozenset({"world_id", "run_id", IS_ACTIVE}) - frozenset(selection.columns)
+        return Answer("rows", found.schema.names, _lazily(found), hidden, found.reader)
+
+    def diff(self, before: Moment, after: Moment, components: tuple[str, ...], where: str | None) -> Answer:
+        columns = [column for name in components for column in self._columns_of(name, before.world, after.world)]
+        condition = None
+        if where is not None:
+            import daft
+
+            condition = daft.sql_expr(where)
+        frame = diff(self._moment(before), self._moment(after), where=condition)
+        table = frame.to_arrow()
+        if components:
+            # The rows of an entity that came, went or moved have no column; they belong to every component.
+            wanted = pc.is_in(table.column("column"), value_set=pa.array([*columns, None], pa.large_string()))
+            table = table.filter(wanted)
+        return Answer("differences", table.column_names, rows_of(table.to_reader()), frozenset(), table.to_reader)
+
+    def branches(self) -> Sequence[Mapping[str, Any]]:
+        records = self._records()
+        found: dict[str, dict[str, Any]] = {}
+        for record in records:
+            parent = self._parent(record)
+            found[record.world_id] = {
+                "name": record.name,
+                "world_id": record.world_id,
+                "parent": None if parent is None else parent.world_id,
+                "forked_at": None if parent is None else parent.tick,
+                "last_tick": record.tick,
+            }
+        return list(found.values())
+
+    def history(self, query: AuditQuery) -> Iterator[Mapping[str, Any]]:
+        from archetype_gate import read_audit
+
+        since, until = (None if one is None else _moment_of(one) for one in (query.since, query.until))
+        world_id = None if query.world is None else self._record(query.world).world_id
+        which = AuditFilter(
+            world_id,
+            query.actor,
+            query.type,
+            query.status,
+            since,
+            until,
+            None,
+            query.limit,
+            query.oldest_first,
+        )
+        for row in read_audit(self.address, which):
+            facts = {field.name: getattr(row, field.name) for field in fields(row)}
+            yield {**facts, "payload": _decoded(row.payload)}
+
+    def new_ticks(self, world: str) -> Iterator[Mapping[str, Any]]:
+        world_id = self._record(world).world_id
+        seen = -1
+        while True:
+            head = self._store.head(world_id)
+            for tick in range(head.tick if seen < 0 else seen + 1, head.tick + 1):
+                at = head if tick == head.tick else self._store.head(world_id, at=tick)
+                yield {
+                    "world_id": world_id,
+                    "run_id": at.segment.run_id,
+                    "tick": tick,
+                    "entities": _entities(at),
+                }
+            seen = head.tick
+            time.sleep(_POLL_S)
+
+    def _records(self) -> tuple[WorldRecord, ...]:
+        return tuple(sorted(self._store.worlds(), key=lambda one: one.world_id))
+
+    def _record(self, name: str) -> WorldRecord:
+        records = self._records()
+        named = [one for one in records if one.name == name]
+        found = [one for one in records if one.world_id == name] or named
+        if len(found) == 1:
+            return found[0]
+        if found:
+            ids = ", ".join(one.world_id for one in found)
+            raise Failure(
+                f"{len(found)} worlds in {self.place} are named {name!r}", f"give an id: {ids}", ExitCode.NOT_FOUND
+            )
+        known = [one.name for one in records]
+        otherwise = (
+            f"its worlds: {', '.join(known[:8])}{' …' if len(known) > 8 else ''}" if known else "it has none yet"
+        )
+        raise Failure(f"{self.place} has no world {name!r}", meant(name, known, otherwise), ExitCode.NOT_FOUND)
+
+    def _described(self, record: WorldRecord) -> Mapping[str, Any]:
+        head, parent = self._store.head(record.world_id), self._parent(record)
+        tables = self._store.timeline(record.world_id).tables
+        counts: dict[str, int] = {}
+        for table, count in head.live.items():
+            name = " + ".join(sorted(component_names(Archetype.from_schema(tables[table]))))
+            counts[name] = counts.get(name, 0) + count
+        return {
+            "world_id": record.world_id,
+            "name": record.name,
+            "run_id": record.run_id,
+            "tick": record.tick + 1,
+            "entities": _entities(head),
+            "archetypes": counts,
+            "queued": None,
+            "pending": None,
+            "storage": self.place,
+            "is_live": False,
+            "parent": None if parent is None else parent.world_id,
+            "template": None,
+            "seed": head.segment.seed,
+            "stepped_at": None,
+        }
+
+    def _parent(self, record: WorldRecord) -> Any:
+        own = self._store.timeline(record.world_id).own(record.world_id)
+        return own.spans[0].segment.parent if own.spans else None
+
+    def _columns_of(self, component: str, *worlds: str) -> list[str]:
+        found: dict[str, None] = {}
+        known: dict[str, None] = {}
+        for world in worlds:
+            for schema in self._store.timeline(self._record(world).world_id).tables.values():
+                for kind in Archetype.from_schema(schema).components:
+                    known[kind.name] = None
+                    if kind.name == component:
+                        found.update(dict.fromkeys(field.name for field in kind.fields))
+        if component not in known:
+            raise Failure(
+                f"no entity ever had a component {component!r}",
+                meant(component, known, f"the components are {', '.join(known)}"),
+                ExitCode.NOT_FOUND,
+            )
+        return list(found)
+
+    def _moment(self, moment: Moment) -> Any:
+        """What reads columns of each live table at a moment."""
+        record = self._record(moment.world)
+        timeline = self._store.timeline(record.world_id)
+        tick = timeline.last if moment.tick is None else _known(moment.tick, timeline, record)
+        span = timeline.at(tick)
+        assert span is not None
+        head = self._store.head(record.world_id, at=tick)
+        archetypes = [Archetype.from_schema(timeline.tables[name]) for name in sorted(head.live)]
+        return {one: partial(self._active_at, one, span) for one in archetypes}
+
+    def _active_at(self, archetype: Archetype, span: Any, names: Sequence[str]) -> pa.Table:
+        scan = Scan(archetype.name, span.segment, span.first, span.last, (*names, IS_ACTIVE))
+        rows = pa.Table.from_batches(list(self._store.scan(scan)), scan.schema(archetype.schema))
+        return rows.filter(pc.field(IS_ACTIVE)).drop_columns([IS_ACTIVE])
+
+
+def address_of(place: str) -> str:
+    """Return the address of a store: a directory with a journal alone is a ``journal:`` store, whoever writes its path."""
+    if is_address(place):
+        return place
+    path = Path(place).expanduser()
+    if not path.exists():
+        raise Failure(
+            f"there is no directory {place}",
+            "check the path; `archetype demo` makes a small history to try commands on",
+            ExitCode.NOT_FOUND,
+        )
+    if (path / "journal.sqlite").is_file():
+        return f"journal:{path}"
+    return str(path)
+
+
+def _lazily(found: StoredRows) -> Iterator[Mapping[str, Any]]:
+    yield from rows_of(found.reader())
+
+
+def _entities(head: Head) -> int:
+    return sum(head.live.values())
+
+
+def _payload(kind: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    start = len(kind.prefix) + 2
+    return {"type": kind.name, **{field.name[start:]: values[field.name] for field in kind.fields}}
+
+
+def _known(tick: int, timeline: Timeline, record: WorldRecord) -> int:
+    if timeline.at(tick) is None:
+        raise Failure(
+            f"world {record.name!r} has no tick {tick}",
+            f"its history goes from tick {timeline.first} to {timeline.last}",
+            ExitCode.NOT_FOUND,
+        )
+    return tick
+
+
+def _decoded(payload: str) -> Any:
+    """A payload as the object that it is; the text itself where a refused command had none."""
+    try:
+        return json.loads(payload)
+    except ValueError:
+        return payload
+
+
+def _moment_of(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.astimezone()
