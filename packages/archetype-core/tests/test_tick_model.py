@@ -40,6 +40,18 @@ TestQuick.settings = settings(max_examples=15, stateful_step_count=6)
             ),
             id="ids of a table's block are given back when a tick in doubt is not stored",
         ),
+        *(
+            pytest.param(
+                (
+                    *_TWO_TABLES,
+                    Fork(0),
+                    Step(0, Attempt(solo=(0, (("foreign", Spawn(({"Body": {}},), "many")),)), fault=fault)),
+                    Step(0, Attempt(solo=(0, (("foreign", Spawn(({"Body": {}},), "many")),)))),
+                ),
+                id=f"ids of another world are given back when the commit is a failure: {fault}",
+            )
+            for fault in ("conflict", "refused")
+        ),
     ],
 )
 def test_what_the_machine_found(lines: tuple[Stage | Step | Fork, ...]) -> None:

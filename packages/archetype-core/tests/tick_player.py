@@ -176,7 +176,8 @@ class Player:
             made = refused
         if isinstance(made, Refused):
             assert not isinstance(result, tuple), f"{op} is an error ({made.kind}), and was taken"
-            assert made.kind in ("", type(result).__name__), f"{op} is {made.kind}, and not {result!r}"
+            kinds = {"", *(one.__name__ for one in type(result).__mro__)}
+            assert made.kind in kinds, f"{op} is {made.kind}, and not {result!r}"
             return []
         assert isinstance(result, tuple), f"{op} was refused: {result!r}"
         return made
@@ -244,7 +245,11 @@ class Player:
             self._commit(branch, doubt)
             return
         other = next((one for one in self.branches if one.real is plan.other), None)
+        others_ids = set(other.model.taken) if other else set()
         outcome = self._expected(branch, plan, other)
+        if other is not None and attempt.fault in ("conflict", "refused"):
+            # What the attempt took in another world may be given out again, as after a failing processor.
+            other.model.taken = others_ids
         if plan.fails:
             assert isinstance(result, ProcessorError), f"{plan.fails} fails, and the step gave {result!r}"
             assert (result.processor, result.table, result.tick) == (plan.fails[0], table_name(plan.fails[1]), tick)
