@@ -80,7 +80,7 @@ CALLS: dict[str, tuple[Callable[[Any], object], type[BaseException], str]] = {
     "update": (
         lambda world: world.update(1, "x"),
         TypeError,
-        "components are instances, such as Position(x=1.0), not 'x'",
+        "an entity is made of component instances, not 'x'",
     ),
     "a hook by name": (lambda world: world.add_hook("PostTick", print), TypeError, "give the class PostTick"),
     "a hook of nothing": (lambda world: world.add_hook(int, print), TypeError, "give a class such as PreTick"),

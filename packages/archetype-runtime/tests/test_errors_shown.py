@@ -185,11 +185,11 @@ CALLS: dict[str, tuple[Callable[[Any, Any], object], type[BaseException], str]] 
     "query": (lambda _, world: world.query(Position, tick=3), TypeError, "ticks"),
     "a hook by name": (lambda _, world: world.add_hook("PostTick", print), TypeError, "give the class PostTick"),
     "a processor": (lambda _, world: world.add_processor(object()), TypeError, "object has no process method"),
-    "spawn": (lambda _, world: world.spawn("x"), TypeError, "an entity takes component instances, not 'x'"),
+    "spawn": (lambda _, world: world.spawn("x"), TypeError, "an entity is made of component instances, not 'x'"),
     "spawn_many": (lambda _, world: world.spawn_many([Position(), "x"]), TypeError, "component instances, not 'x'"),
-    "spawn a class": (lambda _, world: world.spawn(Position), TypeError, "(a class: call it)"),
+    "spawn a class": (lambda _, world: world.spawn(Position), TypeError, ": make one, Position(…)"),
     "spawn_many of one": (lambda _, world: world.spawn_many(Position()), TypeError, "bundles must be a list"),
-    "spawn_many of classes": (lambda _, world: world.spawn_many([Position]), TypeError, "(a class: call it)"),
+    "spawn_many of classes": (lambda _, world: world.spawn_many([Position]), TypeError, ": make one, Position(…)"),
     "despawn a mask": (lambda _, world: world.despawn(np.array([True])), TypeError, "ids[mask]"),
     "despawn floats": (lambda _, world: world.despawn(np.array([1.0])), TypeError, "a flat array of ints"),
     "despawn nested lists": (
@@ -203,7 +203,7 @@ CALLS: dict[str, tuple[Callable[[Any, Any], object], type[BaseException], str]] 
     "update a bool": (lambda _, world: world.update(True, Position(x=1.0)), TypeError, "an int, not True"),
     "update a float": (lambda _, world: world.update(1.0, Position(x=1.0)), TypeError, "an int, not 1.0"),
     "update None": (lambda _, world: world.update(None, Position(x=1.0)), TypeError, "an int, not None"),
-    "update with a class": (lambda _, world: world.update(1, Position), TypeError, "(a class: call it)"),
+    "update with a class": (lambda _, world: world.update(1, Position), TypeError, ": make one, Position(…)"),
     "update by keyword": (lambda _, world: world.update(1, x=1.0), TypeError, "it takes entities, *components"),
     "remove an instance": (
         lambda _, world: world.remove_components(1, Position()),
@@ -218,7 +218,7 @@ CALLS: dict[str, tuple[Callable[[Any, Any], object], type[BaseException], str]] 
     ),
     "submit a mask": (lambda _, world: world.submit(Despawn(np.array([True]))), TypeError, "ids[mask]"),
     "submit an update": (lambda _, world: world.submit(Update(NO_ID, ())), TypeError, "an int, not 1.5"),
-    "update": (lambda _, world: world.update(1, "x"), TypeError, "an entity takes component instances, not 'x'"),
+    "update": (lambda _, world: world.update(1, "x"), TypeError, "an entity is made of component instances, not 'x'"),
     "remove_components": (
         lambda _, world: world.remove_components(1, "x"),
         TypeError,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -240,6 +241,14 @@ def test_sync_table_of_a_lazy_frame() -> None:
         assert (world.info().entities, world.info().pending) == (3, 2)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises, also where the tests were started with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Interrupting(Policy):
     """Somebody presses Ctrl-C while a spawn is authorized."""
 
@@ -249,6 +258,7 @@ class Interrupting(Policy):
         return super().allows(actor, kind)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_mutation_is_not_cut_by_an_interrupt() -> None:
     """Ctrl-C in the middle of a mutation is raised after it: it is staged and on record as a whole (T6, G4)."""
     with ArchetypeRuntime.sync("memory:", policy=Interrupting()) as runtime:
@@ -262,6 +272,7 @@ def test_a_mutation_is_not_cut_by_an_interrupt() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_interrupt_stops_what_hangs() -> None:
     """The second Ctrl-C is raised at once, in the middle of the block."""
     reached: list[int] = []

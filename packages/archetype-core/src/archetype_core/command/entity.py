@@ -12,9 +12,8 @@ from archetype_core.argument import checked_id
 from archetype_core.command.command import Command, R, names
 from archetype_core.engine.selection import Entities, is_condition
 from archetype_core.engine.table_update import Changes
-from archetype_core.errors import SignatureError
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component
+from archetype_core.schema.component import Component, no_component
 from archetype_core.schema.message import checked_entity
 from archetype_core.schema.snapshot import ENTITY_ID
 
@@ -205,8 +204,7 @@ def described(entities: object) -> dict[str, Any]:
 def payload(component: object) -> dict[str, Any]:
     """A component as JSON-able data; ``SignatureError`` for anything else, such as the class."""
     if not isinstance(component, Component):
-        hint = " (the class: call it)" if isinstance(component, type) else ""
-        raise SignatureError(f"an entity is made of component instances, not {component!r}{hint}")
+        raise no_component(component)
     return component.to_payload()
 
 

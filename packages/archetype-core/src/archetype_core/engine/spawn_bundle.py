@@ -13,9 +13,8 @@ from archetype_core.argument import listed
 from archetype_core.engine import mutation_log
 from archetype_core.engine.mutation_log import MutationLog, Row
 from archetype_core.engine.spawn_table import spawned_part, storable
-from archetype_core.errors import SignatureError
 from archetype_core.schema.archetype import Archetype, type_of
-from archetype_core.schema.component import Component
+from archetype_core.schema.component import Component, no_component
 from archetype_core.schema.snapshot import Column
 
 Bundle = Component | Sequence[Component]
@@ -117,8 +116,7 @@ class Bundles:
         given = [one for one in components if isinstance(one, Component)]
         if len(given) < len(components):
             odd = next(one for one in components if not isinstance(one, Component))
-            hint = f": make one, {odd.__name__}(…)" if isinstance(odd, type) else ""
-            raise SignatureError(f"an entity is made of component instances, not {odd!r}{hint}")
+            raise no_component(odd)
         archetype = storable(Archetype.of(*given))
         order = {type_of(one): index for index, one in enumerate(given)}
         found = self._archetypes[kinds] = archetype, tuple(order[kind] for kind in archetype.components)

@@ -28,7 +28,7 @@ from archetype_core.engine.table_update import Changes, check_columns, grouped, 
 from archetype_core.errors import EntityNotFound, SignatureError, ValueRejected, WorldClosed
 from archetype_core.schema import message
 from archetype_core.schema.archetype import Archetype
-from archetype_core.schema.component import Component, ComponentType, fields_of, type_of_class
+from archetype_core.schema.component import Component, ComponentType, fields_of, no_component, type_of_class
 from archetype_core.schema.snapshot import ENTITY_ID
 
 if TYPE_CHECKING:
@@ -462,7 +462,7 @@ def _values(components: Sequence[Component]) -> dict[ComponentType, tuple[Any, .
     values: dict[ComponentType, tuple[Any, ...]] = {}
     for component in components:
         if not isinstance(component, Component):
-            raise TypeError(f"components are instances, such as Position(x=1.0), not {component!r}")
+            raise no_component(component)
         kind = type(component).component_type()
         if kind in values:
             raise SignatureError(f"component {kind.name} is given twice")

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 
 from archetype_core.argument import nearest
-from archetype_core.errors import ComponentTypeError, PayloadError, UnknownComponent, ValueRejected
+from archetype_core.errors import ComponentTypeError, PayloadError, SignatureError, UnknownComponent, ValueRejected
 from archetype_core.schema.codec import codec_for
 from archetype_core.schema.column_access import Columns, column_of, no_field
 from archetype_core.schema.datatype import describe
@@ -255,6 +255,12 @@ def _plan_for(component_type: ComponentType) -> _Plan:
     is_other = component_type.name in _BY_NAME
     reason = "the class of that name has other fields" if is_other else "import the module that defines it"
     raise UnknownComponent(component_type.name, f"{reason}; the stored columns are {stored}")
+
+
+def no_component(given: object) -> SignatureError:
+    """Return the refusal of what is no component, such as the class of one."""
+    hint = f": make one, {given.__name__}(…)" if isinstance(given, type) else ""
+    return SignatureError(f"an entity is made of component instances, not {given!r}{hint}")
 
 
 def fields_of(component_type: ComponentType) -> tuple[ComponentField, ...]:
