@@ -47,6 +47,7 @@ LONG_RUNS = (
     "archetype-store-lance test_lance_s3",
     "archetype-store-lance test_lance_contract",
     "archetype-core",
+    "archetype-core second half",
     "tests",
     "archetype-journal test_journaled_contract",
     "test_gate_crash",
@@ -336,10 +337,19 @@ def install(interpreter: Path, *requirements: str) -> Command:
     return (*CACHED_UV, "pip", "install", *here, *wheels, *requirements)
 
 
-def pytest_in(interpreter: Path, tests: Path, home: Path, *more: str) -> Command:
+def pytest_in(interpreter: Path, tests: Sequence[Path], home: Path, *more: str) -> Command:
     """The command that runs tests in a clean room, configured by the pyproject.toml of ``home``."""
     config = (f"--config-file={home / 'pyproject.toml'}", f"--rootdir={home}", "-p", "no:cacheprovider")
-    return (interpreter.parent / "pytest", *config, *more, tests)
+    return (interpreter.parent / "pytest", *config, *more, *tests)
+
+
+def halves(name: str, tests: Path | None) -> dict[str, Sequence[Path]]:
+    """The tests of a package, under its name; those of core by halves, because they take longer than all others together."""
+    if tests is None or name != "archetype-core":
+        return {name: [] if tests is None else [tests]}
+    suites = {path for pattern in SUITES for path in tests.glob(pattern)}
+    modules = sorted(set(tests.glob("test_*.py")) - suites)
+    return {name: modules[::2], f"{name} second half": modules[1::2]}
 
 
 @nox.session
@@ -362,7 +372,7 @@ def wheels(session: nox.Session) -> None:
         interpreter, made = clean_room(stranger.name)
         runs[stranger.name] = [made, install(interpreter, f"{stranger.name} @ {stranger.path.as_uri()}", *needs)]
         if stranger.tests is not None:
-            runs[stranger.name].append(pytest_in(interpreter, stranger.tests, stranger.path))
+            runs[stranger.name].append(pytest_in(interpreter, [stranger.tests], stranger.path))
     side_by_side(session, runs)
 
 
@@ -379,17 +389,18 @@ def alone(session: nox.Session) -> None:
     for member in members():
         if session.posargs and member.name not in session.posargs:
             continue
-        interpreter, made = clean_room(member.name)
-        bare = (interpreter, "-I", ROOT / "checks" / "importable.py", member.import_root)
-        # Some modules are for an extra alone.
-        whole = f"{member.name}[{','.join(member.extras)}]" if member.extras else member.name
-        runs[member.name] = [made, install(interpreter, whole), bare]
         if member.tests is None:
             session.warn(f"{member.name}: imported only, it has no tests")
-            continue
-        # What tests need is added after everything was imported without it.
-        quick = pytest_in(interpreter, member.tests, ROOT, "-m", "not thorough", *BESIDE_SUITES)
-        runs[member.name] += [install(interpreter, member.name, *member.test_requirements()), quick]
+        for name, tests in halves(member.name, member.tests).items():
+            interpreter, made = clean_room(name)
+            bare = (interpreter, "-I", ROOT / "checks" / "importable.py", member.import_root)
+            # Some modules are for an extra alone.
+            whole = f"{member.name}[{','.join(member.extras)}]" if member.extras else member.name
+            runs[name] = [made, install(interpreter, whole), bare]
+            if tests:
+                # What tests need is added after everything was imported without it.
+                quick = pytest_in(interpreter, tests, ROOT, "-m", "not thorough", *BESIDE_SUITES)
+                runs[name] += [install(interpreter, member.name, *member.test_requirements()), quick]
     side_by_side(session, runs)
 
 
