@@ -172,7 +172,7 @@ class StandIn:
 class _Handler(BaseHTTPRequestHandler):
     world: StandIn
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # reason: the name in the class that this overrides
         """Say nothing."""
 
     def _answer(self) -> None:

@@ -7,7 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
@@ -37,11 +37,11 @@ def test_help_lists_every_command_and_imports_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("point", sorted(entry_points(group=COMMANDS)), ids=lambda point: point.name)
-def test_the_line_of_a_command_is_its_help(point: object) -> None:
+def test_the_line_of_a_command_is_its_help(point: EntryPoint) -> None:
     """The line that is read from a command's source is the one that the command itself has."""
-    command = point.load()  # type: ignore[attr-defined]
-    assert summary(point) == command.help.strip().splitlines()[0].rstrip(".")  # type: ignore[arg-type]
-    assert len(summary(point)) <= 64  # type: ignore[arg-type]
+    command = point.load()
+    assert summary(point) == command.help.strip().splitlines()[0].rstrip(".")
+    assert len(summary(point)) <= 64
 
 
 def test_data_and_talk_are_apart(tmp_path: Path, race: Path) -> None:

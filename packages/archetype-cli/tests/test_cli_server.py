@@ -18,12 +18,14 @@ pytest_plugins = ["cli_fixtures"]
 
 def item(text: str) -> dict[str, object]:
     """The one object of a JSON answer."""
-    return json.loads(text)["item"]  # type: ignore[no-any-return]
+    found: dict[str, object] = json.loads(text)["item"]
+    return found
 
 
 def items(text: str) -> list[dict[str, object]]:
     """The rows of a JSON answer."""
-    return json.loads(text)["items"]  # type: ignore[no-any-return]
+    found: list[dict[str, object]] = json.loads(text)["items"]
+    return found
 
 
 @pytest.fixture
