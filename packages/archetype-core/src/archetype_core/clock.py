@@ -11,6 +11,9 @@ from typing import Protocol
 from uuid import UUID
 
 _WORDS = struct.Struct("512Q")
+_random: list[int] = []
+# A forked child draws its own; asking the system for each id whether this is one costs more than the id.
+os.register_at_fork(after_in_child=_random.clear)
 
 
 class Clock(Protocol):
@@ -43,23 +46,26 @@ class SystemIds:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
-        self._random: list[int] = []
-        # A forked child draws its own; asking the system each time whether this is one costs more than the id.
-        os.register_at_fork(after_in_child=self._random.clear)
 
     def new(self) -> str:
         """Return the next id."""
         # 48 bits of milliseconds and 12 bits of counter form one number that only grows.
         with self._lock:
             self._last = stamp = max(time.time_ns() // 1_000_000 << 12, self._last + 1)
-            # Random bits are drawn in blocks, because the system call dominates the cost.
-            if not self._random:
-                self._random += _WORDS.unpack(os.urandom(_WORDS.size))
-            drawn = self._random.pop()
+        drawn = _drawn()
         return (
             f"{stamp >> 28:08x}-{stamp >> 12 & 0xFFFF:04x}-7{stamp & 0xFFF:03x}-"
             f"{drawn >> 50 | 0x8000:04x}-{drawn & 0xFFFFFFFFFFFF:012x}"
         )
+
+
+def _drawn() -> int:
+    """64 random bits, drawn in blocks, because the system call dominates the cost."""
+    while True:
+        try:
+            return _random.pop()
+        except IndexError:
+            _random.extend(_WORDS.unpack(os.urandom(_WORDS.size)))
 
 
 class SequentialIds:

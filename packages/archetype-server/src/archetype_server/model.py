@@ -125,7 +125,7 @@ class _CommandBody(Body, tag_field="type"):
 
     def command(self) -> EntityCommand[Any]:
         """Return the command of this body."""
-        raise NotImplementedError
+        raise NotImplementedError  # reason: a msgspec struct cannot be abstract, and each command below has its own
 
 
 class SpawnCommand(_CommandBody, tag="spawn"):
