@@ -135,8 +135,9 @@ class _Pairs:
         is_new[there] = False
         return cls(np.flatnonzero(found), there, np.flatnonzero(~found), np.flatnonzero(is_new))
 
-    def differing(self, left: pa.Array, right: pa.Array) -> Mask:
-        """A mask of the pairs whose values differ."""
+    def differing(self, values: Sequence[pa.Array]) -> Mask:
+        """A mask of the pairs whose values, a column of each side, differ."""
+        left, right = values
         if self.left is not None:
             left, right = left.take(pa.array(self.left)), right.take(pa.array(self.right))
         return ~same(left, right)
@@ -191,7 +192,7 @@ class _Both:
             at_once = _THREADS if rows <= _MANY_ROWS else 1
             for several in (names[start : start + at_once] for start in range(0, len(names), at_once)):
                 sides = [[one.column(component, name, types[name]) for one in both] for name in several]
-                for mask in _each(lambda two, pairs=pairs: pairs.differing(*two), sides, rows):
+                for mask in _each(pairs.differing, sides, rows):
                     changed |= mask
                 for name, two in zip(several, sides, strict=True):
                     room -= sum(one.nbytes for one in two)
@@ -230,7 +231,7 @@ class _Both:
             for name, kind in self.types_of(component).items():
                 left = self.before.column(component, name, kind)
                 right = self.after.column(component, name, kind)
-                changed = np.flatnonzero(pairs.differing(left, right))
+                changed = np.flatnonzero(pairs.differing((left, right)))
                 here = changed if pairs.left is None else pairs.left[changed]
                 there = changed if pairs.right is None else pairs.right[changed]
                 parts.append(_rows(old[here], name, texts(left.take(here)), texts(right.take(there))))
@@ -250,7 +251,7 @@ class _Both:
         """The entities that were added, removed or moved to another archetype, with their component names."""
         (old, was), (new, now) = self.before.archetypes(), self.after.archetypes()
         pairs = _Pairs.of(old, new)
-        moved = np.flatnonzero(pairs.differing(was, now))
+        moved = np.flatnonzero(pairs.differing((was, now)))
         here = moved if pairs.left is None else pairs.left[moved]
         there = moved if pairs.right is None else pairs.right[moved]
         none = pa.nulls(len(pairs.gone), pa.large_string()), pa.nulls(len(pairs.come), pa.large_string())
