@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from daft import DataFrame
     from daft.expressions import Expression
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 SCHEMA = pa.schema(
     [
         ("op", pa.large_string()),
@@ -34,6 +39,9 @@ SCHEMA = pa.schema(
 )
 _KEPT_BYTES = 64 << 20
 """Columns up to this size in total are kept between finding the rows that differ and giving them; others are read again."""
+_FEW_ROWS, _MANY_ROWS = 20_000, 2_000_000
+"""Between so many rows, columns are compared by several threads: of fewer it costs more, of more they need too much memory."""
+_THREADS = min(4, os.cpu_count() or 1)
 # From buffers: `pa.array` would import pandas where it is installed.
 _OPS = pa.LargeStringArray.from_buffers(
     3, pa.py_buffer(np.array([0, 7, 12, 19]).tobytes()), pa.py_buffer(b"changedaddedremoved")
@@ -127,8 +135,9 @@ class _Pairs:
         is_new[there] = False
         return cls(np.flatnonzero(found), there, np.flatnonzero(~found), np.flatnonzero(is_new))
 
-    def differing(self, left: pa.Array, right: pa.Array) -> Mask:
-        """A mask of the pairs whose values differ."""
+    def differing(self, values: Sequence[pa.Array]) -> Mask:
+        """A mask of the pairs whose values, a column of each side, differ."""
+        left, right = values
         if self.left is not None:
             left, right = left.take(pa.array(self.left)), right.take(pa.array(self.right))
         return ~same(left, right)
@@ -167,6 +176,7 @@ class _Both:
 
     def wide(self, chosen: Mapping[str, str], types: Mapping[str, pa.DataType], schema: pa.Schema) -> pa.Table:
         """One row per entity that differs in any of some columns, with the values of all of them on both sides."""
+        both = (self.before, self.after)
         kept: dict[str, list[pa.Array]] = {}
         room = _KEPT_BYTES
         differing = []
@@ -177,24 +187,35 @@ class _Both:
             pairs = _Pairs.of(old, new)
             moved = moved or bool(len(pairs.gone) or len(pairs.come))
             changed: Mask = np.zeros(len(old) if pairs.left is None else len(pairs.left), np.bool_)
-            for name in (name for name, owner in chosen.items() if owner == component):
-                sides = [one.column(component, name, types[name]) for one in (self.before, self.after)]
-                changed |= pairs.differing(*sides)
-                room -= sum(one.nbytes for one in sides)
-                if room >= 0:
-                    kept[name] = sides
+            names = [name for name, owner in chosen.items() if owner == component]
+            rows = len(old) + len(new)
+            at_once = _THREADS if rows <= _MANY_ROWS else 1
+            for several in (names[start : start + at_once] for start in range(0, len(names), at_once)):
+                sides = [[one.column(component, name, types[name]) for one in both] for name in several]
+                for mask in _each(pairs.differing, sides, rows):
+                    changed |= mask
+                for name, two in zip(several, sides, strict=True):
+                    room -= sum(one.nbytes for one in two)
+                    if room >= 0:
+                        kept[name] = two
             common = old if pairs.left is None else old[pairs.left]
             differing += [common if changed.all() else common[changed], old[pairs.gone], new[pairs.come]]
         ids = _ascending(differing)
         arrays = [pa.array(ids), self._ops(ids) if moved else _repeated("changed", len(ids))]
         for component in owners:
-            places = [_rows_of(side.ids_of(component), ids) for side in (self.before, self.after)]
+            places = [_rows_of(side.ids_of(component), ids) for side in both]
+            wanted: list[tuple[str, Side, pa.Array | None, pa.Array | None]] = []
             for name in (name for name, owner in chosen.items() if owner == component):
-                sides = kept.pop(name, [None, None])
-                for side, column, rows in zip((self.before, self.after), sides, places, strict=True):
-                    taken = side.column(component, name, types[name]) if column is None else column
-                    taken = taken if rows is None else taken.take(rows)
-                    arrays.append(taken.cast(pa.large_string()) if types[name] == JSON else taken)
+                found = kept.pop(name, [None, None])
+                wanted += [(name, *one) for one in zip(both, found, places, strict=True)]
+
+            def taken(one: tuple[str, Side, pa.Array | None, pa.Array | None], component: str = component) -> pa.Array:
+                name, side, column, rows = one
+                values = side.column(component, name, types[name]) if column is None else column
+                values = values if rows is None else values.take(rows)
+                return values.cast(pa.large_string()) if types[name] == JSON else values
+
+            arrays += _each(taken, wanted, len(ids))
         return pa.Table.from_arrays(arrays, schema=schema)
 
     def _ops(self, ids: Ids) -> pa.Array:
@@ -210,7 +231,7 @@ class _Both:
             for name, kind in self.types_of(component).items():
                 left = self.before.column(component, name, kind)
                 right = self.after.column(component, name, kind)
-                changed = np.flatnonzero(pairs.differing(left, right))
+                changed = np.flatnonzero(pairs.differing((left, right)))
                 here = changed if pairs.left is None else pairs.left[changed]
                 there = changed if pairs.right is None else pairs.right[changed]
                 parts.append(_rows(old[here], name, texts(left.take(here)), texts(right.take(there))))
@@ -230,7 +251,7 @@ class _Both:
         """The entities that were added, removed or moved to another archetype, with their component names."""
         (old, was), (new, now) = self.before.archetypes(), self.after.archetypes()
         pairs = _Pairs.of(old, new)
-        moved = np.flatnonzero(pairs.differing(was, now))
+        moved = np.flatnonzero(pairs.differing((was, now)))
         here = moved if pairs.left is None else pairs.left[moved]
         there = moved if pairs.right is None else pairs.right[moved]
         none = pa.nulls(len(pairs.gone), pa.large_string()), pa.nulls(len(pairs.come), pa.large_string())
@@ -240,6 +261,14 @@ class _Both:
             _rows(new[pairs.come], None, none[1], now.take(pairs.come), _repeated("added", len(pairs.come))),
         ]
         return pa.concat_tables(found)
+
+
+def _each(work: Callable[[T], R], items: Sequence[T], rows: int) -> list[R]:
+    """The results of some work, in order; Arrow and numpy let other threads run meanwhile."""
+    if not _FEW_ROWS <= rows <= _MANY_ROWS or len(items) < 2:
+        return [work(one) for one in items]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(work, items))
 
 
 def _ascending(parts: list[Ids]) -> Ids:
