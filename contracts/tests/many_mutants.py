@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 from gate_mutants import breaks
-from reference_gate import LiveWorld, ReferenceGate
+from reference_gate import ReferenceGate
 from reference_ledger import Waiting
+from reference_worlds import LiveWorld
 
 from archetype_core import command as c
 from archetype_core.engine import is_condition

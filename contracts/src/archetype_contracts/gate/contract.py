@@ -19,6 +19,7 @@ from archetype_contracts.gate import (  # noqa: F401  # reason: importing them r
     lifetime,
     many,
     permission,
+    precondition,
     program,
     queue,
     quota,

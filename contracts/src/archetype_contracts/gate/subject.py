@@ -191,11 +191,22 @@ class GateSubject:
 
         return self._recorded(call, lambda: self._runner.run(work_on_gate()))
 
-    def execute(self, actor: ActorCtx, command: Command[R], world: str | None = None, *, durable: bool = False) -> R:
+    def execute(
+        self,
+        actor: ActorCtx,
+        command: Command[R],
+        world: str | None = None,
+        *,
+        durable: bool = False,
+        expected_tick: int | None = None,
+    ) -> R:
         """Call ``gate.execute``."""
         more = ", durable=True" if durable else ""
+        more += "" if expected_tick is None else f", expected_tick={expected_tick}"
         call = f"execute({actor.id}, {render_command(command)}, {self._short(world)}{more})"
-        return self.run(lambda gate: gate.execute(actor, command, world, durable=durable), call)
+        return self.run(
+            lambda gate: gate.execute(actor, command, world, durable=durable, expected_tick=expected_tick), call
+        )
 
     def submit(
         self, actor: ActorCtx, command: EntityCommand[Any], world: str, *, tick: int | None = None, priority: int = 0
@@ -212,11 +223,18 @@ class GateSubject:
         *,
         tick: int | None = None,
         priority: int = 0,
+        expected_tick: int | None = None,
     ) -> tuple[Ticket, ...]:
         """Call ``gate.submit_batch``."""
         batch = ", ".join(map(render_command, commands))
-        call = f"submit_batch({actor.id}, [{batch}], {self._short(world)}{_when(tick, priority)})"
-        return self.run(lambda gate: gate.submit_batch(actor, commands, world, tick=tick, priority=priority), call)
+        more = "" if expected_tick is None else f", expected_tick={expected_tick}"
+        call = f"submit_batch({actor.id}, [{batch}], {self._short(world)}{_when(tick, priority)}{more})"
+        return self.run(
+            lambda gate: gate.submit_batch(
+                actor, commands, world, tick=tick, priority=priority, expected_tick=expected_tick
+            ),
+            call,
+        )
 
     def submit_spawn(
         self, actor: ActorCtx, world: str, *components: Component, tick: int | None = None, priority: int = 0

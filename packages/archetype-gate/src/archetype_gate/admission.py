@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from archetype_core.argument import is_count
 from archetype_core.command import (
     ADMIN,
     CloseWorld,
@@ -13,6 +14,9 @@ from archetype_core.command import (
     EntityCommand,
     ForkWorld,
     GetUsage,
+    Run,
+    RunEpisode,
+    Step,
 )
 from archetype_core.engine import current_attempt
 from archetype_core.errors import ArchetypeError, PermissionDenied
@@ -24,6 +28,8 @@ from archetype_gate.dispatcher import CommandDispatcher
 from archetype_gate.policy import PROCESS_KINDS, VIEWER_KINDS, Policy
 from archetype_gate.quota import QuotaMeter
 
+TICKING = (Step, Run, RunEpisode)
+"""Commands that wait for their turn, and make ticks then."""
 _UNSTORED_KINDS = VIEWER_KINDS | PROCESS_KINDS
 
 
@@ -49,11 +55,14 @@ class Admission:
                 self._dispatcher.check(command, call.world_id, live)
             if live is not None:
                 _check_writable(call, commands[0])
+            _check_expected(call, commands[0])
             if isinstance(commands[0], EntityCommand):
                 # Raises if the caller is part of an attempt that has failed.
                 current_attempt()
             if is_queued and live is not None:
-                admitted: Sequence[Command[Any]] = live.queueable(cast("Sequence[EntityCommand[Any]]", commands))
+                admitted: Sequence[Command[Any]] = live.queueable(
+                    cast("Sequence[EntityCommand[Any]]", commands), call.expected_tick
+                )
             else:
                 admitted = [_resolved(one, call) for one in commands]
             call.usage = self._meter.charge(call.actor, admitted, call.world_id, call.tick or 0)
@@ -90,6 +99,19 @@ def _check_writable(call: Call, command: Command[Any]) -> None:
         live.backend.check_writable()
     if kind not in VIEWER_KINDS and not isinstance(command, DestroyWorld | CloseWorld):
         live.backend.ledger.check_writable()
+
+
+def _check_expected(call: Call, command: Command[Any]) -> None:
+    """Raise ``StaleTick`` if the call expects another tick; what makes, stages or ends a tick asks again when it does so."""
+    expected = call.expected_tick
+    if expected is None:
+        return
+    if not is_count(expected):
+        raise ValueError(f"expected_tick is the number of a tick, 0 or more, not {expected!r}")
+    if call.world_id is None:
+        raise TypeError(f"{command.kind} is for no world, so it has no expected_tick: leave it out")
+    if call.live is not None and not isinstance(command, TICKING):
+        call.live.expect(expected)
 
 
 def _resolved(command: Command[Any], call: Call) -> Command[Any]:

@@ -34,6 +34,7 @@ class Call:
         "at_us",
         "began",
         "dropped",
+        "expected_tick",
         "is_mutation",
         "kind",
         "live",
@@ -67,6 +68,7 @@ class Call:
         *,
         is_mutation: bool,
         runs_code: bool,
+        expected_tick: int | None = None,
     ) -> None:
         self._calls = calls
         self.actor = actor
@@ -74,6 +76,7 @@ class Call:
         self.world_id = world_id
         self.is_mutation = is_mutation
         self.runs_code = runs_code
+        self.expected_tick = expected_tick
         self.status = "rejected"
         self.usage = None
         self.live = self.outer = None

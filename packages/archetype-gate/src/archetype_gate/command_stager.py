@@ -9,7 +9,7 @@ from typing import Any
 from archetype_core.clock import IdSource
 from archetype_core.command import EntityCommand, UpdateTable, UpdateWhere
 from archetype_core.engine import current_attempt
-from archetype_core.errors import AttemptOver
+from archetype_core.errors import AttemptOver, StaleTick
 from archetype_gate.admission import Admission
 from archetype_gate.audit_log import AuditLog
 from archetype_gate.audit_text import failure_reason
@@ -53,8 +53,8 @@ class CommandStager:
         live, usage = call.live, call.usage
         assert live is not None
         try:
-            return live.stage(command, self._ids.new(), partial(self._keep, call, command, durable))
-        except AttemptOver as failure:
+            return live.stage(command, self._ids.new(), partial(self._keep, call, command, durable), call.expected_tick)
+        except (AttemptOver, StaleTick) as failure:
             call.usage = usage
             self._admission.record_refusal(call, [command], failure)
             raise

@@ -84,12 +84,14 @@ class CommandDispatcher:
             ListWorlds: lambda command: worlds.list_worlds(command.storage),
             SealStorage: worlds.seal,
         }
-        self._with_world: Mapping[type, Callable[[LiveWorld, Any], Any]] = {
+        self._expecting: Mapping[type, Callable[[LiveWorld, Any, int | None], Awaitable[Any]]] = {
             Step: simulation.step,
             Run: simulation.run,
             RunEpisode: simulation.episode,
             RunRollout: rollouts.rollout,
             ForkWorld: self._fork,
+        }
+        self._with_world: Mapping[type, Callable[[LiveWorld, Any], Any]] = {
             Query: queries.query,
             QuerySnapshot: queries.snapshot,
             QueryTables: queries.tables,
@@ -123,7 +125,8 @@ class CommandDispatcher:
             if world_id is not None:
                 raise TypeError(f"{command.kind} takes no world id, got {world_id!r}: leave it out")
             return
-        if kind not in self._with_world and kind not in _LIVE_OR_NOT and not isinstance(command, EntityCommand):
+        known = kind in self._with_world or kind in self._expecting or kind in _LIVE_OR_NOT
+        if not known and not isinstance(command, EntityCommand):
             raise TypeError(f"this gate cannot execute {command!r}")
         if world_id is None:
             if not isinstance(command, GetHistory | GetAuditHead):
@@ -134,16 +137,21 @@ class CommandDispatcher:
             self._worlds.get(world_id)
 
     async def execute(
-        self, command: Command[Any], world_id: str | None, live: LiveWorld | None, read_audit: ReadAudit
+        self,
+        command: Command[Any],
+        world_id: str | None,
+        live: LiveWorld | None,
+        read_audit: ReadAudit,
+        expected_tick: int | None,
     ) -> Any:
-        """Execute a command that passed ``check`` and return its result."""
+        """Execute a command that passed ``check`` and return its result; ``StaleTick`` if another tick is expected."""
         if (handler := self._without_world.get(type(command))) is not None:
             return await handler(command)
         match command:
             case GetHistory() | GetAuditHead():
                 return await read_audit(command, world_id)
             case DestroyWorld():
-                return await self._worlds.destroy(world_id or "")
+                return await self._worlds.destroy(world_id or "", expected_tick)
             case CloseWorld():
                 return await self._worlds.close(world_id or "")
             case QueryEpisodes():
@@ -151,11 +159,14 @@ class CommandDispatcher:
                 if backend is None:
                     raise WorldNotFound(world_id or "")
                 return await self._queries.episodes(backend, command)
-        result = self._with_world[type(command)](live or self._worlds.get(world_id or ""), command)
+        found = live or self._worlds.get(world_id or "")
+        if (expecting := self._expecting.get(type(command))) is not None:
+            return await expecting(found, command, expected_tick)
+        result = self._with_world[type(command)](found, command)
         return await result if inspect.isawaitable(result) else result
 
-    async def _fork(self, live: LiveWorld, command: ForkWorld) -> WorldInfo:
-        return (await self._worlds.fork(live, command)).info()
+    async def _fork(self, live: LiveWorld, command: ForkWorld, expected_tick: int | None) -> WorldInfo:
+        return (await self._worlds.fork(live, command, expected_tick=expected_tick)).info()
 
 
 def _add_processor(live: LiveWorld, command: AddProcessor) -> ProcessorInfo:

@@ -28,7 +28,7 @@ from archetype_core.command import (
     WorldInfo,
 )
 from archetype_core.engine import Bundle, Changes, Entities, FairLock, Outcome, outside_attempts
-from archetype_core.errors import ArchetypeError, EntityNotFound, NoHandler, SignatureError, UnknownRecipient
+from archetype_core.errors import ArchetypeError, EntityNotFound, NoHandler, SignatureError, StaleTick, UnknownRecipient
 from archetype_core.schema import Component
 from archetype_gate import command_codec
 from archetype_gate.audit_text import failure_reason
@@ -161,13 +161,14 @@ class LiveWorld:
                 return replace(command, entities=world.chosen(entities))
         return command
 
-    def queueable(self, commands: Sequence[EntityCommand[Any]]) -> list[EntityCommand[Any]]:
+    def queueable(self, commands: Sequence[EntityCommand[Any]], expected_tick: int | None) -> list[EntityCommand[Any]]:
         """Commands as they are queued: resolved, and checked as if each were executed now, after those before it.
 
         What would be refused now is checked once more as if the queued commands for the same entities were applied. Custom
         commands are not run for that. Raises what executing them raises.
         """
         with self.world.lock:
+            self.expect(expected_tick)
             try:
                 return self._rehearsed((), commands)
             except (EntityNotFound, SignatureError, UnknownRecipient):
@@ -201,8 +202,17 @@ class LiveWorld:
             if isinstance(command, MOVING) and (ids is None or concerns(accepted, command, ids))
         ]
 
+    def expect(self, tick: int | None) -> None:
+        """Raise ``StaleTick`` if what is staged now is for another tick; hold the world's lock if it is staged then."""
+        if tick is not None and tick != (found := self.world.staging_tick):
+            raise StaleTick(self.world.name, tick, found)
+
     def stage(
-        self, command: EntityCommand[Any], command_id: str, keep: Callable[[AcceptedCommand | None], None]
+        self,
+        command: EntityCommand[Any],
+        command_id: str,
+        keep: Callable[[AcceptedCommand | None], None],
+        expected_tick: int | None,
     ) -> Any:
         """Stage a command for the next tick, and call ``keep`` before that tick can apply it; returns its result.
 
@@ -214,6 +224,7 @@ class LiveWorld:
         encoded = command_codec.checked_encoding(command) if kind is Send or kind is Custom else None
         result: Any = None
         with self.world.commanded(command_id, undo=kind is Custom, is_skippable=True) as commanded:
+            self.expect(expected_tick)
             if isinstance(command, UpdateTable) and isinstance(command.data, Changes):
                 self.world.stage_changes(command.data)
             else:

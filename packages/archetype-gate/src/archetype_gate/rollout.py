@@ -15,7 +15,7 @@ from typing import Any
 from archetype_core.clock import IdSource
 from archetype_core.command import EpisodeResult, ForkWorld, RolloutConfig, RolloutResult, RunRollout
 from archetype_core.engine import check_inputs, in_thread
-from archetype_core.errors import PendingMutations, RolloutConflict
+from archetype_core.errors import PendingMutations, RolloutConflict, StaleTick
 from archetype_gate.ledger import LedgerRollout
 from archetype_gate.live_world import LiveWorld
 from archetype_gate.simulation import SimulationService
@@ -48,7 +48,7 @@ class RolloutService:
         self._ids = ids
         self._running: set[tuple[str, str]] = set()
 
-    async def rollout(self, base: LiveWorld, command: RunRollout) -> RolloutResult:
+    async def rollout(self, base: LiveWorld, command: RunRollout, expected_tick: int | None = None) -> RolloutResult:
         """Run one episode on each of several forks of a world, in parallel if asked.
 
         A failing episode has its error in its result and the others continue. ``PendingMutations`` if the world has
@@ -60,7 +60,7 @@ class RolloutService:
         if waiting := base.uncommitted:
             raise PendingMutations(base.world.name, waiting)
         with self._alone(base.world_id, config.name):
-            plan = await self._plan(base, config)
+            plan = await self._plan(base, config, expected_tick)
             parallel = (os.cpu_count() or 1) if config.parallel is True else int(config.parallel) or 1
             slots, done = asyncio.Semaphore(parallel), 0
 
@@ -93,13 +93,15 @@ class RolloutService:
         finally:
             self._running.discard(key)
 
-    async def _plan(self, base: LiveWorld, config: RolloutConfig) -> _Plan:
-        world, rollout_id = base.world, self._ids.new()
-        origin = world.tick - 1 if world.tick > 0 else None
-        seeds = _seeds(base, config.num_episodes) if config.seeds is None else list(config.seeds)
+    async def _plan(self, base: LiveWorld, config: RolloutConfig, expected_tick: int | None) -> _Plan:
+        rollout_id, tick = self._ids.new(), base.world.tick
+        if expected_tick is not None and expected_tick != tick:
+            raise StaleTick(base.world.name, expected_tick, tick)
+        origin = tick - 1 if tick > 0 else None
+        seeds = _seeds(base.world.seed, tick, config.num_episodes) if config.seeds is None else list(config.seeds)
         if config.name is None:
             return _Plan(rollout_id, base, config, origin, seeds, {})
-        identity = json.dumps({"tick": world.tick, **config.identity()})
+        identity = json.dumps({"tick": tick, **config.identity()})
         wanted = LedgerRollout(rollout_id, base.world_id, config.name, identity)
         stored = await in_thread(lambda: base.backend.ledger.begin_rollout(wanted))
         if differences := _differences(json.loads(stored.config), json.loads(identity)):
@@ -170,11 +172,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def _seeds(base: LiveWorld, count: int) -> list[int]:
+def _seeds(seed: int, tick: int, count: int) -> list[int]:
     """Return distinct seeds, the same for every rollout of the same world from the same tick."""
     import numpy as np
 
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((base.world.seed, base.world.tick))))
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, tick))))
     seeds: dict[int, None] = {}
     while len(seeds) < count:
         seeds[int(rng.integers(0, 2**63))] = None

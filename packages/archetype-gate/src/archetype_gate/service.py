@@ -18,7 +18,7 @@ from archetype_core.command import (
     WorldInfo,
 )
 from archetype_core.engine import in_thread
-from archetype_core.errors import GateClosed, ReentrantStep
+from archetype_core.errors import GateClosed, ReentrantStep, StaleTick
 from archetype_core.schema import Component
 from archetype_gate import telemetry
 from archetype_gate.admission import Admission
@@ -87,7 +87,13 @@ class CommandService:
         self._audit.add_usage(usage)
 
     async def execute(
-        self, actor: ActorCtx, command: Command[R], world_id: str | None = None, *, durable: bool = False
+        self,
+        actor: ActorCtx,
+        command: Command[R],
+        world_id: str | None = None,
+        *,
+        durable: bool = False,
+        expected_tick: int | None = None,
     ) -> R:
         """Execute a command now and return its result; mutations are staged for the world's next tick.
 
@@ -95,14 +101,20 @@ class CommandService:
         returns. Mutations need no thread and no I/O, except to reserve the next block of entity ids, and to note the first
         spawn after two ticks without one. Inside a tick they are held until its attempt is committed, and forgotten if it fails.
 
-        Raises ``PermissionDenied``, ``QuotaExceeded``, ``WorldNotFound``, ``GateClosed``, ``TypeError`` for a wrong
-        actor or address, ``LedgerError`` while the ledger cannot be written (reads still work), and whatever the
-        command itself raises.
+        Raises ``PermissionDenied``, ``QuotaExceeded``, ``WorldNotFound``, ``GateClosed``, ``StaleTick`` if ``expected_tick``
+        is not the world's next tick, ``TypeError`` for a wrong actor or address, ``LedgerError`` while the ledger cannot be
+        written (reads still work), and whatever the command itself raises.
         """
         _check_command(command)
         is_one, is_mutation = is_single(command), isinstance(command, EntityCommand)
         with Call(
-            self._in_flight, actor, command.kind, world_id, is_mutation=is_mutation, runs_code=not is_one
+            self._in_flight,
+            actor,
+            command.kind,
+            world_id,
+            is_mutation=is_mutation,
+            runs_code=not is_one,
+            expected_tick=expected_tick,
         ) as call:
             self._begin(call)
             live = call.live
@@ -133,7 +145,13 @@ class CommandService:
     async def _execute(self, call: Call, command: Command[Any], admitted: Command[Any]) -> Any:
         call.status = "failed"
         try:
-            result = await self._dispatcher.execute(admitted, call.world_id, call.live, self._audit.read)
+            result = await self._dispatcher.execute(
+                admitted, call.world_id, call.live, self._audit.read, call.expected_tick
+            )
+        except StaleTick as refusal:
+            call.status = "rejected"
+            self._admission.record_refusal(call, [command], refusal)
+            raise
         except BaseException as failure:
             reason = failure_reason(failure)
             if call.dropped:
@@ -149,7 +167,14 @@ class CommandService:
         return result
 
     async def submit(
-        self, actor: ActorCtx, command: EntityCommand[Any], world_id: str, *, tick: int | None = None, priority: int = 0
+        self,
+        actor: ActorCtx,
+        command: EntityCommand[Any],
+        world_id: str,
+        *,
+        tick: int | None = None,
+        priority: int = 0,
+        expected_tick: int | None = None,
     ) -> Ticket:
         """Queue a command for the first tick that is not before ``tick``, by default the next; on disk when this returns.
 
@@ -161,7 +186,9 @@ class CommandService:
         Raises what ``execute`` raises; also ``NotDeferrable`` for a command that cannot be stored, ``ValueRejected`` for
         data that cannot be encoded, and ``ValueError`` for a bad tick or priority.
         """
-        (ticket,) = await self.submit_batch(actor, [command], world_id, tick=tick, priority=priority)
+        (ticket,) = await self.submit_batch(
+            actor, [command], world_id, tick=tick, priority=priority, expected_tick=expected_tick
+        )
         return ticket
 
     async def submit_spawn(
@@ -179,6 +206,7 @@ class CommandService:
         *,
         tick: int | None = None,
         priority: int = 0,
+        expected_tick: int | None = None,
     ) -> tuple[Ticket, ...]:
         """Queue several commands, all or none, in one group commit; raises as ``submit``. No commands: no row, no check."""
         if not commands:
@@ -186,7 +214,9 @@ class CommandService:
         for one in commands:
             _check_command(one)
         kind = commands[0].kind if len(commands) == 1 else "batch"
-        with Call(self._in_flight, actor, kind, world_id, is_mutation=True, runs_code=True) as call:
+        with Call(
+            self._in_flight, actor, kind, world_id, is_mutation=True, runs_code=True, expected_tick=expected_tick
+        ) as call:
             self._begin(call)
             tickets = await self._queuer.queue(call, commands, tick, priority)
             call.status = "queued"

@@ -22,30 +22,32 @@ from archetype_core.command import (
 )
 from archetype_core.config import RunConfig
 from archetype_core.engine import Outcome, WorldView, check_inputs, in_thread
-from archetype_core.errors import ReentrantStep, RunConflict, StoreClosed, WorldClosed
+from archetype_core.errors import ReentrantStep, RunConflict, StaleTick, StoreClosed, WorldClosed
 from archetype_core.user_traceback import trim
 from archetype_gate.audit_text import failure_reason
 from archetype_gate.live_world import LiveWorld
 from archetype_gate.telemetry import log
 
-_WRONG_CALLS = (ReentrantStep, RunConflict, StoreClosed, WorldClosed)
+_WRONG_CALLS = (ReentrantStep, RunConflict, StaleTick, StoreClosed, WorldClosed)
 """What a single episode raises because it could not begin, or because its world was closed meanwhile."""
 
 
 class SimulationService:
     """Makes ticks. Before each tick it stages the queued commands that are due; after it, it settles those applied."""
 
-    async def step(self, live: LiveWorld, command: Step) -> StepResult:
+    async def step(self, live: LiveWorld, command: Step, expected_tick: int | None = None) -> StepResult:
         """Make one tick and return what it applied; raises what the tick raises, and then nothing of it is visible."""
-        (outcome,) = await _advance(live, 1, command.config, command.inputs)
+        (outcome,) = await _advance(live, 1, command.config, command.inputs, expected_tick)
         return StepResult(live.world_id, outcome.segment.run_id, outcome.tick, len(outcome.applied), outcome.duration_s)
 
-    async def run(self, live: LiveWorld, command: Run) -> RunResult:
+    async def run(self, live: LiveWorld, command: Run, expected_tick: int | None = None) -> RunResult:
         """Make several ticks under one run id; if one fails, it raises and the ticks before it stay committed."""
         began, first, applied, done = time.perf_counter(), live.world.tick, 0, 0
         steps, run_id = command.config.steps, live.world.run_id
         while done < steps:
-            outcomes = await _advance(live, steps - done, command.config, command.inputs)
+            # Only of the first one: others may make ticks in between.
+            expected = None if done else expected_tick
+            outcomes = await _advance(live, steps - done, command.config, command.inputs, expected)
             first = outcomes[0].tick if not done else first
             run_id = outcomes[-1].segment.run_id
             done += len(outcomes)
@@ -54,13 +56,15 @@ class SimulationService:
                 command.progress(done, steps)
         return RunResult(live.world_id, run_id, first, first + done - 1, applied, time.perf_counter() - began)
 
-    async def episode(self, live: LiveWorld, command: RunEpisode) -> EpisodeResult:
+    async def episode(self, live: LiveWorld, command: RunEpisode, expected_tick: int | None = None) -> EpisodeResult:
         """Make ticks until ``max_steps``, the termination predicate or a terminal component ends the episode.
 
         The conditions are checked after every tick. A failing tick, predicate or score is reported in the result. A call
         that cannot begin raises: the world is closed or inside its own tick, or cannot take the inputs or the run id.
         """
-        return await self.play(live, command.config, 0, command.progress, raised=_WRONG_CALLS)
+        return await self.play(
+            live, command.config, 0, command.progress, raised=_WRONG_CALLS, expected_tick=expected_tick
+        )
 
     async def play(
         self,
@@ -70,6 +74,7 @@ class SimulationService:
         progress: Progress | None = None,
         *,
         raised: tuple[type[Exception], ...] = (),
+        expected_tick: int | None = None,
     ) -> EpisodeResult:
         """Run an episode and return its result; of what it fails with, only ``raised`` and wrong inputs are raised."""
         check_inputs(config.run_config.inputs, live.world.system.slots)
@@ -77,7 +82,7 @@ class SimulationService:
         reason: EndReason = "failed"
         score, exception = None, None
         try:
-            reason = await _played(live, config, progress)
+            reason = await _played(live, config, progress, expected_tick)
             if config.score is not None:
                 score = await _score(live.world.view(), config.score)
         except raised:
@@ -106,12 +111,15 @@ class SimulationService:
         )
 
 
-async def _played(live: LiveWorld, config: EpisodeConfig, progress: Progress | None) -> EndReason:
+async def _played(
+    live: LiveWorld, config: EpisodeConfig, progress: Progress | None, expected_tick: int | None
+) -> EndReason:
     done = 0
     # Without conditions there is nothing to check between ticks.
     stride = config.max_steps if config.termination is None and config.terminal_component is None else 1
     while done < config.max_steps:
-        outcomes = await _advance(live, min(stride, config.max_steps - done), config.run_config, {})
+        limit, expected = min(stride, config.max_steps - done), None if done else expected_tick
+        outcomes = await _advance(live, limit, config.run_config, {}, expected)
         done += len(outcomes)
         if progress is not None:
             progress(done, config.max_steps)
@@ -133,9 +141,17 @@ async def _score(view: WorldView, score: Callable[[WorldView], Any]) -> float:
     return float(value)
 
 
-async def _advance(live: LiveWorld, limit: int, config: RunConfig, inputs: Mapping[str, Any]) -> list[Outcome]:
-    merged = {**config.inputs, **inputs}
-    return await live.world.advance(limit, config, inputs=merged, before=live.stage_due, after=live.settle_applied)
+async def _advance(
+    live: LiveWorld, limit: int, config: RunConfig, inputs: Mapping[str, Any], expected_tick: int | None
+) -> list[Outcome]:
+    return await live.world.advance(
+        limit,
+        config,
+        inputs={**config.inputs, **inputs},
+        expected_tick=expected_tick,
+        before=live.stage_due,
+        after=live.settle_applied,
+    )
 
 
 async def _end_reason(live: LiveWorld, config: EpisodeConfig) -> EndReason | None:

@@ -14,7 +14,7 @@ from archetype_core.clock import IdSource
 from archetype_core.command import CreateWorld, ForkWorld, OpenWorld, SealStorage, WorldInfo
 from archetype_core.config import StorageConfig
 from archetype_core.engine import FairLock, in_thread, outside_attempts
-from archetype_core.errors import GateClosed, PendingMutations, StorageNotFound, WorldNotFound
+from archetype_core.errors import GateClosed, PendingMutations, StaleTick, StorageNotFound, WorldNotFound
 from archetype_core.schema import Component
 from archetype_core.store import SealingStore, WorldRecord
 from archetype_gate import command_codec, world_lookup
@@ -184,12 +184,19 @@ class WorldService:
         return await World.open(backend.store, parent, branch=segment, kernel=entry.kernel, components=components)
 
     async def fork(
-        self, source: LiveWorld, command: ForkWorld, *, is_name_free: bool = False, world_id: str | None = None
+        self,
+        source: LiveWorld,
+        command: ForkWorld,
+        *,
+        is_name_free: bool = False,
+        world_id: str | None = None,
+        expected_tick: int | None = None,
     ) -> LiveWorld:
         """Create a world that continues from another, sharing its history; ``pending="copy"`` copies its staged commands.
 
         Costs one synced transaction and no rows, except into another storage. ``PendingMutations`` by default if more is
         staged in the source than its last tick left; ``WorldExists`` if the name is taken, unless ``is_name_free`` says not.
+        ``StaleTick`` if the fork of the newest tick would begin with another tick than the expected one.
         """
         backend = source.backend
         if command.storage is not None:
@@ -211,6 +218,8 @@ class WorldService:
                 world_id=world_id or self._ids.new(),
             )
             try:
+                if expected_tick is not None and not is_past and world.tick != expected_tick:
+                    raise StaleTick(source.world.name, expected_tick, world.tick)
                 live = await in_thread(lambda: self._add_fork(source, world, backend, command))
             except BaseException:
                 await world.close()
@@ -271,12 +280,14 @@ class WorldService:
         """
         return await self._remove(world_id, lambda live: live.world.close(), self._after_close)
 
-    async def destroy(self, world_id: str) -> bool:
+    async def destroy(self, world_id: str, expected_tick: int | None = None) -> bool:
         """Close a live world, fail its waiting commands and free its name; returns whether there was one.
 
-        Its rows and audit rows stay. ``ReentrantStep`` from inside the world's own tick.
+        Its rows and audit rows stay. ``ReentrantStep`` from inside the world's own tick, ``StaleTick`` if another is next.
         """
-        return await self._remove(world_id, lambda live: live.world.destroy(), self._after_destroy)
+        return await self._remove(
+            world_id, lambda live: live.world.destroy(expected_tick=expected_tick), self._after_destroy
+        )
 
     async def discard(self, backend: Backend, world_id: str) -> None:
         """Destroy a world of a backend if it is live, or was left by an earlier process; nothing if there is none."""

@@ -22,10 +22,11 @@ from archetype_server.routes.entities import EntityRoutes
 from archetype_server.routes.reads import ReadRoutes
 from archetype_server.routes.simulation import SimulationRoutes
 from archetype_server.routes.system import HealthRoutes, SystemRoutes
+from archetype_server.routes.terms import terms_of
 from archetype_server.routes.worlds import WorldRoutes
 from archetype_server.world_host import WorldHost
 
-_NOT_OF_QUERY = frozenset({"self", "request", "host", "limits", "readiness", "data", "world", "last_event_id"})
+_NOT_OF_QUERY = frozenset({"self", "request", "host", "limits", "readiness", "terms", "data", "world", "last_event_id"})
 
 
 def create_app(host: WorldHost, identity: Identity, readiness: Readiness, config: ServerConfig) -> Front:
@@ -41,7 +42,10 @@ def create_app(host: WorldHost, identity: Identity, readiness: Readiness, config
             SystemRoutes,
             HealthRoutes,
         ],
-        dependencies={name: Provide(_giving(one), sync_to_thread=False) for name, one in shared.items()},
+        dependencies={
+            **{name: Provide(_giving(one), sync_to_thread=False) for name, one in shared.items()},
+            "terms": Provide(terms_of),
+        },
         exception_handlers={Exception: answer},
         before_request=_check_parameters,
         openapi_config=OpenAPIConfig(
@@ -75,6 +79,8 @@ def _check_parameters(request: Request[Any, Any, Any]) -> None:
 def _parameters(handler: BaseRouteHandler) -> frozenset[str]:
     """The names of a route's parameters, and the role of dev mode."""
     found = {"role"}
+    if "terms" in handler.parsed_fn_signature.parameters:
+        found.add("expected_tick")
     for name, field in handler.parsed_fn_signature.parameters.items():
         kwarg = field.kwarg_definition
         found.add(kwarg.name if isinstance(kwarg, ParameterKwarg) and kwarg.name else name)

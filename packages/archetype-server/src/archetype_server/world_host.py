@@ -34,6 +34,7 @@ from archetype_server.key_store import SERVER
 from archetype_server.model import CreateBody
 from archetype_server.problem import BadRequest
 from archetype_server.template import Templates, WorldTemplate
+from archetype_server.terms import FREE, Terms
 from archetype_server.tick_feed import TickFeed
 from archetype_server.world_directory import WorldDirectory
 
@@ -104,11 +105,13 @@ class WorldHost:
         hooks = (*hook_pairs(self.feed.hooks), *(parts.hooks or ()))
         await self.gate.execute(SERVER, ReplaceParts(replace(parts, hooks=hooks)), world_id)
 
-    async def ask(self, actor: ActorCtx, command: Command[R], world: str | None = None) -> R:
+    async def ask(self, actor: ActorCtx, command: Command[R], world: str | None = None, terms: Terms = FREE) -> R:
         """Execute a command for an actor; what it changes is on disk when this returns. A wrong argument is ``BadRequest``."""
         world_id = None if world is None else self._directory.id_of(world)
         try:
-            result = await self.gate.execute(actor, command, world_id, durable=isinstance(command, EntityCommand))
+            result = await self.gate.execute(
+                actor, command, world_id, durable=isinstance(command, EntityCommand), expected_tick=terms.expected_tick
+            )
         except ArchetypeError:
             raise
         except (TypeError, ValueError, KeyError) as refusal:
@@ -125,12 +128,24 @@ class WorldHost:
                 self._directory.put(one.world_id, template)
 
     async def submit(
-        self, actor: ActorCtx, commands: Sequence[EntityCommand[Any]], world: str, tick: int | None, priority: int
+        self,
+        actor: ActorCtx,
+        commands: Sequence[EntityCommand[Any]],
+        world: str,
+        *,
+        tick: int | None,
+        priority: int,
+        terms: Terms,
     ) -> tuple[Ticket, ...]:
         """Queue commands for a tick, all or none."""
         try:
             return await self.gate.submit_batch(
-                actor, commands, self._directory.id_of(world), tick=tick, priority=priority
+                actor,
+                commands,
+                self._directory.id_of(world),
+                tick=tick,
+                priority=priority,
+                expected_tick=terms.expected_tick,
             )
         except ArchetypeError:
             raise
@@ -169,19 +184,19 @@ class WorldHost:
         self._directory.add_name(info.name, info.world_id)
         return info
 
-    async def fork(self, actor: ActorCtx, world: str, command: ForkWorld) -> WorldAnswer:
+    async def fork(self, actor: ActorCtx, world: str, command: ForkWorld, terms: Terms) -> WorldAnswer:
         """Fork a world; the fork has what the world has, its template too."""
-        info = await self.ask(actor, command, world)
+        info = await self.ask(actor, command, world, terms)
         template = self._directory.template(info.parent)
         if template is not None:
             self._directory.put(info.world_id, template)
         self._directory.add_name(info.name, info.world_id)
         return self.answer(info)
 
-    async def destroy(self, actor: ActorCtx, world: str) -> tuple[str, bool]:
+    async def destroy(self, actor: ActorCtx, world: str, terms: Terms) -> tuple[str, bool]:
         """Destroy a world and free its name; its id, and whether there was one."""
         world_id = self._directory.id_of(world)
-        done = await self.ask(actor, DestroyWorld(), world_id)
+        done = await self.ask(actor, DestroyWorld(), world_id, terms)
         self._directory.drop_name(world_id)
         return world_id, done
 

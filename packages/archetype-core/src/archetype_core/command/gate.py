@@ -33,10 +33,19 @@ class CommandGate(Protocol):
 
     Mutations that are sent from inside a tick, executed or queued, count once that tick is committed. If its attempt fails, they
     leave no effect, no audit row and no cost.
+
+    ``expected_tick`` is what the caller takes for the world's next tick. If that is another one, the command is refused with
+    ``StaleTick``: a mutation is staged for that tick, a step makes it and a fork begins with it, or nothing is done.
     """
 
     async def execute(
-        self, actor: ActorCtx, command: Command[R], world_id: str | None = None, *, durable: bool = False
+        self,
+        actor: ActorCtx,
+        command: Command[R],
+        world_id: str | None = None,
+        *,
+        durable: bool = False,
+        expected_tick: int | None = None,
     ) -> R:
         """Execute a command now; mutations are staged for the world's next tick.
 
@@ -45,7 +54,14 @@ class CommandGate(Protocol):
         ...
 
     async def submit(
-        self, actor: ActorCtx, command: EntityCommand[Any], world_id: str, *, tick: int | None = None, priority: int = 0
+        self,
+        actor: ActorCtx,
+        command: EntityCommand[Any],
+        world_id: str,
+        *,
+        tick: int | None = None,
+        priority: int = 0,
+        expected_tick: int | None = None,
     ) -> Ticket:
         """Queue a command for the first tick that is not before ``tick``, by default the next.
 
@@ -62,6 +78,7 @@ class CommandGate(Protocol):
         *,
         tick: int | None = None,
         priority: int = 0,
+        expected_tick: int | None = None,
     ) -> tuple[Ticket, ...]:
         """Queue several commands, all or none."""
         ...

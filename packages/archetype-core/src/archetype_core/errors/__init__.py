@@ -16,6 +16,7 @@ from archetype_core.errors.gate import (
     QuotaExceeded,
     RolloutConflict,
     RuntimeClosed,
+    StaleTick,
     WorldExists,
     WorldNotActive,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "RuntimeClosed",
     "SchemaMismatch",
     "SignatureError",
+    "StaleTick",
     "StorageNotFound",
     "StorageReadOnly",
     "StoreClosed",

@@ -93,6 +93,18 @@ class RolloutConflict(ArchetypeError, ValueError):
         super().__init__(f"rollout {name!r} cannot be resumed: {what}. Call it as before, or choose another name")
 
 
+class StaleTick(ArchetypeError, RuntimeError):
+    """A command was sent for a tick that is not the world's next one."""
+
+    code = "ARC-G009"
+
+    def __init__(self, world: str, expected: int, tick: int) -> None:
+        self.world, self.expected, self.tick = world, expected, tick
+        super().__init__(
+            f"the next tick of world {world!r} is {tick}, not {expected}: nothing was done; read the world again"
+        )
+
+
 # The runtime (ARC-R)
 
 
