@@ -10,10 +10,12 @@ import json
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import reference_query as query
+from reference_keys import NOTED, KeyPart
 from reference_ledger import Ledger, Waiting, row_fields
 from reference_quota import QuotaPart
 from reference_worlds import LiveWorld, WorldPart
@@ -44,7 +46,7 @@ EXPECTED: ContextVar[int | None] = ContextVar("expected", default=None)
 _LONG = 4096
 
 
-class ReferenceGate(QuotaPart, WorldPart):
+class ReferenceGate(QuotaPart, WorldPart, KeyPart):
     """Every verb checks the policy, charges quotas, adds an audit row, and executes."""
 
     def __init__(self, place: Path, limits: GateLimits, clock: Clock) -> None:
@@ -53,6 +55,7 @@ class ReferenceGate(QuotaPart, WorldPart):
         self.live: dict[str, LiveWorld] = {}
         self.stores: dict[str, Store] = {}
         self.creating = asyncio.Lock()
+        self.running: set[tuple[str, str]] = set()
         self.is_open = True
 
     @staticmethod
@@ -69,8 +72,18 @@ class ReferenceGate(QuotaPart, WorldPart):
         *,
         durable: bool = False,
         expected_tick: int | None = None,
+        key: c.IdempotencyKey | None = None,
     ) -> Any:
         self.check_open()
+        do = partial(self.executed, actor, command, world_id, expected_tick)
+        return await (do() if key is None else self.once(actor, [command], world_id, key, do))
+
+    async def executed(
+        self, actor: c.ActorCtx, command: c.Command[Any], world_id: str | None, expected_tick: int | None
+    ) -> Any:
+        noted = NOTED.get()
+        if noted is not None and noted.ticks:
+            expected_tick = None
         live = self.admit(actor, [command], world_id, expected_tick=expected_tick)
         if isinstance(command, c.EntityCommand):
             meant = self.meant(cast("LiveWorld", live), command)
@@ -111,8 +124,24 @@ class ReferenceGate(QuotaPart, WorldPart):
         tick: int | None = None,
         priority: int = 0,
         expected_tick: int | None = None,
+        key: c.IdempotencyKey | None = None,
     ) -> tuple[c.Ticket, ...]:
         self.check_open()
+
+        async def do() -> tuple[c.Ticket, ...]:
+            return self.queued(actor, commands, world_id, tick, priority, expected_tick)
+
+        return await (do() if key is None else self.once(actor, commands, world_id, key, do))
+
+    def queued(  # noqa: PLR0917  # reason: of submit_batch
+        self,
+        actor: c.ActorCtx,
+        commands: Sequence[Any],
+        world_id: str,
+        tick: int | None,
+        priority: int,
+        expected_tick: int | None,
+    ) -> tuple[c.Ticket, ...]:
         admitted = self.admit(actor, commands, world_id, is_queued=True, expected_tick=expected_tick)
         live = cast("LiveWorld", admitted)
         try:
@@ -337,6 +366,8 @@ class ReferenceGate(QuotaPart, WorldPart):
             waiting = [*live.known.staged, *live.known.queue]
             applied = [one for one in waiting if one.command_id in outcome.applied or not one.seq]
             self.applied(live, applied, outcome.tick)
+        if (noted := NOTED.get()) is not None:
+            noted.ticks.append((outcome.tick, len(applied)))
         return c.StepResult(live.known.world_id, live.world.run_id, outcome.tick, len(applied), outcome.duration_s)
 
     def applied(self, live: LiveWorld, applied: list[Waiting], tick: int) -> None:
@@ -370,10 +401,14 @@ class ReferenceGate(QuotaPart, WorldPart):
             case c.Step() if live:
                 return await self.tick(live, command.config, command.inputs)
             case c.Run() if live:
-                done = [await self.tick(live, command.config, command.inputs) for _ in range(command.config.steps)]
-                last = live.world.tick - 1
-                applied = sum(one.applied for one in done)
-                return c.RunResult(live.known.world_id, live.world.run_id, last - len(done) + 1, last, applied, 0.0)
+                before = self.made_before()
+                for _ in range(command.config.steps - len(before)):
+                    done = await self.tick(live, command.config, command.inputs)
+                    before.append((done.tick, done.applied))
+                first = before[0][0] if before else live.world.tick
+                applied = sum(count for _, count in before)
+                ids = (live.known.world_id, live.world.run_id)
+                return c.RunResult(*ids, first, first + len(before) - 1, applied, 0.0)
             case c.RunEpisode() if live:
                 return await self.episode(live, command.config, 0)
             case c.RunRollout() if live:
@@ -400,6 +435,11 @@ class ReferenceGate(QuotaPart, WorldPart):
                 live.handlers.update(command.parts.handlers or {})
                 return None
         return query.answer(command, live, self)
+
+    def made_before(self) -> list[tuple[int, int]]:
+        """The ticks that earlier calls with the key have made."""
+        noted = NOTED.get()
+        return [] if noted is None else list(noted.ticks)
 
     async def episode(self, live: LiveWorld, config: c.EpisodeConfig, number: int) -> c.EpisodeResult:
         first = live.world.tick

@@ -16,6 +16,7 @@ from archetype_contracts.gate import (  # noqa: F401  # reason: importing them r
     failing_step,
     fork,
     handler,
+    key,
     lifetime,
     many,
     permission,

@@ -73,6 +73,15 @@ class Admission:
             telemetry.count_usage(call.usage)
         return admitted
 
+    def authorize(self, call: Call, commands: Sequence[Command[Any]]) -> None:
+        """Check what the actor may do, all or none, before anything is looked up; records a refusal and raises it."""
+        try:
+            for command in commands:
+                self._authorize(call, command)
+        except PermissionDenied as refusal:
+            self.record_refusal(call, commands, refusal)
+            raise
+
     def _authorize(self, call: Call, command: Command[Any]) -> None:
         actor = call.actor
         if not self._policy.allows(actor, command.kind):

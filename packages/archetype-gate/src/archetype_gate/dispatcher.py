@@ -57,6 +57,7 @@ from archetype_gate.live_world import LiveWorld
 from archetype_gate.query import QueryService, processor_info
 from archetype_gate.rollout import RolloutService
 from archetype_gate.simulation import SimulationService
+from archetype_gate.terms import Terms
 from archetype_gate.world_service import WorldService
 
 ReadAudit = Callable[[GetHistory | GetAuditHead, str | None], Awaitable[tuple[AuditRow, ...] | AuditHead]]
@@ -84,7 +85,7 @@ class CommandDispatcher:
             ListWorlds: lambda command: worlds.list_worlds(command.storage),
             SealStorage: worlds.seal,
         }
-        self._expecting: Mapping[type, Callable[[LiveWorld, Any, int | None], Awaitable[Any]]] = {
+        self._on_terms: Mapping[type, Callable[[LiveWorld, Any, Terms], Awaitable[Any]]] = {
             Step: simulation.step,
             Run: simulation.run,
             RunEpisode: simulation.episode,
@@ -125,7 +126,7 @@ class CommandDispatcher:
             if world_id is not None:
                 raise TypeError(f"{command.kind} takes no world id, got {world_id!r}: leave it out")
             return
-        known = kind in self._with_world or kind in self._expecting or kind in _LIVE_OR_NOT
+        known = kind in self._with_world or kind in self._on_terms or kind in _LIVE_OR_NOT
         if not known and not isinstance(command, EntityCommand):
             raise TypeError(f"this gate cannot execute {command!r}")
         if world_id is None:
@@ -142,7 +143,7 @@ class CommandDispatcher:
         world_id: str | None,
         live: LiveWorld | None,
         read_audit: ReadAudit,
-        expected_tick: int | None,
+        terms: Terms,
     ) -> Any:
         """Execute a command that passed ``check`` and return its result; ``StaleTick`` if another tick is expected."""
         if (handler := self._without_world.get(type(command))) is not None:
@@ -151,7 +152,8 @@ class CommandDispatcher:
             case GetHistory() | GetAuditHead():
                 return await read_audit(command, world_id)
             case DestroyWorld():
-                return await self._worlds.destroy(world_id or "", expected_tick)
+                # What an interrupted call with its key destroyed is gone already.
+                return await self._worlds.destroy(world_id or "", terms.expected_tick) or terms.is_resumed
             case CloseWorld():
                 return await self._worlds.close(world_id or "")
             case QueryEpisodes():
@@ -160,13 +162,20 @@ class CommandDispatcher:
                     raise WorldNotFound(world_id or "")
                 return await self._queries.episodes(backend, command)
         found = live or self._worlds.get(world_id or "")
-        if (expecting := self._expecting.get(type(command))) is not None:
-            return await expecting(found, command, expected_tick)
+        if (on_terms := self._on_terms.get(type(command))) is not None:
+            return await on_terms(found, command, terms)
         result = self._with_world[type(command)](found, command)
         return await result if inspect.isawaitable(result) else result
 
-    async def _fork(self, live: LiveWorld, command: ForkWorld, expected_tick: int | None) -> WorldInfo:
-        return (await self._worlds.fork(live, command, expected_tick=expected_tick)).info()
+    async def _fork(self, live: LiveWorld, command: ForkWorld, terms: Terms) -> WorldInfo:
+        once = terms.once
+        world_id = None if once is None else once.command_id
+        if world_id is not None and terms.is_resumed:
+            opening = OpenWorld(world_id, command.storage or live.backend.config, missing_ok=True)
+            if (made := await self._worlds.open(opening)) is not None:
+                return made
+        forked = await self._worlds.fork(live, command, world_id=world_id, expected_tick=terms.expected_tick)
+        return forked.info()
 
 
 def _add_processor(live: LiveWorld, command: AddProcessor) -> ProcessorInfo:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 _FIRST_BLOCK = 1024
 _MAX_BLOCK = 1 << 20
 _NO_IDS = range(0)
+TICKS = "ticks:"
+"""Begins the ids of commands that make ticks; those of mutations are plain."""
 
 Handler = Callable[[Any, Any], None]
 
@@ -213,17 +215,19 @@ class LiveWorld:
         command_id: str,
         keep: Callable[[AcceptedCommand | None], None],
         expected_tick: int | None,
+        *,
+        undo: bool = False,
     ) -> Any:
         """Stage a command for the next tick, and call ``keep`` before that tick can apply it; returns its result.
 
         A command that changes nothing stages nothing, and is kept as ``None``. A refused command raises, stages nothing, uses
-        no entity id, and is not kept. A table of ``Changes`` is not checked again: the caller has held the world's lock since
-        it was made.
+        no entity id, and is not kept. With ``undo`` nothing stays staged if ``keep`` raises either. A table of ``Changes`` is not
+        checked again: the caller has held the world's lock since it was made.
         """
         kind = type(command)
         encoded = command_codec.checked_encoding(command) if kind is Send or kind is Custom else None
         result: Any = None
-        with self.world.commanded(command_id, undo=kind is Custom, is_skippable=True) as commanded:
+        with self.world.commanded(command_id, undo=undo or kind is Custom, is_skippable=True) as commanded:
             self.expect(expected_tick)
             if isinstance(command, UpdateTable) and isinstance(command.data, Changes):
                 self.world.stage_changes(command.data)
@@ -298,10 +302,10 @@ class LiveWorld:
         """Settle the commands that a committed tick applied."""
         now = self.stepped_us = self._now_us()
         self._place = (0, 0)
-        if outcome.applied:
-            for one in outcome.applied:
+        if applied := mutations_of(outcome.applied):
+            for one in applied:
                 self.staged.pop(one, None)
-            self._settle([Settlement(one, self.world_id, "applied", now, outcome.tick) for one in outcome.applied])
+            self._settle([Settlement(one, self.world_id, "applied", now, outcome.tick) for one in applied])
         with self.world.lock:
             self._commits_since_told += 1
             # The first commit may have been under way when the last id was told; the second one has it.
@@ -428,6 +432,13 @@ _APPLY: Mapping[type, Callable[[LiveWorld, Any, range | None], Any]] = {
     ),
     Custom: lambda live, command, _: live._call_handler(command.name, command.data),  # noqa: SLF001  # reason: of this module
 }
+
+
+def mutations_of(applied: Sequence[str]) -> Sequence[str]:
+    """Return the ids of a commit without those of the commands that made the tick."""
+    if not any(one.startswith(TICKS) for one in applied):
+        return applied
+    return [one for one in applied if not one.startswith(TICKS)]
 
 
 def spawn_count(command: EntityCommand[Any]) -> int:

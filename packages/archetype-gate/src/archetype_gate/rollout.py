@@ -16,9 +16,11 @@ from archetype_core.clock import IdSource
 from archetype_core.command import EpisodeResult, ForkWorld, RolloutConfig, RolloutResult, RunRollout
 from archetype_core.engine import check_inputs, in_thread
 from archetype_core.errors import PendingMutations, RolloutConflict, StaleTick
+from archetype_gate import result_codec
 from archetype_gate.ledger import LedgerRollout
 from archetype_gate.live_world import LiveWorld
 from archetype_gate.simulation import SimulationService
+from archetype_gate.terms import FREE, Terms
 from archetype_gate.world_service import WorldService
 
 _SHOWN = 60
@@ -48,19 +50,22 @@ class RolloutService:
         self._ids = ids
         self._running: set[tuple[str, str]] = set()
 
-    async def rollout(self, base: LiveWorld, command: RunRollout, expected_tick: int | None = None) -> RolloutResult:
+    async def rollout(self, base: LiveWorld, command: RunRollout, terms: Terms = FREE) -> RolloutResult:
         """Run one episode on each of several forks of a world, in parallel if asked.
 
         A failing episode has its error in its result and the others continue. ``PendingMutations`` if the world has
         staged mutations, ``RolloutConflict`` if a rollout of that name runs or has another configuration; a fork that cannot
         be created raises and cancels the other episodes.
         """
-        config, began = command.config, time.perf_counter()
+        config, began, once = command.config, time.perf_counter(), terms.once
+        if once is not None and config.name is None:
+            # So that it is found and resumed by the next call with its key.
+            config = dataclasses.replace(config, name=once.command_id)
         check_inputs(config.episode_config.run_config.inputs, base.world.system.slots)
-        if waiting := base.uncommitted:
+        if (waiting := base.uncommitted) and not terms.is_resumed:
             raise PendingMutations(base.world.name, waiting)
         with self._alone(base.world_id, config.name):
-            plan = await self._plan(base, config, expected_tick)
+            plan = await self._plan(base, config, terms)
             parallel = (os.cpu_count() or 1) if config.parallel is True else int(config.parallel) or 1
             slots, done = asyncio.Semaphore(parallel), 0
 
@@ -93,10 +98,13 @@ class RolloutService:
         finally:
             self._running.discard(key)
 
-    async def _plan(self, base: LiveWorld, config: RolloutConfig, expected_tick: int | None) -> _Plan:
+    async def _plan(self, base: LiveWorld, config: RolloutConfig, terms: Terms) -> _Plan:
         rollout_id, tick = self._ids.new(), base.world.tick
-        if expected_tick is not None and expected_tick != tick:
-            raise StaleTick(base.world.name, expected_tick, tick)
+        if terms.once is not None and terms.once.is_resumed:
+            # Its world may have gone on since.
+            tick = terms.once.tick
+        elif terms.expected_tick is not None and terms.expected_tick != tick:
+            raise StaleTick(base.world.name, terms.expected_tick, tick)
         origin = tick - 1 if tick > 0 else None
         seeds = _seeds(base.world.seed, tick, config.num_episodes) if config.seeds is None else list(config.seeds)
         if config.name is None:
@@ -106,7 +114,7 @@ class RolloutService:
         stored = await in_thread(lambda: base.backend.ledger.begin_rollout(wanted))
         if differences := _differences(json.loads(stored.config), json.loads(identity)):
             raise RolloutConflict(config.name, differences)
-        finished = {one.episode: _decoded(one.result) for one in stored.episodes if one.result is not None}
+        finished = {one.episode: result_codec.decode(one.result) for one in stored.episodes if one.result is not None}
         for one in stored.episodes:
             if one.result is None or config.destroy_forks_on_complete:
                 await self._worlds.discard(base.backend, one.world_id)
@@ -126,7 +134,7 @@ class RolloutService:
             result = await self._simulation.play(live, config.episode_config, number)
             result = dataclasses.replace(result, labels=labels, parameters=parameters)
             if config.name is not None and result.error is None:
-                await in_thread(lambda: ledger.finish_episode(plan.id, number, _encoded(result)))
+                await in_thread(lambda: ledger.finish_episode(plan.id, number, result_codec.encode(result)))
             return result
         finally:
             if config.destroy_forks_on_complete:
@@ -142,15 +150,6 @@ async def _play_all(play: Callable[[int], Any], count: int) -> tuple[EpisodeResu
         # Episodes do not raise, so this is a fork that could not be created.
         raise failures.exceptions[0] from None
     return tuple(task.result() for task in tasks)
-
-
-def _encoded(result: EpisodeResult) -> str:
-    fields = {one.name: getattr(result, one.name) for one in dataclasses.fields(result) if one.name != "exception"}
-    return json.dumps(fields)
-
-
-def _decoded(result: str) -> EpisodeResult:
-    return EpisodeResult(**json.loads(result))
 
 
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

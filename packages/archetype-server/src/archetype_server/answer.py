@@ -83,9 +83,9 @@ class WorldAnswer(Struct, frozen=True):
 
 
 class Destroyed(Struct, frozen=True):
-    """Whether there was a world to destroy."""
+    """Whether there was a world to destroy. ``world`` is its id or its name, as the request had it."""
 
-    world_id: str
+    world: str
     destroyed: bool
 
 

@@ -22,11 +22,13 @@ from archetype_server.routes.entities import EntityRoutes
 from archetype_server.routes.reads import ReadRoutes
 from archetype_server.routes.simulation import SimulationRoutes
 from archetype_server.routes.system import HealthRoutes, SystemRoutes
-from archetype_server.routes.terms import terms_of
+from archetype_server.routes.terms import once_of, terms_of
 from archetype_server.routes.worlds import WorldRoutes
 from archetype_server.world_host import WorldHost
 
-_NOT_OF_QUERY = frozenset({"self", "request", "host", "limits", "readiness", "terms", "data", "world", "last_event_id"})
+_NOT_OF_QUERY = frozenset(
+    {"self", "request", "host", "limits", "readiness", "terms", "once", "data", "world", "last_event_id"}
+)
 
 
 def create_app(host: WorldHost, identity: Identity, readiness: Readiness, config: ServerConfig) -> Front:
@@ -45,6 +47,7 @@ def create_app(host: WorldHost, identity: Identity, readiness: Readiness, config
         dependencies={
             **{name: Provide(_giving(one), sync_to_thread=False) for name, one in shared.items()},
             "terms": Provide(terms_of),
+            "once": Provide(once_of),
         },
         exception_handlers={Exception: answer},
         before_request=_check_parameters,

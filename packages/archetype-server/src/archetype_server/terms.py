@@ -1,8 +1,10 @@
-"""What a request asks beside its command: the tick that it is for."""
+"""What a request asks beside its command: the tick that it is for, and to be done once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from archetype_core.command import IdempotencyKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +13,8 @@ class Terms:
 
     expected_tick: int | None = None
     """What the client takes for the world's next tick."""
+    key: IdempotencyKey | None = None
+    """With it the request is done once, however often it is sent."""
 
 
 FREE = Terms()

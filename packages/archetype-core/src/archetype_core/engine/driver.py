@@ -99,6 +99,8 @@ class Driver:
                 adopted = await self._adopt(callbacks)
                 if adopted is not None:
                     return [adopted]
+                if not limit:
+                    return []
                 segment = await self._segment(config.run_id)
                 done = await self._ticks(segment, inputs, applied, 1 if config.debug else limit, callbacks)
                 if config.debug:

@@ -311,6 +311,12 @@ class World(WorldView, Staging):
         )
 
     @door
+    async def adopt(self, after: Callable[[Outcome], None] | None = None) -> Outcome | None:
+        """Find out about a commit that raised ``CommitUncertain``: a tick that is stored counts, and is returned."""
+        done = await self._driver.advance(RunConfig(), {}, (), 0, TickCallbacks(after=after))
+        return done[0] if done else None
+
+    @door
     async def fork(
         self,
         name: str | None = None,

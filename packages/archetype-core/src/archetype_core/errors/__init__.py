@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from archetype_core.errors.gate import (
     GateClosed,
+    KeyConflict,
     LedgerError,
     LoopBusy,
     NoHandler,
@@ -72,6 +73,7 @@ __all__ = [
     "EntityNotFound",
     "GateClosed",
     "HookError",
+    "KeyConflict",
     "LedgerError",
     "LoopBusy",
     "NoHandler",

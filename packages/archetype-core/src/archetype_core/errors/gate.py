@@ -105,6 +105,21 @@ class StaleTick(ArchetypeError, RuntimeError):
         )
 
 
+class KeyConflict(ArchetypeError, ValueError):
+    """An idempotency key names another request of its actor, or one that is under way."""
+
+    code = "ARC-G010"
+
+    def __init__(self, key: str, *, is_running: bool) -> None:
+        self.key, self.is_running = key, is_running
+        why = (
+            "a request with it is under way: wait for that one"
+            if is_running
+            else "another request was sent with it: choose a new key for each request"
+        )
+        super().__init__(f"the key {key!r} cannot be used: {why}")
+
+
 # The runtime (ARC-R)
 
 

@@ -42,9 +42,11 @@ class WorldRoutes(Controller):
     tags = ("worlds",)
 
     @post("/worlds", status_code=201)
-    async def create(self, request: Anyone, host: Host, data: JSONBody[CreateBody]) -> Response[WorldAnswer]:
+    async def create(
+        self, request: Anyone, host: Host, once: TermsOf, data: JSONBody[CreateBody]
+    ) -> Response[WorldAnswer]:
         """Create a world."""
-        return _made(await host.create(request.user, data))
+        return _made(await host.create(request.user, data, once))
 
     @get("/worlds")
     async def list_worlds(
@@ -66,7 +68,7 @@ class WorldRoutes(Controller):
     @delete("/worlds/{world:str}", status_code=200)
     async def destroy(self, *, request: Anyone, host: Host, terms: TermsOf, world: WorldName) -> Destroyed:
         """Drop the live world and its queue. Its rows and its audit log stay."""
-        return Destroyed(*await host.destroy(request.user, world, terms))
+        return Destroyed(world, await host.destroy(request.user, world, terms))
 
     @post("/worlds/{world:str}/fork", status_code=201)
     async def fork(
