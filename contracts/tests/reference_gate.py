@@ -18,6 +18,7 @@ import reference_query as query
 from reference_keys import NOTED, KeyPart
 from reference_ledger import Ledger, Waiting, row_fields
 from reference_quota import QuotaPart
+from reference_sight import ACTOR, SightPart
 from reference_worlds import LiveWorld, WorldPart
 
 from archetype_contracts import GateLimits
@@ -46,7 +47,7 @@ EXPECTED: ContextVar[int | None] = ContextVar("expected", default=None)
 _LONG = 4096
 
 
-class ReferenceGate(QuotaPart, WorldPart, KeyPart):
+class ReferenceGate(SightPart, QuotaPart, WorldPart, KeyPart):
     """Every verb checks the policy, charges quotas, adds an audit row, and executes."""
 
     def __init__(self, place: Path, limits: GateLimits, clock: Clock) -> None:
@@ -95,9 +96,10 @@ class ReferenceGate(QuotaPart, WorldPart, KeyPart):
         if live is not None:
             live.dropped, counter = 0, self.counter_of(actor, live)
         EXPECTED.set(expected_tick)
+        ACTOR.set(actor)
         try:
             named = c.GetUsage(command.actor or actor.id) if isinstance(command, c.GetUsage) else command
-            answer = await self.do(named, live, world_id)
+            answer = self.shown(actor, await self.do(named, live, world_id))
         except StaleTick as refusal:
             self.ledger.settle(seq, "rejected", str(refusal), tick, self.clock.now())
             if counter is not None:
@@ -107,6 +109,8 @@ class ReferenceGate(QuotaPart, WorldPart, KeyPart):
             reason = str(failure) or type(failure).__name__
             reason += self.told(live.dropped) if live is not None else ""
             self.ledger.settle(seq, "failed", reason, tick, self.clock.now())
+            if (told := self.told_failure(actor, failure)) is not failure:
+                raise told from None
             raise
         self.ledger.settle(seq, "applied", "", tick, self.clock.now())
         return answer
@@ -168,7 +172,8 @@ class ReferenceGate(QuotaPart, WorldPart, KeyPart):
 
     def peek(self, actor: c.ActorCtx, world_id: str) -> c.WorldInfo | None:
         live = self.live.get(world_id)
-        return None if live is None or not self.may(actor, c.GetWorldInfo()) else query.info(live)
+        is_there = live is not None and self.may(actor, c.GetWorldInfo()) and self.sees(actor, world_id)
+        return query.info(live) if live is not None and is_there else None
 
     async def flush(self) -> None:
         """Do nothing: every answer is stored already."""
@@ -211,6 +216,7 @@ class ReferenceGate(QuotaPart, WorldPart, KeyPart):
                     raise PermissionDenied(actor.id, actor.roles, command.kind)
                 if is_queued and not command.is_deferrable:
                     raise NotDeferrable(command.kind)
+            self.look(actor, commands, world_id)
             live = None if world_id is None else self.live.get(world_id)
             is_missing_fine = all(isinstance(one, c.DestroyWorld | c.CloseWorld) for one in commands) and commands
             needs_world = is_queued or isinstance(commands[0], c.EntityCommand)

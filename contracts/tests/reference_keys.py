@@ -9,7 +9,7 @@ from typing import Any
 from reference_ledger import Ledger, Noted
 
 from archetype_core import command as c
-from archetype_core.errors import KeyConflict, PermissionDenied
+from archetype_core.errors import KeyConflict, PermissionDenied, WorldNotFound
 
 NOTED: ContextVar[Noted | None] = ContextVar("noted", default=None)
 """The note of the call under way."""
@@ -34,6 +34,9 @@ class KeyPart:
     def may(self, actor: c.ActorCtx, command: c.Command[Any]) -> bool:
         raise NotImplementedError
 
+    def look(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None) -> None:
+        raise NotImplementedError
+
     def reject(
         self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None, refusal: Exception
     ) -> None:
@@ -49,8 +52,8 @@ class KeyPart:
     ) -> Any:
         name = self.name_of(actor, key)
         try:
-            self.check_key(actor, commands, name, key)
-        except (KeyConflict, PermissionDenied, TypeError) as refusal:
+            self.check_key(actor, commands, world_id, key)
+        except (KeyConflict, PermissionDenied, TypeError, WorldNotFound) as refusal:
             self.reject(actor, commands, world_id, refusal)
             raise
         noted = self.ledger.notes.setdefault(name, Noted(key.request))
@@ -76,11 +79,13 @@ class KeyPart:
         del self.ledger.notes[name]
 
     def check_key(
-        self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], name: tuple[str, str], key: c.IdempotencyKey
+        self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None, key: c.IdempotencyKey
     ) -> None:
+        name = self.name_of(actor, key)
         for one in commands:
             if not self.may(actor, one):
                 raise PermissionDenied(actor.id, actor.roles, one.kind)
+        self.look(actor, commands, world_id)
         if not isinstance(commands[0], REPEATABLE):
             raise TypeError(f"{commands[0].kind} takes no key")
         self.check_request(name, key)

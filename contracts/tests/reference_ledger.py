@@ -42,6 +42,7 @@ class KnownWorld:
     queue: list[Waiting] = field(default_factory=list)
     staged: list[Waiting] = field(default_factory=list)
     is_destroyed: bool = False
+    maker: str = ""
 
 
 @dataclass(slots=True)

@@ -38,6 +38,10 @@ class WorldPart:
     stores: dict[str, Store]
     creating: asyncio.Lock
 
+    def maker(self) -> str:
+        """Whose world it is that is being made."""
+        raise NotImplementedError
+
     def put(self, live: LiveWorld, waiting: Waiting, *, is_skippable: bool = False) -> None:
         """Stage a command in a live world."""
         raise NotImplementedError
@@ -62,7 +66,7 @@ class WorldPart:
                 raise WorldExists(known.name, known.world_id)
 
     def add_world(self, world: World, parent: str | None) -> c.WorldInfo:
-        known = KnownWorld(world.world_id, world.name, world.segment, parent=parent)
+        known = KnownWorld(world.world_id, world.name, world.segment, parent=parent, maker=self.maker())
         known.next_entity_id = world.next_entity_id
         self.ledger.worlds[world.world_id] = known
         self.live[world.world_id] = LiveWorld(world, known)

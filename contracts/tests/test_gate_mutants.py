@@ -10,6 +10,7 @@ import key_mutants  # noqa: F401  # reason: importing it registers its mutants
 import many_mutants  # noqa: F401  # reason: importing it registers its mutants
 import precondition_mutants  # noqa: F401  # reason: as above
 import pytest
+import sight_mutants  # noqa: F401  # reason: as above
 from gate_mutants import MUTANTS, Mutant
 from reference_gate import LEDGERS
 

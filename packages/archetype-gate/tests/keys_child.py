@@ -16,6 +16,7 @@ from archetype_core.command import (
     CommandGate,
     CreateWorld,
     DestroyWorld,
+    EntityCommand,
     EpisodeConfig,
     ForkWorld,
     IdempotencyKey,
@@ -73,9 +74,9 @@ def container_of(moments: Moments) -> ServiceContainer:
     """A gate whose writes are counted."""
     commit = JournalStore.commit
 
-    def counted(store: JournalStore, commits: Sequence[TickCommit]) -> None:
+    def counted(self: JournalStore, ticks: Sequence[TickCommit]) -> None:
         moments.pass_one()
-        commit(store, commits)
+        commit(self, ticks)
         moments.pass_one()
 
     JournalStore.commit = counted  # type: ignore[method-assign]  # reason: a process of its own
@@ -105,7 +106,7 @@ def calls(gate: CommandGate, storage: StorageConfig) -> list[tuple[str, Call]]:
     def create(name: str, world: str) -> tuple[str, Call]:
         return name, lambda _: gate.execute(ADMIN, CreateWorld(world, storage, seed=1), key=key(name))
 
-    coins = [Spawn((Coin(number=6),)), Update(1, (Coin(number=7),))]
+    coins: list[EntityCommand[Any]] = [Spawn((Coin(number=6),)), Update(1, (Coin(number=7),))]
     return [
         create("create", "w"),
         send("spawn", Spawn((Coin(number=1),))),

@@ -24,6 +24,7 @@ from archetype_contracts.gate import (  # noqa: F401  # reason: importing them r
     program,
     queue,
     quota,
+    sight,
 )
 from archetype_contracts.gate.limits import GateLimits, ManualClock
 from archetype_contracts.gate.registry import REGISTRY

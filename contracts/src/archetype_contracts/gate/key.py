@@ -66,14 +66,15 @@ def _calls(subject: GateSubject, world: str, coin: int) -> dict[str, Callable[[A
         "rollout": (RunRollout(RolloutConfig(num_episodes=2, episode_config=_EPISODE)), world),
         "fork": (ForkWorld("forked once"), world),
     }
-    calls: dict[str, Callable[[ActorCtx, IdempotencyKey], Any]] = {
-        name: lambda actor, key, c=command, w=place: subject.execute(actor, c, w, key=key)
-        for name, (command, place) in commands.items()
-    }
+
+    def executing(command: Command[Any], place: str | None) -> Callable[[ActorCtx, IdempotencyKey], Any]:
+        return lambda actor, key: subject.execute(actor, command, place, key=key)
+
+    calls = {name: executing(command, place) for name, (command, place) in commands.items()}
     calls["submit"] = lambda actor, key: subject.submit_batch(
         actor, [Spawn((Coin(number=6),)), Update(coin, (Coin(number=1),))], world, key=key
     )
-    calls["last step"] = lambda actor, key: subject.execute(actor, Step(), world, key=key)
+    calls["last step"] = executing(Step(), world)
     return calls
 
 

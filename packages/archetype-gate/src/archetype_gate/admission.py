@@ -19,7 +19,7 @@ from archetype_core.command import (
     Step,
 )
 from archetype_core.engine import current_attempt
-from archetype_core.errors import ArchetypeError, PermissionDenied
+from archetype_core.errors import ArchetypeError, PermissionDenied, WorldNotFound
 from archetype_gate import telemetry
 from archetype_gate.audit_log import AuditLog
 from archetype_gate.audit_text import failure_reason
@@ -27,6 +27,7 @@ from archetype_gate.call import Call
 from archetype_gate.dispatcher import CommandDispatcher
 from archetype_gate.policy import PROCESS_KINDS, VIEWER_KINDS, Policy
 from archetype_gate.quota import QuotaMeter
+from archetype_gate.sight import Sight
 
 TICKING = (Step, Run, RunEpisode)
 """Commands that wait for their turn, and make ticks then."""
@@ -36,8 +37,11 @@ _UNSTORED_KINDS = VIEWER_KINDS | PROCESS_KINDS
 class Admission:
     """Authorizes commands, checks their arguments and charges for them; a refusal is on record and costs nothing."""
 
-    def __init__(self, policy: Policy, dispatcher: CommandDispatcher, meter: QuotaMeter, audit: AuditLog) -> None:
+    def __init__(  # reason: each is asked once
+        self, policy: Policy, sight: Sight, dispatcher: CommandDispatcher, meter: QuotaMeter, audit: AuditLog
+    ) -> None:
         self._policy = policy
+        self._sight = sight
         self._dispatcher = dispatcher
         self._meter = meter
         self._audit = audit
@@ -51,6 +55,7 @@ class Admission:
         try:
             for command in commands:
                 self._authorize(call, command)
+            self._sight.check(call, commands)
             for command in commands:
                 self._dispatcher.check(command, call.world_id, live)
             if live is not None:
@@ -78,7 +83,8 @@ class Admission:
         try:
             for command in commands:
                 self._authorize(call, command)
-        except PermissionDenied as refusal:
+            self._sight.check(call, commands)
+        except (PermissionDenied, WorldNotFound) as refusal:
             self.record_refusal(call, commands, refusal)
             raise
 

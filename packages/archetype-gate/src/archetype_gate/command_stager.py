@@ -40,10 +40,11 @@ class CommandStager:
         is_kept = live is not None and isinstance(command, UpdateTable | UpdateWhere)
         with live.world.lock if live is not None and is_kept else _NO_LOCK:
             admitted = self._admit(call, command)
-            is_counted = isinstance(command, UpdateWhere) and isinstance(admitted, UpdateTable)
-            count = admitted.data.num_rows if is_counted else None
+            count: int | None = None
+            if isinstance(command, UpdateWhere) and isinstance(admitted, UpdateTable):
+                count = admitted.data.num_rows
             result = self._stage(call, admitted, durable, count)
-        return count if is_counted else result
+        return result if count is None else count
 
     def _admit(self, call: Call, command: EntityCommand[Any]) -> EntityCommand[Any]:
         (admitted,) = self._admission.admit(call, (command,))

@@ -117,15 +117,15 @@ class Deduplicator:
 
     async def begin(self, call: Call, command: Command[Any]) -> tuple[Command[Any], Terms]:
         """Note durably that a command begins; returns the command to execute, and its terms."""
-        answer = call.answer
+        answer, maker = call.answer, "" if call.actor.worlds is None else call.actor.id
         if answer is None:
-            return command, Terms(call.expected_tick)
+            return command, Terms(call.expected_tick, maker=maker)
         ledger = await self._ledger(call, command)
         if not call.is_resumed and ledger is not None:
             await in_thread(lambda: ledger.begin_answer(answer))
         if isinstance(command, CreateWorld):
             command = replace(command, world_id=answer.world_id)
-        return command, Terms(call.expected_tick, Once(answer.command_id, answer.tick, call.is_resumed))
+        return command, Terms(call.expected_tick, Once(answer.command_id, answer.tick, call.is_resumed), maker)
 
     async def failed(self, call: Call, command: Command[Any], failure: BaseException) -> None:
         """Forget a command of which certainly nothing was done, so that its key can be used for another try."""

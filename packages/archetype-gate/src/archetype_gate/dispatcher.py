@@ -79,7 +79,6 @@ class CommandDispatcher:
         self._worlds = worlds
         self._queries = queries
         self._without_world: Mapping[type, Callable[[Any], Awaitable[Any]]] = {
-            CreateWorld: worlds.create,
             OpenWorld: worlds.open,
             GetUsage: queries.usage,
             ListWorlds: lambda command: worlds.list_worlds(command.storage),
@@ -122,7 +121,7 @@ class CommandDispatcher:
         ``WorldNotFound`` if the command needs a live world and ``live`` is ``None``.
         """
         kind = type(command)
-        if kind in self._without_world:
+        if kind in self._without_world or kind is CreateWorld:
             if world_id is not None:
                 raise TypeError(f"{command.kind} takes no world id, got {world_id!r}: leave it out")
             return
@@ -149,6 +148,8 @@ class CommandDispatcher:
         if (handler := self._without_world.get(type(command))) is not None:
             return await handler(command)
         match command:
+            case CreateWorld():
+                return await self._worlds.create(command, terms.maker)
             case GetHistory() | GetAuditHead():
                 return await read_audit(command, world_id)
             case DestroyWorld():
@@ -174,7 +175,9 @@ class CommandDispatcher:
             opening = OpenWorld(world_id, command.storage or live.backend.config, missing_ok=True)
             if (made := await self._worlds.open(opening)) is not None:
                 return made
-        forked = await self._worlds.fork(live, command, world_id=world_id, expected_tick=terms.expected_tick)
+        forked = await self._worlds.fork(
+            live, command, world_id=world_id, expected_tick=terms.expected_tick, maker=terms.maker
+        )
         return forked.info()
 
 

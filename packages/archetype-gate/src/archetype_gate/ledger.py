@@ -128,6 +128,8 @@ class LedgerWorld:
     """False once the world is destroyed; then its name is free again."""
     is_told: bool = False
     """Whether a caller may know entity ids that no committed tick has; then no reserved id is given out again."""
+    maker: str = ""
+    """The actor that made it, if that has worlds of its own."""
 
 
 @dataclass(frozen=True, slots=True)

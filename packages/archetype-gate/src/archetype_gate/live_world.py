@@ -62,10 +62,12 @@ class LiveWorld:
         reserved_to: int = 1,
         is_told: bool = False,
         parent: str | None = None,
+        maker: str = "",
     ) -> None:
         self.world = world
         self.backend = backend
         self.parent = parent
+        self.maker = maker
         self.handlers: dict[str, Handler] = {}
         self.stepped_us: int | None = None
         self.staged: dict[str, AcceptedCommand] = {}

@@ -39,6 +39,8 @@ class _Plan:
     seeds: list[int]
     finished: Mapping[int, EpisodeResult]
     """The results of the episodes that ended before this call."""
+    maker: str
+    """Whose worlds its forks are."""
 
 
 class RolloutService:
@@ -108,7 +110,7 @@ class RolloutService:
         origin = tick - 1 if tick > 0 else None
         seeds = _seeds(base.world.seed, tick, config.num_episodes) if config.seeds is None else list(config.seeds)
         if config.name is None:
-            return _Plan(rollout_id, base, config, origin, seeds, {})
+            return _Plan(rollout_id, base, config, origin, seeds, {}, terms.maker)
         identity = json.dumps({"tick": tick, **config.identity()})
         wanted = LedgerRollout(rollout_id, base.world_id, config.name, identity)
         stored = await in_thread(lambda: base.backend.ledger.begin_rollout(wanted))
@@ -118,7 +120,7 @@ class RolloutService:
         for one in stored.episodes:
             if one.result is None or config.destroy_forks_on_complete:
                 await self._worlds.discard(base.backend, one.world_id)
-        return _Plan(stored.rollout_id, base, config, origin, seeds, finished)
+        return _Plan(stored.rollout_id, base, config, origin, seeds, finished, terms.maker)
 
     async def _play(self, plan: _Plan, number: int) -> EpisodeResult:
         config, ledger, world_id = plan.config, plan.base.backend.ledger, self._ids.new()
@@ -130,7 +132,7 @@ class RolloutService:
         # Before the episode, which may change its resources.
         labels, parameters = config.labels_of(number), config.parameters_of(number)
         try:
-            live = await self._worlds.fork(plan.base, fork, is_name_free=True, world_id=world_id)
+            live = await self._worlds.fork(plan.base, fork, is_name_free=True, world_id=world_id, maker=plan.maker)
             result = await self._simulation.play(live, config.episode_config, number)
             result = dataclasses.replace(result, labels=labels, parameters=parameters)
             if config.name is not None and result.error is None:

@@ -25,6 +25,7 @@ CREATE TABLE worlds (
     settled_tick INTEGER NOT NULL,
     is_open INTEGER NOT NULL,
     is_told INTEGER NOT NULL,
+    maker TEXT NOT NULL,
     hash BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX worlds_by_name ON worlds (name) WHERE is_open;

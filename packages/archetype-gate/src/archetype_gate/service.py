@@ -35,6 +35,7 @@ from archetype_gate.held_command import CommandHolder, recover_held
 from archetype_gate.large_call import in_turn, is_large
 from archetype_gate.policy import Policy
 from archetype_gate.quota import QuotaMeter, Usage
+from archetype_gate.sight import Sight
 from archetype_gate.storage import Backend, StorageService
 from archetype_gate.timestamp import to_micros
 from archetype_gate.world_service import WorldService
@@ -70,7 +71,8 @@ class CommandService:
         self._is_open = True
         self._in_flight = CallsInFlight()
         self._audit = AuditLog(worlds, storage, clock, ids)
-        self._admission = Admission(policy, dispatcher, meter, self._audit)
+        self._sight = Sight(worlds, storage)
+        self._admission = Admission(policy, self._sight, dispatcher, meter, self._audit)
         holder = CommandHolder(worlds, meter)
         self._stager = CommandStager(self._admission, self._audit, holder, ids)
         self._queuer = CommandQueuer(self._admission, self._audit, holder, ids)
@@ -149,7 +151,7 @@ class CommandService:
         given: object = call.actor
         if not isinstance(given, ActorCtx):
             raise TypeError(f"actor must be an ActorCtx, not {given!r}")
-        call.live = live = self._worlds.find(call.world_id)
+        call.live = live = self._sight.find(call.actor, call.world_id)
         call.tick = None if live is None else live.world.tick
         call.at_us = to_micros(self._clock.now())
 
@@ -157,7 +159,9 @@ class CommandService:
         call.status = "failed"
         try:
             admitted, terms = await self._deduplicator.begin(call, admitted)
-            result = await self._dispatcher.execute(admitted, call.world_id, call.live, self._audit.read, terms)
+            result = None
+            if await self._sight.check_stored(call, admitted):
+                result = await self._dispatcher.execute(admitted, call.world_id, call.live, self._audit.read, terms)
         except StaleTick as refusal:
             call.status = "rejected"
             self._admission.record_refusal(call, [command], refusal)
@@ -169,7 +173,10 @@ class CommandService:
                 reason += f" (commands dropped with the attempt: {call.dropped})"
             self._audit.record(call, [self._audit.entry(call, command, "failed", reason)])
             await self._deduplicator.failed(call, command, failure)
+            if (told := self._sight.failure(call.actor, failure)) is not failure:
+                raise told from None
             raise
+        result = await self._sight.shown(call.actor, result)
         if isinstance(result, WorldInfo) and call.world_id is None:
             # The command that created or opened a world belongs to that world's audit rows.
             call.world_id, call.tick = result.world_id, result.tick
@@ -245,7 +252,7 @@ class CommandService:
 
         ``None`` if the world is not live or the actor may not read it.
         """
-        live = self._worlds.find(world_id)
+        live = self._sight.find(actor, world_id)
         if live is None or not self._policy.allows(actor, "get_world_info"):
             return None
         return live.info()

@@ -27,6 +27,8 @@ class Terms:
 
     expected_tick: int | None = None
     once: Once | None = None
+    maker: str = ""
+    """Whose world it is that the command makes, if the actor has worlds of its own."""
 
     @property
     def is_resumed(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ from archetype_core.command import (
 )
 from archetype_core.config import StorageConfig
 from archetype_core.engine import hook_pairs
-from archetype_core.errors import ArchetypeError, StorageNotFound
+from archetype_core.errors import ArchetypeError, StorageNotFound, WorldNotFound
 from archetype_server.answer import WorldAnswer
 from archetype_server.key_store import SERVER
 from archetype_server.model import CreateBody
@@ -111,7 +112,7 @@ class WorldHost:
     async def ask(self, actor: ActorCtx, command: Command[R], world: str | None = None, terms: Terms = FREE) -> R:
         """Execute a command for an actor; what it changes is on disk when this returns. A wrong argument is ``BadRequest``."""
         world_id = None if world is None else self._directory.id_of(world)
-        try:
+        with _translated(world, world_id):
             result = await self.gate.execute(
                 actor,
                 command,
@@ -120,10 +121,6 @@ class WorldHost:
                 expected_tick=terms.expected_tick,
                 key=terms.key,
             )
-        except ArchetypeError:
-            raise
-        except (TypeError, ValueError, KeyError) as refusal:
-            raise BadRequest(str(refusal)) from refusal
         if isinstance(result, RolloutResult) and isinstance(command, RunRollout) and world_id is not None:
             self._note_forks(world_id, result, is_kept=not command.config.destroy_forks_on_complete)
         return result
@@ -146,20 +143,17 @@ class WorldHost:
         terms: Terms,
     ) -> tuple[Ticket, ...]:
         """Queue commands for a tick, all or none."""
-        try:
+        world_id = self._directory.id_of(world)
+        with _translated(world, world_id):
             return await self.gate.submit_batch(
                 actor,
                 commands,
-                self._directory.id_of(world),
+                world_id,
                 tick=tick,
                 priority=priority,
                 expected_tick=terms.expected_tick,
                 key=terms.key,
             )
-        except ArchetypeError:
-            raise
-        except (TypeError, ValueError) as refusal:
-            raise BadRequest(str(refusal)) from refusal
 
     async def create(self, actor: ActorCtx, body: CreateBody, terms: Terms) -> WorldAnswer:
         """Create a world from a template; with the id of an existing one, return that."""
@@ -222,3 +216,18 @@ class WorldHost:
     def answer(self, info: WorldInfo) -> WorldAnswer:
         """Return a world as clients see it."""
         return WorldAnswer.of(info, self._directory.template(info.world_id))
+
+
+@contextmanager
+def _translated(world: str | None, world_id: str | None) -> Iterator[None]:
+    """Answer wrong arguments as bad requests, and name a world that is not found as the client did: its id may be hidden."""
+    try:
+        yield
+    except WorldNotFound as missing:
+        if world is None or missing.world != world_id or world == world_id:
+            raise
+        raise WorldNotFound(world, missing.known) from None
+    except ArchetypeError:
+        raise
+    except (TypeError, ValueError, KeyError) as refusal:
+        raise BadRequest(str(refusal)) from refusal

@@ -35,6 +35,8 @@ class CommandGate(Protocol):
     Mutations that are sent from inside a tick, executed or queued, count once that tick is committed. If its attempt fails, they
     leave no effect, no audit row and no cost.
 
+    For an actor with ``worlds`` there are only these and those that it makes: any other one is ``WorldNotFound``.
+
     ``expected_tick`` is what the caller takes for the world's next tick. If that is another one, the command is refused with
     ``StaleTick``: a mutation is staged for that tick, a step makes it and a fork begins with it, or nothing is done.
 
