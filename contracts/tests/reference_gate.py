@@ -433,6 +433,8 @@ class ReferenceGate(SightPart, QuotaPart, WorldPart, KeyPart):
                 return tuple({**found, **{key: query.info(one) for key, one in self.live.items()}}.values())
             case c.GetUsage():
                 return self.usage(command.actor or "")
+            case c.Administer():
+                return None
             case c.SealStorage():
                 # Its stores have no journal.
                 return 0

@@ -39,7 +39,7 @@ class SightPart:
         if actor.worlds is None:
             return
         for command in commands:
-            if world_id is None and isinstance(command, c.GetHistory | c.GetAuditHead | c.SealStorage):
+            if world_id is None and isinstance(command, c.GetHistory | c.GetAuditHead | c.SealStorage | c.Administer):
                 raise PermissionDenied(actor.id, actor.roles, command.kind)
             for named in [world_id, *self.named(command)]:
                 if named is not None and not self.sees(actor, named):

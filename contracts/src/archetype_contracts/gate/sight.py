@@ -11,6 +11,7 @@ from archetype_contracts.gate.sample_command import DEFERRABLE, SAMPLE_COMMANDS,
 from archetype_contracts.gate.subject import GateSubject
 from archetype_core.command import (
     ActorCtx,
+    Administer,
     Command,
     CreateWorld,
     DestroyWorld,
@@ -85,7 +86,7 @@ def nothing_told(subject: GateSubject) -> None:
     taken = require_refusal(WorldExists, lambda: subject.execute(actor, CreateWorld("secret", subject.storage)))
     require(secret not in str(taken), f"expected no id of a hidden world, got {taken}")
     require_refusal(ArchetypeError, lambda: subject.execute(actor, CreateWorld("x", subject.storage, world_id=secret)))
-    for command in (GetHistory(), GetAuditHead(), SealStorage(subject.storage)):
+    for command in (GetHistory(), GetAuditHead(), SealStorage(subject.storage), Administer("make a key")):
         require_refusal(PermissionDenied, lambda c=command: subject.execute(actor, c))
 
 

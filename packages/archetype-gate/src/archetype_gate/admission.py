@@ -19,7 +19,7 @@ from archetype_core.command import (
     Step,
 )
 from archetype_core.engine import current_attempt
-from archetype_core.errors import ArchetypeError, PermissionDenied, WorldNotFound
+from archetype_core.errors import ArchetypeError, PermissionDenied
 from archetype_gate import telemetry
 from archetype_gate.audit_log import AuditLog
 from archetype_gate.audit_text import failure_reason
@@ -79,12 +79,11 @@ class Admission:
         return admitted
 
     def authorize(self, call: Call, commands: Sequence[Command[Any]]) -> None:
-        """Check what the actor may do, all or none, before anything is looked up; records a refusal and raises it."""
+        """Check what the actor's roles allow, all or none, before anything is looked up; records a refusal and raises it."""
         try:
             for command in commands:
                 self._authorize(call, command)
-            self._sight.check(call, commands)
-        except (PermissionDenied, WorldNotFound) as refusal:
+        except PermissionDenied as refusal:
             self.record_refusal(call, commands, refusal)
             raise
 

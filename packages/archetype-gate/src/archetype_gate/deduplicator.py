@@ -21,13 +21,14 @@ from archetype_core.command import (
     RunRollout,
 )
 from archetype_core.engine import current_attempt, in_thread
-from archetype_core.errors import ArchetypeError, CommitError, KeyConflict, QuotaExceeded
+from archetype_core.errors import ArchetypeError, CommitError, KeyConflict, QuotaExceeded, WorldNotFound
 from archetype_gate import result_codec
 from archetype_gate.admission import TICKING, Admission
 from archetype_gate.audit_log import AuditLog
 from archetype_gate.call import Call
 from archetype_gate.ledger import KEPT_US, Ledger, LedgerAnswer
 from archetype_gate.live_world import TICKS
+from archetype_gate.sight import Sight
 from archetype_gate.storage import StorageService
 from archetype_gate.terms import Once, Terms
 
@@ -43,9 +44,17 @@ class Deduplicator:
     """
 
     def __init__(
-        self, storage: StorageService, admission: Admission, audit: AuditLog, ids: IdSource, keys_per_actor: int
+        self,
+        storage: StorageService,
+        sight: Sight,
+        admission: Admission,
+        audit: AuditLog,
+        *,
+        ids: IdSource,
+        keys_per_actor: int,
     ) -> None:
         self._storage = storage
+        self._sight = sight
         self._admission = admission
         self._audit = audit
         self._ids = ids
@@ -68,11 +77,13 @@ class Deduplicator:
                 ledger = await self._ledger(call, commands[0])
                 stored = None if ledger is None else await in_thread(lambda: self._find(ledger, call, name, key))
                 if stored is not None and stored.result is not None:
+                    # Its name may be gone, so by the id that it had.
+                    self._sight.check_world(call.actor, stored.world_id)
                     call.status = "applied"
                     return result_codec.decode(stored.result)  # type: ignore[no-any-return]  # reason: as it was encoded
                 call.answer, call.is_resumed = stored or self._new(call, commands[0], name, key), stored is not None
                 return await do()
-        except (KeyConflict, TypeError, ValueError, QuotaExceeded) as refusal:
+        except (KeyConflict, TypeError, ValueError, QuotaExceeded, WorldNotFound) as refusal:
             if call.answer is None:
                 self._admission.record_refusal(call, commands, refusal)
             raise

@@ -11,6 +11,7 @@ from archetype_core.command import (
     AddHook,
     AddProcessor,
     AddResource,
+    Administer,
     AuditHead,
     AuditRow,
     CloseWorld,
@@ -83,6 +84,7 @@ class CommandDispatcher:
             GetUsage: queries.usage,
             ListWorlds: lambda command: worlds.list_worlds(command.storage),
             SealStorage: worlds.seal,
+            Administer: _nothing,
         }
         self._on_terms: Mapping[type, Callable[[LiveWorld, Any, Terms], Awaitable[Any]]] = {
             Step: simulation.step,
@@ -179,6 +181,10 @@ class CommandDispatcher:
             live, command, world_id=world_id, expected_tick=terms.expected_tick, maker=terms.maker
         )
         return forked.info()
+
+
+async def _nothing(_command: Administer) -> None:
+    """The application does it."""
 
 
 def _add_processor(live: LiveWorld, command: AddProcessor) -> ProcessorInfo:

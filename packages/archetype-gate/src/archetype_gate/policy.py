@@ -60,7 +60,7 @@ PROCESS_KINDS = frozenset(
     }
 )
 """Kinds that change a live world in this process and nothing that is stored."""
-ALL_KINDS = OPERATOR_KINDS | {"create_world"}
+ALL_KINDS = OPERATOR_KINDS | {"create_world", "administer"}
 """Every kind of command that a gate executes."""
 
 DEFAULT_ROLES: Mapping[str, frozenset[str]] = MappingProxyType(

@@ -76,7 +76,9 @@ class CommandService:
         holder = CommandHolder(worlds, meter)
         self._stager = CommandStager(self._admission, self._audit, holder, ids)
         self._queuer = CommandQueuer(self._admission, self._audit, holder, ids)
-        self._deduplicator = Deduplicator(storage, self._admission, self._audit, ids, meter.quotas.keys)
+        self._deduplicator = Deduplicator(
+            storage, self._sight, self._admission, self._audit, ids=ids, keys_per_actor=meter.quotas.keys
+        )
 
     def add_backend(self, backend: Backend) -> None:
         """Recover what a new backend's ledger holds, and restore its usage; give it the entries from before any was open."""

@@ -9,6 +9,7 @@ from typing import Any
 from archetype_core.command import (
     ActorCtx,
     ActorUsage,
+    Administer,
     Command,
     CreateWorld,
     Diff,
@@ -58,13 +59,15 @@ class Sight:
             for named in _named(command):
                 self._require(actor, named)
 
+    def check_world(self, actor: ActorCtx, world_id: str) -> None:
+        """Raise ``WorldNotFound`` for a world that is not there for an actor."""
+        if actor.worlds is not None:
+            self._require(actor, world_id)
+
     def _require(self, actor: ActorCtx, world_id: object) -> None:
         # A wrong argument is refused by whoever takes it.
         if isinstance(world_id, str) and not self._is_there(actor, world_id):
-            there = sorted(
-                f"{one.world.name} ({one.world_id})" for one in self._worlds.live_worlds if _sees(actor, one)
-            )
-            raise WorldNotFound(world_id, there)
+            raise WorldNotFound(world_id, None)
 
     def _is_there(self, actor: ActorCtx, world_id: str) -> bool:
         live = self._worlds.find(world_id)
@@ -94,13 +97,15 @@ class Sight:
             # Whoever executes it says so.
             return True
         except WorldNotFound:
-            is_there = isinstance(command, CreateWorld)
+            if isinstance(command, CreateWorld):
+                return True
+            is_there = False
         if is_there:
             return True
         if isinstance(command, CreateWorld):
             raise WorldExists(command.name, wanted)
         if not command.missing_ok:
-            raise WorldNotFound(wanted)
+            raise WorldNotFound(wanted, None)
         return False
 
     def failure(self, actor: ActorCtx, failure: BaseException) -> BaseException:
@@ -143,7 +148,7 @@ def _sees(actor: ActorCtx, live: LiveWorld) -> bool:
 
 def _is_about_all(command: Command[Any], actor: ActorCtx) -> bool:
     is_other = isinstance(command, GetUsage) and command.actor not in (None, actor.id)
-    return is_other or isinstance(command, GetHistory | GetAuditHead | SealStorage)
+    return is_other or isinstance(command, GetHistory | GetAuditHead | SealStorage | Administer)
 
 
 def _named(command: Command[Any]) -> Iterable[object]:

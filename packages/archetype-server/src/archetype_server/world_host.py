@@ -29,7 +29,7 @@ from archetype_core.command import (
 )
 from archetype_core.config import StorageConfig
 from archetype_core.engine import hook_pairs
-from archetype_core.errors import ArchetypeError, StorageNotFound, WorldNotFound
+from archetype_core.errors import ArchetypeError, StorageNotFound
 from archetype_server.answer import WorldAnswer
 from archetype_server.key_store import SERVER
 from archetype_server.model import CreateBody
@@ -111,8 +111,8 @@ class WorldHost:
 
     async def ask(self, actor: ActorCtx, command: Command[R], world: str | None = None, terms: Terms = FREE) -> R:
         """Execute a command for an actor; what it changes is on disk when this returns. A wrong argument is ``BadRequest``."""
-        world_id = None if world is None else self._directory.id_of(world)
-        with _translated(world, world_id):
+        world_id = None if world is None else self.id_of(actor, world)
+        with _translated():
             result = await self.gate.execute(
                 actor,
                 command,
@@ -143,12 +143,11 @@ class WorldHost:
         terms: Terms,
     ) -> tuple[Ticket, ...]:
         """Queue commands for a tick, all or none."""
-        world_id = self._directory.id_of(world)
-        with _translated(world, world_id):
+        with _translated():
             return await self.gate.submit_batch(
                 actor,
                 commands,
-                world_id,
+                self.id_of(actor, world),
                 tick=tick,
                 priority=priority,
                 expected_tick=terms.expected_tick,
@@ -203,15 +202,20 @@ class WorldHost:
 
     async def destroy(self, actor: ActorCtx, world: str, terms: Terms) -> bool:
         """Destroy a world and free its name; whether there was one."""
-        world_id = self._directory.id_of(world)
+        world_id = self.id_of(actor, world)
         done = await self.ask(actor, DestroyWorld(), world_id, terms)
         self._directory.drop_name(world_id)
         self._declared.discard(world_id)
         return done
 
-    def id_of(self, world: str) -> str:
-        """Return the id of a world that is addressed by id or name."""
-        return self._directory.id_of(world)
+    def id_of(self, actor: ActorCtx, world: str) -> str:
+        """Return the id of a world that is addressed by id or name.
+
+        The name of a world that is hidden from the actor is like one that nobody has: what it is refused for has no id.
+        """
+        world_id = self._directory.id_of(world)
+        is_hidden = actor.worlds is not None and self.gate.peek(actor, world_id) is None
+        return world if is_hidden else world_id
 
     def answer(self, info: WorldInfo) -> WorldAnswer:
         """Return a world as clients see it."""
@@ -219,14 +223,10 @@ class WorldHost:
 
 
 @contextmanager
-def _translated(world: str | None, world_id: str | None) -> Iterator[None]:
-    """Answer wrong arguments as bad requests, and name a world that is not found as the client did: its id may be hidden."""
+def _translated() -> Iterator[None]:
+    """Answer wrong arguments as bad requests."""
     try:
         yield
-    except WorldNotFound as missing:
-        if world is None or missing.world != world_id or world == world_id:
-            raise
-        raise WorldNotFound(world, missing.known) from None
     except ArchetypeError:
         raise
     except (TypeError, ValueError, KeyError) as refusal:

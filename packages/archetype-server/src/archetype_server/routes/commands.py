@@ -84,7 +84,7 @@ class CommandRoutes(Controller):
             if moment is not None and moment.tzinfo is None:
                 raise BadRequest(f"{name} needs a time zone, such as 2026-01-31T12:00:00Z")
         after = None if cursor is None else decoded(cursor).offset
-        world_id = host.id_of(world)
+        world_id = host.id_of(request.user, world)
         wanted = AuditFilter(world_id, actor, kind, status, since, until, after, limit, oldest_first)
         rows = await host.ask(request.user, GetHistory(wanted), world)
         following = Cursor(0, rows[-1].seq).encoded() if len(rows) == limit else None

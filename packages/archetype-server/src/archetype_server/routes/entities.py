@@ -68,7 +68,7 @@ class EntityRoutes(Controller):
     ) -> Response[EntityAnswer]:
         """Read one entity with all its components at a tick, by default the last."""
         found = await host.ask(request.user, QueryTables(tick), world)
-        headers = tagged(etag(host.id_of(world), found.tick + 1), is_settled=tick is not None)
+        headers = tagged(etag(host.id_of(request.user, world), found.tick + 1), is_settled=tick is not None)
         if (known := unmodified(request, headers)) is not None:
             return known
         components = await to_thread(state.entity, found, entity_id)

@@ -64,7 +64,7 @@ class ReadRoutes(Controller):
         form = rows.wanted_format(request.headers.get("accept"))
         place = _place(cursor)
         found = await host.ask(request.user, QueryTables(tick if place is None else place.tick), world)
-        tag = etag(host.id_of(world), found.tick + 1, rows.variant(form))
+        tag = etag(host.id_of(request.user, world), found.tick + 1, rows.variant(form))
         headers = tagged(tag, is_settled=tick is not None or place is not None)
         if (known := unmodified(request, headers)) is not None:
             return known
@@ -74,7 +74,7 @@ class ReadRoutes(Controller):
         items, total = await to_thread(state.page, found, offset, limit)
         end = offset + len(items)
         following = Cursor(found.tick, end).encoded() if end < total else None
-        return Response(State(host.id_of(world), found.tick, items, following), headers=headers)
+        return Response(State(host.id_of(request.user, world), found.tick, items, following), headers=headers)
 
     @get("/entities/{entity_id:int}/history")
     async def entity_history(
@@ -147,7 +147,7 @@ class ReadRoutes(Controller):
     ) -> Response[Any]:
         """Compare two ticks of a world, or a tick of a world with one of another."""
         reading = _Rows(request=request, host=host, limits=limits, world=world, limit=limit, cursor=cursor)
-        second = after if other is None else (host.id_of(other), after)
+        second = after if other is None else (host.id_of(request.user, other), after)
         return await reading.answer(Diff(before, second, component_kinds(components)))
 
     @post("/search", status_code=200)
@@ -165,7 +165,7 @@ class ReadRoutes(Controller):
     @get("/digest")
     async def digest(self, request: Anyone, host: Host, world: WorldName, tick: SomeTick = None) -> DigestAnswer:
         """Compute the digest of a tick, by default the last."""
-        return DigestAnswer(host.id_of(world), await host.ask(request.user, Digest(tick), world))
+        return DigestAnswer(host.id_of(request.user, world), await host.ask(request.user, Digest(tick), world))
 
     @get("/messages")
     async def messages(

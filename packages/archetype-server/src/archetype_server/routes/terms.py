@@ -43,7 +43,7 @@ async def terms_of(  # noqa: PLR0917  # reason: Litestar passes them by name
     """Return the terms of a request to a world."""
     if if_match is not None and expected_tick is not None:
         raise BadRequest("give If-Match or expected_tick, not both")
-    expected = expected_tick if if_match is None else etag.expected_tick(if_match, host.id_of(world))
+    expected = expected_tick if if_match is None else etag.expected_tick(if_match, host.id_of(request.user, world))
     return Terms(expected, await _key(request, idempotency_key))
 
 
