@@ -195,13 +195,13 @@ def test_lists_leak_nothing(owners: tuple[Owner, Owner]) -> None:
         for path in ("/worlds", "/lineage", "/me", f"/worlds/{mine.name}", f"/worlds/{mine.name}/history?limit=1000"):
             answer = mine.holder.ask("GET", path)
             assert answer.is_success, answer.text
-            told = [one for secret in other.secrets for one in re.findall(f".{{80}}{secret}.{{80}}", answer.text)]
+            told = [one for secret in other.secrets for one in re.findall(f".{{0,80}}{secret}.{{0,80}}", answer.text)]
             assert told == [], path
         assert [one["name"] for one in mine.holder.ok("GET", "/worlds")["items"]] == [mine.name]
         diff = f"/worlds/{mine.world}/diff?before=0&after=1&other="
         answer = mine.holder.ask("GET", f"{diff}{other.name}")
-        told = answer.text + mine.holder.ask("GET", f"/worlds/{mine.world}/history?limit=1000").text
-        assert (answer.status_code, other.world in told) == (404, False)
+        text = answer.text + mine.holder.ask("GET", f"/worlds/{mine.world}/history?limit=1000").text
+        assert (answer.status_code, other.world in text) == (404, False)
         answer = mine.holder.ask("GET", f"{diff}{other.world}")
         assert (answer.status_code, other.name in answer.text) == (404, False)
         taken = mine.holder.ask("POST", "/worlds", {"name": other.name})

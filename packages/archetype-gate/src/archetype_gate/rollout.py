@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from archetype_core.clock import IdSource
@@ -27,20 +28,32 @@ _SHOWN = 60
 """How many characters of a configuration's value an error shows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Plan:
     """A rollout that is under way."""
 
     id: str
     base: LiveWorld
     config: RolloutConfig
-    origin: int | None
-    """The tick that the episodes are forked from; ``None`` for a world without ticks."""
-    seeds: list[int]
+    tick: int
+    """The first tick of the episodes."""
     finished: Mapping[int, EpisodeResult]
     """The results of the episodes that ended before this call."""
     maker: str
     """Whose worlds its forks are."""
+
+    @property
+    def origin(self) -> int | None:
+        """The tick that the episodes are forked from; ``None`` for a world without ticks."""
+        return self.tick - 1 if self.tick > 0 else None
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """The seeds of the episodes."""
+        config = self.config
+        return (
+            _seeds(self.base.world.seed, self.tick, config.num_episodes) if config.seeds is None else list(config.seeds)
+        )
 
 
 class RolloutService:
@@ -102,25 +115,23 @@ class RolloutService:
 
     async def _plan(self, base: LiveWorld, config: RolloutConfig, terms: Terms) -> _Plan:
         rollout_id, tick = self._ids.new(), base.world.tick
-        if terms.once is not None and terms.once.is_resumed:
-            # Its world may have gone on since.
-            tick = terms.once.tick
-        elif terms.expected_tick is not None and terms.expected_tick != tick:
+        if terms.expected_tick is not None and terms.expected_tick != tick and not terms.is_resumed:
             raise StaleTick(base.world.name, terms.expected_tick, tick)
-        origin = tick - 1 if tick > 0 else None
-        seeds = _seeds(base.world.seed, tick, config.num_episodes) if config.seeds is None else list(config.seeds)
         if config.name is None:
-            return _Plan(rollout_id, base, config, origin, seeds, {}, terms.maker)
-        identity = json.dumps({"tick": tick, **config.identity()})
-        wanted = LedgerRollout(rollout_id, base.world_id, config.name, identity)
+            return _Plan(rollout_id, base, config, tick, {}, terms.maker)
+        wanted = LedgerRollout(rollout_id, base.world_id, config.name, _identity(config, tick))
         stored = await in_thread(lambda: base.backend.ledger.begin_rollout(wanted))
-        if differences := _differences(json.loads(stored.config), json.loads(identity)):
+        before = json.loads(stored.config)
+        if terms.is_resumed and before["tick"] and tick:
+            # Its world may have gone on since.
+            tick = before["tick"]
+        if differences := _differences(before, json.loads(_identity(config, tick))):
             raise RolloutConflict(config.name, differences)
         finished = {one.episode: result_codec.decode(one.result) for one in stored.episodes if one.result is not None}
         for one in stored.episodes:
             if one.result is None or config.destroy_forks_on_complete:
                 await self._worlds.discard(base.backend, one.world_id)
-        return _Plan(stored.rollout_id, base, config, origin, seeds, finished, terms.maker)
+        return _Plan(stored.rollout_id, base, config, tick, finished, terms.maker)
 
     async def _play(self, plan: _Plan, number: int) -> EpisodeResult:
         config, ledger, world_id = plan.config, plan.base.backend.ledger, self._ids.new()
@@ -152,6 +163,11 @@ async def _play_all(play: Callable[[int], Any], count: int) -> tuple[EpisodeResu
         # Episodes do not raise, so this is a fork that could not be created.
         raise failures.exceptions[0] from None
     return tuple(task.result() for task in tasks)
+
+
+def _identity(config: RolloutConfig, tick: int) -> str:
+    """What must be equal for a named rollout to be resumed."""
+    return json.dumps({"tick": tick, **config.identity()})
 
 
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
