@@ -222,7 +222,7 @@ class ReferenceGate(SightPart, QuotaPart, WorldPart, KeyPart):
             needs_world = is_queued or isinstance(commands[0], c.EntityCommand)
             if live is None and (world_id is not None or needs_world) and not is_missing_fine:
                 raise WorldNotFound(str(world_id), self.live)
-            if live is not None and not isinstance(commands[0], c.Step | c.Run | c.RunEpisode):
+            if live is not None and commands and not isinstance(commands[0], c.Step | c.Run | c.RunEpisode):
                 self.expect(live, expected_tick, live.world.staging_tick)
             self.charge(actor, commands, live)
         except ArchetypeError as refusal:

@@ -128,6 +128,8 @@ def answer(command: c.Command[Any], live: Any, gate: Any) -> Any:  # noqa: PLR09
             return gate.live[command.world_ids[0]].world.query(*command.components)
         case c.QuerySnapshot():
             return world.snapshot(*command.components, at=command.at, where=command.where, missing=command.missing)
+        case c.QueryTables():
+            return c.TickTables(world.tick - 1 if command.at is None else command.at, world.tables(command.at))
         case c.Diff() if isinstance(command.before, int) and isinstance(command.after, int):
             return world.diff(command.before, command.after, where=command.where)
         case c.Digest():
