@@ -39,7 +39,7 @@ ADMIN = ActorCtx("ada", {"admin"})
 EPISODE = EpisodeConfig(max_steps=2)
 
 
-class Coin(Component):
+class Purse(Component):
     number: int = 0
 
 
@@ -106,14 +106,14 @@ def calls(gate: CommandGate, storage: StorageConfig) -> list[tuple[str, Call]]:
     def create(name: str, world: str) -> tuple[str, Call]:
         return name, lambda _: gate.execute(ADMIN, CreateWorld(world, storage, seed=1), key=key(name))
 
-    coins: list[EntityCommand[Any]] = [Spawn((Coin(number=6),)), Update(1, (Coin(number=7),))]
+    coins: list[EntityCommand[Any]] = [Spawn((Purse(number=6),)), Update(1, (Purse(number=7),))]
     return [
         create("create", "w"),
-        send("spawn", Spawn((Coin(number=1),))),
-        send("spawn many", SpawnMany(((Coin(number=2),), (Coin(number=3),)))),
+        send("spawn", Spawn((Purse(number=1),))),
+        send("spawn many", SpawnMany(((Purse(number=2),), (Purse(number=3),)))),
         send("step", Step()),
         ("submit", lambda made: gate.submit_batch(ADMIN, coins, made["create"].world_id, key=key("submit"))),
-        send("update", Update(2, (Coin(number=9),))),
+        send("update", Update(2, (Purse(number=9),))),
         send("run", Run(RunConfig(steps=4))),
         send("episode", RunEpisode(EPISODE)),
         send("fork", ForkWorld("f")),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keys_child import ADMIN, Coin, send_all
+from keys_child import ADMIN, Purse, send_all
 from stage import run_scenario
 
 from archetype_contracts.gate import ManualClock
@@ -58,9 +58,9 @@ async def sent_again(storage: StorageConfig) -> tuple[dict[str, str], dict[str, 
     made = await send_all(gate, storage, lambda name, result: answers.update({name: repr(result)}))
     world = made["create"].world_id
     info = await gate.execute(ADMIN, GetWorldInfo(), world)
-    frame = await gate.execute(ADMIN, Query((Coin,)), world)
+    frame = await gate.execute(ADMIN, Query((Purse,)), world)
     rows = await asyncio.to_thread(frame.to_pydict)
-    last = zip(rows["tick"], rows["coin__number"], strict=True)
+    last = zip(rows["tick"], rows["purse__number"], strict=True)
     numbers = sorted(number for tick, number in last if tick == info.tick - 1)
     fork = await gate.execute(ADMIN, GetWorldInfo(), made["fork"].world_id)
     worlds = sorted(one.name for one in await gate.execute(ADMIN, ListWorlds(storage)))
@@ -102,7 +102,7 @@ def test_without_a_death_everything_is_answered_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("moment", [3, 11, 22, 33, 41, 52, 60, 71, 82, 93, 101])
+@pytest.mark.parametrize("moment", [3, 11, 18, 27, 41, 52, 60, 71, 82, 93, 101])
 def test_a_death_at_any_moment_does_nothing_twice(tmp_path: Path, moment: int) -> None:
     """Before or after any commit of ledger or store, what was answered stays, and everything is done exactly once."""
     check_death(tmp_path, moment)
@@ -151,23 +151,23 @@ def test_a_keyed_mutation_is_on_disk_before_a_tick_applies_it(tmp_path: Path) ->
 
         async def spawn(number: int) -> list[int]:
             key = IdempotencyKey(f"spawn {number}")
-            return [await gate.execute(ADMIN, Spawn((Coin(number=number),)), world, key=key) for _ in range(3)]
+            return [await gate.execute(ADMIN, Spawn((Purse(number=number),)), world, key=key) for _ in range(3)]
 
         ticking = asyncio.ensure_future(tick())
         found = await asyncio.gather(*(spawn(number) for number in range(30)))
         for number, (entity, *again) in enumerate(found):
             assert again == [entity, entity]
             key = IdempotencyKey(f"update {number}")
-            await gate.execute(ADMIN, Update(entity, (Coin(number=100 + number),)), world, key=key)
+            await gate.execute(ADMIN, Update(entity, (Purse(number=100 + number),)), world, key=key)
         await gate.execute(ADMIN, Despawn(found[0][0]), world, key=IdempotencyKey("despawn"))
         is_over = True
         await ticking
         await gate.execute(ADMIN, Step(), world)
         frame = await gate.execute(
-            ADMIN, Query((Coin,), (await gate.execute(ADMIN, GetWorldInfo(), world)).tick - 1), world
+            ADMIN, Query((Purse,), (await gate.execute(ADMIN, GetWorldInfo(), world)).tick - 1), world
         )
         rows = await asyncio.to_thread(frame.to_pydict)
-        assert sorted(rows["coin__number"]) == [100 + number for number in range(1, 30)]
+        assert sorted(rows["purse__number"]) == [100 + number for number in range(1, 30)]
         await container.shutdown()
         assert verify(storage) == []
 
