@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import reference_query as query
-from reference_gate import LiveWorld, ReferenceGate
+from reference_gate import ReferenceGate
 from reference_ledger import KnownWorld, Ledger, Waiting
+from reference_worlds import LiveWorld
 
 from archetype_contracts import GateLimits
 from archetype_core import command as c

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 from gate_mutants import breaks
-from reference_gate import LiveWorld, ReferenceGate
+from reference_gate import ReferenceGate
 from reference_ledger import Waiting
+from reference_worlds import LiveWorld
 
 from archetype_core import command as c
 from archetype_core.engine import is_condition
@@ -33,12 +34,11 @@ class Misunderstands(ReferenceGate):
         return command
 
     def admit(
-        self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None, *, is_queued: bool = False
+        self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None, **how: Any
     ) -> LiveWorld | None:
         live = self.live.get(str(world_id))
-        return super().admit(
-            actor, [self.misunderstood(live, one) if live else one for one in commands], world_id, is_queued=is_queued
-        )
+        changed = [self.misunderstood(live, one) if live else one for one in commands]
+        return super().admit(actor, changed, world_id, **how)
 
     def check_queued(self, live: LiveWorld, commands: Sequence[c.Command[Any]]) -> None:
         super().check_queued(live, [self.misunderstood(live, one) for one in commands])

@@ -7,55 +7,47 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import reference_query as query
-from reference_ledger import KnownWorld, Ledger, Waiting, row_fields
+from reference_keys import NOTED, KeyPart
+from reference_ledger import Ledger, Waiting, row_fields
 from reference_quota import QuotaPart
+from reference_sight import ACTOR, SightPart
+from reference_worlds import LiveWorld, WorldPart
 
 from archetype_contracts import GateLimits
 from archetype_contracts.gate.policy import allows
 from archetype_core import command as c
 from archetype_core.clock import Clock
-from archetype_core.config import StorageConfig
-from archetype_core.engine import Attempt, World, current_attempt, load_kernel
+from archetype_core.engine import Attempt, current_attempt
 from archetype_core.errors import (
     ArchetypeError,
     EntityNotFound,
     GateClosed,
     NoHandler,
     NotDeferrable,
-    PendingMutations,
     PermissionDenied,
     SignatureError,
+    StaleTick,
     UnknownRecipient,
-    WorldExists,
     WorldNotFound,
 )
 from archetype_core.schema import Component
-from archetype_core.store import Segment, Store, open_store
+from archetype_core.store import Store
 
 LEDGERS: dict[Path, Ledger] = {}
+EXPECTED: ContextVar[int | None] = ContextVar("expected", default=None)
+"""The tick that the call under way expects to make first."""
 _LONG = 4096
 
 
-@dataclass(slots=True, eq=False)
-class LiveWorld:
-    """A live world with its record, lock and handlers."""
-
-    world: World
-    known: KnownWorld
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    handlers: dict[str, Callable[[Any, Any], None]] = field(default_factory=dict)
-    stepped_at: Any = None
-    dropped: int = 0
-    """How many commands the failed attempt of its last step dropped."""
-
-
-class ReferenceGate(QuotaPart):
+class ReferenceGate(SightPart, QuotaPart, WorldPart, KeyPart):
     """Every verb checks the policy, charges quotas, adds an audit row, and executes."""
 
     def __init__(self, place: Path, limits: GateLimits, clock: Clock) -> None:
@@ -64,6 +56,7 @@ class ReferenceGate(QuotaPart):
         self.live: dict[str, LiveWorld] = {}
         self.stores: dict[str, Store] = {}
         self.creating = asyncio.Lock()
+        self.running: set[tuple[str, str]] = set()
         self.is_open = True
 
     @staticmethod
@@ -73,33 +66,57 @@ class ReferenceGate(QuotaPart):
     # The port
 
     async def execute(
-        self, actor: c.ActorCtx, command: c.Command[Any], world_id: str | None = None, *, durable: bool = False
+        self,
+        actor: c.ActorCtx,
+        command: c.Command[Any],
+        world_id: str | None = None,
+        *,
+        durable: bool = False,
+        expected_tick: int | None = None,
+        key: c.IdempotencyKey | None = None,
     ) -> Any:
         self.check_open()
-        live = self.admit(actor, [command], world_id)
+        do = partial(self.executed, actor, command, world_id, expected_tick)
+        return await (do() if key is None else self.once(actor, [command], world_id, key, do))
+
+    async def executed(
+        self, actor: c.ActorCtx, command: c.Command[Any], world_id: str | None, expected_tick: int | None
+    ) -> Any:
+        noted = NOTED.get()
+        if noted is not None and noted.ticks:
+            expected_tick = None
+        live = self.admit(actor, [command], world_id, expected_tick=expected_tick)
         if isinstance(command, c.EntityCommand):
             meant = self.meant(cast("LiveWorld", live), command)
             answer = self.stage(actor, meant, cast("LiveWorld", live))
             return meant.data.num_rows if isinstance(command, c.UpdateWhere) else answer
         tick = None if live is None else live.world.tick
         seq = self.enter(actor, command, world_id, "queued", tick=tick).seq
+        counter = None
         if live is not None:
-            live.dropped = 0
+            live.dropped, counter = 0, self.counter_of(actor, live)
+        EXPECTED.set(expected_tick)
+        ACTOR.set(actor)
         try:
             named = c.GetUsage(command.actor or actor.id) if isinstance(command, c.GetUsage) else command
-            answer = await self.do(named, live, world_id)
+            answer = self.shown(actor, await self.do(named, live, world_id))
+        except StaleTick as refusal:
+            self.ledger.settle(seq, "rejected", str(refusal), tick, self.clock.now())
+            if counter is not None:
+                self.refund([command], counter, self.day_of(actor))
+            raise
         except BaseException as failure:
             reason = str(failure) or type(failure).__name__
             reason += self.told(live.dropped) if live is not None else ""
             self.ledger.settle(seq, "failed", reason, tick, self.clock.now())
+            if (told := self.told_failure(actor, failure)) is not failure:
+                raise told from None
             raise
         self.ledger.settle(seq, "applied", "", tick, self.clock.now())
         return answer
 
-    async def submit(
-        self, actor: c.ActorCtx, command: Any, world_id: str, *, tick: int | None = None, priority: int = 0
-    ) -> c.Ticket:
-        (ticket,) = await self.submit_batch(actor, [command], world_id, tick=tick, priority=priority)
+    async def submit(self, actor: c.ActorCtx, command: Any, world_id: str, **when: Any) -> c.Ticket:
+        (ticket,) = await self.submit_batch(actor, [command], world_id, **when)
         return ticket
 
     async def submit_batch(
@@ -110,9 +127,27 @@ class ReferenceGate(QuotaPart):
         *,
         tick: int | None = None,
         priority: int = 0,
+        expected_tick: int | None = None,
+        key: c.IdempotencyKey | None = None,
     ) -> tuple[c.Ticket, ...]:
         self.check_open()
-        live = cast("LiveWorld", self.admit(actor, commands, world_id, is_queued=True))
+
+        async def do() -> tuple[c.Ticket, ...]:
+            return self.queued(actor, commands, world_id, tick, priority, expected_tick)
+
+        return await (do() if key is None else self.once(actor, commands, world_id, key, do))
+
+    def queued(  # noqa: PLR0917  # reason: of submit_batch
+        self,
+        actor: c.ActorCtx,
+        commands: Sequence[Any],
+        world_id: str,
+        tick: int | None,
+        priority: int,
+        expected_tick: int | None,
+    ) -> tuple[c.Ticket, ...]:
+        admitted = self.admit(actor, commands, world_id, is_queued=True, expected_tick=expected_tick)
+        live = cast("LiveWorld", admitted)
         try:
             self.check_queued(live, commands)
         except ArchetypeError as refusal:
@@ -137,7 +172,8 @@ class ReferenceGate(QuotaPart):
 
     def peek(self, actor: c.ActorCtx, world_id: str) -> c.WorldInfo | None:
         live = self.live.get(world_id)
-        return None if live is None or not self.may(actor, c.GetWorldInfo()) else query.info(live)
+        is_there = live is not None and self.may(actor, c.GetWorldInfo()) and self.sees(actor, world_id)
+        return query.info(live) if live is not None and is_there else None
 
     async def flush(self) -> None:
         """Do nothing: every answer is stored already."""
@@ -159,8 +195,19 @@ class ReferenceGate(QuotaPart):
         is_other = isinstance(command, c.GetUsage) and command.actor not in (None, actor.id)
         return allows(actor.roles, command.kind) and (not is_other or c.ADMIN in actor.roles)
 
+    def expect(self, live: LiveWorld, tick: int | None, found: int) -> None:
+        """Refuse a command that is sent for another tick."""
+        if tick is not None and tick != found:
+            raise StaleTick(live.world.name, tick, found)
+
     def admit(
-        self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None, *, is_queued: bool = False
+        self,
+        actor: c.ActorCtx,
+        commands: Sequence[c.Command[Any]],
+        world_id: str | None,
+        *,
+        is_queued: bool = False,
+        expected_tick: int | None = None,
     ) -> LiveWorld | None:
         """Check commands and return their live world; a refusal adds a row for each command."""
         try:
@@ -169,11 +216,14 @@ class ReferenceGate(QuotaPart):
                     raise PermissionDenied(actor.id, actor.roles, command.kind)
                 if is_queued and not command.is_deferrable:
                     raise NotDeferrable(command.kind)
+            self.look(actor, commands, world_id)
             live = None if world_id is None else self.live.get(world_id)
             is_missing_fine = all(isinstance(one, c.DestroyWorld | c.CloseWorld) for one in commands) and commands
             needs_world = is_queued or isinstance(commands[0], c.EntityCommand)
             if live is None and (world_id is not None or needs_world) and not is_missing_fine:
                 raise WorldNotFound(str(world_id), self.live)
+            if live is not None and commands and not isinstance(commands[0], c.Step | c.Run | c.RunEpisode):
+                self.expect(live, expected_tick, live.world.staging_tick)
             self.charge(actor, commands, live)
         except ArchetypeError as refusal:
             self.reject(actor, commands, world_id, refusal)
@@ -312,6 +362,8 @@ class ReferenceGate(QuotaPart):
 
     async def tick(self, live: LiveWorld, config: Any, inputs: Any) -> c.StepResult:
         async with live.turn:
+            self.expect(live, EXPECTED.get(), live.world.tick)
+            EXPECTED.set(None)
             self.apply_due(live)
             one = None if config is None else replace(config, steps=1)
             outcome = await live.world.step(one, **inputs)
@@ -320,6 +372,8 @@ class ReferenceGate(QuotaPart):
             waiting = [*live.known.staged, *live.known.queue]
             applied = [one for one in waiting if one.command_id in outcome.applied or not one.seq]
             self.applied(live, applied, outcome.tick)
+        if (noted := NOTED.get()) is not None:
+            noted.ticks.append((outcome.tick, len(applied)))
         return c.StepResult(live.known.world_id, live.world.run_id, outcome.tick, len(applied), outcome.duration_s)
 
     def applied(self, live: LiveWorld, applied: list[Waiting], tick: int) -> None:
@@ -333,112 +387,7 @@ class ReferenceGate(QuotaPart):
         for place in (live.known.staged, live.known.queue):
             place[:] = [one for one in place if one not in applied]
 
-    # Worlds
-
-    def store(self, storage: StorageConfig) -> Store:
-        if storage.uri not in self.stores:
-            self.stores[storage.uri] = open_store(storage)
-        return self.stores[storage.uri]
-
-    async def create(self, command: c.CreateWorld) -> c.WorldInfo:
-        async with self.creating:
-            if command.world_id in self.live:
-                return query.info(self.live[command.world_id])
-            self.check_name(command.name)
-            store, kernel = self.store(command.storage), load_kernel(command.kernel)
-            world = World(store, command.name, seed=command.seed, world_id=command.world_id, kernel=kernel)
-            return self.add_world(world, None)
-
-    def check_name(self, name: str | None) -> None:
-        for known in self.ledger.worlds.values():
-            if known.name == name and not known.is_destroyed:
-                raise WorldExists(known.name, known.world_id)
-
-    def add_world(self, world: World, parent: str | None) -> c.WorldInfo:
-        known = KnownWorld(world.world_id, world.name, world.segment, parent=parent)
-        known.next_entity_id = world.next_entity_id
-        self.ledger.worlds[world.world_id] = known
-        self.live[world.world_id] = LiveWorld(world, known)
-        return query.info(self.live[world.world_id])
-
-    async def open(self, command: c.OpenWorld[Any]) -> c.WorldInfo | None:
-        async with self.creating:
-            worlds = [one for one in self.ledger.worlds.values() if not one.is_destroyed]
-            found = [one for one in worlds if command.world in (one.world_id, one.name)]
-            if not found:
-                if command.missing_ok:
-                    return None
-                raise WorldNotFound(command.world, [one.name for one in worlds])
-            known = found[0]
-            if known.world_id not in self.live:
-                live = LiveWorld(await self.load(known, self.store(command.storage)), known)
-                self.live[known.world_id] = live
-                self.restage(live)
-            return query.info(self.live[known.world_id])
-
-    async def load(self, known: KnownWorld, store: Store) -> World:
-        if any(one.world_id == known.world_id for one in store.worlds()):
-            return await World.open(store, known.world_id)
-        segment: Segment = known.segment
-        if segment.parent is not None:
-            return await World.open(store, segment.parent.world_id, branch=segment)
-        return World(store, known.name, seed=segment.seed, world_id=known.world_id, run_id=segment.run_id)
-
-    def restage(self, live: LiveWorld) -> None:
-        """Reserve the issued ids, and stage executed commands again."""
-        # What processors of the last tick sent is staged already: it is part of that tick.
-        committed = live.world.committed_commands
-        waiting = [one for one in (*live.known.staged, *live.known.queue) if one.command_id not in committed]
-        live.world.claim(live.known.next_entity_id, [one.ids for one in waiting])
-        for one in waiting:
-            one.is_staged = False
-        for one in [one for one in live.known.staged if one in waiting]:
-            if isinstance(one.command, c.Custom):
-                # Its handler is added later, so it waits in the queue before all other commands.
-                live.known.staged.remove(one)
-                one.priority = -(10**9)
-                live.known.queue.append(one)
-            else:
-                self.put(live, one)
-
-    async def fork(self, command: c.ForkWorld, source: LiveWorld) -> c.WorldInfo:
-        async with source.turn:
-            self.check_name(command.name)
-            committed = source.world.committed_commands
-            waiting = [one for one in source.known.staged if one.command_id not in committed]
-            if waiting and command.pending == "refuse":
-                raise PendingMutations(source.world.name, len(waiting))
-            copied = waiting if command.pending == "copy" else []
-            world = await source.world.fork(
-                command.name,
-                at_tick=command.at_tick,
-                resources=command.resources,
-                rng=command.rng,
-                pending=command.pending,
-                store=None if command.storage is None else self.store(command.storage),
-            )
-        info = self.add_world(world, source.known.world_id)
-        forked = self.live[world.world_id]
-        forked.handlers = dict(source.handlers)
-        # Rows belong to the source, so the copies have none; they are kept for a reopening.
-        forked.known.staged = [Waiting(0, one.command_id, one.command, one.ids, one.tick, 0) for one in copied]
-        return info
-
-    async def close_world(self, world_id: str) -> bool:
-        live = self.live.pop(world_id, None)
-        if live is not None:
-            async with live.turn:
-                await live.world.close()
-        return live is not None
-
-    async def destroy(self, world_id: str) -> bool:
-        live = self.live.get(world_id)
-        if live is not None:
-            await live.world.destroy()
-            live.known.is_destroyed = True
-            live.known.queue.clear()
-            live.known.staged.clear()
-        return await self.close_world(world_id)
+    # Commands that are no mutations
 
     async def do(  # noqa: PLR0912  # reason: one case per command
         self, command: c.Command[Any], live: LiveWorld | None, world_id: str | None
@@ -458,10 +407,14 @@ class ReferenceGate(QuotaPart):
             case c.Step() if live:
                 return await self.tick(live, command.config, command.inputs)
             case c.Run() if live:
-                done = [await self.tick(live, command.config, command.inputs) for _ in range(command.config.steps)]
-                last = live.world.tick - 1
-                applied = sum(one.applied for one in done)
-                return c.RunResult(live.known.world_id, live.world.run_id, last - len(done) + 1, last, applied, 0.0)
+                before = self.made_before()
+                for _ in range(command.config.steps - len(before)):
+                    done = await self.tick(live, command.config, command.inputs)
+                    before.append((done.tick, done.applied))
+                first = before[0][0] if before else live.world.tick
+                applied = sum(count for _, count in before)
+                ids = (live.known.world_id, live.world.run_id)
+                return c.RunResult(*ids, first, first + len(before) - 1, applied, 0.0)
             case c.RunEpisode() if live:
                 return await self.episode(live, command.config, 0)
             case c.RunRollout() if live:
@@ -480,6 +433,8 @@ class ReferenceGate(QuotaPart):
                 return tuple({**found, **{key: query.info(one) for key, one in self.live.items()}}.values())
             case c.GetUsage():
                 return self.usage(command.actor or "")
+            case c.Administer():
+                return None
             case c.SealStorage():
                 # Its stores have no journal.
                 return 0
@@ -488,6 +443,11 @@ class ReferenceGate(QuotaPart):
                 live.handlers.update(command.parts.handlers or {})
                 return None
         return query.answer(command, live, self)
+
+    def made_before(self) -> list[tuple[int, int]]:
+        """The ticks that earlier calls with the key have made."""
+        noted = NOTED.get()
+        return [] if noted is None else list(noted.ticks)
 
     async def episode(self, live: LiveWorld, config: c.EpisodeConfig, number: int) -> c.EpisodeResult:
         first = live.world.tick

@@ -42,6 +42,18 @@ class KnownWorld:
     queue: list[Waiting] = field(default_factory=list)
     staged: list[Waiting] = field(default_factory=list)
     is_destroyed: bool = False
+    maker: str = ""
+
+
+@dataclass(slots=True)
+class Noted:
+    """What is known of a command with a key."""
+
+    request: str
+    is_done: bool = False
+    result: Any = None
+    ticks: list[tuple[int, int]] = field(default_factory=list)
+    """The ticks that it made, each with the number of commands that it applied."""
 
 
 @dataclass(slots=True)
@@ -53,6 +65,7 @@ class Ledger:
     worlds: dict[str, KnownWorld] = field(default_factory=dict)
     commands: dict[tuple[str, str, int], int] = field(default_factory=dict)
     credits: dict[tuple[str, str], int] = field(default_factory=dict)
+    notes: dict[tuple[str, str], Noted] = field(default_factory=dict)
     named: int = 0
 
     def name(self) -> str:

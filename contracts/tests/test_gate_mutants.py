@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import key_mutants  # noqa: F401  # reason: importing it registers its mutants
 import many_mutants  # noqa: F401  # reason: importing it registers its mutants
+import precondition_mutants  # noqa: F401  # reason: as above
 import pytest
+import sight_mutants  # noqa: F401  # reason: as above
 from gate_mutants import MUTANTS, Mutant
 from reference_gate import LEDGERS
 
@@ -79,5 +82,5 @@ def test_the_state_machine_notices(mutant: Mutant, tmp_path: Path) -> None:
 def test_mutants_cover_the_groups() -> None:
     """Every group of clauses catches a broken gate."""
     groups = {clause[:3] for mutant in MUTANTS for clause in mutant.clauses}
-    assert groups >= {"G-0", "G-1", "G-2", "G-3", "G-4", "G-5"}
+    assert groups >= {"G-0", "G-1", "G-2", "G-3", "G-4", "G-5", "G-6"}
     assert len(MUTANTS) >= 12

@@ -61,9 +61,9 @@ def staging_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     stage = LiveWorld.stage
 
-    def noted(self: LiveWorld, *arguments: Any) -> Any:
+    def noted(self: LiveWorld, *arguments: Any, **more: Any) -> Any:
         seen.append(threading.get_ident())
-        return stage(self, *arguments)
+        return stage(self, *arguments, **more)
 
     monkeypatch.setattr(LiveWorld, "stage", noted)
     return seen

@@ -59,10 +59,13 @@ ROUTES = [
     Route("GET", f"{W}/messages", "viewer", "query_world"),
     Route("POST", f"{W}/search", "viewer", "query_world", 200, {"column": "label__text", "query": "red ship"}),
     Route("GET", f"{W}/digest", "viewer", "query_world"),
+    Route("POST", "/keys", "admin", "administer", 201, {"actor": "ada", "roles": ["viewer"]}),
+    Route("GET", "/keys", "admin", "administer"),
+    Route("DELETE", "/keys/none", "admin", "administer"),
     Route("GET", "/lineage", "viewer", "list_worlds"),
     Route("GET", "/me", "viewer", "get_usage"),
 ]
-WITHOUT_WORLD = {"list_worlds", "get_usage", "create_world"}
+WITHOUT_WORLD = {"list_worlds", "get_usage", "create_world", "administer"}
 """Their rows belong to no world, or to a new one."""
 
 
@@ -146,6 +149,7 @@ def test_no_route_is_missing_in_the_table(server: Serving) -> None:
     described = server.ok("GET", "/openapi.json")["paths"]
     there = {(method.upper(), path.removeprefix("/v1")) for path, methods in described.items() for method in methods}
     names = {"{spare}": "{world}", "entities/1": "entities/{entity_id}", "entities/2": "entities/{entity_id}"}
+    names["keys/none"] = "keys/{key_id}"
     listed = set()
     for one in ROUTES:
         path = one.path.partition("?")[0]

@@ -16,12 +16,15 @@ from archetype_contracts.gate import (  # noqa: F401  # reason: importing them r
     failing_step,
     fork,
     handler,
+    key,
     lifetime,
     many,
     permission,
+    precondition,
     program,
     queue,
     quota,
+    sight,
 )
 from archetype_contracts.gate.limits import GateLimits, ManualClock
 from archetype_contracts.gate.registry import REGISTRY

@@ -39,7 +39,7 @@ OPERATOR = PLAYER | {
     "open_world",
     "seal_storage",
 }
-ADMIN = OPERATOR | {"create_world"}
+ADMIN = OPERATOR | {"create_world", "administer"}
 
 KINDS_BY_ROLE = {"viewer": VIEWER, "player": PLAYER, "operator": OPERATOR, "admin": ADMIN}
 

@@ -126,7 +126,7 @@ class GateSession:
         is_spawn = self.chance.random() < 0.6
         return label, Spawn((Coin(face=label),)) if is_spawn or to is None else Send(to, label)
 
-    def _when(self, name: str) -> dict[str, int]:
+    def _when(self, name: str) -> dict[str, Any]:
         info = self.gate.peek(ADMIN_ACTOR, self._ids[name])
         assert info is not None
         later = self.chance.choice((0, 0, 0, 1, AHEAD))

@@ -20,6 +20,7 @@ from archetype_core.command import (
     ADMIN,
     VIEWER,
     ActorCtx,
+    ActorUsage,
     AuditFilter,
     AuditRow,
     Command,
@@ -28,7 +29,9 @@ from archetype_core.command import (
     EntityCommand,
     ForkWorld,
     GetHistory,
+    GetUsage,
     GetWorldInfo,
+    IdempotencyKey,
     ListWorlds,
     OpenWorld,
     QuerySnapshot,
@@ -191,11 +194,25 @@ class GateSubject:
 
         return self._recorded(call, lambda: self._runner.run(work_on_gate()))
 
-    def execute(self, actor: ActorCtx, command: Command[R], world: str | None = None, *, durable: bool = False) -> R:
+    def execute(
+        self,
+        actor: ActorCtx,
+        command: Command[R],
+        world: str | None = None,
+        *,
+        durable: bool = False,
+        expected_tick: int | None = None,
+        key: IdempotencyKey | None = None,
+    ) -> R:
         """Call ``gate.execute``."""
         more = ", durable=True" if durable else ""
+        more += "" if expected_tick is None else f", expected_tick={expected_tick}"
+        more += "" if key is None else f", key={key.value!r}"
         call = f"execute({actor.id}, {render_command(command)}, {self._short(world)}{more})"
-        return self.run(lambda gate: gate.execute(actor, command, world, durable=durable), call)
+        return self.run(
+            lambda gate: gate.execute(actor, command, world, durable=durable, expected_tick=expected_tick, key=key),
+            call,
+        )
 
     def submit(
         self, actor: ActorCtx, command: EntityCommand[Any], world: str, *, tick: int | None = None, priority: int = 0
@@ -212,11 +229,20 @@ class GateSubject:
         *,
         tick: int | None = None,
         priority: int = 0,
+        expected_tick: int | None = None,
+        key: IdempotencyKey | None = None,
     ) -> tuple[Ticket, ...]:
         """Call ``gate.submit_batch``."""
         batch = ", ".join(map(render_command, commands))
-        call = f"submit_batch({actor.id}, [{batch}], {self._short(world)}{_when(tick, priority)})"
-        return self.run(lambda gate: gate.submit_batch(actor, commands, world, tick=tick, priority=priority), call)
+        more = "" if expected_tick is None else f", expected_tick={expected_tick}"
+        more += "" if key is None else f", key={key.value!r}"
+        call = f"submit_batch({actor.id}, [{batch}], {self._short(world)}{_when(tick, priority)}{more})"
+        return self.run(
+            lambda gate: gate.submit_batch(
+                actor, commands, world, tick=tick, priority=priority, expected_tick=expected_tick, key=key
+            ),
+            call,
+        )
 
     def submit_spawn(
         self, actor: ActorCtx, world: str, *components: Component, tick: int | None = None, priority: int = 0
@@ -281,6 +307,10 @@ class GateSubject:
     def info(self, world: str) -> WorldInfo:
         """The current info of a world."""
         return self.execute(self.observer(), GetWorldInfo(), world)
+
+    def usage(self, actor: ActorCtx) -> ActorUsage:
+        """What an actor has used."""
+        return self.execute(self.new_actor(ADMIN), GetUsage(actor.id))
 
     def worlds(self, storage: StorageConfig | None = None) -> dict[str, WorldInfo]:
         """The listed worlds by id."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from archetype_core.argument import is_count
 from archetype_core.command import (
     ADMIN,
     CloseWorld,
@@ -13,6 +14,9 @@ from archetype_core.command import (
     EntityCommand,
     ForkWorld,
     GetUsage,
+    Run,
+    RunEpisode,
+    Step,
 )
 from archetype_core.engine import current_attempt
 from archetype_core.errors import ArchetypeError, PermissionDenied
@@ -23,15 +27,21 @@ from archetype_gate.call import Call
 from archetype_gate.dispatcher import CommandDispatcher
 from archetype_gate.policy import PROCESS_KINDS, VIEWER_KINDS, Policy
 from archetype_gate.quota import QuotaMeter
+from archetype_gate.sight import Sight
 
+TICKING = (Step, Run, RunEpisode)
+"""Commands that wait for their turn, and make ticks then."""
 _UNSTORED_KINDS = VIEWER_KINDS | PROCESS_KINDS
 
 
 class Admission:
     """Authorizes commands, checks their arguments and charges for them; a refusal is on record and costs nothing."""
 
-    def __init__(self, policy: Policy, dispatcher: CommandDispatcher, meter: QuotaMeter, audit: AuditLog) -> None:
+    def __init__(  # reason: each is asked once
+        self, policy: Policy, sight: Sight, dispatcher: CommandDispatcher, meter: QuotaMeter, audit: AuditLog
+    ) -> None:
         self._policy = policy
+        self._sight = sight
         self._dispatcher = dispatcher
         self._meter = meter
         self._audit = audit
@@ -45,15 +55,19 @@ class Admission:
         try:
             for command in commands:
                 self._authorize(call, command)
+            self._sight.check(call, commands)
             for command in commands:
                 self._dispatcher.check(command, call.world_id, live)
             if live is not None:
                 _check_writable(call, commands[0])
+            _check_expected(call, commands[0])
             if isinstance(commands[0], EntityCommand):
                 # Raises if the caller is part of an attempt that has failed.
                 current_attempt()
             if is_queued and live is not None:
-                admitted: Sequence[Command[Any]] = live.queueable(cast("Sequence[EntityCommand[Any]]", commands))
+                admitted: Sequence[Command[Any]] = live.queueable(
+                    cast("Sequence[EntityCommand[Any]]", commands), call.expected_tick
+                )
             else:
                 admitted = [_resolved(one, call) for one in commands]
             call.usage = self._meter.charge(call.actor, admitted, call.world_id, call.tick or 0)
@@ -63,6 +77,15 @@ class Admission:
         if call.usage is not None:
             telemetry.count_usage(call.usage)
         return admitted
+
+    def authorize(self, call: Call, commands: Sequence[Command[Any]]) -> None:
+        """Check what the actor's roles allow, all or none, before anything is looked up; records a refusal and raises it."""
+        try:
+            for command in commands:
+                self._authorize(call, command)
+        except PermissionDenied as refusal:
+            self.record_refusal(call, commands, refusal)
+            raise
 
     def _authorize(self, call: Call, command: Command[Any]) -> None:
         actor = call.actor
@@ -90,6 +113,19 @@ def _check_writable(call: Call, command: Command[Any]) -> None:
         live.backend.check_writable()
     if kind not in VIEWER_KINDS and not isinstance(command, DestroyWorld | CloseWorld):
         live.backend.ledger.check_writable()
+
+
+def _check_expected(call: Call, command: Command[Any]) -> None:
+    """Raise ``StaleTick`` if the call expects another tick; what makes, stages or ends a tick asks again when it does so."""
+    expected = call.expected_tick
+    if expected is None:
+        return
+    if not is_count(expected):
+        raise ValueError(f"expected_tick is the number of a tick, 0 or more, not {expected!r}")
+    if call.world_id is None:
+        raise TypeError(f"{command.kind} is for no world, so it has no expected_tick: leave it out")
+    if call.live is not None and not isinstance(command, TICKING):
+        call.live.expect(expected)
 
 
 def _resolved(command: Command[Any], call: Call) -> Command[Any]:

@@ -20,7 +20,7 @@ Row = tuple[Any, ...]
 
 START = bytes(32)
 """The hash before the first row."""
-SEALED = ("worlds", "commands", "held", "rollouts", "episodes", "tokens", "ticks")
+SEALED = ("worlds", "commands", "held", "rollouts", "episodes", "answers", "tokens", "ticks")
 """The tables whose hashes are summed."""
 _MODULUS = 1 << 256
 _CHUNKS = (512, 64, 8, 1)
@@ -220,6 +220,8 @@ def _name(table: str, row: Sequence[Any]) -> str:
             return f"rollout {row[1]} of world {row[0]}"
         case "episodes":
             return f"episode {row[1]} of rollout {row[0]}"
+        case "answers":
+            return f"answer to a key of {row[1]}"
         case _:
             return f"usage of {row[0]}, {row[1]}"
 

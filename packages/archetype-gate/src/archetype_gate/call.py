@@ -13,6 +13,7 @@ from opentelemetry.trace import Span
 
 from archetype_core.command import ActorCtx, Status
 from archetype_gate import telemetry
+from archetype_gate.ledger import LedgerAnswer
 from archetype_gate.live_world import LiveWorld
 from archetype_gate.quota import Usage
 
@@ -31,10 +32,13 @@ class Call:
         "_reset",
         "_traced",
         "actor",
+        "answer",
         "at_us",
         "began",
         "dropped",
+        "expected_tick",
         "is_mutation",
+        "is_resumed",
         "kind",
         "live",
         "outer",
@@ -57,6 +61,10 @@ class Call:
     dropped: int
     """How many commands its failed attempts dropped."""
     outer: Call | None
+    answer: LedgerAnswer | None
+    """What is noted of it for its idempotency key."""
+    is_resumed: bool
+    """Whether an earlier call with the key was interrupted."""
 
     def __init__(
         self,
@@ -67,6 +75,7 @@ class Call:
         *,
         is_mutation: bool,
         runs_code: bool,
+        expected_tick: int | None = None,
     ) -> None:
         self._calls = calls
         self.actor = actor
@@ -74,8 +83,10 @@ class Call:
         self.world_id = world_id
         self.is_mutation = is_mutation
         self.runs_code = runs_code
+        self.expected_tick = expected_tick
         self.status = "rejected"
-        self.usage = None
+        self.usage = self.answer = None
+        self.is_resumed = False
         self.live = self.outer = None
         self.dropped = 0
         self.began = time.perf_counter()

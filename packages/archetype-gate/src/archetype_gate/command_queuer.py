@@ -15,6 +15,7 @@ from archetype_gate import command_codec
 from archetype_gate.admission import Admission
 from archetype_gate.audit_log import AuditLog
 from archetype_gate.call import Call
+from archetype_gate.deduplicator import answered
 from archetype_gate.held_command import CommandHolder
 from archetype_gate.large_call import in_turn, is_large
 from archetype_gate.ledger import AcceptedCommand
@@ -61,7 +62,7 @@ class CommandQueuer:
         elif attempt is not None and attempt.status == "committed":
             # It was committed meanwhile, so nobody else writes them before this returns.
             await in_thread(live.backend.ledger.sync)
-        return tuple(Ticket(one.command_id, one.entity_ids) for one in queued.accepted)
+        return _tickets(queued)
 
     def _queue(
         self, call: Call, commands: Sequence[EntityCommand[Any]], tick: int | None, priority: int, is_written: bool
@@ -75,7 +76,7 @@ class CommandQueuer:
             # What a tick sends to its own world waits for the tick after it.
             is_own = attempt is not None and attempt.world_id == live.world_id
             due = due_tick(tick, priority, live.world.tick + is_own)
-            queued = _Queued(live, admitted, self._accept(live, admitted, due, priority), attempt, usage)
+            queued = _Queued(live, admitted, self._accept(call, admitted, due, priority), attempt, usage)
             if attempt is not None:
                 self._hold(attempt, call, queued)
         except Exception as failure:
@@ -87,13 +88,17 @@ class CommandQueuer:
         return queued
 
     def _accept(
-        self, live: LiveWorld, commands: Sequence[EntityCommand[Any]], due: int, priority: int
+        self, call: Call, commands: Sequence[EntityCommand[Any]], due: int, priority: int
     ) -> list[AcceptedCommand]:
         """Encode commands and assign their entity ids; ``ValueRejected`` for one that cannot be encoded."""
+        live, answer = call.live, call.answer
+        assert live is not None
         payloads = [command_codec.checked_encoding(one) for one in commands]
+        first = self._ids.new() if answer is None else answer.command_id
+        names = (first, *(self._ids.new() for _ in commands[1:]))
         return [
-            AcceptedCommand(self._ids.new(), live.world_id, type(one).__name__, payload, ids, due, priority)
-            for one, payload, ids in zip(commands, payloads, live.assign_ids(commands), strict=True)
+            AcceptedCommand(name, live.world_id, type(one).__name__, payload, ids, due, priority)
+            for name, one, payload, ids in zip(names, commands, payloads, live.assign_ids(commands), strict=True)
         ]
 
     def _hold(self, attempt: Attempt, call: Call, queued: _Queued) -> None:
@@ -123,7 +128,10 @@ class CommandQueuer:
         """Put commands on disk and queue them, in one thread: the caller may be cancelled once they are accepted."""
         ledger = queued.live.backend.ledger
         pairs = list(zip(queued.commands, queued.accepted, strict=True))
-        ledger.record([self._audit.entry(call, command, "queued", "", one) for command, one in pairs])
+        entries = [self._audit.entry(call, command, "queued", "", one) for command, one in pairs]
+        if call.answer is not None:
+            entries[0].answer = answered(call.answer, _tickets(queued))
+        ledger.record(entries)
         try:
             ledger.sync()
         except BaseException:
@@ -131,3 +139,7 @@ class CommandQueuer:
                 raise
         for command, one in pairs:
             queued.live.enqueue(one, command)
+
+
+def _tickets(queued: _Queued) -> tuple[Ticket, ...]:
+    return tuple(Ticket(one.command_id, one.entity_ids) for one in queued.accepted)

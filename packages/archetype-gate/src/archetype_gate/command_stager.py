@@ -7,16 +7,17 @@ from functools import partial
 from typing import Any
 
 from archetype_core.clock import IdSource
-from archetype_core.command import EntityCommand, UpdateTable, UpdateWhere
+from archetype_core.command import EntityCommand, Spawn, UpdateTable, UpdateWhere
 from archetype_core.engine import current_attempt
-from archetype_core.errors import AttemptOver
+from archetype_core.errors import AttemptOver, LedgerError, StaleTick
 from archetype_gate.admission import Admission
 from archetype_gate.audit_log import AuditLog
 from archetype_gate.audit_text import failure_reason
 from archetype_gate.call import Call
 from archetype_gate.concern import is_single
+from archetype_gate.deduplicator import answered
 from archetype_gate.held_command import CommandHolder
-from archetype_gate.ledger import AcceptedCommand
+from archetype_gate.ledger import AcceptedCommand, AuditEntry
 
 _NO_LOCK: AbstractContextManager[Any] = nullcontext()
 
@@ -39,22 +40,25 @@ class CommandStager:
         is_kept = live is not None and isinstance(command, UpdateTable | UpdateWhere)
         with live.world.lock if live is not None and is_kept else _NO_LOCK:
             admitted = self._admit(call, command)
-            result = self._stage(call, admitted, durable)
-        if isinstance(command, UpdateWhere) and isinstance(admitted, UpdateTable):
-            return admitted.data.num_rows
-        return result
+            count: int | None = None
+            if isinstance(command, UpdateWhere) and isinstance(admitted, UpdateTable):
+                count = admitted.data.num_rows
+            result = self._stage(call, admitted, durable, count)
+        return result if count is None else count
 
     def _admit(self, call: Call, command: EntityCommand[Any]) -> EntityCommand[Any]:
         (admitted,) = self._admission.admit(call, (command,))
         call.status = "failed"
         return admitted  # type: ignore[return-value]  # reason: a mutation stays one
 
-    def _stage(self, call: Call, command: EntityCommand[Any], durable: bool) -> Any:
+    def _stage(self, call: Call, command: EntityCommand[Any], durable: bool, count: int | None = None) -> Any:
         live, usage = call.live, call.usage
         assert live is not None
         try:
-            return live.stage(command, self._ids.new(), partial(self._keep, call, command, durable))
-        except AttemptOver as failure:
+            command_id = self._ids.new() if call.answer is None else call.answer.command_id
+            keep = partial(self._keep, call, command, durable, count)
+            return live.stage(command, command_id, keep, call.expected_tick, undo=call.answer is not None)
+        except (AttemptOver, LedgerError, StaleTick) as failure:
             call.usage = usage
             self._admission.record_refusal(call, [command], failure)
             raise
@@ -62,8 +66,18 @@ class CommandStager:
             self._audit.record(call, [self._audit.entry(call, command, "failed", failure_reason(failure))])
             raise
 
-    def _keep(self, call: Call, command: EntityCommand[Any], durable: bool, accepted: AcceptedCommand | None) -> None:
-        """Record a command that is staged; ``None`` for one that changes nothing and so waits for no tick."""
+    def _keep(
+        self,
+        call: Call,
+        command: EntityCommand[Any],
+        durable: bool,
+        count: int | None,
+        accepted: AcceptedCommand | None,
+    ) -> None:
+        """Record a command that is staged; ``None`` for one that changes nothing and so waits for no tick.
+
+        ``count`` is its result, if that is the number of entities.
+        """
         live = call.live
         assert live is not None
         call.status = "applied" if accepted is None else "queued"
@@ -74,5 +88,25 @@ class CommandStager:
             held = self._holder.held(live, entry, partial(live.add_staged, accepted), is_durable=is_durable)
             self._holder.hold(attempt, [held])
             return
+        if call.answer is not None:
+            ids = range(0) if accepted is None else accepted.entity_ids
+            result = ids.start if isinstance(command, Spawn) else ids or None
+            self._write(call, entry, result if count is None else count)
         live.add_staged(accepted)
-        live.backend.ledger.record((entry,))
+        if call.answer is None:
+            live.backend.ledger.record((entry,))
+
+    @staticmethod
+    def _write(call: Call, entry: AuditEntry, result: Any) -> None:
+        """Put a command with a key on disk, together with its result, before a tick can apply it."""
+        live, answer = call.live, call.answer
+        assert live is not None
+        assert answer is not None
+        ledger = live.backend.ledger
+        entry.command_id, entry.answer = answer.command_id, answered(answer, result)
+        ledger.record((entry,))
+        try:
+            ledger.sync()
+        except BaseException:
+            if ledger.withdraw([entry.command_id]):
+                raise

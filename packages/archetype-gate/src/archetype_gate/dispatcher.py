@@ -11,6 +11,7 @@ from archetype_core.command import (
     AddHook,
     AddProcessor,
     AddResource,
+    Administer,
     AuditHead,
     AuditRow,
     CloseWorld,
@@ -57,6 +58,7 @@ from archetype_gate.live_world import LiveWorld
 from archetype_gate.query import QueryService, processor_info
 from archetype_gate.rollout import RolloutService
 from archetype_gate.simulation import SimulationService
+from archetype_gate.terms import Terms
 from archetype_gate.world_service import WorldService
 
 ReadAudit = Callable[[GetHistory | GetAuditHead, str | None], Awaitable[tuple[AuditRow, ...] | AuditHead]]
@@ -78,18 +80,20 @@ class CommandDispatcher:
         self._worlds = worlds
         self._queries = queries
         self._without_world: Mapping[type, Callable[[Any], Awaitable[Any]]] = {
-            CreateWorld: worlds.create,
             OpenWorld: worlds.open,
             GetUsage: queries.usage,
             ListWorlds: lambda command: worlds.list_worlds(command.storage),
             SealStorage: worlds.seal,
+            Administer: _nothing,
         }
-        self._with_world: Mapping[type, Callable[[LiveWorld, Any], Any]] = {
+        self._on_terms: Mapping[type, Callable[[LiveWorld, Any, Terms], Awaitable[Any]]] = {
             Step: simulation.step,
             Run: simulation.run,
             RunEpisode: simulation.episode,
             RunRollout: rollouts.rollout,
             ForkWorld: self._fork,
+        }
+        self._with_world: Mapping[type, Callable[[LiveWorld, Any], Any]] = {
             Query: queries.query,
             QuerySnapshot: queries.snapshot,
             QueryTables: queries.tables,
@@ -119,11 +123,12 @@ class CommandDispatcher:
         ``WorldNotFound`` if the command needs a live world and ``live`` is ``None``.
         """
         kind = type(command)
-        if kind in self._without_world:
+        if kind in self._without_world or kind is CreateWorld:
             if world_id is not None:
                 raise TypeError(f"{command.kind} takes no world id, got {world_id!r}: leave it out")
             return
-        if kind not in self._with_world and kind not in _LIVE_OR_NOT and not isinstance(command, EntityCommand):
+        known = kind in self._with_world or kind in self._on_terms or kind in _LIVE_OR_NOT
+        if not known and not isinstance(command, EntityCommand):
             raise TypeError(f"this gate cannot execute {command!r}")
         if world_id is None:
             if not isinstance(command, GetHistory | GetAuditHead):
@@ -134,16 +139,24 @@ class CommandDispatcher:
             self._worlds.get(world_id)
 
     async def execute(
-        self, command: Command[Any], world_id: str | None, live: LiveWorld | None, read_audit: ReadAudit
+        self,
+        command: Command[Any],
+        world_id: str | None,
+        live: LiveWorld | None,
+        read_audit: ReadAudit,
+        terms: Terms,
     ) -> Any:
-        """Execute a command that passed ``check`` and return its result."""
+        """Execute a command that passed ``check`` and return its result; ``StaleTick`` if another tick is expected."""
         if (handler := self._without_world.get(type(command))) is not None:
             return await handler(command)
         match command:
+            case CreateWorld():
+                return await self._worlds.create(command, terms.maker)
             case GetHistory() | GetAuditHead():
                 return await read_audit(command, world_id)
             case DestroyWorld():
-                return await self._worlds.destroy(world_id or "")
+                # What an interrupted call with its key destroyed is gone already.
+                return await self._worlds.destroy(world_id or "", terms.expected_tick) or terms.is_resumed
             case CloseWorld():
                 return await self._worlds.close(world_id or "")
             case QueryEpisodes():
@@ -151,11 +164,27 @@ class CommandDispatcher:
                 if backend is None:
                     raise WorldNotFound(world_id or "")
                 return await self._queries.episodes(backend, command)
-        result = self._with_world[type(command)](live or self._worlds.get(world_id or ""), command)
+        found = live or self._worlds.get(world_id or "")
+        if (on_terms := self._on_terms.get(type(command))) is not None:
+            return await on_terms(found, command, terms)
+        result = self._with_world[type(command)](found, command)
         return await result if inspect.isawaitable(result) else result
 
-    async def _fork(self, live: LiveWorld, command: ForkWorld) -> WorldInfo:
-        return (await self._worlds.fork(live, command)).info()
+    async def _fork(self, live: LiveWorld, command: ForkWorld, terms: Terms) -> WorldInfo:
+        once = terms.once
+        world_id = None if once is None else once.command_id
+        if world_id is not None and terms.is_resumed:
+            opening = OpenWorld(world_id, command.storage or live.backend.config, missing_ok=True)
+            if (made := await self._worlds.open(opening)) is not None:
+                return made
+        forked = await self._worlds.fork(
+            live, command, world_id=world_id, expected_tick=terms.expected_tick, maker=terms.maker
+        )
+        return forked.info()
+
+
+async def _nothing(_command: Administer) -> None:
+    """The application does it."""
 
 
 def _add_processor(live: LiveWorld, command: AddProcessor) -> ProcessorInfo:

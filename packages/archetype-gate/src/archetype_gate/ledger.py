@@ -16,6 +16,9 @@ from archetype_core.store import Segment
 from archetype_gate.audit_text import summarize
 from archetype_gate.quota import Usage
 
+KEPT_US = 24 * 3600 * 1_000_000
+"""How long the answer to a command with a key is kept, in microseconds."""
+
 
 class AcceptedCommand(NamedTuple):
     """A command that waits for a tick, with all that another process needs to apply it."""
@@ -33,6 +36,25 @@ class AcceptedCommand(NamedTuple):
     """Of a direct command, how many queued commands these attempts had staged before it."""
     is_direct: bool = False
     """Whether it was staged at once. Direct commands are applied before queued ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAnswer:
+    """A command with an idempotency key, and its result once it has one."""
+
+    key: str
+    """A digest of the actor and the key."""
+    actor: str
+    request: str
+    """What was asked with it."""
+    command_id: str
+    world_id: str
+    """The world that it is for, or that it creates."""
+    tick: int
+    """That world's next tick when it was asked for the first time."""
+    at_us: int
+    result: str | None = None
+    """The encoded result; ``None`` while the command is under way."""
 
 
 @dataclass(slots=True)
@@ -54,6 +76,8 @@ class AuditEntry:
     accepted: AcceptedCommand | None = None
     """The command to store until it is settled."""
     usage: Usage | None = None
+    answer: LedgerAnswer | None = None
+    """What to answer if the command is sent again; written in the same transaction."""
 
     def payload_text(self) -> str:
         """The JSON of the row, shortened if it is long."""
@@ -104,6 +128,8 @@ class LedgerWorld:
     """False once the world is destroyed; then its name is free again."""
     is_told: bool = False
     """Whether a caller may know entity ids that no committed tick has; then no reserved id is given out again."""
+    maker: str = ""
+    """The actor that made it, if that has worlds of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +262,22 @@ class Ledger(Protocol):
 
     def finish_episode(self, rollout_id: str, episode: int, result: str) -> None:
         """Store the encoded result of an episode durably."""
+        ...
+
+    def find_answer(self, key: str) -> LedgerAnswer | None:
+        """Return the command with a key, if one was sent."""
+        ...
+
+    def count_answers(self, actor: str, since_us: int) -> int:
+        """Return how many keys an actor has used since a moment."""
+        ...
+
+    def begin_answer(self, answer: LedgerAnswer) -> None:
+        """Store a command with a key durably, before any of it is done; those older than ``KEPT_US`` are dropped."""
+        ...
+
+    def drop_answer(self, key: str) -> None:
+        """Forget a command with a key of which nothing was done, durably."""
         ...
 
     def waiting_commands(self, world_id: str) -> list[AcceptedCommand]:

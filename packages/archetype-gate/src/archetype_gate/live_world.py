@@ -28,7 +28,7 @@ from archetype_core.command import (
     WorldInfo,
 )
 from archetype_core.engine import Bundle, Changes, Entities, FairLock, Outcome, outside_attempts
-from archetype_core.errors import ArchetypeError, EntityNotFound, NoHandler, SignatureError, UnknownRecipient
+from archetype_core.errors import ArchetypeError, EntityNotFound, NoHandler, SignatureError, StaleTick, UnknownRecipient
 from archetype_core.schema import Component
 from archetype_gate import command_codec
 from archetype_gate.audit_text import failure_reason
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 _FIRST_BLOCK = 1024
 _MAX_BLOCK = 1 << 20
 _NO_IDS = range(0)
+TICKS = "ticks:"
+"""Begins the ids of commands that make ticks; those of mutations are plain."""
 
 Handler = Callable[[Any, Any], None]
 
@@ -60,10 +62,12 @@ class LiveWorld:
         reserved_to: int = 1,
         is_told: bool = False,
         parent: str | None = None,
+        maker: str = "",
     ) -> None:
         self.world = world
         self.backend = backend
         self.parent = parent
+        self.maker = maker
         self.handlers: dict[str, Handler] = {}
         self.stepped_us: int | None = None
         self.staged: dict[str, AcceptedCommand] = {}
@@ -161,13 +165,14 @@ class LiveWorld:
                 return replace(command, entities=world.chosen(entities))
         return command
 
-    def queueable(self, commands: Sequence[EntityCommand[Any]]) -> list[EntityCommand[Any]]:
+    def queueable(self, commands: Sequence[EntityCommand[Any]], expected_tick: int | None) -> list[EntityCommand[Any]]:
         """Commands as they are queued: resolved, and checked as if each were executed now, after those before it.
 
         What would be refused now is checked once more as if the queued commands for the same entities were applied. Custom
         commands are not run for that. Raises what executing them raises.
         """
         with self.world.lock:
+            self.expect(expected_tick)
             try:
                 return self._rehearsed((), commands)
             except (EntityNotFound, SignatureError, UnknownRecipient):
@@ -201,19 +206,31 @@ class LiveWorld:
             if isinstance(command, MOVING) and (ids is None or concerns(accepted, command, ids))
         ]
 
+    def expect(self, tick: int | None) -> None:
+        """Raise ``StaleTick`` if what is staged now is for another tick; hold the world's lock if it is staged then."""
+        if tick is not None and tick != (found := self.world.staging_tick):
+            raise StaleTick(self.world.name, tick, found)
+
     def stage(
-        self, command: EntityCommand[Any], command_id: str, keep: Callable[[AcceptedCommand | None], None]
+        self,
+        command: EntityCommand[Any],
+        command_id: str,
+        keep: Callable[[AcceptedCommand | None], None],
+        expected_tick: int | None,
+        *,
+        undo: bool = False,
     ) -> Any:
         """Stage a command for the next tick, and call ``keep`` before that tick can apply it; returns its result.
 
         A command that changes nothing stages nothing, and is kept as ``None``. A refused command raises, stages nothing, uses
-        no entity id, and is not kept. A table of ``Changes`` is not checked again: the caller has held the world's lock since
-        it was made.
+        no entity id, and is not kept. With ``undo`` nothing stays staged if ``keep`` raises either. A table of ``Changes`` is not
+        checked again: the caller has held the world's lock since it was made.
         """
         kind = type(command)
         encoded = command_codec.checked_encoding(command) if kind is Send or kind is Custom else None
         result: Any = None
-        with self.world.commanded(command_id, undo=kind is Custom, is_skippable=True) as commanded:
+        with self.world.commanded(command_id, undo=undo or kind is Custom, is_skippable=True) as commanded:
+            self.expect(expected_tick)
             if isinstance(command, UpdateTable) and isinstance(command.data, Changes):
                 self.world.stage_changes(command.data)
             else:
@@ -287,10 +304,10 @@ class LiveWorld:
         """Settle the commands that a committed tick applied."""
         now = self.stepped_us = self._now_us()
         self._place = (0, 0)
-        if outcome.applied:
-            for one in outcome.applied:
+        if applied := mutations_of(outcome.applied):
+            for one in applied:
                 self.staged.pop(one, None)
-            self._settle([Settlement(one, self.world_id, "applied", now, outcome.tick) for one in outcome.applied])
+            self._settle([Settlement(one, self.world_id, "applied", now, outcome.tick) for one in applied])
         with self.world.lock:
             self._commits_since_told += 1
             # The first commit may have been under way when the last id was told; the second one has it.
@@ -417,6 +434,13 @@ _APPLY: Mapping[type, Callable[[LiveWorld, Any, range | None], Any]] = {
     ),
     Custom: lambda live, command, _: live._call_handler(command.name, command.data),  # noqa: SLF001  # reason: of this module
 }
+
+
+def mutations_of(applied: Sequence[str]) -> Sequence[str]:
+    """Return the ids of a commit without those of the commands that made the tick."""
+    if not any(one.startswith(TICKS) for one in applied):
+        return applied
+    return [one for one in applied if not one.startswith(TICKS)]
 
 
 def spawn_count(command: EntityCommand[Any]) -> int:

@@ -60,7 +60,7 @@ PROCESS_KINDS = frozenset(
     }
 )
 """Kinds that change a live world in this process and nothing that is stored."""
-ALL_KINDS = OPERATOR_KINDS | {"create_world"}
+ALL_KINDS = OPERATOR_KINDS | {"create_world", "administer"}
 """Every kind of command that a gate executes."""
 
 DEFAULT_ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
@@ -106,3 +106,9 @@ class Policy:
     def _grants(self, role: str, kind: str) -> bool:
         granted = self.roles.get(role, frozenset())
         return kind in granted or (ANY in granted and kind in ALL_KINDS)
+
+
+def admits(actor: ActorCtx, world_id: str, name: str, maker: str) -> bool:
+    """Whether there is a world for an actor: it has all worlds, or this one by id or name, or has made it."""
+    worlds = actor.worlds
+    return worlds is None or world_id in worlds or name in worlds or maker == actor.id

@@ -27,6 +27,7 @@ DEFAULT_COSTS: Mapping[str, int] = MappingProxyType(
 class Quotas:
     """The limits of each actor: ``commands`` per world and tick, ``credits`` per UTC day (a daily token budget).
 
+    ``keys`` is how many idempotency keys of one actor are kept at a time, each for a day.
     A command costs the ``costs`` of its kind times its weight, such as the number of entities or ticks. Actors whose id
     is in ``exempt`` have no limits. ``ValueError`` for a limit or cost that is not an int of 0 or more.
     """
@@ -35,9 +36,10 @@ class Quotas:
     credits: int = 200_000
     costs: Mapping[str, int] = field(default_factory=lambda: DEFAULT_COSTS)
     exempt: frozenset[str] = frozenset()
+    keys: int = 10_000
 
     def __post_init__(self) -> None:
-        for name in ("commands", "credits"):
+        for name in ("commands", "credits", "keys"):
             if not is_count(getattr(self, name)):
                 raise ValueError(f"{name} must be an int of 0 or more, not {getattr(self, name)!r}")
         for kind, cost in self.costs.items():

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 
+from archetype_gate.answer_table import put_answers
 from archetype_gate.audit_chain import Row, SealedTables
 from archetype_gate.ledger import AcceptedCommand, AuditEntry, Settlement
 from archetype_gate.quota import Usage
@@ -39,6 +40,7 @@ def write_records(
         [_command_row(seq, one.accepted) for seq, one in zip(numbers, entries, strict=False) if one.accepted],
     )
     tables.remove("commands", "command_id", [one.command_id for one in settlements])
+    put_answers(tables, [one.answer for one in entries if one.answer is not None])
     for world_id, tick in settled_ticks.items():
         raise_settled_tick(tables, world_id, tick)
     _add_usage(tables, [*usages, *(entry.usage for entry in entries if entry.usage is not None)])

@@ -8,7 +8,7 @@ from typing import Any
 from archetype_core.command import Custom, EntityCommand
 from archetype_gate import command_codec
 from archetype_gate.ledger import AcceptedCommand, AuditEntry, LedgerWorld, Settlement
-from archetype_gate.live_world import LiveWorld
+from archetype_gate.live_world import LiveWorld, mutations_of
 
 
 class CommandRecovery:
@@ -69,7 +69,8 @@ class CommandRecovery:
         spans = timeline.own(live.world_id).spans if timeline else ()
         for span in spans:
             for tick in range(max(span.first, entry.settled_tick + 1), span.last + 1):
-                applied.update(dict.fromkeys(live.backend.store.head(live.world_id, at=tick).applied, tick))
+                found = live.backend.store.head(live.world_id, at=tick).applied
+                applied.update(dict.fromkeys(mutations_of(found), tick))
         return applied
 
     def _lost_entry(self, command_id: str, tick: int | None) -> AuditEntry:

@@ -10,33 +10,50 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from archetype_core.clock import IdSource
 from archetype_core.command import EpisodeResult, ForkWorld, RolloutConfig, RolloutResult, RunRollout
 from archetype_core.engine import check_inputs, in_thread
-from archetype_core.errors import PendingMutations, RolloutConflict
+from archetype_core.errors import PendingMutations, RolloutConflict, StaleTick
+from archetype_gate import result_codec
 from archetype_gate.ledger import LedgerRollout
 from archetype_gate.live_world import LiveWorld
 from archetype_gate.simulation import SimulationService
+from archetype_gate.terms import FREE, Terms
 from archetype_gate.world_service import WorldService
 
 _SHOWN = 60
 """How many characters of a configuration's value an error shows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Plan:
     """A rollout that is under way."""
 
     id: str
     base: LiveWorld
     config: RolloutConfig
-    origin: int | None
-    """The tick that the episodes are forked from; ``None`` for a world without ticks."""
-    seeds: list[int]
+    tick: int
+    """The first tick of the episodes."""
     finished: Mapping[int, EpisodeResult]
     """The results of the episodes that ended before this call."""
+    maker: str
+    """Whose worlds its forks are."""
+
+    @property
+    def origin(self) -> int | None:
+        """The tick that the episodes are forked from; ``None`` for a world without ticks."""
+        return self.tick - 1 if self.tick > 0 else None
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """The seeds of the episodes."""
+        config = self.config
+        return (
+            _seeds(self.base.world.seed, self.tick, config.num_episodes) if config.seeds is None else list(config.seeds)
+        )
 
 
 class RolloutService:
@@ -48,19 +65,22 @@ class RolloutService:
         self._ids = ids
         self._running: set[tuple[str, str]] = set()
 
-    async def rollout(self, base: LiveWorld, command: RunRollout) -> RolloutResult:
+    async def rollout(self, base: LiveWorld, command: RunRollout, terms: Terms = FREE) -> RolloutResult:
         """Run one episode on each of several forks of a world, in parallel if asked.
 
         A failing episode has its error in its result and the others continue. ``PendingMutations`` if the world has
         staged mutations, ``RolloutConflict`` if a rollout of that name runs or has another configuration; a fork that cannot
         be created raises and cancels the other episodes.
         """
-        config, began = command.config, time.perf_counter()
+        config, began, once = command.config, time.perf_counter(), terms.once
+        if once is not None and config.name is None:
+            # So that it is found and resumed by the next call with its key.
+            config = dataclasses.replace(config, name=once.command_id)
         check_inputs(config.episode_config.run_config.inputs, base.world.system.slots)
-        if waiting := base.uncommitted:
+        if (waiting := base.uncommitted) and not terms.is_resumed:
             raise PendingMutations(base.world.name, waiting)
         with self._alone(base.world_id, config.name):
-            plan = await self._plan(base, config)
+            plan = await self._plan(base, config, terms)
             parallel = (os.cpu_count() or 1) if config.parallel is True else int(config.parallel) or 1
             slots, done = asyncio.Semaphore(parallel), 0
 
@@ -93,22 +113,25 @@ class RolloutService:
         finally:
             self._running.discard(key)
 
-    async def _plan(self, base: LiveWorld, config: RolloutConfig) -> _Plan:
-        world, rollout_id = base.world, self._ids.new()
-        origin = world.tick - 1 if world.tick > 0 else None
-        seeds = _seeds(base, config.num_episodes) if config.seeds is None else list(config.seeds)
+    async def _plan(self, base: LiveWorld, config: RolloutConfig, terms: Terms) -> _Plan:
+        rollout_id, tick = self._ids.new(), base.world.tick
+        if terms.expected_tick is not None and terms.expected_tick != tick and not terms.is_resumed:
+            raise StaleTick(base.world.name, terms.expected_tick, tick)
         if config.name is None:
-            return _Plan(rollout_id, base, config, origin, seeds, {})
-        identity = json.dumps({"tick": world.tick, **config.identity()})
-        wanted = LedgerRollout(rollout_id, base.world_id, config.name, identity)
+            return _Plan(rollout_id, base, config, tick, {}, terms.maker)
+        wanted = LedgerRollout(rollout_id, base.world_id, config.name, _identity(config, tick))
         stored = await in_thread(lambda: base.backend.ledger.begin_rollout(wanted))
-        if differences := _differences(json.loads(stored.config), json.loads(identity)):
+        before = json.loads(stored.config)
+        if terms.is_resumed and before["tick"] and tick:
+            # Its world may have gone on since.
+            tick = before["tick"]
+        if differences := _differences(before, json.loads(_identity(config, tick))):
             raise RolloutConflict(config.name, differences)
-        finished = {one.episode: _decoded(one.result) for one in stored.episodes if one.result is not None}
+        finished = {one.episode: result_codec.decode(one.result) for one in stored.episodes if one.result is not None}
         for one in stored.episodes:
             if one.result is None or config.destroy_forks_on_complete:
                 await self._worlds.discard(base.backend, one.world_id)
-        return _Plan(stored.rollout_id, base, config, origin, seeds, finished)
+        return _Plan(stored.rollout_id, base, config, tick, finished, terms.maker)
 
     async def _play(self, plan: _Plan, number: int) -> EpisodeResult:
         config, ledger, world_id = plan.config, plan.base.backend.ledger, self._ids.new()
@@ -120,11 +143,11 @@ class RolloutService:
         # Before the episode, which may change its resources.
         labels, parameters = config.labels_of(number), config.parameters_of(number)
         try:
-            live = await self._worlds.fork(plan.base, fork, is_name_free=True, world_id=world_id)
+            live = await self._worlds.fork(plan.base, fork, is_name_free=True, world_id=world_id, maker=plan.maker)
             result = await self._simulation.play(live, config.episode_config, number)
             result = dataclasses.replace(result, labels=labels, parameters=parameters)
             if config.name is not None and result.error is None:
-                await in_thread(lambda: ledger.finish_episode(plan.id, number, _encoded(result)))
+                await in_thread(lambda: ledger.finish_episode(plan.id, number, result_codec.encode(result)))
             return result
         finally:
             if config.destroy_forks_on_complete:
@@ -142,13 +165,9 @@ async def _play_all(play: Callable[[int], Any], count: int) -> tuple[EpisodeResu
     return tuple(task.result() for task in tasks)
 
 
-def _encoded(result: EpisodeResult) -> str:
-    fields = {one.name: getattr(result, one.name) for one in dataclasses.fields(result) if one.name != "exception"}
-    return json.dumps(fields)
-
-
-def _decoded(result: str) -> EpisodeResult:
-    return EpisodeResult(**json.loads(result))
+def _identity(config: RolloutConfig, tick: int) -> str:
+    """What must be equal for a named rollout to be resumed."""
+    return json.dumps({"tick": tick, **config.identity()})
 
 
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -170,11 +189,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def _seeds(base: LiveWorld, count: int) -> list[int]:
+def _seeds(seed: int, tick: int, count: int) -> list[int]:
     """Return distinct seeds, the same for every rollout of the same world from the same tick."""
     import numpy as np
 
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((base.world.seed, base.world.tick))))
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, tick))))
     seeds: dict[int, None] = {}
     while len(seeds) < count:
         seeds[int(rng.integers(0, 2**63))] = None

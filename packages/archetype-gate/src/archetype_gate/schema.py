@@ -25,6 +25,7 @@ CREATE TABLE worlds (
     settled_tick INTEGER NOT NULL,
     is_open INTEGER NOT NULL,
     is_told INTEGER NOT NULL,
+    maker TEXT NOT NULL,
     hash BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX worlds_by_name ON worlds (name) WHERE is_open;
@@ -79,7 +80,7 @@ CREATE TABLE chain (
     seal BLOB NOT NULL,
     key_check BLOB
 ) STRICT;
-INSERT INTO chain VALUES (1, 0, zeroblob(32), zeroblob(224), zeroblob(32), NULL);
+INSERT INTO chain VALUES (1, 0, zeroblob(32), zeroblob(256), zeroblob(32), NULL);
 CREATE TABLE rollouts (
     world_id TEXT, name TEXT, rollout_id TEXT NOT NULL, config TEXT NOT NULL, hash BLOB NOT NULL,
     PRIMARY KEY (world_id, name)
@@ -88,6 +89,19 @@ CREATE TABLE episodes (
     rollout_id TEXT, episode INTEGER, world_id TEXT NOT NULL, result TEXT, hash BLOB NOT NULL,
     PRIMARY KEY (rollout_id, episode)
 ) WITHOUT ROWID, STRICT;
+CREATE TABLE answers (
+    key TEXT PRIMARY KEY,
+    actor TEXT NOT NULL,
+    request TEXT NOT NULL,
+    command_id TEXT NOT NULL,
+    world_id TEXT NOT NULL,
+    tick INTEGER NOT NULL,
+    at_us INTEGER NOT NULL,
+    result TEXT,
+    hash BLOB NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX answers_by_actor ON answers (actor, at_us);
+CREATE INDEX answers_by_time ON answers (at_us);
 CREATE TABLE tokens (
     actor TEXT, day TEXT, used INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (actor, day)
 ) WITHOUT ROWID, STRICT;

@@ -13,12 +13,13 @@ from archetype_core.command import (
     Command,
     EntityCommand,
     EpisodeResult,
+    IdempotencyKey,
     Spawn,
     Ticket,
     WorldInfo,
 )
 from archetype_core.engine import in_thread
-from archetype_core.errors import GateClosed, ReentrantStep
+from archetype_core.errors import GateClosed, ReentrantStep, StaleTick
 from archetype_core.schema import Component
 from archetype_gate import telemetry
 from archetype_gate.admission import Admission
@@ -28,11 +29,13 @@ from archetype_gate.call import Call, CallsInFlight
 from archetype_gate.command_queuer import CommandQueuer
 from archetype_gate.command_stager import CommandStager
 from archetype_gate.concern import is_single
+from archetype_gate.deduplicator import Deduplicator, answered
 from archetype_gate.dispatcher import CommandDispatcher
 from archetype_gate.held_command import CommandHolder, recover_held
 from archetype_gate.large_call import in_turn, is_large
 from archetype_gate.policy import Policy
 from archetype_gate.quota import QuotaMeter, Usage
+from archetype_gate.sight import Sight
 from archetype_gate.storage import Backend, StorageService
 from archetype_gate.timestamp import to_micros
 from archetype_gate.world_service import WorldService
@@ -68,10 +71,14 @@ class CommandService:
         self._is_open = True
         self._in_flight = CallsInFlight()
         self._audit = AuditLog(worlds, storage, clock, ids)
-        self._admission = Admission(policy, dispatcher, meter, self._audit)
+        self._sight = Sight(worlds, storage)
+        self._admission = Admission(policy, self._sight, dispatcher, meter, self._audit)
         holder = CommandHolder(worlds, meter)
         self._stager = CommandStager(self._admission, self._audit, holder, ids)
         self._queuer = CommandQueuer(self._admission, self._audit, holder, ids)
+        self._deduplicator = Deduplicator(
+            storage, self._sight, self._admission, self._audit, ids=ids, keys_per_actor=meter.quotas.keys
+        )
 
     def add_backend(self, backend: Backend) -> None:
         """Recover what a new backend's ledger holds, and restore its usage; give it the entries from before any was open."""
@@ -87,7 +94,14 @@ class CommandService:
         self._audit.add_usage(usage)
 
     async def execute(
-        self, actor: ActorCtx, command: Command[R], world_id: str | None = None, *, durable: bool = False
+        self,
+        actor: ActorCtx,
+        command: Command[R],
+        world_id: str | None = None,
+        *,
+        durable: bool = False,
+        expected_tick: int | None = None,
+        key: IdempotencyKey | None = None,
     ) -> R:
         """Execute a command now and return its result; mutations are staged for the world's next tick.
 
@@ -95,28 +109,41 @@ class CommandService:
         returns. Mutations need no thread and no I/O, except to reserve the next block of entity ids, and to note the first
         spawn after two ticks without one. Inside a tick they are held until its attempt is committed, and forgotten if it fails.
 
-        Raises ``PermissionDenied``, ``QuotaExceeded``, ``WorldNotFound``, ``GateClosed``, ``TypeError`` for a wrong
-        actor or address, ``LedgerError`` while the ledger cannot be written (reads still work), and whatever the
-        command itself raises.
+        Raises ``PermissionDenied``, ``QuotaExceeded``, ``WorldNotFound``, ``GateClosed``, ``StaleTick`` if ``expected_tick``
+        is not the world's next tick, ``KeyConflict`` if ``key`` was used for another request or is in use, ``TypeError`` for a
+        wrong actor or address, ``LedgerError`` while the ledger cannot be written (reads still work), and whatever the command
+        itself raises.
         """
         _check_command(command)
         is_one, is_mutation = is_single(command), isinstance(command, EntityCommand)
         with Call(
-            self._in_flight, actor, command.kind, world_id, is_mutation=is_mutation, runs_code=not is_one
+            self._in_flight,
+            actor,
+            command.kind,
+            world_id,
+            is_mutation=is_mutation,
+            runs_code=not is_one,
+            expected_tick=expected_tick,
         ) as call:
             self._begin(call)
-            live = call.live
-            if isinstance(command, EntityCommand):
-                large = not is_one and is_large((command,), live)
-                if live is None or not (large or live.turn.is_taken):
-                    result = self._stager.stage(call, command, durable)
-                else:
-                    result = await in_turn(live, large, partial(self._stager.stage, call, command, durable))
+            do = partial(self._executed, call, command, durable or key is not None)
+            return await (do() if key is None else self._deduplicator.once(call, (command,), key, do))
+
+    async def _executed(self, call: Call, command: Command[R], durable: bool) -> R:
+        live = call.live
+        if isinstance(command, EntityCommand):
+            large = not is_single(command) and is_large((command,), live)
+            # What waits for the disk must not hold up the event loop.
+            large = large or call.answer is not None
+            if live is None or not (large or live.turn.is_taken):
+                result = self._stager.stage(call, command, durable)
             else:
-                (admitted,) = await in_turn(live, False, partial(self._admission.admit, call, (command,)))
-                result = await self._execute(call, command, admitted)
-            if durable:
-                await self._audit.sync(call.world_id)
+                result = await in_turn(live, large, partial(self._stager.stage, call, command, durable))
+        else:
+            (admitted,) = await in_turn(live, False, partial(self._admission.admit, call, (command,)))
+            result = await self._execute(call, command, admitted)
+        if durable:
+            await self._audit.sync(call.world_id)
         return result  # type: ignore[no-any-return]  # reason: the command says what its result is
 
     def _begin(self, call: Call) -> None:
@@ -126,30 +153,53 @@ class CommandService:
         given: object = call.actor
         if not isinstance(given, ActorCtx):
             raise TypeError(f"actor must be an ActorCtx, not {given!r}")
-        call.live = live = self._worlds.find(call.world_id)
+        call.live = live = self._sight.find(call.actor, call.world_id)
         call.tick = None if live is None else live.world.tick
         call.at_us = to_micros(self._clock.now())
 
     async def _execute(self, call: Call, command: Command[Any], admitted: Command[Any]) -> Any:
         call.status = "failed"
         try:
-            result = await self._dispatcher.execute(admitted, call.world_id, call.live, self._audit.read)
+            admitted, terms = await self._deduplicator.begin(call, admitted)
+            result = None
+            if await self._sight.check_stored(call, admitted):
+                result = await self._dispatcher.execute(admitted, call.world_id, call.live, self._audit.read, terms)
+        except StaleTick as refusal:
+            call.status = "rejected"
+            self._admission.record_refusal(call, [command], refusal)
+            await self._deduplicator.failed(call, command, refusal)
+            raise
         except BaseException as failure:
             reason = failure_reason(failure)
             if call.dropped:
                 reason += f" (commands dropped with the attempt: {call.dropped})"
             self._audit.record(call, [self._audit.entry(call, command, "failed", reason)])
+            await self._deduplicator.failed(call, command, failure)
+            if (told := self._sight.failure(call.actor, failure)) is not failure:
+                raise told from None
             raise
+        result = await self._sight.shown(call.actor, result)
         if isinstance(result, WorldInfo) and call.world_id is None:
             # The command that created or opened a world belongs to that world's audit rows.
             call.world_id, call.tick = result.world_id, result.tick
         error = result.error if isinstance(result, EpisodeResult) else None
-        self._audit.record(call, [self._audit.entry(call, command, "failed" if error else "applied", error or "")])
+        entry = self._audit.entry(call, command, "failed" if error else "applied", error or "")
+        if call.answer is not None:
+            entry.command_id, entry.answer = call.answer.command_id, answered(call.answer, result)
+        self._audit.record(call, [entry])
         call.status = "applied"
         return result
 
     async def submit(
-        self, actor: ActorCtx, command: EntityCommand[Any], world_id: str, *, tick: int | None = None, priority: int = 0
+        self,
+        actor: ActorCtx,
+        command: EntityCommand[Any],
+        world_id: str,
+        *,
+        tick: int | None = None,
+        priority: int = 0,
+        expected_tick: int | None = None,
+        key: IdempotencyKey | None = None,
     ) -> Ticket:
         """Queue a command for the first tick that is not before ``tick``, by default the next; on disk when this returns.
 
@@ -161,7 +211,9 @@ class CommandService:
         Raises what ``execute`` raises; also ``NotDeferrable`` for a command that cannot be stored, ``ValueRejected`` for
         data that cannot be encoded, and ``ValueError`` for a bad tick or priority.
         """
-        (ticket,) = await self.submit_batch(actor, [command], world_id, tick=tick, priority=priority)
+        (ticket,) = await self.submit_batch(
+            actor, [command], world_id, tick=tick, priority=priority, expected_tick=expected_tick, key=key
+        )
         return ticket
 
     async def submit_spawn(
@@ -179,6 +231,8 @@ class CommandService:
         *,
         tick: int | None = None,
         priority: int = 0,
+        expected_tick: int | None = None,
+        key: IdempotencyKey | None = None,
     ) -> tuple[Ticket, ...]:
         """Queue several commands, all or none, in one group commit; raises as ``submit``. No commands: no row, no check."""
         if not commands:
@@ -186,9 +240,12 @@ class CommandService:
         for one in commands:
             _check_command(one)
         kind = commands[0].kind if len(commands) == 1 else "batch"
-        with Call(self._in_flight, actor, kind, world_id, is_mutation=True, runs_code=True) as call:
+        with Call(
+            self._in_flight, actor, kind, world_id, is_mutation=True, runs_code=True, expected_tick=expected_tick
+        ) as call:
             self._begin(call)
-            tickets = await self._queuer.queue(call, commands, tick, priority)
+            do = partial(self._queuer.queue, call, commands, tick, priority)
+            tickets = await (do() if key is None else self._deduplicator.once(call, commands, key, do))
             call.status = "queued"
             return tickets
 
@@ -197,7 +254,7 @@ class CommandService:
 
         ``None`` if the world is not live or the actor may not read it.
         """
-        live = self._worlds.find(world_id)
+        live = self._sight.find(actor, world_id)
         if live is None or not self._policy.allows(actor, "get_world_info"):
             return None
         return live.info()

@@ -14,6 +14,7 @@ from pathlib import Path
 from archetype_core.command import AuditFilter, AuditHead, AuditRow
 from archetype_core.errors import LedgerError
 from archetype_gate import held_table, record_reader
+from archetype_gate.answer_table import AnswerTable
 from archetype_gate.database import Connect, LedgerDatabase, connect
 from archetype_gate.ledger import (
     AcceptedCommand,
@@ -21,6 +22,7 @@ from archetype_gate.ledger import (
     AuditEntry,
     Damage,
     HeldEntry,
+    LedgerAnswer,
     LedgerRollout,
     LedgerWorld,
     Settlement,
@@ -75,6 +77,7 @@ class SqliteLedger:
         self._database = LedgerDatabase(self._path, key, connect, is_shared=not is_copy and path is not None)
         self._worlds = WorldTable(self._database)
         self._rollouts = RolloutTable(self._database)
+        self._answers = AnswerTable(self._database)
 
     def __repr__(self) -> str:
         return f"SqliteLedger({self._path!r})"
@@ -266,6 +269,22 @@ class SqliteLedger:
     def finish_episode(self, rollout_id: str, episode: int, result: str) -> None:
         """Store the encoded result of an episode durably."""
         self._rollouts.finish_episode(rollout_id, episode, result)
+
+    def find_answer(self, key: str) -> LedgerAnswer | None:
+        """Return the command with a key, if one was sent, as written so far."""
+        return self._answers.find(key)
+
+    def count_answers(self, actor: str, since_us: int) -> int:
+        """Return how many keys an actor has used since a moment, as written so far."""
+        return self._answers.count(actor, since_us)
+
+    def begin_answer(self, answer: LedgerAnswer) -> None:
+        """Store a command with a key durably; those older than a day are dropped."""
+        self._answers.begin(answer)
+
+    def drop_answer(self, key: str) -> None:
+        """Forget a command with a key durably."""
+        self._answers.drop(key)
 
     # Reads. Those of commands and audit rows write first, so that they see everything collected.
 

@@ -14,7 +14,7 @@ from archetype_core.clock import IdSource
 from archetype_core.command import CreateWorld, ForkWorld, OpenWorld, SealStorage, WorldInfo
 from archetype_core.config import StorageConfig
 from archetype_core.engine import FairLock, in_thread, outside_attempts
-from archetype_core.errors import GateClosed, PendingMutations, StorageNotFound, WorldNotFound
+from archetype_core.errors import GateClosed, PendingMutations, StaleTick, StorageNotFound, WorldNotFound
 from archetype_core.schema import Component
 from archetype_core.store import SealingStore, WorldRecord
 from archetype_gate import command_codec, world_lookup
@@ -66,7 +66,7 @@ class WorldService:
         """Return the backend of a world that is or was live in this gate, else ``None``."""
         return self._backends.get(world_id) if world_id is not None else None
 
-    async def create(self, command: CreateWorld) -> WorldInfo:
+    async def create(self, command: CreateWorld, maker: str = "") -> WorldInfo:
         """Create a world; if one has the ``world_id`` of the command, open that instead.
 
         Costs one synced transaction of the ledger. ``WorldExists`` if another world has the name; a refused creation
@@ -81,11 +81,11 @@ class WorldService:
                 lambda: world_lookup.world_exists(backend, command.world_id)
             )
             if not exists:
-                return (await self._create(backend, command)).info()
+                return (await self._create(backend, command, maker)).info()
         opening = OpenWorld(command.world_id or "", command.storage, command.cache, command.kernel, command.components)
         return await self.open(opening)
 
-    async def _create(self, backend: Backend, command: CreateWorld) -> LiveWorld:
+    async def _create(self, backend: Backend, command: CreateWorld, maker: str) -> LiveWorld:
         def create() -> World:
             # In a thread, because the first world of a process imports the engine.
             world = World(
@@ -97,10 +97,10 @@ class WorldService:
                 components=command.components,
             )
             world_lookup.check_name(backend, world.name)
-            backend.ledger.add_world(_world_entry(world, command.kernel))
+            backend.ledger.add_world(_world_entry(world, command.kernel, maker=maker))
             return world
 
-        return self._add(LiveWorld(await in_thread(create), backend, self._now_us))
+        return self._add(LiveWorld(await in_thread(create), backend, self._now_us, maker=maker))
 
     async def open(self, command: OpenWorld[Opened]) -> Opened:
         """Open a world by id or name, with its queued and staged commands; a world that is live is returned as it is.
@@ -156,6 +156,7 @@ class WorldService:
                 reserved_to=entry.reserved_to if entry else 1,
                 is_told=entry is not None and entry.is_told,
                 parent=parent.world_id if parent else None,
+                maker=entry.maker if entry else "",
             )
             CommandRecovery(live, entry, self._now_us()).run()
             return live
@@ -184,12 +185,20 @@ class WorldService:
         return await World.open(backend.store, parent, branch=segment, kernel=entry.kernel, components=components)
 
     async def fork(
-        self, source: LiveWorld, command: ForkWorld, *, is_name_free: bool = False, world_id: str | None = None
+        self,
+        source: LiveWorld,
+        command: ForkWorld,
+        *,
+        is_name_free: bool = False,
+        world_id: str | None = None,
+        expected_tick: int | None = None,
+        maker: str = "",
     ) -> LiveWorld:
         """Create a world that continues from another, sharing its history; ``pending="copy"`` copies its staged commands.
 
         Costs one synced transaction and no rows, except into another storage. ``PendingMutations`` by default if more is
         staged in the source than its last tick left; ``WorldExists`` if the name is taken, unless ``is_name_free`` says not.
+        ``StaleTick`` if the fork of the newest tick would begin with another tick than the expected one.
         """
         backend = source.backend
         if command.storage is not None:
@@ -211,20 +220,28 @@ class WorldService:
                 world_id=world_id or self._ids.new(),
             )
             try:
-                live = await in_thread(lambda: self._add_fork(source, world, backend, command))
+                if expected_tick is not None and not is_past and world.tick != expected_tick:
+                    raise StaleTick(source.world.name, expected_tick, world.tick)
+                live = await in_thread(lambda: self._add_fork(source, world, backend, command, maker))
             except BaseException:
                 await world.close()
                 raise
             return self._add(live)
 
-    def _add_fork(self, source: LiveWorld, world: World, backend: Backend, command: ForkWorld) -> LiveWorld:
+    def _add_fork(self, source: LiveWorld, world: World, backend: Backend, command: ForkWorld, maker: str) -> LiveWorld:
         parent = source.backend.ledger.find_world(source.world_id)
-        entry = _world_entry(world, parent.kernel if parent else "python", settled_tick=world.tick - 1)
+        entry = _world_entry(world, parent.kernel if parent else "python", settled_tick=world.tick - 1, maker=maker)
         is_told = source.uncommitted > 0
         entry = dataclasses.replace(entry, reserved_to=world.next_entity_id, is_told=is_told)
         backend.ledger.add_world(entry)
         live = LiveWorld(
-            world, backend, self._now_us, reserved_to=entry.reserved_to, is_told=is_told, parent=source.world_id
+            world,
+            backend,
+            self._now_us,
+            reserved_to=entry.reserved_to,
+            is_told=is_told,
+            parent=source.world_id,
+            maker=maker,
         )
         live.handlers = dict(source.handlers)
         if source.uncommitted and command.pending == "copy":
@@ -271,12 +288,14 @@ class WorldService:
         """
         return await self._remove(world_id, lambda live: live.world.close(), self._after_close)
 
-    async def destroy(self, world_id: str) -> bool:
+    async def destroy(self, world_id: str, expected_tick: int | None = None) -> bool:
         """Close a live world, fail its waiting commands and free its name; returns whether there was one.
 
-        Its rows and audit rows stay. ``ReentrantStep`` from inside the world's own tick.
+        Its rows and audit rows stay. ``ReentrantStep`` from inside the world's own tick, ``StaleTick`` if another is next.
         """
-        return await self._remove(world_id, lambda live: live.world.destroy(), self._after_destroy)
+        return await self._remove(
+            world_id, lambda live: live.world.destroy(expected_tick=expected_tick), self._after_destroy
+        )
 
     async def discard(self, backend: Backend, world_id: str) -> None:
         """Destroy a world of a backend if it is live, or was left by an earlier process; nothing if there is none."""
@@ -370,5 +389,5 @@ class WorldService:
         return tuple(await in_thread(lambda: list(world_lookup.world_infos(backend, self.find))))
 
 
-def _world_entry(world: World, kernel: str, *, settled_tick: int = -1) -> LedgerWorld:
-    return LedgerWorld(world.segment, kernel, settled_tick=settled_tick)
+def _world_entry(world: World, kernel: str, *, settled_tick: int = -1, maker: str = "") -> LedgerWorld:
+    return LedgerWorld(world.segment, kernel, settled_tick=settled_tick, maker=maker)

@@ -13,7 +13,7 @@ from archetype_gate.ledger import LedgerWorld
 
 _COLUMNS = (
     "world_id, name, run_id, seed, first_tick, parent_world, parent_run, parent_tick, "
-    "kernel, ids_to, settled_tick, is_open, is_told"
+    "kernel, ids_to, settled_tick, is_open, is_told, maker"
 )
 _NAMES = _COLUMNS.split(", ")
 
@@ -41,6 +41,7 @@ class WorldTable:
             entry.settled_tick,
             int(entry.is_open),
             int(entry.is_told),
+            entry.maker,
         )
         with self._database.transaction() as tables:
             _check_not_taken(tables, segment.world_id, segment.name)
@@ -131,7 +132,7 @@ def _check_not_taken(tables: SealedTables, world_id: str, name: str) -> None:
 
 
 def _entry(row: Sequence[Any]) -> LedgerWorld:
-    world_id, name, run_id, seed, first_tick, *parent, kernel, reserved_to, settled_tick, is_open, is_told = row
+    world_id, name, run_id, seed, first_tick, *parent, kernel, reserved_to, settled_tick, is_open, is_told, maker = row
     origin = None if parent[0] is None else Point(*parent)
     segment = Segment(world_id, run_id, first_tick, origin, name, seed)
-    return LedgerWorld(segment, kernel, reserved_to, settled_tick, bool(is_open), bool(is_told))
+    return LedgerWorld(segment, kernel, reserved_to, settled_tick, bool(is_open), bool(is_told), maker)

@@ -20,6 +20,7 @@ from archetype_core.command import (
     Ticket,
     WorldInfo,
 )
+from archetype_server.key_store import KeyInfo
 
 T = TypeVar("T")
 
@@ -83,10 +84,42 @@ class WorldAnswer(Struct, frozen=True):
 
 
 class Destroyed(Struct, frozen=True):
-    """Whether there was a world to destroy."""
+    """Whether there was a world to destroy. ``world`` is its id or its name, as the request had it."""
 
-    world_id: str
+    world: str
     destroyed: bool
+
+
+class KeyAnswer(Struct, frozen=True):
+    """What is known of a key."""
+
+    key_id: str
+    actor: str
+    roles: list[str]
+    worlds: list[str] | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, info: KeyInfo) -> KeyAnswer:
+        """Return the answer for a key."""
+        worlds = None if info.worlds is None else list(info.worlds)
+        return cls(info.key_id, info.actor, list(info.roles), worlds, info.created_at, info.expires_at, info.revoked_at)
+
+
+class NewKey(Struct, frozen=True):
+    """A new key. It is not shown again."""
+
+    key: str
+    info: KeyAnswer
+
+
+class Revoked(Struct, frozen=True):
+    """Whether there was a key that was not revoked before."""
+
+    key_id: str
+    revoked: bool
 
 
 class EntityRef(Struct, frozen=True):

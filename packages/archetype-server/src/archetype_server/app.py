@@ -14,23 +14,43 @@ from litestar.params import ParameterKwarg
 from archetype_server.config import ServerConfig
 from archetype_server.front import Front
 from archetype_server.identity import Identity
+from archetype_server.key_store import KeyStore
 from archetype_server.openapi import complete
 from archetype_server.problem import BadRequest, answer
 from archetype_server.readiness import Readiness
 from archetype_server.routes.commands import CommandRoutes
 from archetype_server.routes.entities import EntityRoutes
+from archetype_server.routes.keys import KeyRoutes
 from archetype_server.routes.reads import ReadRoutes
 from archetype_server.routes.simulation import SimulationRoutes
 from archetype_server.routes.system import HealthRoutes, SystemRoutes
+from archetype_server.routes.terms import once_of, terms_of
 from archetype_server.routes.worlds import WorldRoutes
 from archetype_server.world_host import WorldHost
 
-_NOT_OF_QUERY = frozenset({"self", "request", "host", "limits", "readiness", "data", "world", "last_event_id"})
+_NOT_OF_QUERY = frozenset(
+    {
+        "self",
+        "request",
+        "host",
+        "limits",
+        "readiness",
+        "keys",
+        "key_id",
+        "terms",
+        "once",
+        "data",
+        "world",
+        "last_event_id",
+    }
+)
 
 
-def create_app(host: WorldHost, identity: Identity, readiness: Readiness, config: ServerConfig) -> Front:
+def create_app(
+    host: WorldHost, keys: KeyStore, identity: Identity, readiness: Readiness, config: ServerConfig
+) -> Front:
     """Return the application that serves the worlds of a host."""
-    shared: dict[str, Any] = {"host": host, "limits": config.limits, "readiness": readiness}
+    shared: dict[str, Any] = {"host": host, "keys": keys, "limits": config.limits, "readiness": readiness}
     litestar = Litestar(
         route_handlers=[
             WorldRoutes,
@@ -40,8 +60,13 @@ def create_app(host: WorldHost, identity: Identity, readiness: Readiness, config
             ReadRoutes,
             SystemRoutes,
             HealthRoutes,
+            KeyRoutes,
         ],
-        dependencies={name: Provide(_giving(one), sync_to_thread=False) for name, one in shared.items()},
+        dependencies={
+            **{name: Provide(_giving(one), sync_to_thread=False) for name, one in shared.items()},
+            "terms": Provide(terms_of),
+            "once": Provide(once_of),
+        },
         exception_handlers={Exception: answer},
         before_request=_check_parameters,
         openapi_config=OpenAPIConfig(
@@ -75,6 +100,8 @@ def _check_parameters(request: Request[Any, Any, Any]) -> None:
 def _parameters(handler: BaseRouteHandler) -> frozenset[str]:
     """The names of a route's parameters, and the role of dev mode."""
     found = {"role"}
+    if "terms" in handler.parsed_fn_signature.parameters:
+        found.add("expected_tick")
     for name, field in handler.parsed_fn_signature.parameters.items():
         kwarg = field.kwarg_definition
         found.add(kwarg.name if isinstance(kwarg, ParameterKwarg) and kwarg.name else name)

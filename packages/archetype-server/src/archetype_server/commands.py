@@ -69,14 +69,23 @@ def keys() -> None:
 @keys.command("create")
 @click.argument("actor")
 @click.option("--role", "roles", multiple=True, required=True, help="viewer, player, operator or admin.")
+@click.option("--world", "worlds", multiple=True, help="Id or name of a world; without it, all worlds.")
 @click.option("--days", type=click.IntRange(1), help="How many days the key is valid; without it, until it is revoked.")
 @_STORAGE
 @_STATE
-def create_key(actor: str, roles: tuple[str, ...], days: int | None, storage: str | None, state: Path | None) -> None:
+def create_key(
+    *,
+    actor: str,
+    roles: tuple[str, ...],
+    worlds: tuple[str, ...],
+    days: int | None,
+    storage: str | None,
+    state: Path | None,
+) -> None:
     """Make a key for ACTOR and print it; it is not shown again."""
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
     with _opened(storage, state) as store:
-        key, _ = store.add(actor, roles, expires_at=expires_at)
+        key, _ = store.add(actor, roles, worlds=worlds or None, expires_at=expires_at)
     click.echo(key)
 
 

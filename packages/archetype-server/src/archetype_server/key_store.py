@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
 import sqlite3
 import threading
@@ -25,6 +26,7 @@ CREATE TABLE IF NOT EXISTS keys (
     hash BLOB NOT NULL,
     actor TEXT NOT NULL,
     roles TEXT NOT NULL,
+    worlds TEXT,
     created_at TEXT NOT NULL,
     expires_at TEXT,
     revoked_at TEXT
@@ -39,6 +41,8 @@ class KeyInfo:
     key_id: str
     actor: str
     roles: tuple[str, ...]
+    worlds: tuple[str, ...] | None
+    """The ids or names of the only worlds that there are for it; ``None`` is all."""
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
@@ -59,21 +63,29 @@ class KeyStore:
         self._database.execute(_SCHEMA)
 
     def add(
-        self, actor: str, roles: Iterable[str], *, expires_at: datetime | None = None, key: str | None = None
+        self,
+        actor: str,
+        roles: Iterable[str],
+        *,
+        worlds: Iterable[str] | None = None,
+        expires_at: datetime | None = None,
+        key: str | None = None,
     ) -> tuple[str, KeyInfo]:
         """Make a key for an actor, or take one of ``new_key``, and return it with its facts. It is not shown again."""
-        named = ActorCtx(actor, roles)
+        named = ActorCtx(actor, roles, worlds)
         if named.id == SERVER.id:
             raise ValueError(f"{SERVER.id!r} is the server itself: choose another name for the actor")
         if expires_at is not None and expires_at.tzinfo is None:
             raise ValueError(f"expires_at is a datetime with a time zone, not {expires_at!r}")
         key = key or new_key()
         key_id, secret = _parts(key)
-        info = KeyInfo(key_id, named.id, tuple(sorted(named.roles)), datetime.now(UTC), expires_at)
+        only = None if named.worlds is None else tuple(sorted(named.worlds))
+        info = KeyInfo(key_id, named.id, tuple(sorted(named.roles)), only, datetime.now(UTC), expires_at)
+        texts = (json.dumps(info.roles), None if only is None else json.dumps(only))
         with self._lock:
             self._database.execute(
-                "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, NULL)",
-                (key_id, _hash(secret), info.actor, " ".join(info.roles), _text(info.created_at), _text(expires_at)),
+                "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
+                (key_id, _hash(secret), info.actor, *texts, _text(info.created_at), _text(expires_at)),
             )
         return key, info
 
@@ -82,15 +94,15 @@ class KeyStore:
         key_id, secret = _parts(key)
         with self._lock:
             row = self._database.execute(
-                "SELECT hash, actor, roles, expires_at, revoked_at FROM keys WHERE key_id = ?", (key_id,)
+                "SELECT hash, actor, roles, worlds, expires_at, revoked_at FROM keys WHERE key_id = ?", (key_id,)
             ).fetchone()
         # The same work for an unknown id, so that the time tells nothing.
-        expected, actor, roles, expires_at, revoked_at = row or (b"", "nobody", "", None, "never")
+        expected, actor, roles, worlds, expires_at, revoked_at = row or (b"", "nobody", "[]", None, None, "never")
         is_right = hmac.compare_digest(_hash(secret), expected)
         is_over = expires_at is not None and datetime.fromisoformat(expires_at) <= datetime.now(UTC)
         if not key.startswith(PREFIX) or not is_right or is_over or revoked_at is not None:
             return None
-        return ActorCtx(actor, roles.split())
+        return ActorCtx(actor, json.loads(roles), worlds and json.loads(worlds))
 
     def revoke(self, key_id: str) -> bool:
         """End a key now; whether there was one that was not revoked before."""
@@ -105,11 +117,20 @@ class KeyStore:
         """Return all keys, revoked ones too, oldest first."""
         with self._lock:
             rows = self._database.execute(
-                "SELECT key_id, actor, roles, created_at, expires_at, revoked_at FROM keys ORDER BY created_at, key_id"
+                "SELECT key_id, actor, roles, worlds, created_at, expires_at, revoked_at FROM keys "
+                "ORDER BY created_at, key_id"
             ).fetchall()
         return [
-            KeyInfo(key_id, actor, tuple(roles.split()), datetime.fromisoformat(made), _moment(until), _moment(ended))
-            for key_id, actor, roles, made, until, ended in rows
+            KeyInfo(
+                key_id,
+                actor,
+                tuple(json.loads(roles)),
+                tuple(json.loads(worlds)) if worlds is not None else None,
+                datetime.fromisoformat(made),
+                _moment(until),
+                _moment(ended),
+            )
+            for key_id, actor, roles, worlds, made, until, ended in rows
         ]
 
     def close(self) -> None:

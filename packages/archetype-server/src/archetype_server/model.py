@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -75,6 +76,16 @@ class CreateBody(Body):
     seed: Annotated[int, Meta(ge=0, le=_MAX)] | None = None
     world_id: Name | None = None
     """With the id of an existing world the answer is that world."""
+
+
+class KeyBody(Body):
+    """A new key for an actor."""
+
+    actor: Name
+    roles: Annotated[list[Literal["viewer", "player", "operator", "admin"]], Meta(min_length=1)]
+    worlds: list[Name] | None = None
+    """The ids or names of the only worlds that there are for it; by default all."""
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class ForkBody(Body):

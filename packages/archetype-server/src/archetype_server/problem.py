@@ -18,6 +18,7 @@ from archetype_core.errors import (
     CommitUncertain,
     EntityNotFound,
     GateClosed,
+    KeyConflict,
     LedgerError,
     NoHandler,
     NotDeferrable,
@@ -30,6 +31,7 @@ from archetype_core.errors import (
     RunConflict,
     SchemaMismatch,
     SignatureError,
+    StaleTick,
     StorageNotFound,
     StorageReadOnly,
     StoreClosed,
@@ -142,6 +144,7 @@ STATUSES: Mapping[type[ArchetypeError], int] = {
     WorldNotFound: 404,
     AmbiguousWorld: 409,
     AttemptOver: 409,
+    KeyConflict: 409,
     PendingMutations: 409,
     ReentrantStep: 409,
     RolloutConflict: 409,
@@ -150,6 +153,7 @@ STATUSES: Mapping[type[ArchetypeError], int] = {
     TickConflict: 409,
     WorldExists: 409,
     WorldClosed: 410,
+    StaleTick: 412,
     NotDeferrable: 400,
     UnknownColumn: 400,
     UnpairedSeeds: 400,
@@ -175,7 +179,11 @@ def status_of(error: ArchetypeError) -> int:
 
 def document(error: ArchetypeError, instance: str) -> dict[str, Any]:
     """Return an error as a problem: its code, its text, and its facts as far as they are plain data."""
-    facts = {name: value for name, value in vars(error).items() if name != "response_headers" and _is_plain(value)}
+    facts = {
+        name: value
+        for name, value in vars(error).items()
+        if name != "response_headers" and not name.startswith("_") and _is_plain(value)
+    }
     return {
         **facts,
         "type": f"urn:archetype:error:{error.code}",

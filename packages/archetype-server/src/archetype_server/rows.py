@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -45,6 +46,11 @@ def wanted_format(accept: str | None) -> str:
     return chosen
 
 
+def variant(form: str) -> str:
+    """Return what tells a format from others in an ETag; nothing for JSON."""
+    return "" if form == JSON else form.rpartition("/")[2].rpartition(".")[2]
+
+
 def collected(frame: DataFrame, limit: int, *, is_ordered: bool = False) -> pa.Table:
     """Run a frame and return its rows, by tick and entity unless they have an order; ``BadRequest`` for more than the limit."""
     table = frame.limit(limit + 1).to_arrow()
@@ -68,9 +74,9 @@ def page(table: pa.Table, offset: int, limit: int) -> bytes:
     return msgspec.json.encode({"items": items, "next": following})
 
 
-def whole(table: pa.Table, form: str) -> Response[bytes]:
+def whole(table: pa.Table, form: str, headers: Mapping[str, str] | None = None) -> Response[bytes]:
     """Return all rows in a format other than JSON."""
-    return Response(_encoded(table, form), media_type=form)
+    return Response(_encoded(table, form), media_type=form, headers=dict(headers or {}))
 
 
 def _encoded(table: pa.Table, form: str) -> bytes:

@@ -98,7 +98,7 @@ class Server:
             await host.start()
             self.failed = host.failed
             identity = Identity(keys, is_dev=config.is_dev)
-            app: Any = create_app(host, identity, self._readiness, config)
+            app: Any = create_app(host, keys, identity, self._readiness, config)
             self._uvicorn = _Uvicorn(_uvicorn_config(app, config))
             self._serving = asyncio.create_task(self._uvicorn.serve(sockets=[bound]))
             while not self._uvicorn.started:

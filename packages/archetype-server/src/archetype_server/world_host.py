@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ from archetype_server.key_store import SERVER
 from archetype_server.model import CreateBody
 from archetype_server.problem import BadRequest
 from archetype_server.template import Templates, WorldTemplate
+from archetype_server.terms import FREE, Terms
 from archetype_server.tick_feed import TickFeed
 from archetype_server.world_directory import WorldDirectory
 
@@ -61,6 +63,8 @@ class WorldHost:
         self._creating = asyncio.Lock()
         self.failed: dict[str, str] = {}
         """The worlds that could not be brought back, by name, and why."""
+        self._declared: set[str] = set()
+        """The live worlds that have their parts."""
 
     async def start(self) -> None:
         """Open every world of the storage. One that fails is reported and does not stop the others."""
@@ -103,16 +107,20 @@ class WorldHost:
         parts = (template or WorldTemplate("")).parts()
         hooks = (*hook_pairs(self.feed.hooks), *(parts.hooks or ()))
         await self.gate.execute(SERVER, ReplaceParts(replace(parts, hooks=hooks)), world_id)
+        self._declared.add(world_id)
 
-    async def ask(self, actor: ActorCtx, command: Command[R], world: str | None = None) -> R:
+    async def ask(self, actor: ActorCtx, command: Command[R], world: str | None = None, terms: Terms = FREE) -> R:
         """Execute a command for an actor; what it changes is on disk when this returns. A wrong argument is ``BadRequest``."""
-        world_id = None if world is None else self._directory.id_of(world)
-        try:
-            result = await self.gate.execute(actor, command, world_id, durable=isinstance(command, EntityCommand))
-        except ArchetypeError:
-            raise
-        except (TypeError, ValueError, KeyError) as refusal:
-            raise BadRequest(str(refusal)) from refusal
+        world_id = None if world is None else self.id_of(actor, world)
+        with _translated():
+            result = await self.gate.execute(
+                actor,
+                command,
+                world_id,
+                durable=isinstance(command, EntityCommand),
+                expected_tick=terms.expected_tick,
+                key=terms.key,
+            )
         if isinstance(result, RolloutResult) and isinstance(command, RunRollout) and world_id is not None:
             self._note_forks(world_id, result, is_kept=not command.config.destroy_forks_on_complete)
         return result
@@ -125,28 +133,37 @@ class WorldHost:
                 self._directory.put(one.world_id, template)
 
     async def submit(
-        self, actor: ActorCtx, commands: Sequence[EntityCommand[Any]], world: str, tick: int | None, priority: int
+        self,
+        actor: ActorCtx,
+        commands: Sequence[EntityCommand[Any]],
+        world: str,
+        *,
+        tick: int | None,
+        priority: int,
+        terms: Terms,
     ) -> tuple[Ticket, ...]:
         """Queue commands for a tick, all or none."""
-        try:
+        with _translated():
             return await self.gate.submit_batch(
-                actor, commands, self._directory.id_of(world), tick=tick, priority=priority
+                actor,
+                commands,
+                self.id_of(actor, world),
+                tick=tick,
+                priority=priority,
+                expected_tick=terms.expected_tick,
+                key=terms.key,
             )
-        except ArchetypeError:
-            raise
-        except (TypeError, ValueError) as refusal:
-            raise BadRequest(str(refusal)) from refusal
 
-    async def create(self, actor: ActorCtx, body: CreateBody) -> WorldAnswer:
+    async def create(self, actor: ActorCtx, body: CreateBody, terms: Terms) -> WorldAnswer:
         """Create a world from a template; with the id of an existing one, return that."""
         template = self.templates.find(body.template)
-        world_id = body.world_id or self._ids.new()
         # Two requests with one id must not both give the world its parts.
         async with self._creating:
-            return self.answer(await self._created(actor, body, world_id, template))
+            return self.answer(await self._created(actor, body, template, terms))
 
-    async def _created(self, actor: ActorCtx, body: CreateBody, world_id: str, template: WorldTemplate) -> WorldInfo:
-        known, was_live = self._directory.template(world_id), self.gate.peek(SERVER, world_id) is not None
+    async def _created(self, actor: ActorCtx, body: CreateBody, template: WorldTemplate, terms: Terms) -> WorldInfo:
+        world_id = body.world_id or self._ids.new()
+        known = self._directory.template(world_id)
         template = self.templates.get(known) or template
         if known is None:
             # Before the world is there: after a crash it comes back with its template, or was never created.
@@ -154,41 +171,63 @@ class WorldHost:
         command = CreateWorld(
             body.name, self.storage, world_id=world_id, seed=body.seed, components=tuple(template.components)
         )
+        info = None
         try:
-            info = await self.ask(actor, command)
-        except BaseException:
-            if known is None:
+            info = await self.ask(actor, command, terms=terms)
+        finally:
+            # If the request was sent before with its key, it made a world of another id then.
+            if known is None and (info is None or info.world_id != world_id):
                 self._directory.drop(world_id)
-            raise
-        if not was_live:
+        # An answer that is given again may be about a world that was destroyed since.
+        if info.world_id not in self._declared and self.gate.peek(SERVER, info.world_id) is not None:
             try:
-                await self._declare(info.world_id, template)
+                await self._declare(info.world_id, self.templates.get(self._directory.template(info.world_id)))
             except BaseException:
                 await self.gate.execute(SERVER, DestroyWorld() if known is None else CloseWorld(), info.world_id)
                 raise
-        self._directory.add_name(info.name, info.world_id)
+            self._directory.add_name(info.name, info.world_id)
         return info
 
-    async def fork(self, actor: ActorCtx, world: str, command: ForkWorld) -> WorldAnswer:
+    async def fork(self, actor: ActorCtx, world: str, command: ForkWorld, terms: Terms) -> WorldAnswer:
         """Fork a world; the fork has what the world has, its template too."""
-        info = await self.ask(actor, command, world)
-        template = self._directory.template(info.parent)
-        if template is not None:
-            self._directory.put(info.world_id, template)
-        self._directory.add_name(info.name, info.world_id)
+        info = await self.ask(actor, command, world, terms)
+        # An answer that is given again may be about a world that was destroyed since.
+        if self.gate.peek(SERVER, info.world_id) is not None:
+            template = self._directory.template(info.parent)
+            if template is not None:
+                self._directory.put(info.world_id, template)
+            self._directory.add_name(info.name, info.world_id)
+            self._declared.add(info.world_id)
         return self.answer(info)
 
-    async def destroy(self, actor: ActorCtx, world: str) -> tuple[str, bool]:
-        """Destroy a world and free its name; its id, and whether there was one."""
-        world_id = self._directory.id_of(world)
-        done = await self.ask(actor, DestroyWorld(), world_id)
+    async def destroy(self, actor: ActorCtx, world: str, terms: Terms) -> bool:
+        """Destroy a world and free its name; whether there was one."""
+        world_id = self.id_of(actor, world)
+        done = await self.ask(actor, DestroyWorld(), world_id, terms)
         self._directory.drop_name(world_id)
-        return world_id, done
+        self._declared.discard(world_id)
+        return done
 
-    def id_of(self, world: str) -> str:
-        """Return the id of a world that is addressed by id or name."""
-        return self._directory.id_of(world)
+    def id_of(self, actor: ActorCtx, world: str) -> str:
+        """Return the id of a world that is addressed by id or name.
+
+        The name of a world that is hidden from the actor is like one that nobody has: what it is refused for has no id.
+        """
+        world_id = self._directory.id_of(world)
+        is_hidden = actor.worlds is not None and self.gate.peek(actor, world_id) is None
+        return world if is_hidden else world_id
 
     def answer(self, info: WorldInfo) -> WorldAnswer:
         """Return a world as clients see it."""
         return WorldAnswer.of(info, self._directory.template(info.world_id))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Answer wrong arguments as bad requests."""
+    try:
+        yield
+    except ArchetypeError:
+        raise
+    except (TypeError, ValueError, KeyError) as refusal:
+        raise BadRequest(str(refusal)) from refusal

@@ -23,6 +23,7 @@ from archetype_core.command.episode import EndReason, EpisodeConfig, EpisodeResu
 from archetype_core.command.estimate import Estimate, Interval
 from archetype_core.command.gate import CommandGate, Ticket
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
+from archetype_core.command.key import IdempotencyKey
 from archetype_core.command.meter import ActorUsage, FreeMeter, Meter, Reservation, Reservations, check_credits
 from archetype_core.command.read import (
     Diff,
@@ -51,6 +52,7 @@ from archetype_core.command.world import (
     AddHook,
     AddProcessor,
     AddResource,
+    Administer,
     CloseWorld,
     CreateWorld,
     DestroyWorld,
@@ -76,6 +78,7 @@ __all__ = [
     "AddHook",
     "AddProcessor",
     "AddResource",
+    "Administer",
     "AuditFilter",
     "AuditHead",
     "AuditRow",
@@ -102,6 +105,7 @@ __all__ = [
     "GetUsage",
     "GetWorldInfo",
     "HookInfo",
+    "IdempotencyKey",
     "Interval",
     "ListHooks",
     "ListProcessors",

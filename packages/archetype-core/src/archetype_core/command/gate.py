@@ -10,6 +10,7 @@ from archetype_core.command.actor import ActorCtx
 from archetype_core.command.command import Command
 from archetype_core.command.entity import EntityCommand
 from archetype_core.command.info import WorldInfo
+from archetype_core.command.key import IdempotencyKey
 from archetype_core.schema.component import Component
 
 R = TypeVar("R")
@@ -33,10 +34,25 @@ class CommandGate(Protocol):
 
     Mutations that are sent from inside a tick, executed or queued, count once that tick is committed. If its attempt fails, they
     leave no effect, no audit row and no cost.
+
+    For an actor with ``worlds`` there are only these and those that it makes: any other one is ``WorldNotFound``.
+
+    ``expected_tick`` is what the caller takes for the world's next tick. If that is another one, the command is refused with
+    ``StaleTick``: a mutation is staged for that tick, a step makes it and a fork begins with it, or nothing is done.
+
+    With a ``key`` a command that changes something is done once, also over a crash: sent again with the key, it has the result
+    of the first time, and goes on with what a failure or a kill interrupted. It is on disk when the call returns.
     """
 
     async def execute(
-        self, actor: ActorCtx, command: Command[R], world_id: str | None = None, *, durable: bool = False
+        self,
+        actor: ActorCtx,
+        command: Command[R],
+        world_id: str | None = None,
+        *,
+        durable: bool = False,
+        expected_tick: int | None = None,
+        key: IdempotencyKey | None = None,
     ) -> R:
         """Execute a command now; mutations are staged for the world's next tick.
 
@@ -45,7 +61,15 @@ class CommandGate(Protocol):
         ...
 
     async def submit(
-        self, actor: ActorCtx, command: EntityCommand[Any], world_id: str, *, tick: int | None = None, priority: int = 0
+        self,
+        actor: ActorCtx,
+        command: EntityCommand[Any],
+        world_id: str,
+        *,
+        tick: int | None = None,
+        priority: int = 0,
+        expected_tick: int | None = None,
+        key: IdempotencyKey | None = None,
     ) -> Ticket:
         """Queue a command for the first tick that is not before ``tick``, by default the next.
 
@@ -62,6 +86,8 @@ class CommandGate(Protocol):
         *,
         tick: int | None = None,
         priority: int = 0,
+        expected_tick: int | None = None,
+        key: IdempotencyKey | None = None,
     ) -> tuple[Ticket, ...]:
         """Queue several commands, all or none."""
         ...

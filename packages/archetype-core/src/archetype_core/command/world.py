@@ -246,6 +246,21 @@ class CloseWorld(Command[bool]):
     kind: ClassVar[str] = "close_world"
 
 
+@dataclass(frozen=True, slots=True)
+class Administer(Command[None]):
+    """Something that an application does for an administrator beside the worlds, such as making a key.
+
+    The gate authorizes, charges and records it; the application does it when this returns.
+    """
+
+    kind: ClassVar[str] = "administer"
+    what: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"what": self.what, **self.details}
+
+
 def _called(handler: object) -> str:
     """The name of a function for audit rows."""
     return getattr(handler, "__qualname__", None) or repr(handler)

@@ -22,7 +22,7 @@ from archetype_core.engine.post import Post
 from archetype_core.engine.processor import check_inputs
 from archetype_core.engine.thread import Early, in_thread
 from archetype_core.engine.view import WorldView
-from archetype_core.errors import ReentrantStep, RunConflict
+from archetype_core.errors import ReentrantStep, RunConflict, StaleTick, WorldClosed
 from archetype_core.store.timeline import Segment
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Driver:
     resources: Resources
     hooks: hook.Hooks = field(default_factory=hook.Hooks)
     lock: FairLock = field(default_factory=FairLock)
+    is_ending: bool = False
+    """Whether no tick may begin any more."""
     _running: object | None = None
     _early: Early = field(default_factory=Early)
 
@@ -78,6 +80,8 @@ class Driver:
         applied: tuple[str, ...],
         limit: int,
         callbacks: TickCallbacks,
+        *,
+        expected_tick: int | None = None,
     ) -> list[Outcome]:
         inputs = {**config.inputs, **inputs}
         if inputs:
@@ -85,6 +89,9 @@ class Driver:
         self.refuse_inside()
         async with self.lock:
             self.check_open()
+            if self.is_ending:
+                raise WorldClosed(self.state.segment.name)
+            self.expect(expected_tick)
             token = self._running = object()
             reset = _inside.set(_inside.get() | {token})
             try:
@@ -92,6 +99,8 @@ class Driver:
                 adopted = await self._adopt(callbacks)
                 if adopted is not None:
                     return [adopted]
+                if not limit:
+                    return []
                 segment = await self._segment(config.run_id)
                 done = await self._ticks(segment, inputs, applied, 1 if config.debug else limit, callbacks)
                 if config.debug:
@@ -216,6 +225,11 @@ class Driver:
         if any(span.segment.run_id == run_id for span in spans):
             raise RunConflict(run_id)
         return Segment(active.world_id, run_id, state.tick, state.tip, active.name, active.seed)
+
+    def expect(self, tick: int | None) -> None:
+        """Raise ``StaleTick`` if another tick is the next one; the caller has the lock, so that none is being made."""
+        if tick is not None and tick != self.state.tick:
+            raise StaleTick(self.state.segment.name, tick, self.state.tick)
 
     def refuse_inside(self) -> None:
         """Raise ``ReentrantStep`` inside a tick of this world: waiting for that tick would deadlock."""

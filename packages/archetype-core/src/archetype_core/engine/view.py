@@ -75,6 +75,13 @@ class WorldView:
         """The next tick to run; the last completed one is the one before."""
         return self._state.tick
 
+    @property
+    def staging_tick(self) -> int:
+        """The tick that applies what is staged now: the next one, or the one after it while that is being made."""
+        state = self._state
+        with state.lock:
+            return state.tick + (state.frozen is not None)
+
     if not TYPE_CHECKING:  # with it, type checkers would accept any attribute
 
         @door

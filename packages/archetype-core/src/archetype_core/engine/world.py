@@ -289,16 +289,32 @@ class World(WorldView, Staging):
         config: RunConfig | None = None,
         *,
         inputs: Mapping[str, Any] | None = None,
+        applied: tuple[str, ...] = (),
+        expected_tick: int | None = None,
         before: Callable[[int], None] | None = None,
         after: Callable[[Outcome], None] | None = None,
     ) -> list[Outcome]:
         """Run one tick and, if no hooks are registered, more of them up to ``limit`` for about 10 ms.
 
         ``before`` is called with a tick's number before its mutations are taken, ``after`` with its outcome once it is
-        committed, even if the caller was cancelled by then. Both are called in a worker thread.
+        committed, even if the caller was cancelled by then. Both are called in a worker thread. ``applied`` are command ids
+        that become part of every commit. ``StaleTick`` if ``expected_tick`` is not the next one when it is this caller's turn.
         """
         callbacks = TickCallbacks(before, after)
-        return await self._driver.advance(config_of(RunConfig, config), inputs or {}, (), max(limit, 1), callbacks)
+        return await self._driver.advance(
+            config_of(RunConfig, config),
+            inputs or {},
+            applied,
+            max(limit, 1),
+            callbacks,
+            expected_tick=expected_tick,
+        )
+
+    @door
+    async def adopt(self, after: Callable[[Outcome], None] | None = None) -> Outcome | None:
+        """Find out about a commit that raised ``CommitUncertain``: a tick that is stored counts, and is returned."""
+        done = await self._driver.advance(RunConfig(), {}, (), 0, TickCallbacks(after=after))
+        return done[0] if done else None
 
     @door
     async def fork(
@@ -386,9 +402,16 @@ class World(WorldView, Staging):
         self._driver.engine = Engine(self._state, self.system, store, engine.kernel, engine.executor)
 
     @door
-    async def destroy(self) -> None:
-        """Fire ``OnDestroy``, then close; history stays in the store."""
+    async def destroy(self, *, expected_tick: int | None = None) -> None:
+        """Fire ``OnDestroy``, then close; history stays in the store.
+
+        ``StaleTick`` if ``expected_tick`` is not the next one; with it, no tick begins once that is known.
+        """
         self._driver.refuse_inside()
+        if expected_tick is not None and self._is_open:
+            async with self._driver.lock:
+                self._driver.expect(expected_tick)
+                self._driver.is_ending = True
         if self._is_open and not self._is_ending:
             self._is_ending = True
             await self._driver.hooks.fire(hook.OnDestroy(self, self.tick))

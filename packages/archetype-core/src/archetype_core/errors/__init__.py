@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from archetype_core.errors.gate import (
     GateClosed,
+    KeyConflict,
     LedgerError,
     LoopBusy,
     NoHandler,
@@ -16,6 +17,7 @@ from archetype_core.errors.gate import (
     QuotaExceeded,
     RolloutConflict,
     RuntimeClosed,
+    StaleTick,
     WorldExists,
     WorldNotActive,
 )
@@ -71,6 +73,7 @@ __all__ = [
     "EntityNotFound",
     "GateClosed",
     "HookError",
+    "KeyConflict",
     "LedgerError",
     "LoopBusy",
     "NoHandler",
@@ -88,6 +91,7 @@ __all__ = [
     "RuntimeClosed",
     "SchemaMismatch",
     "SignatureError",
+    "StaleTick",
     "StorageNotFound",
     "StorageReadOnly",
     "StoreClosed",

@@ -93,6 +93,33 @@ class RolloutConflict(ArchetypeError, ValueError):
         super().__init__(f"rollout {name!r} cannot be resumed: {what}. Call it as before, or choose another name")
 
 
+class StaleTick(ArchetypeError, RuntimeError):
+    """A command was sent for a tick that is not the world's next one."""
+
+    code = "ARC-G009"
+
+    def __init__(self, world: str, expected: int, tick: int) -> None:
+        self.world, self.expected, self.tick = world, expected, tick
+        super().__init__(
+            f"the next tick of world {world!r} is {tick}, not {expected}: nothing was done; read the world again"
+        )
+
+
+class KeyConflict(ArchetypeError, ValueError):
+    """An idempotency key names another request of its actor, or one that is under way."""
+
+    code = "ARC-G010"
+
+    def __init__(self, key: str, *, is_running: bool) -> None:
+        self.key, self.is_running = key, is_running
+        why = (
+            "a request with it is under way: wait for that one"
+            if is_running
+            else "another request was sent with it: choose a new key for each request"
+        )
+        super().__init__(f"the key {key!r} cannot be used: {why}")
+
+
 # The runtime (ARC-R)
 
 

@@ -182,8 +182,12 @@ class WorldNotFound(ArchetypeError, LookupError):
 
     code = "ARC-W001"
 
-    def __init__(self, world: str, known: Iterable[str] = ()) -> None:
-        self.world, self.known = world, tuple(known)
+    def __init__(self, world: str, known: Iterable[str] | None = ()) -> None:
+        self.world, self.known = world, tuple(known or ())
+        if known is None:
+            # Whoever reads this need not be who asked, and may not know what worlds there are for that one.
+            super().__init__(f"there is no world {world!r}: list the worlds for those there are")
+            return
         shown = ", ".join(self.known[:8]) + (f" and {len(self.known) - 8} more" if len(self.known) > 8 else "")
         known_text = f"; it has {shown}" if self.known else "; it has no worlds"
         super().__init__(f"no world {world!r} in this store{known_text}")

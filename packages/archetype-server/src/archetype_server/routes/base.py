@@ -18,6 +18,7 @@ from archetype_server.answer import Problem
 from archetype_server.config import Limits
 from archetype_server.model import kinds
 from archetype_server.problem import PROBLEM_JSON, BadRequest
+from archetype_server.terms import Terms
 from archetype_server.world_host import WorldHost
 
 C_co = TypeVar("C_co", covariant=True)
@@ -37,6 +38,7 @@ _TEXTS = {
     408: "The body did not arrive in time",
     409: "The state of the world does not allow that",
     410: "The world is closed",
+    412: "The world is at another tick than the client expects",
     413: "The body is too large",
     415: "The body is of another type",
     421: "The host is not this server",
@@ -51,14 +53,20 @@ PROBLEMS = {
     for status, text in _TEXTS.items()
 }
 
-_MAX = 2**63 - 1
+PROBLEMS_OR_UNMODIFIED = {
+    **PROBLEMS,
+    304: ResponseSpec(None, generate_examples=False, description="The client has this answer already"),
+}
+
+MAX = 2**63 - 1
 Host = NamedDependency[WorldHost]
 Bounds = NamedDependency[Limits]
+TermsOf = NamedDependency[Terms]
 WorldName = Annotated[str, PathParameter(description="The world's id, or the name of a live world.")]
-EntityId = Annotated[int, PathParameter(ge=1, le=_MAX)]
-SomeEntity = Annotated[int | None, QueryParameter(ge=1, le=_MAX)]
-Tick = Annotated[int, QueryParameter(ge=0, le=_MAX)]
-SomeTick = Annotated[int | None, QueryParameter(ge=0, le=_MAX)]
+EntityId = Annotated[int, PathParameter(ge=1, le=MAX)]
+SomeEntity = Annotated[int | None, QueryParameter(ge=1, le=MAX)]
+Tick = Annotated[int, QueryParameter(ge=0, le=MAX)]
+SomeTick = Annotated[int | None, QueryParameter(ge=0, le=MAX)]
 Limit = Annotated[int, QueryParameter(ge=1, le=10_000)]
 Place = Annotated[str | None, QueryParameter(name="cursor", description="The `next` of the page before.")]
 Names = Annotated[str | None, QueryParameter(description="Names of components, separated by commas.")]
@@ -70,6 +78,7 @@ Anyone = Request[ActorCtx, Any, Any]
 
 # Litestar takes no errors for a whole group of routes.
 get = partial(litestar.get, responses=PROBLEMS)
+get_tagged = partial(litestar.get, responses=PROBLEMS_OR_UNMODIFIED)
 post = partial(litestar.post, responses=PROBLEMS)
 patch = partial(litestar.patch, responses=PROBLEMS)
 delete = partial(litestar.delete, responses=PROBLEMS)

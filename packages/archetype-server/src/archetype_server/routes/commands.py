@@ -20,6 +20,7 @@ from archetype_server.routes.base import (
     Host,
     Limit,
     Place,
+    TermsOf,
     Text,
     WorldName,
     command_of,
@@ -35,20 +36,31 @@ class CommandRoutes(Controller):
     tags = ("commands",)
 
     @post("/commands", status_code=202)
-    async def submit(self, request: Anyone, host: Host, world: WorldName, data: JSONBody[SubmitBody]) -> TicketAnswer:
+    async def submit(
+        self, *, request: Anyone, host: Host, terms: TermsOf, world: WorldName, data: JSONBody[SubmitBody]
+    ) -> TicketAnswer:
         """Queue a command for a tick. It is on disk when this answers, and is applied exactly once."""
-        (ticket,) = await host.submit(request.user, [command_of(data.command)], world, data.tick, data.priority)
+        (ticket,) = await host.submit(
+            request.user, [command_of(data.command)], world, tick=data.tick, priority=data.priority, terms=terms
+        )
         return TicketAnswer.of(ticket)
 
     @post("/commands/batch", status_code=202)
     async def submit_many(
-        self, request: Anyone, host: Host, limits: Bounds, world: WorldName, data: JSONBody[SubmitManyBody]
+        self,
+        *,
+        request: Anyone,
+        host: Host,
+        limits: Bounds,
+        terms: TermsOf,
+        world: WorldName,
+        data: JSONBody[SubmitManyBody],
     ) -> Page[TicketAnswer]:
         """Queue several commands, all or none."""
         if len(data.commands) > limits.entities:
             raise BadRequest(f"{len(data.commands)} commands are more than the {limits.entities} of one request")
         commands: list[EntityCommand[Any]] = [command_of(one) for one in data.commands]
-        tickets = await host.submit(request.user, commands, world, data.tick, data.priority)
+        tickets = await host.submit(request.user, commands, world, tick=data.tick, priority=data.priority, terms=terms)
         return Page([TicketAnswer.of(one) for one in tickets])
 
     @get(["/commands", "/history"])
@@ -72,7 +84,7 @@ class CommandRoutes(Controller):
             if moment is not None and moment.tzinfo is None:
                 raise BadRequest(f"{name} needs a time zone, such as 2026-01-31T12:00:00Z")
         after = None if cursor is None else decoded(cursor).offset
-        world_id = host.id_of(world)
+        world_id = host.id_of(request.user, world)
         wanted = AuditFilter(world_id, actor, kind, status, since, until, after, limit, oldest_first)
         rows = await host.ask(request.user, GetHistory(wanted), world)
         following = Cursor(0, rows[-1].seq).encoded() if len(rows) == limit else None

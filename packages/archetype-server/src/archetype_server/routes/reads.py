@@ -12,6 +12,7 @@ from archetype_core.command import Diff, Digest, GetWorldInfo, Query, QuerySnaps
 from archetype_server import rows, state
 from archetype_server.answer import DigestAnswer, MessageAnswer, Page, State
 from archetype_server.config import Limits
+from archetype_server.etag import etag, tagged, unmodified
 from archetype_server.model import SearchBody
 from archetype_server.paging import Cursor, decoded
 from archetype_server.problem import BadRequest
@@ -32,6 +33,7 @@ from archetype_server.routes.base import (
     command_of,
     component_kinds,
     get,
+    get_tagged,
     post,
     required_kinds,
 )
@@ -46,7 +48,7 @@ class ReadRoutes(Controller):
     path = "/v1/worlds/{world:str}"
     tags = ("reads",)
 
-    @get("/state")
+    @get_tagged("/state")
     async def read_state(
         self,
         *,
@@ -62,13 +64,17 @@ class ReadRoutes(Controller):
         form = rows.wanted_format(request.headers.get("accept"))
         place = _place(cursor)
         found = await host.ask(request.user, QueryTables(tick if place is None else place.tick), world)
+        tag = etag(host.id_of(request.user, world), found.tick + 1, rows.variant(form))
+        headers = tagged(tag, is_settled=tick is not None or place is not None)
+        if (known := unmodified(request, headers)) is not None:
+            return known
         if form != rows.JSON:
-            return rows.whole(await to_thread(state.wide, found, limits.rows), form)
+            return rows.whole(await to_thread(state.wide, found, limits.rows), form, headers)
         offset = 0 if place is None else place.offset
         items, total = await to_thread(state.page, found, offset, limit)
         end = offset + len(items)
         following = Cursor(found.tick, end).encoded() if end < total else None
-        return Response(State(host.id_of(world), found.tick, items, following))
+        return Response(State(host.id_of(request.user, world), found.tick, items, following), headers=headers)
 
     @get("/entities/{entity_id:int}/history")
     async def entity_history(
@@ -141,7 +147,7 @@ class ReadRoutes(Controller):
     ) -> Response[Any]:
         """Compare two ticks of a world, or a tick of a world with one of another."""
         reading = _Rows(request=request, host=host, limits=limits, world=world, limit=limit, cursor=cursor)
-        second = after if other is None else (host.id_of(other), after)
+        second = after if other is None else (host.id_of(request.user, other), after)
         return await reading.answer(Diff(before, second, component_kinds(components)))
 
     @post("/search", status_code=200)
@@ -159,7 +165,7 @@ class ReadRoutes(Controller):
     @get("/digest")
     async def digest(self, request: Anyone, host: Host, world: WorldName, tick: SomeTick = None) -> DigestAnswer:
         """Compute the digest of a tick, by default the last."""
-        return DigestAnswer(host.id_of(world), await host.ask(request.user, Digest(tick), world))
+        return DigestAnswer(host.id_of(request.user, world), await host.ask(request.user, Digest(tick), world))
 
     @get("/messages")
     async def messages(

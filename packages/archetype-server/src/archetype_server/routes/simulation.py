@@ -9,7 +9,7 @@ from archetype_server.answer import EpisodeAnswer, RolloutAnswer, RunAnswer, Ste
 from archetype_server.config import Limits
 from archetype_server.model import EpisodeBody, RolloutBody, RunBody, StepBody
 from archetype_server.problem import BadRequest
-from archetype_server.routes.base import Anyone, Bounds, Host, WorldName, command_of, post
+from archetype_server.routes.base import Anyone, Bounds, Host, TermsOf, WorldName, command_of, post
 
 
 class SimulationRoutes(Controller):
@@ -20,36 +20,50 @@ class SimulationRoutes(Controller):
 
     @post("/step", status_code=200)
     async def step(
-        self, request: Anyone, host: Host, world: WorldName, data: JSONBody[StepBody | None] = None
+        self, *, request: Anyone, host: Host, terms: TermsOf, world: WorldName, data: JSONBody[StepBody | None] = None
     ) -> StepAnswer:
         """Run one tick."""
-        return StepAnswer.of(await host.ask(request.user, command_of(data or StepBody()), world))
+        return StepAnswer.of(await host.ask(request.user, command_of(data or StepBody()), world, terms))
 
     @post("/run", status_code=200)
     async def run(
-        self, request: Anyone, host: Host, limits: Bounds, world: WorldName, data: JSONBody[RunBody]
+        self, *, request: Anyone, host: Host, limits: Bounds, terms: TermsOf, world: WorldName, data: JSONBody[RunBody]
     ) -> RunAnswer:
         """Run several ticks."""
         _check_steps(data.steps, limits)
-        return RunAnswer.of(await host.ask(request.user, command_of(data), world))
+        return RunAnswer.of(await host.ask(request.user, command_of(data), world, terms))
 
     @post("/episode", status_code=200)
     async def episode(
-        self, request: Anyone, host: Host, limits: Bounds, world: WorldName, data: JSONBody[EpisodeBody | None] = None
+        self,
+        *,
+        request: Anyone,
+        host: Host,
+        limits: Bounds,
+        terms: TermsOf,
+        world: WorldName,
+        data: JSONBody[EpisodeBody | None] = None,
     ) -> EpisodeAnswer:
         """Run an episode; if it fails, the answer says why."""
         body = data or EpisodeBody()
         _check_steps(body.max_steps, limits)
-        return EpisodeAnswer.of(await host.ask(request.user, command_of(body), world))
+        return EpisodeAnswer.of(await host.ask(request.user, command_of(body), world, terms))
 
     @post("/rollout", status_code=200)
     async def rollout(
-        self, request: Anyone, host: Host, limits: Bounds, world: WorldName, data: JSONBody[RolloutBody | None] = None
+        self,
+        *,
+        request: Anyone,
+        host: Host,
+        limits: Bounds,
+        terms: TermsOf,
+        world: WorldName,
+        data: JSONBody[RolloutBody | None] = None,
     ) -> RolloutAnswer:
         """Run several episodes, each in a fork of its own."""
         body = data or RolloutBody()
         _check_steps(body.max_steps * body.num_episodes, limits)
-        return RolloutAnswer.of(await host.ask(request.user, command_of(body), world))
+        return RolloutAnswer.of(await host.ask(request.user, command_of(body), world, terms))
 
 
 def _check_steps(steps: int, limits: Limits) -> None:

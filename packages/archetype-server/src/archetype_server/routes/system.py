@@ -59,7 +59,7 @@ class SystemRoutes(Controller):
         last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
     ) -> Stream:
         """Follow a world: an event for each committed tick. With ``Last-Event-ID`` those since that tick come first."""
-        world_id = host.id_of(world)
+        world_id = host.id_of(request.user, world)
         if last_event_id is not None and not (last_event_id.isdecimal() and len(last_event_id) < 19):
             raise BadRequest("Last-Event-ID is the number of a tick")
         info = await host.ask(request.user, GetWorldInfo(), world)

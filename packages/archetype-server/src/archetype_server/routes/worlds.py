@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from litestar import Controller, Response
 from litestar.params import JSONBody
 
@@ -16,9 +17,22 @@ from archetype_server.answer import (
     TemplateAnswer,
     WorldAnswer,
 )
+from archetype_server.etag import etag, fingerprint, tagged, unmodified
 from archetype_server.model import CreateBody, ForkBody
 from archetype_server.paging import page_of
-from archetype_server.routes.base import Anyone, Host, Limit, Place, WorldName, command_of, delete, get, post
+from archetype_server.routes.base import (
+    Anyone,
+    Host,
+    Limit,
+    Place,
+    TermsOf,
+    WorldName,
+    command_of,
+    delete,
+    get,
+    get_tagged,
+    post,
+)
 
 
 class WorldRoutes(Controller):
@@ -28,9 +42,11 @@ class WorldRoutes(Controller):
     tags = ("worlds",)
 
     @post("/worlds", status_code=201)
-    async def create(self, request: Anyone, host: Host, data: JSONBody[CreateBody]) -> Response[WorldAnswer]:
+    async def create(
+        self, request: Anyone, host: Host, once: TermsOf, data: JSONBody[CreateBody]
+    ) -> Response[WorldAnswer]:
         """Create a world."""
-        return _made(await host.create(request.user, data))
+        return _made(await host.create(request.user, data, once))
 
     @get("/worlds")
     async def list_worlds(
@@ -40,22 +56,26 @@ class WorldRoutes(Controller):
         found = await host.ask(request.user, ListWorlds(host.storage))
         return page_of([host.answer(one) for one in found], limit, cursor)
 
-    @get("/worlds/{world:str}")
-    async def inspect(self, request: Anyone, host: Host, world: WorldName) -> WorldAnswer:
+    @get_tagged("/worlds/{world:str}")
+    async def inspect(self, request: Anyone, host: Host, world: WorldName) -> Response[WorldAnswer]:
         """Inspect one world."""
-        return host.answer(await host.ask(request.user, GetWorldInfo(), world))
+        found = host.answer(await host.ask(request.user, GetWorldInfo(), world))
+        # What is queued and staged changes between ticks too.
+        tag = etag(found.world_id, found.tick, fingerprint(msgspec.json.encode(found)))
+        headers = tagged(tag, is_settled=False)
+        return unmodified(request, headers) or Response(found, headers=headers)
 
     @delete("/worlds/{world:str}", status_code=200)
-    async def destroy(self, request: Anyone, host: Host, world: WorldName) -> Destroyed:
+    async def destroy(self, *, request: Anyone, host: Host, terms: TermsOf, world: WorldName) -> Destroyed:
         """Drop the live world and its queue. Its rows and its audit log stay."""
-        return Destroyed(*await host.destroy(request.user, world))
+        return Destroyed(world, await host.destroy(request.user, world, terms))
 
     @post("/worlds/{world:str}/fork", status_code=201)
     async def fork(
-        self, request: Anyone, host: Host, world: WorldName, data: JSONBody[ForkBody | None] = None
+        self, *, request: Anyone, host: Host, terms: TermsOf, world: WorldName, data: JSONBody[ForkBody | None] = None
     ) -> Response[WorldAnswer]:
         """Fork a world from here, or from an earlier tick."""
-        return _made(await host.fork(request.user, world, command_of(data or ForkBody())))
+        return _made(await host.fork(request.user, world, command_of(data or ForkBody()), terms))
 
     @get("/worlds/{world:str}/processors")
     async def processors(
