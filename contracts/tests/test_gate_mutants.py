@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import many_mutants  # noqa: F401  # reason: importing it registers its mutants
+import history_mutants  # noqa: F401  # reason: importing it registers its mutants
+import many_mutants  # noqa: F401  # reason: likewise
 import pytest
 from gate_mutants import MUTANTS, Mutant
 from reference_gate import LEDGERS

@@ -25,6 +25,8 @@ from archetype_core.command.gate import CommandGate, Ticket
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.command.meter import ActorUsage, FreeMeter, Meter, Reservation, Reservations, check_credits
 from archetype_core.command.read import (
+    Aggregate,
+    Density,
     Diff,
     Digest,
     GetAuditHead,
@@ -76,6 +78,7 @@ __all__ = [
     "AddHook",
     "AddProcessor",
     "AddResource",
+    "Aggregate",
     "AuditFilter",
     "AuditHead",
     "AuditRow",
@@ -84,6 +87,7 @@ __all__ = [
     "CommandGate",
     "CreateWorld",
     "Custom",
+    "Density",
     "Despawn",
     "DestroyWorld",
     "Diff",
