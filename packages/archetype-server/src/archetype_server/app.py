@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Litestar, Request
@@ -17,8 +18,10 @@ from archetype_server.identity import Identity
 from archetype_server.openapi import complete
 from archetype_server.problem import BadRequest, answer
 from archetype_server.readiness import Readiness
+from archetype_server.routes.aggregates import AggregateRoutes
 from archetype_server.routes.commands import CommandRoutes
 from archetype_server.routes.entities import EntityRoutes
+from archetype_server.routes.events import EventRoutes
 from archetype_server.routes.reads import ReadRoutes
 from archetype_server.routes.simulation import SimulationRoutes
 from archetype_server.routes.system import HealthRoutes, SystemRoutes
@@ -30,7 +33,16 @@ _NOT_OF_QUERY = frozenset({"self", "request", "host", "limits", "readiness", "da
 
 def create_app(host: WorldHost, identity: Identity, readiness: Readiness, config: ServerConfig) -> Front:
     """Return the application that serves the worlds of a host."""
-    shared: dict[str, Any] = {"host": host, "limits": config.limits, "readiness": readiness}
+    return Front(_routed({"host": host, "limits": config.limits, "readiness": readiness}), identity, config, host)
+
+
+def document() -> dict[str, Any]:
+    """Return the OpenAPI document that every server has."""
+    return _routed(dict.fromkeys(("host", "limits", "readiness"))).openapi_schema.to_schema()
+
+
+def _routed(shared: Mapping[str, Any]) -> Litestar:
+    """All routes, with what they share."""
     litestar = Litestar(
         route_handlers=[
             WorldRoutes,
@@ -38,6 +50,8 @@ def create_app(host: WorldHost, identity: Identity, readiness: Readiness, config
             CommandRoutes,
             SimulationRoutes,
             ReadRoutes,
+            AggregateRoutes,
+            EventRoutes,
             SystemRoutes,
             HealthRoutes,
         ],
@@ -56,7 +70,7 @@ def create_app(host: WorldHost, identity: Identity, readiness: Readiness, config
         debug=False,
     )
     complete(litestar.openapi_schema)
-    return Front(litestar, identity, config)
+    return litestar
 
 
 def _giving(value: Any) -> Any:

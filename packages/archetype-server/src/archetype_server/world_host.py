@@ -30,8 +30,11 @@ from archetype_core.config import StorageConfig
 from archetype_core.engine import hook_pairs
 from archetype_core.errors import ArchetypeError, StorageNotFound
 from archetype_server.answer import WorldAnswer
+from archetype_server.audit_feed import AuditFeed
 from archetype_server.key_store import SERVER
+from archetype_server.metrics import Metrics
 from archetype_server.model import CreateBody
+from archetype_server.page_cache import PageCache
 from archetype_server.problem import BadRequest
 from archetype_server.template import Templates, WorldTemplate
 from archetype_server.tick_feed import TickFeed
@@ -51,11 +54,17 @@ class WorldHost:
         templates: Templates,
         directory: WorldDirectory,
         feed: TickFeed,
+        *,
+        audit: AuditFeed,
     ) -> None:
         self.gate = gate
         self.storage = storage
         self.templates = templates
         self.feed = feed
+        self.audit = audit
+        self.redaction = audit.redaction
+        self.pages = PageCache()
+        self.metrics = Metrics()
         self._directory = directory
         self._ids = SystemIds()
         self._creating = asyncio.Lock()
@@ -108,30 +117,32 @@ class WorldHost:
         """Execute a command for an actor; what it changes is on disk when this returns. A wrong argument is ``BadRequest``."""
         world_id = None if world is None else self._directory.id_of(world)
         try:
-            result = await self.gate.execute(actor, command, world_id, durable=isinstance(command, EntityCommand))
+            with self.metrics.deciding(command.kind):
+                result = await self.gate.execute(actor, command, world_id, durable=isinstance(command, EntityCommand))
         except ArchetypeError:
             raise
         except (TypeError, ValueError, KeyError) as refusal:
             raise BadRequest(str(refusal)) from refusal
         if isinstance(result, RolloutResult) and isinstance(command, RunRollout) and world_id is not None:
-            self._note_forks(world_id, result, is_kept=not command.config.destroy_forks_on_complete)
+            await self._note_forks(world_id, result, is_kept=not command.config.destroy_forks_on_complete)
         return result
 
-    def _note_forks(self, world_id: str, result: RolloutResult, *, is_kept: bool) -> None:
+    async def _note_forks(self, world_id: str, result: RolloutResult, *, is_kept: bool) -> None:
         template = self._directory.template(world_id)
         for one in result.episodes if is_kept else ():
             self._directory.add_name(one.name, one.world_id)
             if template is not None:
-                self._directory.put(one.world_id, template)
+                await asyncio.to_thread(self._directory.put, one.world_id, template)
 
     async def submit(
         self, actor: ActorCtx, commands: Sequence[EntityCommand[Any]], world: str, tick: int | None, priority: int
     ) -> tuple[Ticket, ...]:
         """Queue commands for a tick, all or none."""
         try:
-            return await self.gate.submit_batch(
-                actor, commands, self._directory.id_of(world), tick=tick, priority=priority
-            )
+            with self.metrics.deciding("submit"):
+                return await self.gate.submit_batch(
+                    actor, commands, self._directory.id_of(world), tick=tick, priority=priority
+                )
         except ArchetypeError:
             raise
         except (TypeError, ValueError) as refusal:
@@ -150,7 +161,7 @@ class WorldHost:
         template = self.templates.get(known) or template
         if known is None:
             # Before the world is there: after a crash it comes back with its template, or was never created.
-            self._directory.put(world_id, template.name)
+            await asyncio.to_thread(self._directory.put, world_id, template.name)
         command = CreateWorld(
             body.name, self.storage, world_id=world_id, seed=body.seed, components=tuple(template.components)
         )
@@ -158,7 +169,7 @@ class WorldHost:
             info = await self.ask(actor, command)
         except BaseException:
             if known is None:
-                self._directory.drop(world_id)
+                await asyncio.to_thread(self._directory.drop, world_id)
             raise
         if not was_live:
             try:
@@ -174,7 +185,7 @@ class WorldHost:
         info = await self.ask(actor, command, world)
         template = self._directory.template(info.parent)
         if template is not None:
-            self._directory.put(info.world_id, template)
+            await asyncio.to_thread(self._directory.put, info.world_id, template)
         self._directory.add_name(info.name, info.world_id)
         return self.answer(info)
 

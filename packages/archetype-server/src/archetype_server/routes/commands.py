@@ -76,4 +76,4 @@ class CommandRoutes(Controller):
         wanted = AuditFilter(world_id, actor, kind, status, since, until, after, limit, oldest_first)
         rows = await host.ask(request.user, GetHistory(wanted), world)
         following = Cursor(0, rows[-1].seq).encoded() if len(rows) == limit else None
-        return Page([AuditAnswer.of(one) for one in rows], following)
+        return Page([AuditAnswer.of(one, host.redaction) for one in rows], following)
