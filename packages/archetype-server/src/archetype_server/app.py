@@ -77,8 +77,11 @@ def _giving(value: Any) -> Any:
     return lambda: value
 
 
-def _check_parameters(request: Request[Any, Any, Any]) -> None:
-    """Refuse a parameter of the query that the route does not have: a misspelt one would have no effect."""
+async def _check_parameters(request: Request[Any, Any, Any]) -> None:
+    """Refuse a parameter of the query that the route does not have: a misspelt one would have no effect.
+
+    It waits for nothing, and is a coroutine because Litestar would run a function in a thread.
+    """
     known = _parameters(request.route_handler)
     for name in request.query_params:
         if name not in known:

@@ -58,12 +58,17 @@ class Front:
                 await self._http(cast("HTTPScope", scope), receive, send, record)
 
     async def _http(self, scope: HTTPScope, receive: Receive, send: Send, record: RequestRecord) -> None:
-        path, is_cut = scope["path"], False
+        path, is_cut, is_streamed = scope["path"], False, False
 
         async def forward(message: Message) -> None:
-            nonlocal is_cut
+            nonlocal is_cut, is_streamed
             if message["type"] == "http.response.start":
                 record.begin(message)
+            is_streamed = is_streamed or bool(message.get("more_body", False))
+            if not is_streamed:
+                # In one piece: nothing waits for the client.
+                await send(message)
+                return
             try:
                 async with asyncio.timeout(self._limits.send_s):
                     await send(message)

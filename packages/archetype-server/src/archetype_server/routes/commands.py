@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -47,7 +48,7 @@ class CommandRoutes(Controller):
         """Queue several commands, all or none."""
         if len(data.commands) > limits.entities:
             raise BadRequest(f"{len(data.commands)} commands are more than the {limits.entities} of one request")
-        commands: list[EntityCommand[Any]] = [command_of(one) for one in data.commands]
+        commands = await to_thread(_commands, data)
         tickets = await host.submit(request.user, commands, world, data.tick, data.priority)
         return Page([TicketAnswer.of(one) for one in tickets])
 
@@ -77,3 +78,7 @@ class CommandRoutes(Controller):
         rows = await host.ask(request.user, GetHistory(wanted), world)
         following = Cursor(0, rows[-1].seq).encoded() if len(rows) == limit else None
         return Page([AuditAnswer.of(one, host.redaction) for one in rows], following)
+
+
+def _commands(data: SubmitManyBody) -> list[EntityCommand[Any]]:
+    return [command_of(one) for one in data.commands]
