@@ -404,17 +404,6 @@ class UnnoticedEdits(ReferenceGate):
         return CountingLedger()
 
 
-@breaks("G-307", machine=False)
-class OverlappingPages(ReferenceGate):
-    """A page starts with the last row of the page before."""
-
-    async def execute(self, actor: c.ActorCtx, command: Any, world_id: str | None = None, **more: Any) -> Any:
-        if isinstance(command, c.GetHistory) and command.filter.after is not None:
-            step = -1 if command.filter.oldest_first else 1
-            command = replace(command, filter=replace(command.filter, after=command.filter.after + step))
-        return await super().execute(actor, command, world_id, **more)
-
-
 # Worlds
 
 

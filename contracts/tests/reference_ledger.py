@@ -114,9 +114,15 @@ class Ledger:
             one, two = rows[middle], rows[middle + 1]
             rows[middle : middle + 2] = [replace(two, seq=one.seq), replace(one, seq=two.seq)]
 
+    def settled(self) -> list[AuditRow]:
+        """The settled rows in the order of their settlement, numbered by it."""
+        by_seq = {row.seq: row for row in self.rows}
+        return [replace(by_seq[seq], seq=place) for place, (seq, _) in enumerate(self.chain, 1)]
+
     def read(self, world_id: str | None, asked: AuditFilter) -> tuple[AuditRow, ...]:
         """The rows that match a filter."""
-        rows: Iterable[AuditRow] = self.rows if asked.oldest_first else reversed(self.rows)
+        known = self.settled() if asked.by_settlement else self.rows
+        rows: Iterable[AuditRow] = known if asked.oldest_first else reversed(known)
         found = [row for row in rows if fits(row, world_id, asked)]
         return tuple(found[: asked.limit])
 

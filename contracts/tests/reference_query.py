@@ -133,6 +133,10 @@ def answer(command: c.Command[Any], live: Any, gate: Any) -> Any:  # noqa: PLR09
             return c.TickTables(at, world.tables(command.at))
         case c.Diff() if isinstance(command.before, int) and isinstance(command.after, int):
             return world.diff(command.before, command.after, where=command.where)
+        case c.Aggregate():
+            return world.numbers(command, *(gate.live[one].world for one in command.others))
+        case c.Density():
+            return world.grid(command)
         case c.Digest():
             return world.digest(command.at)
         case c.ReadMessages():

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import history_mutants  # noqa: F401  # reason: importing it registers its mutants
 import key_mutants  # noqa: F401  # reason: importing it registers its mutants
 import many_mutants  # noqa: F401  # reason: importing it registers its mutants
 import precondition_mutants  # noqa: F401  # reason: as above

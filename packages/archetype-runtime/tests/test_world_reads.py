@@ -60,3 +60,22 @@ def test_a_misspelt_condition_is_refused_by_every_read() -> None:
                 await read()
 
     with_runtime(main)
+
+
+def test_numbers_of_ticks_and_branches() -> None:
+    """A handle gives numbers about columns, over ticks and branches, and a density; so does its sync twin (Q2)."""
+    with ArchetypeRuntime.sync("memory:") as runtime:
+        world = runtime.world("w", processors=[Movement()])
+        first, _ = world.spawn_many([(Position(), Velocity(dx=1.0)), (Position(y=1.0), Velocity(dx=3.0))])
+        world.run(3)
+        branch = world.fork("branch")
+        branch.update(first, Position(x=50.0))
+        branch.step()
+        found = world.aggregate(Position.c.x, at=range(1, 9), others=[branch], bins=2).to_pydict()
+        assert found["tick"] == [1, 2, 1, 2, 3]
+        assert found["max"] == [3.0, 6.0, 3.0, 6.0, 50.0]
+        assert found["histogram"][-1] == [1, 1]
+        grid = world.density(Position.c.x, Position.c.y, bins=(2, 2))
+        assert grid.counts.tolist() == [[1, 0], [0, 1]]
+        with pytest.raises(UnknownColumn):
+            world.aggregate("position__z")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from serving import SMALL, Serving, config, serving
 
 from archetype_core import errors
 from archetype_server.problem import STATUSES, ServerError, document, status_of
+from archetype_server.redaction import Redaction
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +148,9 @@ def test_every_error_has_a_status_and_a_code_of_its_own() -> None:
     assert STATUSES.keys() <= set(kinds)
 
 
-def test_facts_are_plain_and_do_not_replace_members() -> None:
+def test_facts_are_plain_and_do_not_replace_members(tmp_path: Path) -> None:
     """An error's attributes are members of its problem, as far as they are data, and never its status or code."""
-    found = document(errors.QuotaExceeded("ada", "commands", 500, 500, 1), "/x")
+    found = document(errors.QuotaExceeded("ada", "commands", 500, 500, 1), "/x", Redaction(config(tmp_path)))
     assert (found["limit"], found["asked"], found["status"], found["code"]) == (500, 1, 429, "ARC-G002")
     assert json.dumps(found)
     mismatch = errors.SchemaMismatch("t", ["a"])

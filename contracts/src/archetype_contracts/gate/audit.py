@@ -220,6 +220,35 @@ def pages(subject: GateSubject) -> None:
     require_equal((), tuple(none), "a page with limit 0")
 
 
+@clause("G-320", "By settlement, history has every settled command once, in the order of settling, also in pages.")
+def by_settlement(subject: GateSubject) -> None:
+    world, actor = subject.world(), subject.new_actor("operator")
+    first = subject.submit(actor, SPAWN, world, tick=1).command_id
+    second = subject.submit(actor, SPAWN, world).command_id
+    subject.execute(actor, GetWorldInfo(), world)
+    waiting = subject.submit(actor, SPAWN, world, tick=9).command_id
+    asked = AuditFilter(actor=actor.id, by_settlement=True, oldest_first=True)
+    (row,) = subject.execute(subject.observer(), GetHistory(asked), world)
+    require_equal("get_world_info", row.type, "what is settled before a tick")
+    last = row.seq
+    subject.step(world, 2)
+    found: list[AuditRow] = []
+    while len(found) < 9:
+        asked = AuditFilter(actor=actor.id, after=last, limit=1, by_settlement=True, oldest_first=True)
+        page = subject.execute(subject.observer(), GetHistory(asked), world)
+        if not page:
+            break
+        require(page[0].seq > last, f"expected a number after {last}, got {page[0].seq}")
+        found += page
+        last = page[-1].seq
+    expected = [(second, "applied", 0), (first, "applied", 1)]
+    require_equal(expected, [(one.command_id, one.status, one.tick) for one in found], "what two ticks settled")
+    require(waiting not in {one.command_id for one in found}, "expected a command that waits not to be among them")
+    newest = AuditFilter(actor=actor.id, by_settlement=True)
+    backwards = subject.execute(subject.observer(), GetHistory(newest), world)
+    require_equal([first, second, row.command_id], [one.command_id for one in backwards], "the newest first")
+
+
 @clause("G-308", "History survives closing and opening the gate, and continues with higher numbers.")
 def history_survives(subject: GateSubject) -> None:
     world, actor = subject.world(), subject.new_actor("player")

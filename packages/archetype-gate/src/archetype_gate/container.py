@@ -81,6 +81,8 @@ class ServiceContainer:
             ids=ids,
         )
         self.gate: CommandGate = service
+        self.settled = service.settled
+        """Reads settled audit rows for a feed, ungated; who may see which row is the feed's to check."""
         self.meter: Meter = meter
         """Reserves and charges credits of the same quotas, for work whose price is known only afterwards."""
 

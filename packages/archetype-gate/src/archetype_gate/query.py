@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from archetype_core.command import (
     ActorUsage,
+    Aggregate,
+    Density,
     Diff,
     Digest,
     GetComponents,
@@ -23,7 +25,7 @@ from archetype_core.command import (
     spelled,
 )
 from archetype_core.engine import Processor, WorldView, in_thread
-from archetype_core.read import Branch, query_branches
+from archetype_core.read import Branch, DensityGrid, query_branches
 from archetype_core.schema import Letters
 from archetype_gate.live_world import LiveWorld
 from archetype_gate.quota import QuotaMeter
@@ -114,6 +116,15 @@ class QueryService:
         world_id, tick = side
         world: WorldView = self._worlds.get(world_id).world
         return world if tick is None else (world, tick)
+
+    async def aggregate(self, live: LiveWorld, command: Aggregate) -> DataFrame:
+        """Return numbers about columns of one or more worlds."""
+        others = [self._worlds.get(one).world for one in command.others]
+        return await in_thread(lambda: live.world.numbers(command, *others))
+
+    async def density(self, live: LiveWorld, command: Density) -> DensityGrid:
+        """Return the density of two columns."""
+        return await in_thread(lambda: live.world.grid(command))
 
     async def digest(self, live: LiveWorld, command: Digest) -> str:
         """Return the canonical digest of a committed tick."""

@@ -63,7 +63,16 @@ def usage_since(database: LedgerDatabase, since: date) -> list[Usage]:
 
 def audit_rows(database: LedgerDatabase, which: AuditFilter) -> tuple[AuditRow, ...]:
     """Return the audit rows that pass a filter, each with the final status of its command if it is settled."""
-    conditions: list[str] = ["a.is_new"]
+    if which.by_settlement:
+        # A command's last row is its settlement: a row of its own if the command was queued, otherwise the first one.
+        conditions, order_by = ["(NOT e.is_new OR e.status != 'queued')"], "e.seq"
+        source = (
+            "audit e JOIN audit a ON a.command_id = e.command_id AND a.is_new "
+            "LEFT JOIN audit s ON s.seq = e.seq AND NOT e.is_new"
+        )
+    else:
+        conditions, order_by = ["a.is_new"], "a.seq"
+        source = "audit a LEFT JOIN audit s ON s.command_id = a.command_id AND NOT s.is_new"
     values: list[object] = []
     wanted: list[tuple[str, object]] = [
         ("a.world_id = ?", which.world_id),
@@ -72,7 +81,7 @@ def audit_rows(database: LedgerDatabase, which: AuditFilter) -> tuple[AuditRow, 
         ("coalesce(s.status, a.status) = ?", which.status),
         ("a.at_us >= ?", which.since and to_micros(which.since)),
         ("a.at_us < ?", which.until and to_micros(which.until)),
-        ("a.seq > ?" if which.oldest_first else "a.seq < ?", which.after),
+        (f"{order_by} > ?" if which.oldest_first else f"{order_by} < ?", which.after),
     ]
     for condition, value in wanted:
         if value is not None:
@@ -80,10 +89,9 @@ def audit_rows(database: LedgerDatabase, which: AuditFilter) -> tuple[AuditRow, 
             values.append(value)
     order = "ASC" if which.oldest_first else "DESC"
     rows = database.read(
-        "SELECT a.seq, a.command_id, a.world_id, a.actor, a.roles, a.type, a.payload, a.status, a.reason, a.tick, a.at_us, "
-        "a.duration_us, s.status, s.reason, s.tick, s.at_us FROM audit a "
-        "LEFT JOIN audit s ON s.command_id = a.command_id AND NOT s.is_new "
-        f"WHERE {' AND '.join(conditions)} ORDER BY a.seq {order} LIMIT ?",
+        f"SELECT {order_by}, a.command_id, a.world_id, a.actor, a.roles, a.type, a.payload, a.status, a.reason, a.tick, "
+        f"a.at_us, a.duration_us, s.status, s.reason, s.tick, s.at_us FROM {source} "
+        f"WHERE {' AND '.join(conditions)} ORDER BY {order_by} {order} LIMIT ?",
         (*values, which.limit),
     )
     return tuple(map(_audit_row, rows))

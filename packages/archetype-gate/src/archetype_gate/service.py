@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 from archetype_core.clock import Clock, IdSource
 from archetype_core.command import (
     ActorCtx,
+    AuditFilter,
+    AuditRow,
     Command,
     EntityCommand,
     EpisodeResult,
+    GetHistory,
     IdempotencyKey,
     Spawn,
     Ticket,
@@ -258,6 +261,17 @@ class CommandService:
         if live is None or not self._policy.allows(actor, "get_world_info"):
             return None
         return live.info()
+
+    async def settled(self, after: int | None, limit: int) -> tuple[AuditRow, ...]:
+        """Return settled audit rows of all worlds by settlement, oldest first; without ``after`` the last one alone.
+
+        For a feed that tells permitted readers what happens: no quota, no audit row, and not gated.
+        """
+        newest = after is None
+        which = AuditFilter(after=after, limit=1 if newest else limit, oldest_first=not newest, by_settlement=True)
+        found = await self._audit.read(GetHistory(which), None)
+        assert isinstance(found, tuple)
+        return found
 
     async def flush(self) -> None:
         """Wait until everything recorded so far is on disk; ``LedgerError`` if a ledger cannot be written."""

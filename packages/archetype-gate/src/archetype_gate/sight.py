@@ -10,6 +10,7 @@ from archetype_core.command import (
     ActorCtx,
     ActorUsage,
     Administer,
+    Aggregate,
     Command,
     CreateWorld,
     Diff,
@@ -158,6 +159,8 @@ def _named(command: Command[Any]) -> Iterable[object]:
             return [one[0] for one in (before, after) if isinstance(one, tuple) and one]
         case QueryEpisodes():
             return command.world_ids
+        case Aggregate():
+            return command.others
     return ()
 
 

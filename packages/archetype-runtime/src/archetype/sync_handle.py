@@ -80,6 +80,11 @@ class SyncHandle(SyncTwin):
         return data.to_arrow() if hasattr(data, "collect") else data
 
     @staticmethod
+    def _async_handles(handles: Any) -> Any:
+        """Return async handles in place of sync ones."""
+        return [one._original if isinstance(one, SyncHandle) else one for one in handles]  # noqa: SLF001  # reason: as below
+
+    @staticmethod
     def _async_moment(moment: Any) -> Any:
         """Return a moment with async handles in place of sync ones."""
         if isinstance(moment, SyncHandle):

@@ -10,7 +10,9 @@ from archetype.audit import audit_frame
 from archetype.handle import Handle
 from archetype.waits import converts, waits_for
 from archetype_core.command import (
+    Aggregate,
     AuditFilter,
+    Density,
     Diff,
     Digest,
     GetComponents,
@@ -28,7 +30,7 @@ from archetype_core.command import (
     Status,
     WorldInfo,
 )
-from archetype_core.read import Missing, Ticks, asked
+from archetype_core.read import DensityGrid, Missing, Ticks, asked, checked_bins
 from archetype_core.schema import Component, Entity, Letters
 
 if TYPE_CHECKING:
@@ -163,6 +165,52 @@ class WorldReads(Handle):
         >>> frame = await world.diff(world, branch, Health.c.hp)
         """
         return await self._do(Diff(await _moment(before), await _moment(after), columns, where))
+
+    @waits_for("threads")
+    @converts(others="_async_handles")
+    async def aggregate(
+        self,
+        *columns: Any,
+        at: int | range | None = None,
+        others: Iterable[WorldReads] = (),
+        by_archetype: bool = False,
+        quantiles: Iterable[float] = (0.25, 0.5, 0.75),
+        bins: int | Iterable[float] | None = None,
+    ) -> DataFrame:
+        """Compute numbers about columns at a tick, by default the last completed one, or at every tick of a range.
+
+        The frame has a row for each world, tick and column: ``count`` of the finite values, ``nulls``, ``nans``, ``infinite``,
+        ``mean``, ``min``, ``max`` and ``quantiles``, all as floats. With ``bins`` it has a histogram: ``edges``, ``histogram``,
+        ``outside``. A number of bins divides the range of all values of the answer, so that its rows can be compared, or the
+        edges are given. ``by_archetype`` gives every table rows of its own. ``others`` are worlds to read at the same ticks.
+
+        Reads no other columns. A component class stands for all its columns of numbers. ``TickNotFound`` for a tick outside the
+        history, while a range is clipped to it; ``UnknownColumn``; ``TypeError`` for a column that has no numbers.
+
+        >>> frame = await world.aggregate(Health.c.hp, at=range(100), others=[branch], bins=20)
+        """
+        ids = tuple([await one.activate() for one in others])
+        return await self._do(Aggregate(columns, at, by_archetype, tuple(quantiles), checked_bins(bins), others=ids))
+
+    @waits_for("threads")
+    async def density(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        at: int | None = None,
+        bins: tuple[int, int] = (100, 100),
+        x_range: tuple[float, float] | None = None,
+        y_range: tuple[float, float] | None = None,
+    ) -> DensityGrid:
+        """Count the entities in each bin of the plane of two columns, at a tick, by default the last completed one.
+
+        ``bins`` are the numbers of bins of ``x`` and ``y``; a range is that of the values unless it is given. A million entities
+        take about 20 ms. ``TickNotFound``, ``UnknownColumn``, and ``TypeError`` for a column that has no numbers.
+
+        >>> grid = await world.density(Position.c.x, Position.c.y, bins=(80, 24))
+        """
+        return await self._do(Density(x, y, at, bins, x_range, y_range))
 
     @waits_for("threads")
     async def search(

@@ -21,6 +21,7 @@ from archetype_core.command import (
     WorldInfo,
 )
 from archetype_server.key_store import KeyInfo
+from archetype_server.redaction import Redaction
 
 T = TypeVar("T")
 
@@ -81,6 +82,58 @@ class WorldAnswer(Struct, frozen=True):
             seed=info.seed,
             stepped_at=info.stepped_at,
         )
+
+
+class AggregateRow(Struct, frozen=True):
+    """Numbers about one column at one tick. ``count`` is that of the finite values, and all numbers are about these."""
+
+    world_id: str
+    tick: int
+    archetype: str | None
+    column: str
+    count: int
+    nulls: int
+    nans: int
+    infinite: int
+    mean: float | None
+    min: float | None
+    max: float | None
+    quantiles: list[float]
+    histogram: list[int] | None = None
+    outside: int | None = None
+
+
+class AggregateAnswer(Struct, frozen=True):
+    """Numbers about columns, by world, tick, column and archetype; ``edges`` are those of the histograms of a column."""
+
+    quantiles: list[float]
+    edges: dict[str, list[float]]
+    items: list[AggregateRow]
+    next: None = None
+
+
+class Axis(Struct, frozen=True):
+    """One side of a density: a column, the least and greatest edge, and how many bins of equal width are between."""
+
+    column: str
+    min: float
+    max: float
+    bins: int
+
+
+class DensityAnswer(Struct, frozen=True):
+    """How many entities are in each bin of two columns.
+
+    ``data`` is base64 of little-endian ``uint32`` numbers, row by row, one row for each bin of ``y``, the least first.
+    """
+
+    tick: int
+    x: Axis
+    y: Axis
+    count: int
+    outside: int
+    missing: int
+    data: str
 
 
 class Destroyed(Struct, frozen=True):
@@ -278,8 +331,8 @@ class AuditAnswer(Struct, frozen=True):
     duration_s: float
 
     @classmethod
-    def of(cls, row: AuditRow) -> AuditAnswer:
-        """Return the answer for a row."""
+    def of(cls, row: AuditRow, redaction: Redaction) -> AuditAnswer:
+        """Return the answer for a row, without the server's paths."""
         return cls(
             seq=row.seq,
             command_id=row.command_id,
@@ -287,9 +340,9 @@ class AuditAnswer(Struct, frozen=True):
             actor=row.actor,
             roles=list(row.roles),
             type=row.type,
-            payload=json.loads(row.payload),
+            payload=redaction.data(json.loads(row.payload)),
             status=row.status,
-            reason=row.reason,
+            reason=redaction.text(row.reason),
             tick=row.tick,
             submitted_at=row.submitted_at,
             settled_at=row.settled_at,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Litestar, Request
@@ -18,8 +19,10 @@ from archetype_server.key_store import KeyStore
 from archetype_server.openapi import complete
 from archetype_server.problem import BadRequest, answer
 from archetype_server.readiness import Readiness
+from archetype_server.routes.aggregates import AggregateRoutes
 from archetype_server.routes.commands import CommandRoutes
 from archetype_server.routes.entities import EntityRoutes
+from archetype_server.routes.events import EventRoutes
 from archetype_server.routes.keys import KeyRoutes
 from archetype_server.routes.reads import ReadRoutes
 from archetype_server.routes.simulation import SimulationRoutes
@@ -50,7 +53,18 @@ def create_app(
     host: WorldHost, keys: KeyStore, identity: Identity, readiness: Readiness, config: ServerConfig
 ) -> Front:
     """Return the application that serves the worlds of a host."""
-    shared: dict[str, Any] = {"host": host, "keys": keys, "limits": config.limits, "readiness": readiness}
+    return Front(
+        _routed({"host": host, "keys": keys, "limits": config.limits, "readiness": readiness}), identity, config, host
+    )
+
+
+def document() -> dict[str, Any]:
+    """Return the OpenAPI document that every server has."""
+    return _routed(dict.fromkeys(("host", "keys", "limits", "readiness"))).openapi_schema.to_schema()
+
+
+def _routed(shared: Mapping[str, Any]) -> Litestar:
+    """All routes, with what they share."""
     litestar = Litestar(
         route_handlers=[
             WorldRoutes,
@@ -58,6 +72,8 @@ def create_app(
             CommandRoutes,
             SimulationRoutes,
             ReadRoutes,
+            AggregateRoutes,
+            EventRoutes,
             SystemRoutes,
             HealthRoutes,
             KeyRoutes,
@@ -81,15 +97,18 @@ def create_app(
         debug=False,
     )
     complete(litestar.openapi_schema)
-    return Front(litestar, identity, config)
+    return litestar
 
 
 def _giving(value: Any) -> Any:
     return lambda: value
 
 
-def _check_parameters(request: Request[Any, Any, Any]) -> None:
-    """Refuse a parameter of the query that the route does not have: a misspelt one would have no effect."""
+async def _check_parameters(request: Request[Any, Any, Any]) -> None:
+    """Refuse a parameter of the query that the route does not have: a misspelt one would have no effect.
+
+    It waits for nothing, and is a coroutine because Litestar would run a function in a thread.
+    """
     known = _parameters(request.route_handler)
     for name in request.query_params:
         if name not in known:

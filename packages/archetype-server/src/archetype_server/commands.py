@@ -33,6 +33,13 @@ _STATE = click.option(
 @click.option("--load", metavar="MODULE", help="A module or .py file with components, processors and world templates.")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Another name that clients may use for this server.")
 @click.option("--dev", is_flag=True, help="Callers without a key choose their role. On a loopback address only.")
+@click.option(
+    "--log",
+    "log_form",
+    type=click.Choice(["json", "text"]),
+    help="Log to standard error, with a line per request.  [default: warnings alone]",
+)
+@click.option("--json", "is_json", is_flag=True, help="Print one line of JSON with the address when it is ready.")
 def serve(
     *,
     host: str,
@@ -42,6 +49,8 @@ def serve(
     load: str | None,
     allow_host: tuple[str, ...],
     dev: bool,
+    log_form: str | None,
+    is_json: bool,
 ) -> None:
     """Serve worlds over HTTP until Ctrl-C or SIGTERM.
 
@@ -56,7 +65,7 @@ def serve(
     except ValueError as refusal:
         raise click.UsageError(str(refusal)) from None
     try:
-        run(config)
+        run(config, is_json=is_json, log_form=log_form)
     except ArchetypeError as refusal:
         raise click.ClickException(str(refusal)) from None
 

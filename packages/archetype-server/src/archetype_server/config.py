@@ -9,6 +9,7 @@ from pathlib import Path
 
 from archetype_core.config import StorageConfig
 from archetype_core.store import has_embedded_store
+from archetype_gate import Quotas
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _NAMES_OF_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -34,8 +35,12 @@ class Limits:
     """Ticks of one request, over all its episodes."""
     entities: int = 100_000
     """Entities of one request."""
-    streams: int = 100
+    streams: int = 1000
     """Event streams that are open at a time."""
+    stream_rows: int = 10_000
+    """How many settled commands an event stream may be behind before it is ended."""
+    send_s: float = 60.0
+    """How long a client may read nothing of an answer before its connection is closed."""
     requests_per_s: float = 200.0
     """Requests of one actor, in the long run; of one address, for those without a valid key."""
     burst: int = 400
@@ -65,6 +70,8 @@ class ServerConfig:
     is_dev: bool = False
     allowed_hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    quotas: Quotas = field(default_factory=Quotas)
+    """What each actor may do, as the gate counts it."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

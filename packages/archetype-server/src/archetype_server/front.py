@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 
 from archetype_core.command import ActorCtx
 from archetype_core.errors import ArchetypeError
-from archetype_server.limits import RateLimit, check_depth, check_host, check_origin, read_body
+from archetype_server.limits import RateLimit, check_depth, check_headers, check_host, check_origin, read_body
 from archetype_server.problem import (
     PROBLEM_JSON,
     BadRequest,
@@ -21,12 +22,14 @@ from archetype_server.problem import (
     headers_of,
     status_of,
 )
+from archetype_server.request_record import CODE, RequestRecord
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
     from archetype_server.config import ServerConfig
     from archetype_server.identity import Identity
+    from archetype_server.world_host import WorldHost
 
 PREFIX = "/v1"
 OPEN = frozenset({"/livez", "/readyz"})
@@ -37,56 +40,77 @@ log = logging.getLogger("archetype_server")
 class Front:
     """An ASGI application around another one. Addresses without the version are those of the first version."""
 
-    def __init__(self, app: ASGIApp, identity: Identity, config: ServerConfig) -> None:
+    def __init__(self, app: ASGIApp, identity: Identity, config: ServerConfig, host: WorldHost) -> None:
         self._app = app
         self._identity = identity
         self._limits = config.limits
         self._hosts = config.hosts
         self._rate = RateLimit(config.limits.requests_per_s, config.limits.burst)
+        self._metrics, self._redaction = host.metrics, host.redaction
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind: str = scope["type"]
         if kind == "lifespan":
             await self._app(scope, receive, send)
         elif kind == "http":
-            await self._http(cast("HTTPScope", scope), receive, send)
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            with RequestRecord(self._metrics, scope, headers) as record:
+                await self._http(cast("HTTPScope", scope), receive, send, record)
 
-    async def _http(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        path, is_started = scope["path"], False
+    async def _http(self, scope: HTTPScope, receive: Receive, send: Send, record: RequestRecord) -> None:
+        path, is_cut, is_streamed = scope["path"], False, False
 
         async def forward(message: Message) -> None:
-            nonlocal is_started
+            nonlocal is_cut, is_streamed
             if message["type"] == "http.response.start":
-                is_started = True
-                message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
-            await send(message)
+                record.begin(message)
+            is_streamed = is_streamed or bool(message.get("more_body", False))
+            if not is_streamed:
+                # In one piece: nothing waits for the client.
+                await send(message)
+                return
+            try:
+                async with asyncio.timeout(self._limits.send_s):
+                    await send(message)
+            except TimeoutError:
+                is_cut = True
+                abort(send)
+                raise
 
         try:
-            receive = await self._admitted(scope, receive)
+            receive = await self._admitted(scope, receive, record)
             await self._app(scope, receive, forward)
         except asyncio.CancelledError:
-            if is_started:
+            if record.status:
                 raise
             # A stopping server has waited long enough.
             stopping = Unavailable("the server stops, and did not finish this: ticks that were committed stay")
-            await _refuse(stopping, path, forward)
+            await self._refuse(stopping, scope, path, forward)
         # Whatever happens, the client gets a problem and the server stays up.
         except Exception as failure:
-            if is_started:
+            if is_cut:
+                log.info("a client read nothing of the answer to %s for %g s", path, self._limits.send_s)
+                # So that uvicorn learns that the connection is closed.
+                await asyncio.sleep(0)
+                return
+            if record.status:
                 log.warning("the answer to %s broke off: %s", path, failure)
                 raise
-            await _refuse(as_problem(failure), path, forward)
+            await self._refuse(as_problem(failure), scope, path, forward)
 
-    async def _admitted(self, scope: HTTPScope, receive: Receive) -> Receive:
+    async def _admitted(self, scope: HTTPScope, receive: Receive, record: RequestRecord) -> Receive:
         """Check a request, note who sent it, and return what gives its body, which is read by then."""
         facts = cast("dict[str, Any]", scope)
         path = scope["path"]
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = record.headers
         facts["archetype_path"] = path
+        facts["archetype_redaction"] = self._redaction
+        check_headers(scope["headers"])
         check_host(headers.get("host"), self._hosts)
         check_origin(headers.get("origin"), headers.get("host"))
         if path not in OPEN:
-            facts["user"] = self._known(scope, headers)
+            facts["user"] = actor = self._known(scope, headers)
+            record.actor = actor.id
             if not path.startswith(f"{PREFIX}/"):
                 scope["path"] = PREFIX + path
                 scope["raw_path"] = PREFIX.encode() + scope["raw_path"]
@@ -98,7 +122,7 @@ class Front:
             check_depth(body, self._limits.body_depth)
         return _replayed(body, receive)
 
-    def _known(self, scope: HTTPScope, headers: dict[str, str]) -> ActorCtx:
+    def _known(self, scope: HTTPScope, headers: Mapping[str, str]) -> ActorCtx:
         roles = parse_qs(scope["query_string"].decode("latin-1")).get("role", [])
         if len(roles) > 1:
             raise BadRequest("role is given more than once")
@@ -111,14 +135,21 @@ class Front:
         self._rate.take(actor.id)
         return actor
 
+    async def _refuse(self, problem: ArchetypeError, scope: HTTPScope, path: str, send: Send) -> None:
+        """Answer with a problem."""
+        cast("dict[str, Any]", scope)[CODE] = problem.code
+        body = encoded(problem, path, self._redaction)
+        names = {**headers_of(problem), "Content-Type": PROBLEM_JSON, "Content-Length": str(len(body))}
+        headers = [(name.lower().encode(), value.encode()) for name, value in names.items()]
+        await send({"type": "http.response.start", "status": status_of(problem), "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
-async def _refuse(problem: ArchetypeError, path: str, send: Send) -> None:
-    """Answer with a problem."""
-    body = encoded(problem, path)
-    names = {**headers_of(problem), "Content-Type": PROBLEM_JSON, "Content-Length": str(len(body))}
-    headers = [(name.lower().encode(), value.encode()) for name, value in names.items()]
-    await send({"type": "http.response.start", "status": status_of(problem), "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+def abort(send: Send) -> None:
+    """End a connection whose client reads nothing: closing it would wait for the client."""
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    if transport is not None:
+        transport.abort()
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from archetype_server.problem import BadRequest, BodyTooLarge, SlowBody, TooManyRequests, WrongHost
@@ -16,9 +16,35 @@ if TYPE_CHECKING:
     from archetype_server.config import Limits
 
 _PORT = re.compile(r":\d+$")
+_DECIDING = frozenset(
+    {
+        b"host",
+        b"origin",
+        b"authorization",
+        b"x-archetype-role",
+        b"content-length",
+        b"content-type",
+        b"transfer-encoding",
+    }
+)
+_HEADER_BYTES = 32 * 1024
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _PAIR = re.compile(rb"\[\]|\{\}")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def check_headers(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse too many headers, and one that is given twice and decides something: two readers may choose different ones."""
+    seen: set[bytes] = set()
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value)
+        if size > _HEADER_BYTES:
+            raise BadRequest(f"the headers have more than {_HEADER_BYTES} bytes")
+        if name in _DECIDING:
+            if name in seen:
+                raise BadRequest(f"the header {name.decode()} is given more than once")
+            seen.add(name)
 
 
 def check_host(host: str | None, allowed: frozenset[str]) -> None:

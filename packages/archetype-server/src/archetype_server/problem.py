@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
 from litestar import Request, Response
@@ -47,6 +47,9 @@ from archetype_core.errors import (
     WorldExists,
     WorldNotFound,
 )
+
+if TYPE_CHECKING:
+    from archetype_server.redaction import Redaction
 
 PROBLEM_JSON = "application/problem+json"
 log = logging.getLogger("archetype_server")
@@ -177,7 +180,7 @@ def status_of(error: ArchetypeError) -> int:
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
 
 
-def document(error: ArchetypeError, instance: str) -> dict[str, Any]:
+def document(error: ArchetypeError, instance: str, redaction: Redaction) -> dict[str, Any]:
     """Return an error as a problem: its code, its text, and its facts as far as they are plain data."""
     facts = {
         name: value
@@ -185,12 +188,12 @@ def document(error: ArchetypeError, instance: str) -> dict[str, Any]:
         if name != "response_headers" and not name.startswith("_") and _is_plain(value)
     }
     return {
-        **facts,
+        **redaction.data(facts),
         "type": f"urn:archetype:error:{error.code}",
         "title": type(error).__name__,
         "status": status_of(error),
         "code": error.code,
-        "detail": Exception.__str__(error),
+        "detail": redaction.text(Exception.__str__(error)),
         "instance": instance,
     }
 
@@ -208,9 +211,9 @@ def headers_of(error: ArchetypeError) -> dict[str, str]:
     return {"Retry-After": "1"} if status_of(error) in (429, 503) else {}
 
 
-def encoded(error: ArchetypeError, instance: str) -> bytes:
+def encoded(error: ArchetypeError, instance: str, redaction: Redaction) -> bytes:
     """Return the body of a problem."""
-    return msgspec.json.encode(document(error, instance))
+    return msgspec.json.encode(document(error, instance, redaction))
 
 
 def as_problem(error: BaseException) -> ArchetypeError:
@@ -257,5 +260,7 @@ def _reasons(extra: object) -> str:
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Return the answer to a request that ended with an exception."""
     problem = as_problem(error)
-    body = encoded(problem, cast("dict[str, Any]", request.scope).get("archetype_path", request.url.path))
+    scope = cast("dict[str, Any]", request.scope)
+    scope["archetype_code"] = problem.code
+    body = encoded(problem, scope["archetype_path"], scope["archetype_redaction"])
     return Response(body, status_code=status_of(problem), media_type=PROBLEM_JSON, headers=headers_of(problem))

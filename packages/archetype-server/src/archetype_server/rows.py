@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
-from litestar import Response
 
 from archetype_server.paging import Cursor
 from archetype_server.problem import BadRequest, NotAcceptable
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 FORMATS = (JSON, NDJSON, CSV, ARROW, PARQUET)
-ORDER = ("tick", "entity_id")
+ORDER = ("tick", "entity_id", "is_active")
 
 
-def wanted_format(accept: str | None) -> str:
-    """Return the format that an ``Accept`` header prefers; ``NotAcceptable`` if it takes none of ours."""
+def wanted_format(accept: str | None, forms: Sequence[str] = FORMATS) -> str:
+    """Return the format that an ``Accept`` header prefers; ``NotAcceptable`` if it takes none of some."""
     best, chosen = 0.0, None
     for part in (accept or "*/*").split(","):
         name, *parameters = (one.strip() for one in part.split(";"))
@@ -37,12 +36,12 @@ def wanted_format(accept: str | None) -> str:
                     raise BadRequest(f"Accept has the quality {one!r}, which is no number") from None
         family = name.removesuffix("/*")
         found = next(
-            (one for one in FORMATS if name in (one, "*/*") or (name.endswith("/*") and one.startswith(family))), None
+            (one for one in forms if name in (one, "*/*") or (name.endswith("/*") and one.startswith(family))), None
         )
         if found is not None and quality > best:
             best, chosen = quality, found
     if chosen is None:
-        raise NotAcceptable(f"rows come as one of {', '.join(FORMATS)}")
+        raise NotAcceptable(f"the answer comes as one of {', '.join(forms)}")
     return chosen
 
 
@@ -58,58 +57,38 @@ def collected(frame: DataFrame, limit: int, *, is_ordered: bool = False) -> pa.T
         raise BadRequest(
             f"the answer has more than {limit} rows: ask for fewer ticks, entities or components at a time"
         )
-    keys = [(name, "ascending") for name in ORDER if name in table.column_names and not is_ordered]
-    return table.sort_by(keys) if keys else table
+    return table if is_ordered else ordered(table)
 
 
-def page(table: pa.Table, offset: int, limit: int) -> bytes:
-    """Return some rows as a JSON page, with the cursor of those after them: it names the last tick that was read."""
+def ordered(table: pa.Table) -> pa.Table:
+    """Return rows by tick and entity, a tombstone before the row of the same entity; costs little if they are so already."""
+    keys = [name for name in ORDER if name in table.column_names]
+    if not keys or table.num_rows < 2 or _is_ordered(table, keys):
+        return table
+    return table.sort_by([(name, "ascending") for name in keys])
+
+
+def _is_ordered(table: pa.Table, keys: Sequence[str]) -> bool:
+    is_sorted = np.ones(table.num_rows - 1, np.bool_)
+    for name in reversed(keys):
+        values = table.column(name).to_numpy()
+        is_sorted = (values[1:] > values[:-1]) | ((values[1:] == values[:-1]) & is_sorted)
+    return bool(is_sorted.all())
+
+
+def page(table: pa.Table, offset: int, limit: int) -> tuple[bytes, int | None]:
+    """Return some rows as a JSON page, with the cursor of those after them: it names the last tick that was read.
+
+    Returns that tick, too; ``None`` on the last page.
+    """
     items = plain(table.slice(offset, limit))
     end = offset + len(items)
-    following = None
+    following = tick = None
     if end < table.num_rows:
         # Ordered by tick, so the last row has the last one; a difference has none, and both its moments are named.
         tick = table.column("tick")[-1].as_py() if "tick" in table.column_names else 0
         following = Cursor(tick, end).encoded()
-    return msgspec.json.encode({"items": items, "next": following})
-
-
-def whole(table: pa.Table, form: str, headers: Mapping[str, str] | None = None) -> Response[bytes]:
-    """Return all rows in a format other than JSON."""
-    return Response(_encoded(table, form), media_type=form, headers=dict(headers or {}))
-
-
-def _encoded(table: pa.Table, form: str) -> bytes:
-    sink = io.BytesIO()
-    if form == NDJSON:
-        encoder = msgspec.json.Encoder()
-        return encoder.encode_lines(plain(table))
-    if form == CSV:
-        from pyarrow import csv
-
-        # Nested values have no form of their own in CSV.
-        for place, column in enumerate(table.schema):
-            if (
-                pa.types.is_nested(column.type)
-                or pa.types.is_binary(column.type)
-                or pa.types.is_large_binary(column.type)
-            ):
-                values = plain(table.select([column.name]))
-                texts = [None if (one := row[column.name]) is None else _text(one) for row in values]
-                table = table.set_column(place, column.name, pa.array(texts, pa.large_string()))
-        csv.write_csv(table, sink)
-    elif form == PARQUET:
-        from pyarrow import parquet
-
-        parquet.write_table(table, sink)
-    else:
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-    return sink.getvalue()
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return msgspec.json.encode({"items": items, "next": following}), tick
 
 
 def plain(table: pa.Table) -> list[dict[str, Any]]:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import json
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from archetype import DO_NOT_TRACK
-from archetype_gate import Quotas, ServiceContainer
+from archetype_gate import ServiceContainer
 from archetype_server.app import create_app
+from archetype_server.audit_feed import AuditFeed
 from archetype_server.config import ServerConfig
 from archetype_server.first_key import ensure_first_key
 from archetype_server.identity import Identity
@@ -26,6 +30,8 @@ from archetype_server.key_store import DATABASE, SERVER, KeyStore
 from archetype_server.owner import Owner
 from archetype_server.problem import ServerError
 from archetype_server.readiness import Readiness
+from archetype_server.redaction import Redaction
+from archetype_server.request_record import log_to_stderr
 from archetype_server.template import load_templates
 from archetype_server.tick_feed import TickFeed
 from archetype_server.world_directory import WorldDirectory
@@ -59,6 +65,7 @@ class Server:
         self._uvicorn: _Uvicorn | None = None
         self._serving: asyncio.Task[None] | None = None
         self._feed = TickFeed(config.limits.streams)
+        self._audit: AuditFeed | None = None
         self.url = ""
         self.first_key: Path | None = None
         """The file with an admin's key, if this start made one."""
@@ -87,14 +94,16 @@ class Server:
             self.first_key = ensure_first_key(keys, state)
             directory = WorldDirectory(state / DATABASE)
             stack.callback(directory.close)
-            container = ServiceContainer(quotas=Quotas(exempt=frozenset({SERVER.id})), ledger=state / "ledgers")
+            quotas = replace(config.quotas, exempt=config.quotas.exempt | {SERVER.id})
+            container = ServiceContainer(quotas=quotas, ledger=state / "ledgers")
             stack.push_async_callback(container.shutdown)
             # Importing the runtime has turned the engine's usage reports off.
             log.debug("DO_NOT_TRACK=%s", DO_NOT_TRACK)
             # The first tick needs the engine, which takes seconds to import.
             warming = asyncio.create_task(asyncio.to_thread(importlib.import_module, "daft"))
             stack.push_async_callback(asyncio.wait, [warming])
-            host = WorldHost(container.gate, config.storage, templates, directory, self._feed)
+            self._audit = AuditFeed(container.settled, Redaction(config), rows=config.limits.stream_rows)
+            host = WorldHost(container.gate, config.storage, templates, directory, self._feed, audit=self._audit)
             await host.start()
             self.failed = host.failed
             identity = Identity(keys, is_dev=config.is_dev)
@@ -112,6 +121,8 @@ class Server:
         """Take no more requests, end the streams, wait for the requests in flight, and close everything; idempotent."""
         self._readiness.is_ready = False
         self._feed.close()
+        if self._audit is not None:
+            self._audit.close()
         if self._uvicorn is not None and self._serving is not None:
             self._uvicorn.should_exit = True
             await asyncio.wait([self._serving])
@@ -156,8 +167,11 @@ def _uvicorn_config(app: Any, config: ServerConfig) -> uvicorn.Config:
     )
 
 
-async def run(config: ServerConfig) -> None:
-    """Serve until SIGINT or SIGTERM, and say on standard error when it is ready and when it stops."""
+async def run(config: ServerConfig, *, is_json: bool = False) -> None:
+    """Serve until SIGINT or SIGTERM, and say on standard error when it is ready and when it stops.
+
+    With ``is_json`` standard output has one line of JSON when it is ready, for the program that started it.
+    """
     server, told = Server(config), asyncio.Event()
     loop = asyncio.get_running_loop()
     for one in SIGNALS:
@@ -171,6 +185,9 @@ async def run(config: ServerConfig) -> None:
         if config.is_dev:
             _say("dev mode: callers without a key choose their role")
         _say(f"ready on {server.url}")
+        if is_json:
+            line = json.dumps({"event": "ready", "url": server.url, "pid": os.getpid(), "failed": server.failed})
+            print(line, flush=True)  # noqa: T201  # reason: the data that was asked for
         await told.wait()
         _say("stopping")
     finally:
@@ -180,9 +197,14 @@ async def run(config: ServerConfig) -> None:
         await server.stop()
 
 
-def serve(config: ServerConfig) -> None:
-    """Serve until SIGINT or SIGTERM; returns when everything is closed."""
-    asyncio.run(run(config))
+def serve(config: ServerConfig, *, is_json: bool = False, log_form: str | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; returns when everything is closed.
+
+    ``log_form`` is ``json`` or ``text`` for a log on standard error with a line per request; ``None`` is for warnings alone.
+    """
+    if log_form is not None:
+        log_to_stderr(log_form)
+    asyncio.run(run(config, is_json=is_json))
 
 
 def _say(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,21 +33,24 @@ def decoded(snapshot: Snapshot) -> list[tuple[int, list[dict[str, Any]]]]:
     return found
 
 
-def page(found: TickTables, offset: int, limit: int) -> tuple[list[EntityState], int]:
-    """Return some entities of a state by id, and how many there are."""
-    ids = [
-        (entity_id, table)
-        for table, one in enumerate(found.tables.values())
-        for entity_id in one.entity_ids.to_pylist()
-    ]
-    chosen = sorted(ids)[offset : offset + limit]
-    wanted = pa.array([entity_id for entity_id, _ in chosen], pa.int64())
+def page(found: TickTables, after: int, limit: int) -> tuple[list[EntityState], bool]:
+    """Return the next entities of a state by id, those above one, and whether none follows them."""
+    least: list[np.ndarray[Any, np.dtype[np.int64]]] = [np.empty(0, np.int64)]
+    for snapshot in found.tables.values():
+        ids = np.asarray(snapshot.entity_ids)
+        ids = ids[ids > after]
+        # One more than the page, which tells whether it is the last.
+        least.append(ids if len(ids) <= limit else np.partition(ids, limit)[: limit + 1])
+    ids = np.sort(np.concatenate(least))
+    chosen = ids[:limit]
+    wanted = pa.array(chosen)
     items: dict[int, list[dict[str, Any]]] = {}
     for snapshot in found.tables.values():
-        places = pc.index_in(wanted, value_set=snapshot.entity_ids).drop_null()
+        has = np.asarray(snapshot.entity_ids)
+        places = np.isin(has, chosen).nonzero()[0]
         if len(places):
-            items.update(decoded(snapshot.take(places)))
-    return [EntityState(entity_id, items[entity_id]) for entity_id, _ in chosen], len(ids)
+            items.update(decoded(snapshot.take(pa.array(places))))
+    return [EntityState(one, items[one]) for one in wanted.to_pylist()], len(ids) <= limit
 
 
 def wide(found: TickTables, limit: int) -> pa.Table:

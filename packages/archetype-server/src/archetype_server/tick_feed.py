@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,7 +16,8 @@ from archetype_server.problem import Unavailable
 class Subscriber:
     """One event stream: the last tick of its world, and whether more can come."""
 
-    world_id: str
+    world_id: str | None
+    """``None`` is of no world's ticks."""
     last_tick: int = -1
     is_over: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -26,24 +28,9 @@ class Subscriber:
         self.wake.set()
 
     def end(self) -> None:
-        """Take note that no tick follows."""
+        """Take note that nothing follows."""
         self.is_over = True
         self.wake.set()
-
-    async def ticks(self, after: int, heartbeat_s: float) -> AsyncIterator[int | None]:
-        """Give every committed tick above ``after`` as it comes, and ``None`` when there was none for a while."""
-        while True:
-            self.wake.clear()
-            while after < self.last_tick:
-                after += 1
-                yield after
-            if self.is_over:
-                return
-            try:
-                async with asyncio.timeout(heartbeat_s):
-                    await self.wake.wait()
-            except TimeoutError:
-                yield None
 
 
 class TickFeed:
@@ -51,55 +38,78 @@ class TickFeed:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._streams: set[Subscriber] = set()
+        self._streams: dict[str | None, set[Subscriber]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
+        self._lock = threading.Lock()
+        self._news: dict[str, int | None] = {}
+        """The last tick of each world that streams were not told of yet; ``None`` for a world that ended."""
+        self.ticks = 0
+        """How many ticks were committed."""
 
     @property
     def hooks(self) -> tuple[Hook, Hook]:
         """What a world needs to be heard."""
         return ((PostTick, self.committed), (OnDestroy, self.ended))
 
+    @property
+    def open_streams(self) -> int:
+        """How many streams are open."""
+        return sum(map(len, self._streams.values()))
+
     def check_room(self) -> None:
         """Raise ``Unavailable`` if no stream can be opened."""
         if self._is_closed:
             raise Unavailable("the server is stopping: connect again later")
-        if len(self._streams) >= self._limit:
+        if self.open_streams >= self._limit:
             raise Unavailable(f"{self._limit} event streams are open, which is all that this server takes")
 
     @contextmanager
-    def subscribe(self, world_id: str) -> Iterator[Subscriber]:
+    def subscribe(self, world_id: str | None) -> Iterator[Subscriber]:
         """Open a stream; ``Unavailable`` if there are too many."""
         self.check_room()
         self._loop = asyncio.get_running_loop()
         stream = Subscriber(world_id)
-        self._streams.add(stream)
+        self._streams.setdefault(world_id, set()).add(stream)
         try:
             yield stream
         finally:
-            self._streams.discard(stream)
+            self._streams[world_id].discard(stream)
+            if not self._streams[world_id]:
+                del self._streams[world_id]
 
     def committed(self, event: PostTick) -> None:
         """Observe a committed tick."""
-        self._tell(event.world.world_id, lambda stream: stream.tell(event.tick))
+        self._note(event.world.world_id, event.tick)
 
     def ended(self, event: Event) -> None:
         """Observe the end of a world."""
-        self._tell(event.world.world_id, Subscriber.end)
+        self._note(event.world.world_id, None)
 
     def close(self) -> None:
         """End every stream, and take no more; from the server's own loop."""
         self._is_closed = True
-        for one in tuple(self._streams):
-            one.end()
+        for streams in tuple(self._streams.values()):
+            for one in tuple(streams):
+                one.end()
 
-    def _tell(self, world_id: str, tell: Callable[[Subscriber], None]) -> None:
-        """Tell the streams of a world something, on the server's loop, wherever the hook runs."""
+    def _note(self, world_id: str, tick: int | None) -> None:
+        """Keep what happened for the streams of a world, and wake the server's loop once for all that happens meanwhile."""
+        with self._lock:
+            self.ticks += tick is not None
+            if world_id not in self._streams or self._loop is None or self._loop.is_closed():
+                return
+            is_woken = bool(self._news)
+            self._news[world_id] = tick
+        if not is_woken:
+            self._loop.call_soon_threadsafe(self._tell)
 
-        def tell_all() -> None:
-            for one in tuple(self._streams):
-                if one.world_id == world_id:
-                    tell(one)
-
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(tell_all)
+    def _tell(self) -> None:
+        with self._lock:
+            news, self._news = self._news, {}
+        for world_id, tick in news.items():
+            for one in tuple(self._streams.get(world_id, ())):
+                if tick is None:
+                    one.end()
+                else:
+                    one.tell(tick)

@@ -31,8 +31,11 @@ from archetype_core.config import StorageConfig
 from archetype_core.engine import hook_pairs
 from archetype_core.errors import ArchetypeError, StorageNotFound
 from archetype_server.answer import WorldAnswer
+from archetype_server.audit_feed import AuditFeed
 from archetype_server.key_store import SERVER
+from archetype_server.metrics import Metrics
 from archetype_server.model import CreateBody
+from archetype_server.page_cache import PageCache
 from archetype_server.problem import BadRequest
 from archetype_server.template import Templates, WorldTemplate
 from archetype_server.terms import FREE, Terms
@@ -53,11 +56,17 @@ class WorldHost:
         templates: Templates,
         directory: WorldDirectory,
         feed: TickFeed,
+        *,
+        audit: AuditFeed,
     ) -> None:
         self.gate = gate
         self.storage = storage
         self.templates = templates
         self.feed = feed
+        self.audit = audit
+        self.redaction = audit.redaction
+        self.pages = PageCache()
+        self.metrics = Metrics()
         self._directory = directory
         self._ids = SystemIds()
         self._creating = asyncio.Lock()
@@ -112,7 +121,7 @@ class WorldHost:
     async def ask(self, actor: ActorCtx, command: Command[R], world: str | None = None, terms: Terms = FREE) -> R:
         """Execute a command for an actor; what it changes is on disk when this returns. A wrong argument is ``BadRequest``."""
         world_id = None if world is None else self.id_of(actor, world)
-        with _translated():
+        with self._deciding(command.kind):
             result = await self.gate.execute(
                 actor,
                 command,
@@ -122,15 +131,15 @@ class WorldHost:
                 key=terms.key,
             )
         if isinstance(result, RolloutResult) and isinstance(command, RunRollout) and world_id is not None:
-            self._note_forks(world_id, result, is_kept=not command.config.destroy_forks_on_complete)
+            await self._note_forks(world_id, result, is_kept=not command.config.destroy_forks_on_complete)
         return result
 
-    def _note_forks(self, world_id: str, result: RolloutResult, *, is_kept: bool) -> None:
+    async def _note_forks(self, world_id: str, result: RolloutResult, *, is_kept: bool) -> None:
         template = self._directory.template(world_id)
         for one in result.episodes if is_kept else ():
             self._directory.add_name(one.name, one.world_id)
             if template is not None:
-                self._directory.put(one.world_id, template)
+                await asyncio.to_thread(self._directory.put, one.world_id, template)
 
     async def submit(
         self,
@@ -143,7 +152,7 @@ class WorldHost:
         terms: Terms,
     ) -> tuple[Ticket, ...]:
         """Queue commands for a tick, all or none."""
-        with _translated():
+        with self._deciding("submit"):
             return await self.gate.submit_batch(
                 actor,
                 commands,
@@ -167,7 +176,7 @@ class WorldHost:
         template = self.templates.get(known) or template
         if known is None:
             # Before the world is there: after a crash it comes back with its template, or was never created.
-            self._directory.put(world_id, template.name)
+            await asyncio.to_thread(self._directory.put, world_id, template.name)
         command = CreateWorld(
             body.name, self.storage, world_id=world_id, seed=body.seed, components=tuple(template.components)
         )
@@ -177,7 +186,7 @@ class WorldHost:
         finally:
             # If the request was sent before with its key, it made a world of another id then.
             if known is None and (info is None or info.world_id != world_id):
-                self._directory.drop(world_id)
+                await asyncio.to_thread(self._directory.drop, world_id)
         # An answer that is given again may be about a world that was destroyed since.
         if info.world_id not in self._declared and self.gate.peek(SERVER, info.world_id) is not None:
             try:
@@ -195,7 +204,7 @@ class WorldHost:
         if self.gate.peek(SERVER, info.world_id) is not None:
             template = self._directory.template(info.parent)
             if template is not None:
-                self._directory.put(info.world_id, template)
+                await asyncio.to_thread(self._directory.put, info.world_id, template)
             self._directory.add_name(info.name, info.world_id)
             self._declared.add(info.world_id)
         return self.answer(info)
@@ -217,17 +226,17 @@ class WorldHost:
         is_hidden = actor.worlds is not None and self.gate.peek(actor, world_id) is None
         return world if is_hidden else world_id
 
+    @contextmanager
+    def _deciding(self, kind: str) -> Iterator[None]:
+        """Count the gate's verdict on a command; wrong arguments are bad requests."""
+        try:
+            with self.metrics.deciding(kind):
+                yield
+        except ArchetypeError:
+            raise
+        except (TypeError, ValueError, KeyError) as refusal:
+            raise BadRequest(str(refusal)) from refusal
+
     def answer(self, info: WorldInfo) -> WorldAnswer:
         """Return a world as clients see it."""
         return WorldAnswer.of(info, self._directory.template(info.world_id))
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Answer wrong arguments as bad requests."""
-    try:
-        yield
-    except ArchetypeError:
-        raise
-    except (TypeError, ValueError, KeyError) as refusal:
-        raise BadRequest(str(refusal)) from refusal

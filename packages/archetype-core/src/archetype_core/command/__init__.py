@@ -26,6 +26,8 @@ from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, W
 from archetype_core.command.key import IdempotencyKey
 from archetype_core.command.meter import ActorUsage, FreeMeter, Meter, Reservation, Reservations, check_credits
 from archetype_core.command.read import (
+    Aggregate,
+    Density,
     Diff,
     Digest,
     GetAuditHead,
@@ -79,6 +81,7 @@ __all__ = [
     "AddProcessor",
     "AddResource",
     "Administer",
+    "Aggregate",
     "AuditFilter",
     "AuditHead",
     "AuditRow",
@@ -87,6 +90,7 @@ __all__ = [
     "CommandGate",
     "CreateWorld",
     "Custom",
+    "Density",
     "Despawn",
     "DestroyWorld",
     "Diff",

@@ -50,7 +50,11 @@ class AuditHead:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which audit rows to read: newest first unless ``oldest_first``; ``after`` is the ``seq`` of the last one seen."""
+    """Which audit rows to read: newest first unless ``oldest_first``; ``after`` is the ``seq`` of the last one seen.
+
+    ``by_settlement`` reads settled rows alone, in the order in which they were settled. That is the order that ``seq`` and
+    ``after`` number then: a reader that goes on from the last one sees every settled row once.
+    """
 
     world_id: str | None = None
     actor: str | None = None
@@ -61,6 +65,7 @@ class AuditFilter:
     after: int | None = None
     limit: int = 100
     oldest_first: bool = False
+    by_settlement: bool = False
 
     def __post_init__(self) -> None:
         if not is_count(self.limit) or self.limit >= 2**63:

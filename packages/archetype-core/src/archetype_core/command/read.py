@@ -11,8 +11,9 @@ from archetype_core.command.command import Command, names
 from archetype_core.command.info import HookInfo, ProcessorInfo, ResourceInfo, WorldInfo
 from archetype_core.command.meter import ActorUsage
 from archetype_core.config import StorageConfig
+from archetype_core.read.aggregate import DensityGrid
 from archetype_core.read.label import Labels
-from archetype_core.read.request import HistoryQuery, MessageQuery, SearchQuery
+from archetype_core.read.request import AggregateQuery, DensityQuery, HistoryQuery, MessageQuery, SearchQuery
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
 from archetype_core.schema.message import Letters
@@ -159,6 +160,30 @@ class SearchWorld(SearchQuery, FrameCommand):
             "metric": self.metric,
             **more,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate(AggregateQuery, FrameCommand):
+    """Numbers about columns at a tick or a range of ticks, also of other worlds at the same ticks."""
+
+    kind: ClassVar[str] = "query_world"
+    others: tuple[str, ...] = ()
+    """The ids of other live worlds."""
+
+    def describe(self) -> Mapping[str, Any]:
+        at = {"first": self.at.start, "end": self.at.stop} if isinstance(self.at, range) else self.at
+        more = {"others": list(self.others)} if self.others else {}
+        return {"columns": [_column(one) for one in self.columns], "at": at, **more}
+
+
+@dataclass(frozen=True, slots=True)
+class Density(DensityQuery, Command[DensityGrid]):
+    """How many entities are where in the plane of two columns, at one tick."""
+
+    kind: ClassVar[str] = "query_world"
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"columns": [_column(self.x), _column(self.y)], "at": self.at, "bins": list(self.bins)}
 
 
 @dataclass(frozen=True, slots=True)

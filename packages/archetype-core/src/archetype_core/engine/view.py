@@ -12,8 +12,18 @@ import pyarrow.compute as pc
 from archetype_core.argument import checked_id, whole_number
 from archetype_core.errors import EntityNotFound, TickNotFound
 from archetype_core.read import history, search
+from archetype_core.read.aggregate import DensityGrid, Moment, aggregate, clipped, dense
 from archetype_core.read.diff import diff
-from archetype_core.read.request import HistoryQuery, MessageQuery, SearchQuery, Ticks, asked
+from archetype_core.read.request import (
+    AggregateQuery,
+    DensityQuery,
+    HistoryQuery,
+    MessageQuery,
+    SearchQuery,
+    Ticks,
+    asked,
+    checked_bins,
+)
 from archetype_core.read.search import Wanted
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
@@ -320,6 +330,71 @@ class WorldView:
             if isinstance(view, WorldView):
                 classes.update(dict.fromkeys(view._state.named))  # noqa: SLF001  # reason: of the same class
         return diff(self._moment(before), self._moment(after), classes, columns, where)
+
+    @door
+    def aggregate(
+        self,
+        *columns: Any,
+        at: int | range | None = None,
+        others: Iterable[WorldView] = (),
+        by_archetype: bool = False,
+        quantiles: Iterable[float] = (0.25, 0.5, 0.75),
+        bins: int | Iterable[float] | None = None,
+    ) -> DataFrame:
+        """Numbers about columns at a tick, by default the last completed one, or at every tick of a range.
+
+        One row for each world, tick and column: ``count`` of finite values, ``nulls``, ``nans``, ``infinite``, ``mean``, ``min``,
+        ``max`` and ``quantiles``, and with ``bins`` a histogram: ``edges``, ``histogram``, ``outside``. A number of bins divides
+        the range of all values of the answer, so all its rows have the same edges; edges may be given. ``by_archetype`` gives
+        every table rows of its own. ``others`` are worlds to read at the same ticks, each clipped to its history.
+
+        Reads the columns that are named and no others. ``TickNotFound`` for a tick outside the history, ``UnknownColumn``,
+        ``TypeError`` for a column that has no numbers.
+        """
+        return self.numbers(AggregateQuery(columns, at, by_archetype, tuple(quantiles), checked_bins(bins)), *others)
+
+    def numbers(self, request: AggregateQuery, *others: WorldView) -> DataFrame:
+        """What ``aggregate`` returns, for a request that was made elsewhere."""
+        worlds = (self, *others)
+        moments = [moment for one in worlds for moment in one._moments(request.at)]  # noqa: SLF001  # reason: the same class
+        classes = dict.fromkeys(kind for one in worlds for kind in one._state.named)  # noqa: SLF001  # reason: as above
+        return aggregate(moments, classes, request)
+
+    @door
+    def density(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        at: int | None = None,
+        bins: tuple[int, int] = (100, 100),
+        x_range: tuple[float, float] | None = None,
+        y_range: tuple[float, float] | None = None,
+    ) -> DensityGrid:
+        """How many entities are in each bin of the plane of two columns, at a tick, by default the last completed one.
+
+        ``bins`` are those of ``x`` and of ``y``; a range is that of the values unless it is given. Raises as ``aggregate``.
+        """
+        return self.grid(DensityQuery(x, y, at, bins, x_range, y_range))
+
+    def grid(self, request: DensityQuery) -> DensityGrid:
+        """What ``density`` returns, for a request that was made elsewhere."""
+        (moment,) = self._moments(checked_tick(request.at))
+        return dense(moment, self._state.named, request)
+
+    def _moments(self, at: int | range | None) -> list[Moment]:
+        """The rows of one tick, or of those of a range that are in the history."""
+        if isinstance(at, range):
+            timeline = self.timeline()
+            if timeline is None or not timeline.spans:
+                return []
+            ticks = clipped(at, timeline.first, timeline.last)
+            return [Moment(self.world_id, one, self.readers(one)) for one in ticks if timeline.at(one) is not None]
+        if at is not None:
+            return [Moment(self.world_id, whole_number(at, "a tick"), self.readers(at))]
+        with self._state.lock:
+            live, tick = dict(self._state.live), self._state.tick - 1
+        return [Moment(self.world_id, tick, {one: partial(_of_snapshot, rows) for one, rows in live.items()})]
 
     @door
     def digest(self, at: int | None = None) -> str:

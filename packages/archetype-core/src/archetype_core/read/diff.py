@@ -17,6 +17,7 @@ from archetype_core.errors import UnknownColumn
 from archetype_core.read.diff_side import JSON, Side, Tables, texts
 from archetype_core.read.equality import Mask, same
 from archetype_core.read.position import Ids, positions
+from archetype_core.read.request import column_name
 from archetype_core.schema.cast import widens, wider
 from archetype_core.schema.component import Component, type_of_class, types_with_column
 from archetype_core.schema.snapshot import ENTITY_ID
@@ -85,7 +86,7 @@ def diff(
             kind = type_of_class(one)
             chosen.update(dict.fromkeys(both.types_of(kind.name, kind.fields), kind.name))
         else:
-            name = _name_of(one)
+            name = column_name(one, "diff compares columns such as Position.c.x and components such as Position")
             chosen[name] = both.component_with(name)
     is_one = len(asked) == 1 and not components
     types = {name: both.types_of(component, _fields_of(name))[name] for name, component in chosen.items()}
@@ -97,16 +98,6 @@ def diff(
     ]
     schema = pa.schema([(ENTITY_ID, pa.int64()), ("op", pa.large_string()), *fields])
     return filtered(TableSource(schema, partial(both.wide, chosen, types, schema)).read(), where, None)
-
-
-def _name_of(column: object) -> str:
-    from daft.expressions import Expression
-
-    if isinstance(column, str):
-        return column
-    if isinstance(column, Expression):
-        return column.name()
-    raise TypeError(f"diff compares columns such as Position.c.x and components such as Position, not {column!r}")
 
 
 def _fields_of(column: str) -> tuple[pa.Field, ...]:

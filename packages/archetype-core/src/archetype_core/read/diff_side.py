@@ -80,7 +80,7 @@ class Side:
         self.parts, self._names = {}, []
         for archetype, read in self.tables.items():
             names = []
-            for kind, way in _ways(archetype, self.classes).items():
+            for kind, way in ways_of(archetype, self.classes).items():
                 name = kind.name if way is None else way.kind.name
                 names.append(name)
                 self.parts.setdefault(name, []).append(Part.of(read, kind, way))
@@ -119,7 +119,7 @@ def _ids(read: Callable[[Sequence[str]], pa.Table]) -> Ids:
     return np.asarray(contiguous(read([ENTITY_ID]).column(0)).to_numpy(zero_copy_only=False))
 
 
-def _ways(archetype: Archetype, classes: Sequence[type[Component]]) -> dict[ComponentType, Transition | None]:
+def ways_of(archetype: Archetype, classes: Sequence[type[Component]]) -> dict[ComponentType, Transition | None]:
     """The components of a table, each with the way to the class that it is read as, if that is not its own."""
     own = {one.component_type() for one in classes}
     ways: dict[ComponentType, Transition | None] = dict.fromkeys(archetype.components)

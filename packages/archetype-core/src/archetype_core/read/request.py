@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from archetype_core.argument import whole_number
 from archetype_core.read.label import Label, Labels, label_columns
 from archetype_core.schema.component import Component
 from archetype_core.schema.version import Missing
@@ -63,6 +64,55 @@ class SearchQuery:
     """``cosine``, ``dot`` or ``l2``, for vectors; words rank by BM25."""
     exact: bool = True
     """Whether the answer must be exact; otherwise a store may use an index that misses some of the best."""
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateQuery:
+    """Numbers about columns: counts, mean, extremes, quantiles and a histogram, tick by tick."""
+
+    columns: tuple[Any, ...]
+    """``Position.c.x``, its name, or a component class for all its columns of numbers."""
+    at: int | range | None = None
+    """A tick, a range of ticks that is clipped to the history, or ``None`` for the last completed tick."""
+    by_archetype: bool = False
+    """Whether every table has rows of its own."""
+    quantiles: tuple[float, ...] = (0.25, 0.5, 0.75)
+    bins: int | tuple[float, ...] | None = None
+    """How many bins of equal width a histogram has, or the edges of its bins, ascending; ``None`` for no histogram."""
+
+
+@dataclass(frozen=True, slots=True)
+class DensityQuery:
+    """How many entities are where in the plane of two columns, at one tick."""
+
+    x: Any
+    y: Any
+    at: int | None = None
+    bins: tuple[int, int] = (100, 100)
+    """How many bins of equal width ``x`` and ``y`` have."""
+    x_range: tuple[float, float] | None = None
+    """The edges of the first and last bin; ``None`` for the least and greatest value."""
+    y_range: tuple[float, float] | None = None
+
+
+def column_name(column: Any, usage: str) -> str:
+    """Return the name of a column that is given by its name or as ``Position.c.x``; ``usage`` ends the text of the error."""
+    if isinstance(column, str):
+        return column
+    from daft.expressions import Expression
+
+    if isinstance(column, Expression):
+        return column.name()
+    raise TypeError(f"{usage}, not {column!r}")
+
+
+def checked_bins(bins: Any) -> int | tuple[float, ...] | None:
+    """Return a number of bins, or the edges of bins as plain numbers; ``TypeError`` for anything else."""
+    if bins is None:
+        return None
+    if isinstance(bins, Iterable) and not isinstance(bins, str | bytes):
+        return tuple(float(one) for one in bins)
+    return whole_number(bins, "the number of bins")
 
 
 def asked(query: Any) -> Asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -59,7 +60,7 @@ class CommandRoutes(Controller):
         """Queue several commands, all or none."""
         if len(data.commands) > limits.entities:
             raise BadRequest(f"{len(data.commands)} commands are more than the {limits.entities} of one request")
-        commands: list[EntityCommand[Any]] = [command_of(one) for one in data.commands]
+        commands = await to_thread(_commands, data)
         tickets = await host.submit(request.user, commands, world, tick=data.tick, priority=data.priority, terms=terms)
         return Page([TicketAnswer.of(one) for one in tickets])
 
@@ -88,4 +89,8 @@ class CommandRoutes(Controller):
         wanted = AuditFilter(world_id, actor, kind, status, since, until, after, limit, oldest_first)
         rows = await host.ask(request.user, GetHistory(wanted), world)
         following = Cursor(0, rows[-1].seq).encoded() if len(rows) == limit else None
-        return Page([AuditAnswer.of(one) for one in rows], following)
+        return Page([AuditAnswer.of(one, host.redaction) for one in rows], following)
+
+
+def _commands(data: SubmitManyBody) -> list[EntityCommand[Any]]:
+    return [command_of(one) for one in data.commands]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from asyncio import to_thread
+from collections.abc import Hashable
 from typing import Annotated, Any
 
 from litestar import Controller, Response
 from litestar.params import JSONBody, QueryParameter
 
 from archetype_core.command import Diff, Digest, GetWorldInfo, Query, QuerySnapshot, QueryTables, ReadMessages
-from archetype_server import rows, state
+from archetype_server import bulk, rows, state
 from archetype_server.answer import DigestAnswer, MessageAnswer, Page, State
 from archetype_server.config import Limits
 from archetype_server.etag import etag, tagged, unmodified
@@ -40,6 +41,7 @@ from archetype_server.routes.base import (
 from archetype_server.world_host import WorldHost
 
 _MAX = 2**63 - 1
+_OF_PAGE = ("cursor", "limit", "role")
 
 
 class ReadRoutes(Controller):
@@ -69,11 +71,10 @@ class ReadRoutes(Controller):
         if (known := unmodified(request, headers)) is not None:
             return known
         if form != rows.JSON:
-            return rows.whole(await to_thread(state.wide, found, limits.rows), form, headers)
-        offset = 0 if place is None else place.offset
-        items, total = await to_thread(state.page, found, offset, limit)
-        end = offset + len(items)
-        following = Cursor(found.tick, end).encoded() if end < total else None
+            return await bulk.whole(await to_thread(state.wide, found, limits.rows), form, headers)
+        after = 0 if place is None else place.offset
+        items, is_last = await to_thread(state.page, found, after, limit)
+        following = None if is_last else Cursor(found.tick, items[-1].entity_id).encoded()
         return Response(State(host.id_of(request.user, world), found.tick, items, following), headers=headers)
 
     @get("/entities/{entity_id:int}/history")
@@ -147,7 +148,7 @@ class ReadRoutes(Controller):
     ) -> Response[Any]:
         """Compare two ticks of a world, or a tick of a world with one of another."""
         reading = _Rows(request=request, host=host, limits=limits, world=world, limit=limit, cursor=cursor)
-        second = after if other is None else (host.id_of(request.user, other), after)
+        second = after if other is None else (reading.id_of(other), after)
         return await reading.answer(Diff(before, second, component_kinds(components)))
 
     @post("/search", status_code=200)
@@ -159,8 +160,9 @@ class ReadRoutes(Controller):
         frame = await host.ask(request.user, command_of(data), world)
         table = await to_thread(rows.collected, frame, limits.rows, is_ordered=True)
         if form != rows.JSON:
-            return await to_thread(rows.whole, table, form)
-        return Response(await to_thread(rows.page, table, 0, table.num_rows), media_type=rows.JSON)
+            return await bulk.whole(table, form)
+        body, _ = await to_thread(rows.page, table, 0, table.num_rows)
+        return Response(body, media_type=rows.JSON)
 
     @get("/digest")
     async def digest(self, request: Anyone, host: Host, world: WorldName, tick: SomeTick = None) -> DigestAnswer:
@@ -201,6 +203,13 @@ class _Rows:
         self._form = rows.wanted_format(request.headers.get("accept"))
         self._actor, self._host, self._limits = request.user, host, limits
         self._world, self._limit = world, limit
+        self._pages = host.pages
+        self._ids = [host.id_of(request.user, world)]
+        # Without the page, and who asks: what one may see of a world, all may who may read it.
+        self._url = (
+            request.url.path,
+            *sorted(one for one in request.query_params.multi_items() if one[0] not in _OF_PAGE),
+        )
         self._place = _place(cursor)
 
     @property
@@ -216,11 +225,32 @@ class _Rows:
     async def answer(self, command: Query | QuerySnapshot | Diff) -> Response[Any]:
         """Send a command and return its rows."""
         frame = await self._host.ask(self._actor, command, self._world)
-        table = await to_thread(rows.collected, frame, self._limits.rows)
         if self._form != rows.JSON:
-            return await to_thread(rows.whole, table, self._form)
+            if isinstance(command, Query) and isinstance(command.ticks, range):
+                return await bulk.of_ticks(frame, self._known(command.ticks), self._form)
+            return await bulk.whole(await to_thread(rows.collected, frame, self._limits.rows), self._form)
+        table: Any = None if self._place is None else self._pages.get(self._key(self._place.tick))
+        if table is None:
+            table = await to_thread(rows.collected, frame, self._limits.rows)
         offset = 0 if self._place is None else self._place.offset
-        return Response(await to_thread(rows.page, table, offset, self._limit), media_type=rows.JSON)
+        body, pinned = await to_thread(rows.page, table, offset, self._limit)
+        if pinned is not None:
+            self._pages.put(self._key(pinned), table, table.nbytes)
+        return Response(body, media_type=rows.JSON)
+
+    def id_of(self, world: str) -> str:
+        """Return the id of another world that the answer is about."""
+        self._ids.append(self._host.id_of(self._actor, world))
+        return self._ids[-1]
+
+    def _known(self, ticks: range) -> range:
+        """The part of a range that may be in the history."""
+        info = self._host.gate.peek(self._actor, self._host.id_of(self._actor, self._world))
+        return range(ticks.start, min(ticks.stop, ticks.stop if info is None else info.tick))
+
+    def _key(self, tick: int) -> Hashable:
+        """What is the same for all pages of an answer, and for no others."""
+        return (*self._ids, *self._url, tick)
 
 
 def _place(cursor: str | None) -> Cursor | None:
