@@ -28,6 +28,7 @@ from archetype_server.problem import ServerError
 from archetype_server.readiness import Readiness
 from archetype_server.template import load_templates
 from archetype_server.tick_feed import TickFeed
+from archetype_server.whereabouts import announced
 from archetype_server.world_directory import WorldDirectory
 from archetype_server.world_host import WorldHost
 
@@ -170,8 +171,9 @@ async def run(config: ServerConfig) -> None:
             _say(f"an admin's key is in {server.first_key}")
         if config.is_dev:
             _say("dev mode: callers without a key choose their role")
-        _say(f"ready on {server.url}")
-        await told.wait()
+        with announced(server.url, config.state_directory):
+            _say(f"ready on {server.url}")
+            await told.wait()
         _say("stopping")
     finally:
         # A second signal ends the process at once, as it would any other.

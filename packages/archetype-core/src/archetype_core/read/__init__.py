@@ -6,6 +6,7 @@ from archetype_core.read.history import query, query_branches
 from archetype_core.read.label import Labels
 from archetype_core.read.ranking import FOUND, METRICS, SCORE, rank, rank_each, ranked
 from archetype_core.read.request import Branch, HistoryQuery, SearchQuery, Ticks, asked
+from archetype_core.read.stored import pushdown_of, search_stored
 from archetype_core.schema.version import Missing
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
     "Ticks",
     "asked",
     "diff",
+    "pushdown_of",
     "query",
     "query_branches",
     "rank",
     "rank_each",
     "ranked",
+    "search_stored",
     "words_of",
 ]
