@@ -78,7 +78,7 @@ def prose(text: str) -> Iterator[str]:
         if number:
             yield ""
         is_code = paragraph.startswith("\b\n")
-        yield f"```bash\n{paragraph[2:]}\n```" if is_code else paragraph
+        yield f"```sh\n{paragraph[2:]}\n```" if is_code else paragraph
 
 
 def main(arguments: list[str]) -> int:

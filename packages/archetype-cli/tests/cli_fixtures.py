@@ -1,13 +1,15 @@
-"""Fixtures: a stored history, the command, and a server that stands in for ours. A plugin, as test modules load it."""
+"""Fixtures: a stored history, the command, and servers. A plugin, as test modules load it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cli_scene import Command, make_history
-from stand_in import StandIn
+from cli_scene import Command, Served, make_history, served
 
 
 @pytest.fixture(scope="session")
@@ -24,11 +26,50 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     for name in ("PLACE", "URL", "TOKEN", "ROLE", "FORMAT", "TIMEOUT_S"):
         monkeypatch.delenv(f"ARCHETYPE_{name}", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "no-state"))
     return Command(capsys)
 
 
+@pytest.fixture(scope="session")
+def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server without flags but for its port and a store that opens fast."""
+    with served(tmp_path_factory.mktemp("plain"), "--storage", "journal:./archetype-data") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def dev_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server in developer mode with worlds of many types."""
+    template = str(Path(__file__).with_name("racing.py"))
+    with served(tmp_path_factory.mktemp("dev"), "--dev", "--storage", "journal:./data", "--load", template) as running:
+        yield running
+
+
 @pytest.fixture
-def server() -> Iterator[StandIn]:
-    """A server on the loopback interface that answers as the wire contract says."""
-    with StandIn() as standing_in:
-        yield standing_in
+def at(command: Command, plain_server: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
+    """The plain server, for commands of the same user."""
+    for name, value in plain_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return plain_server
+
+
+@pytest.fixture
+def strange() -> Iterator[Callable[[bytes], str]]:
+    """A function that makes an address at which everybody gets the same bytes."""
+    with contextlib.ExitStack() as stack:
+
+        def listen(answer: bytes) -> str:
+            bound = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+            def answer_all() -> None:
+                with contextlib.suppress(OSError):
+                    while True:
+                        peer, _ = bound.accept()
+                        with peer:
+                            peer.recv(65_536)
+                            peer.sendall(answer)
+
+            threading.Thread(target=answer_all, daemon=True).start()
+            return f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+        yield listen

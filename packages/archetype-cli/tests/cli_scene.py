@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
+import pty
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,11 +72,7 @@ class Command:
         self._capsys = capsys
 
     def __call__(self, *words: object) -> Done:
-        before = signal.getsignal(signal.SIGINT)
-        try:
-            code = run([str(one) for one in words])
-        finally:
-            signal.signal(signal.SIGINT, before)
+        code = run([str(one) for one in words])
         out, err = self._capsys.readouterr()
         return Done(int(code), out, err)
 
@@ -101,3 +100,76 @@ def process(*words: object, cwd: Path, **more: str) -> subprocess.CompletedProce
         timeout=120,
         check=False,
     )
+
+
+def in_terminal(directory: Path, *words: str, **more: str) -> tuple[str, int]:
+    """What a command writes to a terminal, and its exit code."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [console_script(), *words],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(**more),
+        cwd=directory,
+    ) as running:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                data = os.read(ours, 65_536)
+            except OSError:
+                # The other end is closed.
+                break
+            if not data:
+                break
+            shown += data
+        code = running.wait(timeout=60)
+    os.close(ours)
+    return shown.decode(), code
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server process: its address, and the directory that it was started in."""
+
+    url: str
+    directory: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What commands of the same user on the same machine have."""
+        return {"XDG_STATE_HOME": str(self.directory / "state"), "ARCHETYPE_URL": self.url}
+
+
+@contextlib.contextmanager
+def served(directory: Path, *arguments: str) -> Iterator[Served]:
+    """Run ``archetype serve`` in a directory for the block, and end it as a user does."""
+    running = subprocess.Popen(
+        [console_script(), "serve", "--port", "0", *arguments],
+        cwd=directory,
+        env=environment(XDG_STATE_HOME=str(directory / "state")),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stderr is not None
+    said: list[str] = []
+    try:
+        for line in running.stderr:
+            said.append(line)
+            if "ready on" in line:
+                break
+        assert "ready on" in "".join(said), said
+        # Nobody reads the rest, and a full pipe would stop the server.
+        rest = threading.Thread(target=running.stderr.read)
+        rest.start()
+        yield Served(said[-1].split()[-1], directory)
+        running.terminate()
+        assert running.wait(60) == 0
+        rest.join(60)
+    finally:
+        if running.poll() is None:
+            running.kill()
+            running.wait(60)
+        running.stderr.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
-from cli_scene import console_script, environment, process
+from cli_scene import console_script, environment, in_terminal, process
 
 from archetype_cli.command_group import COMMANDS, summary
 
@@ -109,33 +108,6 @@ def test_a_terminal(tmp_path: Path, race: Path, more: dict[str, str]) -> None:
         refused, code = in_terminal(tmp_path, "query", str(race), "race", "-f", "arrow")
         assert code == 2
         assert "--output" in refused
-
-
-def in_terminal(directory: Path, *words: str, **more: str) -> tuple[str, int]:
-    """What a command writes to a terminal, and its exit code."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [console_script(), *words],
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment(**more),
-        cwd=directory,
-    ) as running:
-        os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                data = os.read(ours, 65_536)
-            except OSError:
-                # The other end is closed.
-                break
-            if not data:
-                break
-            shown += data
-        code = running.wait(timeout=60)
-    os.close(ours)
-    return shown.decode(), code
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

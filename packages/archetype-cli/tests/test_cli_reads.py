@@ -166,6 +166,12 @@ def test_diff(command: Command, race: Path) -> None:
     assert command("diff", race, "race", "what-if", "-w", "op = 'removed'", "--stat", "--exit-code").code == 1
 
 
+def test_search(command: Command, race: Path) -> None:
+    """Texts are ranked by the words of a query, at any tick."""
+    found = items(command("search", race, "race", "spot__note", "red line", "--tick", 2, "--json").out)
+    assert [(row["entity_id"], row["tick"]) for row in found] == [(2, 2)]
+
+
 def test_history(command: Command, race: Path) -> None:
     """The audit log is filtered and counted, of one world and of all."""
     rows = items(command("history", race, "race", "--type", "spawn", "--oldest-first", "--json").out)
@@ -231,12 +237,24 @@ def test_upkeep_of_a_journal(command: Command, tmp_path: Path) -> None:
     assert command("verify", place).code == 0
 
 
-def test_doctor(command: Command, race: Path, tmp_path: Path) -> None:
-    """The doctor names versions and adapters, and fails for a place that cannot be opened."""
+def test_doctor(command: Command, race: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor names versions, adapters and stores, reads a place, and says what to do about what is wrong."""
+    monkeypatch.chdir(race.parent)
     rows = {str(row["check"]): row for row in items(command("doctor", race, "--json").out)}
     assert "journal" in str(rows["stores"]["detail"])
-    assert rows["place"]["status"] == "ok"
-    assert command("doctor", tmp_path / "nothing").code == 1
+    assert rows["stores here"]["detail"] == "data"
+    assert (rows["worlds"]["status"], rows["files"]["status"]) == ("ok", "ok")
+    assert {row["status"] for row in rows.values()} <= {"ok", "absent"}
+    nothing = command("doctor", tmp_path / "nothing", "--json")
+    assert nothing.code == 1
+    (failed,) = (row for row in items(nothing.out) if row["status"] == "failed")
+    assert (failed["check"], "archetype demo" in str(failed["remedy"])) == ("worlds", True)
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "journal.sqlite").write_bytes(b"no database" * 1000)
+    done = command("doctor", damaged, "--json")
+    assert done.code == 1
+    assert [row["check"] for row in items(done.out) if row["status"] == "failed"] == ["worlds"]
 
 
 @pytest.mark.parametrize(
@@ -252,6 +270,12 @@ def test_doctor(command: Command, race: Path, tmp_path: Path) -> None:
         (["query", "RACE"], 2, "--help"),
         (["query", "RACE", "race", "more"], 2, "./race"),
         (["query", "./nothing-here", "race"], 3, "archetype demo"),
+        (["query", "EMPTY", "race"], 3, "archetype doctor"),
+        (["search", "RACE", "race", "spot__nte", "red"], 3, "did you mean 'spot__note'?"),
+        (["search", "RACE", "race", "spot__note", "[1, red]"], 2, "a JSON list of numbers"),
+        (["search", "RACE", "race", "spot__note", "[1.5]"], 2, ""),
+        (["search", "RACE", "race", "spot__note", "red", "--tick", "9"], 3, "from tick 0 to 4"),
+        (["world", "show", "RACE", "race", "--live"], 2, "archetype serve"),
         (["query", "sqlite:./x", "race"], 2, ""),
         (["diff", "RACE", "race"], 2, "--help"),
         (["diff", "RACE", "race@", "race"], 2, "WORLD@TICK"),
@@ -259,12 +283,14 @@ def test_doctor(command: Command, race: Path, tmp_path: Path) -> None:
         (["world", "create", "RACE", "name"], 2, "archetype serve"),
         (["entity", "get", "RACE", "race", "one"], 2, "a number"),
         (["verify", "http://localhost:1"], 2, "on the server's machine"),
+        (["query", "RACE", "race", "-w", "spot__x"], 2, "write it as in SQL"),
         (["query", "RACE", "race", "--json", "-f", "csv"], 2, "one of them"),
     ],
 )
-def test_mistakes(command: Command, race: Path, words: list[str], code: int, hint: str) -> None:
+def test_mistakes(*, command: Command, race: Path, tmp_path: Path, words: list[str], code: int, hint: str) -> None:
     """A mistake is at most two lines, what happened and what to do, with an exit code that says which kind it is."""
-    done = command(*(str(race) if word == "RACE" else word for word in words))
+    places = {"RACE": str(race), "EMPTY": str(tmp_path)}
+    done = command(*(places.get(word, word) for word in words))
     assert (done.code, done.out) == (code, "")
     lines = done.err.splitlines()
     assert lines[0].startswith("error: ")

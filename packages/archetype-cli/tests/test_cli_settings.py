@@ -36,12 +36,27 @@ def test_a_token_stays_with_its_server(tmp_path: Path) -> None:
     """The token of the user's file is not sent to a server that a project's file names."""
     user = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
     write(tmp_path / "config" / "archetype" / "config.toml", 'place = "http://mine"\ntoken = "secret"')
-    assert Settings.load(tmp_path, user).token_for(None, None) == "secret"
+    assert Settings.load(tmp_path, user).identity(None, None, None) == ("secret", None)
     write(tmp_path / "archetype.toml", 'place = "http://theirs"')
     found = Settings.load(tmp_path, user)
-    assert found.token_for(None, None) is None
-    assert found.token_for("flag", None) == "flag"
-    assert Settings.load(tmp_path, {**user, "ARCHETYPE_TOKEN": "env"}).token_for(None, None) == "env"
+    assert found.identity(None, None, None) == (None, None)
+    assert found.identity(None, None, "http://mine") == ("secret", None)
+    assert found.identity("flag", None, None) == ("flag", None)
+    assert Settings.load(tmp_path, {**user, "ARCHETYPE_TOKEN": "env"}).identity(None, None, None) == ("env", None)
+
+
+def test_a_token_or_a_role(tmp_path: Path) -> None:
+    """Of a token and a role the one that comes first is sent; two flags contradict each other."""
+    both = Settings.load(tmp_path, {"ARCHETYPE_TOKEN": "env", "ARCHETYPE_ROLE": "viewer"})
+    assert both.identity(None, None, None) == ("env", None)
+    assert both.identity(None, "player", None) == (None, "player")
+    write(tmp_path / "archetype.toml", 'role = "viewer"')
+    assert Settings.load(tmp_path, {"ARCHETYPE_TOKEN": "env"}).identity(None, None, None) == ("env", None)
+    user = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    write(tmp_path / "config" / "archetype" / "config.toml", 'token = "secret"')
+    assert Settings.load(tmp_path, user).identity(None, None, None) == (None, "viewer")
+    with pytest.raises(Failure, match="contradict"):
+        both.identity("x", "admin", None)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +59,34 @@ def test_a_row_is_a_line(rows: list[dict[str, object]]) -> None:
     lines = list(table_lines(["a", "b"], rows, is_terminal=False))
     assert len(lines) == 1 + len(rows)
     assert not any("\n" in line or "\x1b" in line for line in lines)
+
+
+@given(st.integers(1, 60), st.lists(st.text(max_size=12), min_size=1, max_size=8))
+def test_a_row_fits_into_a_narrow_terminal(room: int, cells: list[str]) -> None:
+    """Columns are cut and left out until a row is a line; the header says so. One column is always there."""
+    names = [f"column{place}" for place in range(len(cells))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(room))
+        patch.setenv("NO_COLOR", "1")
+        header, *lines = table_lines(names, [dict(zip(names, cells, strict=True))], is_terminal=True)
+    assert all(len(line) <= max(room, 6) for line in (header, *lines))
+    assert header.endswith(("…", "~")) or header.split() == names
+
+
+def test_a_table_is_not_held_in_memory() -> None:
+    """Rows are printed as they come: only the first ones decide the widths."""
+    taken = 0
+
+    def rows() -> Iterator[dict[str, object]]:
+        nonlocal taken
+        for number in range(1_000_000):
+            taken += 1
+            yield {"a": number}
+
+    lines = table_lines(["a"], rows(), is_terminal=True)
+    assert next(lines)
+    assert taken <= 200
+    assert sum(1 for _ in lines) == 1_000_000
 
 
 def test_every_error_of_ours_has_an_exit_code() -> None:

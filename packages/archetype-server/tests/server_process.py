@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -49,7 +50,12 @@ def child(place: Path, *arguments: str) -> Iterator[Child]:
     """A server process below a directory."""
     command = [sys.executable, "-W", "error", "-c", PROGRAM, "--port", "0", "--storage", f"journal:{place / 'data'}"]
     process = subprocess.Popen(
-        [*command, *arguments], cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*command, *arguments],
+        cwd=place,
+        env={**os.environ, "XDG_STATE_HOME": str(place / "notes")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         server = Child(process)

@@ -98,3 +98,14 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     (tmp_path / "nothing_here.py").write_text("x = 1\n")
     with pytest.raises(ValueError, match="nothing_here has no WorldTemplate"):
         load_templates(str(tmp_path / "nothing_here.py"))
+
+
+def test_worlds_of_scripts_get_the_first_template_that_is_loaded(tmp_path: Path) -> None:
+    """The built-in templates are for worlds that clients make; those of a script get what the operator loads."""
+    assert load_templates(None).of_scripts() is None
+    (tmp_path / "two_digs.py").write_text(
+        "from archetype_server import WorldTemplate\nA = WorldTemplate('a')\nB = WorldTemplate('b')\n"
+    )
+    found = load_templates(str(tmp_path / "two_digs.py")).of_scripts()
+    assert found is not None
+    assert found.name == "a"

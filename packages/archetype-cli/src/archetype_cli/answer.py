@@ -40,4 +40,4 @@ class Facts:
 def rows_of(reader: pa.RecordBatchReader) -> Iterator[Row]:
     """The rows of Arrow batches as mappings."""
     for batch in reader:
-        yield from batch.to_pylist()
+        yield from batch.to_pylist(maps_as_pydicts="strict")

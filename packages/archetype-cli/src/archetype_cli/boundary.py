@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
-from types import FrameType
 
 import click
 
@@ -16,22 +13,40 @@ from archetype_cli.exit_code import ExitCode, exit_code_of
 from archetype_cli.failure import Failure, PipeClosed
 from archetype_cli.safe_text import shown
 
+_HINTS = {
+    "ARC-S009": "`archetype doctor` lists the stores in this directory",
+    "ARC-S004": "`archetype verify` tells what is damaged",
+}
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code. Errors are at most two lines on standard error."""
-    _handle_interrupts()
     _write_any_text()
     try:
         outcome = archetype.main(list(arguments), prog_name="archetype", standalone_mode=False)
     except SystemExit as leaving:
-        # The command's own, or click's when it prints help and nobody reads it.
+        # The command's own, click's when it prints help and nobody reads it, or that of SIGTERM.
         return leaving.code if isinstance(leaving.code, int) else ExitCode.OK
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted")
         return ExitCode.INTERRUPTED
     except Exception as failure:  # noqa: BLE001  # reason: this is where every error ends
+        if _is_interrupt(failure):
+            _say("interrupted")
+            return ExitCode.INTERRUPTED
         return _report(failure)
     return outcome if isinstance(outcome, int) else ExitCode.OK
+
+
+def _is_interrupt(failure: BaseException | None) -> bool:
+    """Whether an error is what became of Ctrl-C in an import or below a compiled library."""
+    seen: set[int] = set()
+    while failure is not None and id(failure) not in seen:
+        seen.add(id(failure))
+        if isinstance(failure, KeyboardInterrupt) or "KeyboardInterrupt" in str(failure):
+            return True
+        failure = failure.__cause__ or failure.__context__
+    return False
 
 
 def _report(failure: Exception) -> int:
@@ -69,7 +84,7 @@ def _known(failure: Exception) -> Failure | None:
         return _known(failure.exceptions[0])
     code = getattr(failure, "code", None)
     if isinstance(code, str) and code.startswith("ARC-"):
-        return Failure(str(failure), "", exit_code_of(code))
+        return Failure(str(failure), _HINTS.get(code, ""), exit_code_of(code))
     if isinstance(failure, OSError):
         place = f"{failure.filename}: " if failure.filename else ""
         code_of = ExitCode.NOT_FOUND if isinstance(failure, FileNotFoundError) else ExitCode.FAILED
@@ -80,21 +95,6 @@ def _known(failure: Exception) -> Failure | None:
 
 def _say(line: str) -> None:
     click.echo(shown(line), err=True)
-
-
-def _handle_interrupts() -> None:
-    """Let the first Ctrl-C unwind, so that files are closed, and the second one end the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-
-    def again(_signum: int, _frame: FrameType | None) -> None:
-        os._exit(ExitCode.INTERRUPTED)
-
-    def first(_signum: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, again)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, first)
 
 
 def _write_any_text() -> None:

@@ -28,6 +28,22 @@ _ELSEWHERE = {
 }
 """Commands of our other packages, so that a missing one can name what to install."""
 
+_SECTIONS = {
+    "Begin": ("demo", "init", "serve"),
+    "Read histories, in a directory or at a server": ("log", "query", "diff", "search", "history", "tail", "export"),
+    "Read and change worlds": ("world", "entity", "run", "step", "episode", "rollout"),
+    "Look after stores, keys and this installation": (
+        "verify",
+        "compact",
+        "repair",
+        "keys",
+        "me",
+        "doctor",
+        "completion",
+    ),
+}
+"""In which order ``--help`` shows the commands; those of other packages come last."""
+
 
 class CommandGroup(click.Group):
     """A group of the commands that installed packages offer."""
@@ -75,9 +91,14 @@ class CommandGroup(click.Group):
             raise PipeClosed from failure
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        lines = [(name, summary(point)) for name, point in sorted(self.offered.items())]
-        with formatter.section("Commands"):
-            formatter.write_dl(lines)
+        named = {name for names in _SECTIONS.values() for name in names}
+        others = tuple(name for name in sorted(self.offered) if name not in named)
+        width = max(map(len, self.offered), default=0)
+        for title, names in {**_SECTIONS, "Others": others}.items():
+            lines = [(name.ljust(width), summary(self.offered[name])) for name in names if name in self.offered]
+            if lines:
+                with formatter.section(title):
+                    formatter.write_dl(lines)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem

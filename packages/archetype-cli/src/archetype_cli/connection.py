@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING
 
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure
-from archetype_cli.settings import DEFAULT_URL, Settings, is_address
+from archetype_cli.own_server import first_key
+from archetype_cli.settings import Settings, default_url, is_address
 from archetype_cli.source import Source
 
 if TYPE_CHECKING:
     from archetype_cli.http_source import HttpSource
+
+_HOST_AND_PORT = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+|\[[0-9a-fA-F:]+\]):\d+(/.*)?")
 
 
 @dataclass(frozen=True)
@@ -40,15 +44,21 @@ class Connection:
         """Open the place that was given first: as an argument, as a flag, in the settings, or the default server."""
         settings = Settings.load()
         given = place or self.place
-        chosen = given or settings.get("place") or DEFAULT_URL
+        chosen = given or settings.get("place") or default_url(os.environ)
         source: Source
         if is_server(chosen):
+            from archetype_cli.http_client import HttpClient
             from archetype_cli.http_source import HttpSource
 
             timeout = settings.get("timeout_s")
-            token = settings.token_for(self.token, given)
-            source = HttpSource(
-                chosen, token=token, role=settings.get("role", self.role), **({"timeout_s": timeout} if timeout else {})
+            token, role = settings.identity(self.token, self.role, given)
+            if token is None and role is None:
+                token = first_key(chosen)
+            more = {"timeout_s": timeout} if timeout else {}
+            source = HttpSource(HttpClient(chosen, token=token, role=role, **more))
+        elif _HOST_AND_PORT.fullmatch(chosen):
+            raise Failure(
+                f"{chosen} is neither a directory nor an address", f"write it as http://{chosen}", ExitCode.USAGE
             )
         elif is_server_needed:
             raise Failure(

@@ -1,10 +1,14 @@
-"""Where the process starts and ends. Only the standard library is imported before Ctrl-C is handled."""
+"""Where the process starts and ends. Only the standard library is imported before signals are handled."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import NoReturn
+
+INTERRUPTED, TERMINATED = 130, 143
 
 
 def main() -> NoReturn:
@@ -12,12 +16,17 @@ def main() -> NoReturn:
     # Read by Daft when it is imported; see docs/runtime.md.
     os.environ.setdefault("DO_NOT_TRACK", "true")
     try:
+        signal.signal(signal.SIGTERM, _unwind)
         from archetype_cli.boundary import run
 
         code = run(sys.argv[1:])
+        # What follows is no longer worth unwinding.
+        signal.signal(signal.SIGINT, _leave_at_once)
     except KeyboardInterrupt:
         # During the imports, when nothing has begun. Inside a command, the boundary handles it.
-        code = 130
+        code = INTERRUPTED
+    except SystemExit:
+        code = TERMINATED
     leave(code)
 
 
@@ -32,3 +41,12 @@ def leave(code: int) -> NoReturn:
     except (OSError, ValueError):
         code = code or 141
     os._exit(code)
+
+
+def _unwind(_signum: int, _frame: FrameType | None) -> NoReturn:
+    """End as a program does that is told to: files are closed, and temporary ones removed."""
+    raise SystemExit(TERMINATED)
+
+
+def _leave_at_once(_signum: int, _frame: FrameType | None) -> NoReturn:
+    os._exit(INTERRUPTED)

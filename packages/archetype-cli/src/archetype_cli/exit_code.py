@@ -30,14 +30,31 @@ class ExitCode(enum.IntEnum):
     """Ctrl-C."""
     PIPE_CLOSED = 141
     """Whoever read the output stopped reading, such as `head`."""
+    TERMINATED = 143
+    """SIGTERM."""
 
 
 _BY_CODE = {
-    ExitCode.USAGE: ("M001", "M002", "M003", "M004", "M006", "S007", "G004", "H003", "H005", "H006", "W007"),
+    ExitCode.USAGE: (
+        "M001",
+        "M002",
+        "M003",
+        "M004",
+        "M006",
+        "S007",
+        "G004",
+        "H003",
+        "H004",
+        "H005",
+        "H006",
+        "H007",
+        "H008",
+        "W007",
+    ),
     ExitCode.NOT_FOUND: ("M005", "T001", "T007", "W001", "W002", "W004", "W006", "S009", "G007", "H002"),
-    ExitCode.NOT_ALLOWED: ("G001", "G002", "S010", "H001", "H009", "H013"),
-    ExitCode.CONFLICT: ("T003", "T004", "T006", "W003", "W005", "S002", "G003", "G008", "R002", "H011"),
-    ExitCode.UNREACHABLE: ("G006", "H012", "R001"),
+    ExitCode.NOT_ALLOWED: ("G001", "G002", "S010", "H001", "H009"),
+    ExitCode.CONFLICT: ("T003", "T004", "T006", "W003", "W005", "S002", "G003", "G008", "R002", "H013", "H014", "H015"),
+    ExitCode.UNREACHABLE: ("G006", "H011", "H012", "R001"),
     ExitCode.DAMAGED: ("S004",),
     ExitCode.NOT_INSTALLED: ("S006",),
 }

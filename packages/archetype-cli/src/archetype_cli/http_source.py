@@ -4,122 +4,124 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from datetime import datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-import httpx2
-
-from archetype_cli.answer import Answer
+from archetype_cli.answer import Answer, rows_of
+from archetype_cli.column import chosen_columns
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure, meant
-from archetype_cli.problem import failure_of, unreachable
-from archetype_cli.source import AuditQuery, Moment, Selection
+from archetype_cli.http_client import ARROW, HttpClient
+from archetype_cli.source import (
+    BASE_COLUMNS,
+    DIFF_COLUMNS,
+    HIDDEN_COLUMNS,
+    WORLD_FACTS,
+    AuditQuery,
+    Likeness,
+    Moment,
+    Selection,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BASE = ("world_id", "run_id", "entity_id", "tick", "is_active")
-_ROWS = "application/x-ndjson"
-_ARROW = "application/vnd.apache.arrow.stream"
-_PAGE = 1000
+_LIVE_FACTS = ("is_live", "template", "queued", "pending", "stepped_at")
 
 
 class HttpSource:
-    """A server, with what lets the caller in: a token, or in developer mode a role."""
+    """The worlds of a server."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        role: str | None = None,
-        timeout_s: float = 30.0,
-        transport: httpx2.BaseTransport | None = None,
-    ) -> None:
-        self.place = url.rstrip("/")
-        headers = {"User-Agent": "archetype-cli"}
-        if token is not None:
-            if not token.isascii() or not token.isprintable():
-                raise Failure("the token has characters that no key has", "copy it again", ExitCode.USAGE)
-            headers["Authorization"] = f"Bearer {token}"
-        if role is not None:
-            headers["X-Archetype-Role"] = role
-        if not urlsplit(self.place).hostname:
-            raise Failure(f"{url} is not the address of a server", "write it as http://host:port", ExitCode.USAGE)
-        self._timeout = httpx2.Timeout(timeout_s, connect=min(5.0, timeout_s))
-        try:
-            self._client = httpx2.Client(
-                base_url=self.place, headers=headers, timeout=self._timeout, transport=transport
-            )
-        except (httpx2.InvalidURL, ValueError) as failure:
-            raise Failure(
-                f"{url} is not an address: {failure}", "write it as http://host:port", ExitCode.USAGE
-            ) from None
+    def __init__(self, client: HttpClient) -> None:
+        self._http = client
 
     def close(self) -> None:
-        self._client.close()
+        self._http.close()
 
     def worlds(self) -> Sequence[Mapping[str, Any]]:
-        return list(self._pages("/v1/worlds", {}))
+        found = sorted(self._http.pages("/v1/worlds", {}), key=lambda one: str(one["world_id"]))
+        return [_facts(one) for one in found]
 
     def world(self, name: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._get(_world(name))
+        return _facts(self._http.get(_world(name)))
+
+    def live_world(self, name: str) -> Mapping[str, Any]:
+        """Return what a server knows of a live world beside its history."""
+        path = _world(name)
+        found = self._http.get(path)
+        parts = {part: list(self._http.pages(f"{path}/{part}", {})) for part in ("processors", "hooks", "resources")}
+        return {**_facts(found), **{fact: found[fact] for fact in _LIVE_FACTS}, **parts}
+
+    def me(self) -> Mapping[str, Any]:
+        """Return who the caller is, and what it has used of its quotas."""
+        found: Mapping[str, Any] = self._http.get("/v1/me")
         return found
 
     def entity(self, world: str, entity_id: int, tick: int | None) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._get(f"{_world(world)}/entities/{entity_id}", {"tick": tick})
+        found: Mapping[str, Any] = self._http.get(f"{_world(world)}/entities/{entity_id}", {"tick": tick})
         return found
 
     def rows(self, world: str, selection: Selection) -> Answer:
-        if selection.where is not None:
-            raise Failure(
-                "a server does not evaluate --where", "filter its answer, or read the directory itself", ExitCode.USAGE
-            )
         path, queries = self._requests(world, selection)
+        hidden = HIDDEN_COLUMNS - frozenset(selection.columns)
+        if selection.where is not None or selection.is_arrow:
+            table = self._table(path, queries, selection)
+            return Answer("rows", table.column_names, rows_of(table.to_reader()), hidden, table.to_reader)
         wanted = frozenset(selection.entity_ids)
-        rows = (
-            row for query in queries for row in self._lines(path, query) if not wanted or row["entity_id"] in wanted
-        )
+        coming = chain.from_iterable(self._coming(path, query, selection) for query in queries)
+        rows = (row for row in coming if not wanted or row["entity_id"] in wanted)
         first = list(islice(rows, 1))
-        own = list(first[0]) if first else list(_BASE)
-        # In the order of a local place, which no object of JSON promises.
-        known = [*(name for name in _BASE if name in own), *(name for name in own if name not in _BASE)]
-        for name in selection.columns:
-            if first and name not in known:
-                hint = meant(name, known, f"the columns are {', '.join(known)}")
-                raise Failure(f"there is no column {name!r}", hint, ExitCode.NOT_FOUND)
-        columns = list(dict.fromkeys(selection.columns)) or known
+        own = list(first[0]) if first else self._http.header(path, queries[-1]) if queries else []
+        columns = chosen_columns(selection.columns, _ordered(own, selection.components))
         kept = islice(chain(first, rows), selection.limit)
-        hidden = frozenset({"world_id", "run_id", "is_active"}) - frozenset(selection.columns)
         return Answer(
             "rows",
             columns,
             ({name: row.get(name) for name in columns} for row in kept),
             hidden,
-            lambda: self._arrow(path, queries, selection),
         )
 
     def diff(self, before: Moment, after: Moment, components: tuple[str, ...], where: str | None) -> Answer:
-        if where is not None:
-            raise Failure(
-                "a server does not evaluate --where", "filter its answer, or read the directory itself", ExitCode.USAGE
-            )
         ticks = [self._tick(one) for one in (before, after)]
         asked = {
             "before": ticks[0],
             "after": ticks[1],
             "other": after.world if after.world != before.world else None,
-            "components": ",".join(components) or None,
         }
-        rows = self._lines(f"{_world(before.world)}/diff", asked)
-        columns = ("op", "entity_id", "column", "before", "after")
-        return Answer("differences", columns, rows)
+        path = f"{_world(before.world)}/diff"
+        prefixes = tuple(f"{self._component(name, before.world, after.world).lower()}__" for name in components)
+
+        def is_wanted(column: str | None) -> bool:
+            # The rows of an entity that came, went or moved have no column; they belong to every component.
+            return not components or column is None or column.startswith(prefixes)
+
+        def reader() -> pa.RecordBatchReader:
+            table = self._table(path, [asked], Selection(columns=DIFF_COLUMNS, where=where))
+            return table.filter([is_wanted(one) for one in table.column("column").to_pylist()]).to_reader()
+
+        coming = self._http.lines(path, asked) if where is None else rows_of(reader())
+        rows = (row for row in coming if is_wanted(row["column"]))
+        return Answer("differences", DIFF_COLUMNS, rows, frozenset(), reader)
+
+    def search(self, world: str, likeness: Likeness) -> Answer:
+        path = f"{_world(world)}/search"
+        asked = {
+            "column": likeness.column,
+            "query": likeness.query,
+            "k": likeness.k,
+            "at": likeness.tick,
+            "metric": likeness.metric,
+        }
+        body = {name: value for name, value in asked.items() if value is not None}
+        rows = list(self._http.lines(path, body=body))
+        columns = list(rows[0]) if rows else self._http.header(path, body=body)
+        return Answer("found", columns, rows, frozenset(), lambda: self._searched(path, body).to_reader())
 
     def branches(self) -> Sequence[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
-        waiting = [(None, one) for one in reversed(self._get("/v1/lineage")["items"])]
+        waiting = [(None, one) for one in reversed(self._http.get("/v1/lineage")["items"])]
         while waiting:
             parent, one = waiting.pop()
             found.append(
@@ -132,7 +134,7 @@ class HttpSource:
                 }
             )
             waiting += [(one["world_id"], child) for child in reversed(one["children"])]
-        return found
+        return sorted(found, key=lambda one: str(one["world_id"]))
 
     def history(self, query: AuditQuery) -> Iterator[Mapping[str, Any]]:
         if query.world is None:
@@ -149,58 +151,61 @@ class HttpSource:
             "until": query.until,
             "oldest_first": "true" if query.oldest_first else None,
         }
-        return islice(self._pages(f"{_world(query.world)}/history", asked, query.limit), query.limit)
+        for row in self._http.pages(f"{_world(query.world)}/history", asked, query.limit):
+            times = {name: _time(row[name]) for name in ("submitted_at", "settled_at")}
+            yield {**row, **times}
 
     def new_ticks(self, world: str) -> Iterator[Mapping[str, Any]]:
         facts = self.world(world)
         tick = facts["tick"] - 1
         if tick >= 0:
-            yield {"world_id": facts["world_id"], "run_id": facts["run_id"], "tick": tick}
-        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(tick)}
-        with self._stream(f"{_world(world)}/events", {}, headers, is_endless=True) as response:
+            yield {"world_id": facts["world_id"], "tick": tick}
+        headers = {"Last-Event-ID": str(tick)} if tick >= 0 else {}
+        path = f"{_world(world)}/events"
+        with self._http.stream("GET", path, accept="text/event-stream", headers=headers, is_endless=True) as response:
             for line in response.iter_lines():
                 if line.startswith("data:"):
                     yield json.loads(line[5:])
 
     def create_world(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Create a world."""
-        return self._send("POST", "/v1/worlds", body)
+        return _facts(self._http.send("POST", "/v1/worlds", body))
 
     def fork_world(self, world: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Fork a world."""
-        return self._send("POST", f"{_world(world)}/fork", body)
+        return _facts(self._http.send("POST", f"{_world(world)}/fork", body))
 
     def destroy_world(self, world: str) -> Mapping[str, Any]:
         """Drop a live world."""
-        return self._send("DELETE", _world(world))
+        return self._http.send("DELETE", _world(world))
 
     def spawn(self, world: str, components: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         """Spawn an entity."""
-        return self._send("POST", f"{_world(world)}/entities", {"components": components})
+        return self._http.send("POST", f"{_world(world)}/entities", {"components": components})
 
     def update(self, world: str, entity_id: int, components: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         """Change fields of an entity."""
-        return self._send("PATCH", f"{_world(world)}/entities/{entity_id}", {"components": components})
+        return self._http.send("PATCH", f"{_world(world)}/entities/{entity_id}", {"components": components})
 
     def despawn(self, world: str, entity_id: int) -> Mapping[str, Any]:
         """Remove an entity."""
-        return self._send("DELETE", f"{_world(world)}/entities/{entity_id}")
+        return self._http.send("DELETE", f"{_world(world)}/entities/{entity_id}")
 
     def step(self, world: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run one tick."""
-        return self._send("POST", f"{_world(world)}/step", body, is_long=True)
+        return self._http.send("POST", f"{_world(world)}/step", body, is_long=True)
 
     def run(self, world: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run ticks."""
-        return self._send("POST", f"{_world(world)}/run", body, is_long=True)
+        return self._http.send("POST", f"{_world(world)}/run", body, is_long=True)
 
     def episode(self, world: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run an episode."""
-        return self._send("POST", f"{_world(world)}/episode", body, is_long=True)
+        return self._http.send("POST", f"{_world(world)}/episode", body, is_long=True)
 
     def rollout(self, world: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run a rollout."""
-        return self._send("POST", f"{_world(world)}/rollout", body, is_long=True)
+        return self._http.send("POST", f"{_world(world)}/rollout", body, is_long=True)
 
     def _requests(self, world: str, selection: Selection) -> tuple[str, list[dict[str, Any]]]:
         """The path and the parameters of the requests that answer a selection."""
@@ -222,84 +227,82 @@ class HttpSource:
         newest = self._tick(Moment(world)) if last is None else last
         return f"{_world(world)}/state", [{"tick": tick} for tick in range(first or 0, newest + 1)]
 
+    def _component(self, name: str, *worlds: str) -> str:
+        """The name of a component that the server or a world has; a `Failure` suggests the nearest."""
+        known = {kind for one in self._http.pages("/v1/templates", {}) for kind in one["components"]}
+        for world in worlds:
+            known |= {kind for names in self.world(world)["archetypes"] for kind in names.split(" + ")}
+        if name not in known:
+            hint = meant(name, known, f"the components are {', '.join(sorted(known))}")
+            raise Failure(f"no entity ever had a component {name!r}", hint, ExitCode.NOT_FOUND)
+        return name
+
     def _tick(self, moment: Moment) -> int:
         return int(self.world(moment.world)["tick"]) - 1 if moment.tick is None else moment.tick
 
-    def _arrow(self, path: str, queries: Sequence[Mapping[str, Any]], selection: Selection) -> pa.RecordBatchReader:
-        import pyarrow as pa
-        import pyarrow.compute as pc
+    def _coming(self, path: str, query: Mapping[str, Any], selection: Selection) -> Iterator[Mapping[str, Any]]:
+        """The rows of a request: all while they arrive, or if few are wanted, a page at a time."""
+        if selection.limit is not None and path.endswith("/components"):
+            # Pages are cut by the server, before the command leaves out entities.
+            limit = selection.limit if len(selection.entity_ids) <= 1 else None
+            return self._http.pages(path, query, limit)
+        return self._http.lines(path, query)
 
+    def _table(self, path: str, queries: Sequence[Mapping[str, Any]], selection: Selection) -> pa.Table:
+        """The rows of requests as Arrow, and of those what is selected."""
+        pa = _pyarrow(selection.where)
         tables = []
         for query in queries:
-            with self._stream(path, query, {"Accept": _ARROW}) as response:
+            with self._http.stream("GET", path, query, accept=ARROW) as response:
                 tables.append(pa.ipc.open_stream(response.read()).read_all())
         table = pa.concat_tables(tables, promote_options="permissive")
         if selection.entity_ids:
-            table = table.filter(pc.field("entity_id").isin(list(selection.entity_ids)))
-        if selection.columns:
-            table = table.select(list(dict.fromkeys(selection.columns)))
-        return table.slice(0, selection.limit).to_reader()
+            wanted = pa.array(selection.entity_ids, pa.int64())
+            table = table.filter(pa.compute.is_in(table.column("entity_id"), value_set=wanted))
+        if selection.where is not None:
+            from archetype_cli.condition import check_condition, expression, matching
 
-    def _lines(self, path: str, query: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """The rows of an answer, while it arrives."""
-        with self._stream(path, query, {"Accept": _ROWS}) as response:
-            for line in response.iter_lines():
-                if line.strip():
-                    yield json.loads(line)
+            check_condition(selection.where, table.schema)
+            table = matching(table, expression(selection.where))
+        names = _ordered(table.column_names, selection.components)
+        return table.select(chosen_columns(selection.columns, names)).slice(0, selection.limit)
 
-    def _pages(self, path: str, query: Mapping[str, Any], limit: int | None = None) -> Iterator[Mapping[str, Any]]:
-        cursor = None
-        size = _PAGE if limit is None else max(1, min(limit, _PAGE))
-        while True:
-            page = self._get(path, {**query, "limit": size, "cursor": cursor})
-            yield from page["items"]
-            cursor = page["next"]
-            if cursor is None:
-                return
-
-    def _get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
-        with self._stream(path, query or {}, {"Accept": "application/json"}) as response:
-            response.read()
-            return _json(response, self.place)
-
-    def _send(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, is_long: bool = False
-    ) -> Mapping[str, Any]:
-        given = None if body is None else {name: value for name, value in body.items() if value is not None}
-        timeout = httpx2.Timeout(None, connect=5.0) if is_long else self._timeout
-        try:
-            response = self._client.request(method, path, json=given, timeout=timeout)
-        except httpx2.HTTPError as failure:
-            raise unreachable(self.place, failure, is_change=True) from failure
-        if not response.is_success:
-            raise failure_of(response, self.place)
-        found: Mapping[str, Any] = _json(response, self.place)
-        return found
-
-    @contextmanager
-    def _stream(
-        self, path: str, query: Mapping[str, Any], headers: Mapping[str, str], is_endless: bool = False
-    ) -> Iterator[httpx2.Response]:
-        asked = {name: value for name, value in query.items() if value is not None}
-        timeout = httpx2.Timeout(None, connect=5.0) if is_endless else self._timeout
-        try:
-            with self._client.stream("GET", path, params=asked, headers=headers, timeout=timeout) as response:
-                if not response.is_success:
-                    response.read()
-                    raise failure_of(response, self.place)
-                yield response
-        except httpx2.HTTPError as failure:
-            raise unreachable(self.place, failure) from failure
+    def _searched(self, path: str, body: Mapping[str, Any]) -> pa.Table:
+        pa = _pyarrow(None)
+        with self._http.stream("POST", path, body=body, accept=ARROW) as response:
+            return pa.ipc.open_stream(response.read()).read_all()
 
 
 def _world(name: str) -> str:
     return f"/v1/worlds/{quote(name, safe='')}"
 
 
-def _json(response: httpx2.Response, place: str) -> Any:
+def _ordered(names: Sequence[str], components: Sequence[str]) -> list[str]:
+    """Columns in the order of a local place: the base columns, and then by component, as they are asked for."""
+    own = [name for name in names if name not in BASE_COLUMNS]
+    if not components:
+        own.sort(key=lambda name: name.partition("__")[0])
+    return [*(name for name in BASE_COLUMNS if name in names), *own]
+
+
+def _facts(world: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: world[name] for name in WORLD_FACTS}
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _pyarrow(where: str | None) -> Any:
+    """The Arrow package; a `Failure` where what the command needs is not installed."""
     try:
-        return response.json()
-    except ValueError:
+        if where is not None:
+            import daft  # noqa: F401  # reason: to know before anything is asked
+        import pyarrow as pa
+        import pyarrow.compute
+    except ImportError as failure:
+        need = "--where" if where is not None else "this format"
         raise Failure(
-            f"{place} did not answer in JSON, so it is no Archetype server", "check the address", ExitCode.UNREACHABLE
-        ) from None
+            f"{need} needs the package {failure.name}", "pip install 'archetype-cli[local]'", ExitCode.NOT_INSTALLED
+        ) from failure
+    return pa

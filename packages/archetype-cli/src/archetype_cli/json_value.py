@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import json
 import math
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -28,9 +29,9 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, dt.datetime | dt.date | dt.time):
-        return value.isoformat()
+        return re.sub(r"\+00:00$", "Z", value.isoformat())
     if isinstance(value, dt.timedelta):
-        return value.total_seconds()
+        return _duration(value)
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, dict) or hasattr(value, "items"):
@@ -38,3 +39,13 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [jsonable(one) for one in value]
     return str(value)
+
+
+def _duration(value: dt.timedelta) -> str:
+    """A span of time as ISO 8601 has it, such as P1DT2.5S."""
+    whole = abs(value)
+    sign = "-" if value < dt.timedelta(0) else ""
+    seconds = f"{whole.seconds}.{whole.microseconds:06}".rstrip("0").rstrip(".")
+    if seconds == "0":
+        return f"{sign}P{whole.days}D"
+    return f"{sign}P{f'{whole.days}D' if whole.days else ''}T{seconds}S"

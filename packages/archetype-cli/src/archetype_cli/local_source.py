@@ -15,17 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archetype_cli.answer import Answer, rows_of
+from archetype_cli.column import unknown_column
+from archetype_cli.condition import check_condition, expression
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure, meant
 from archetype_cli.settings import is_address
-from archetype_cli.source import AuditQuery, Moment, Selection
+from archetype_cli.source import DIFF_COLUMNS, HIDDEN_COLUMNS, WORLD_FACTS, AuditQuery, Likeness, Moment, Selection
 from archetype_cli.stored_rows import StoredRows, component_names
 from archetype_core.command import AuditFilter
-from archetype_core.read import diff
-from archetype_core.schema import Archetype
-from archetype_core.store import IS_ACTIVE, Head, Scan, Store, Timeline, WorldRecord, open_store
+from archetype_core.read import SearchQuery, asked, diff, search_stored
+from archetype_core.schema import Archetype, stored_payload
+from archetype_core.store import IS_ACTIVE, Scan, Store, Timeline, WorldRecord, open_store
 
 _POLL_S = 0.2
+_DIFFERENCES = pa.schema([(name, pa.int64() if name == "entity_id" else pa.large_string()) for name in DIFF_COLUMNS])
 
 
 class LocalSource:
@@ -60,7 +63,7 @@ class LocalSource:
                 return {
                     "entity_id": entity_id,
                     "tick": span.first,
-                    "components": [_payload(kind, values) for kind in archetype.components],
+                    "components": [stored_payload(kind, values) for kind in archetype.components],
                 }
         raise Failure(
             f"entity {entity_id} is not alive in world {record.name!r} at tick {span.first}",
@@ -75,23 +78,34 @@ class LocalSource:
         if ticks is not None and ticks[0] is not None and ticks[0] == ticks[1]:
             _known(ticks[0], timeline, record)
         found = StoredRows.of(self._store, timeline, selection)
-        hidden = frozenset({"world_id", "run_id", IS_ACTIVE}) - frozenset(selection.columns)
+        hidden = HIDDEN_COLUMNS - frozenset(selection.columns)
         return Answer("rows", found.schema.names, _lazily(found), hidden, found.reader)
 
     def diff(self, before: Moment, after: Moment, components: tuple[str, ...], where: str | None) -> Answer:
         columns = [column for name in components for column in self._columns_of(name, before.world, after.world)]
-        condition = None
         if where is not None:
-            import daft
-
-            condition = daft.sql_expr(where)
-        frame = diff(self._moment(before), self._moment(after), where=condition)
+            check_condition(where, _DIFFERENCES)
+        frame = diff(self._moment(before), self._moment(after), where=None if where is None else expression(where))
         table = frame.to_arrow()
         if components:
             # The rows of an entity that came, went or moved have no column; they belong to every component.
             wanted = pc.is_in(table.column("column"), value_set=pa.array([*columns, None], pa.large_string()))
             table = table.filter(wanted)
         return Answer("differences", table.column_names, rows_of(table.to_reader()), frozenset(), table.to_reader)
+
+    def search(self, world: str, likeness: Likeness) -> Answer:
+        record = self._record(world)
+        timeline = self._store.timeline(record.world_id)
+        tick = timeline.last if likeness.tick is None else _known(likeness.tick, timeline, record)
+        known = dict.fromkeys(name for schema in timeline.tables.values() for name in schema.names)
+        if likeness.column not in known:
+            raise unknown_column(likeness.column, list(known))
+        try:
+            request = SearchQuery(likeness.column, asked(likeness.query), likeness.k, tick, metric=likeness.metric)
+            table = search_stored(self._store, timeline, request).to_arrow()
+        except (TypeError, ValueError) as failure:
+            raise Failure(str(failure), "", ExitCode.USAGE) from failure
+        return Answer("found", table.column_names, rows_of(table.to_reader()), frozenset(), table.to_reader)
 
     def branches(self) -> Sequence[Mapping[str, Any]]:
         records = self._records()
@@ -133,13 +147,7 @@ class LocalSource:
         while True:
             head = self._store.head(world_id)
             for tick in range(head.tick if seen < 0 else seen + 1, head.tick + 1):
-                at = head if tick == head.tick else self._store.head(world_id, at=tick)
-                yield {
-                    "world_id": world_id,
-                    "run_id": at.segment.run_id,
-                    "tick": tick,
-                    "entities": _entities(at),
-                }
+                yield {"world_id": world_id, "tick": tick}
             seen = head.tick
             time.sleep(_POLL_S)
 
@@ -170,22 +178,17 @@ class LocalSource:
         for table, count in head.live.items():
             name = " + ".join(sorted(component_names(Archetype.from_schema(tables[table]))))
             counts[name] = counts.get(name, 0) + count
-        return {
-            "world_id": record.world_id,
+        facts = {
             "name": record.name,
-            "run_id": record.run_id,
+            "world_id": record.world_id,
             "tick": record.tick + 1,
-            "entities": _entities(head),
-            "archetypes": counts,
-            "queued": None,
-            "pending": None,
-            "storage": self.place,
-            "is_live": False,
+            "entities": sum(head.live.values()),
             "parent": None if parent is None else parent.world_id,
-            "template": None,
+            "run_id": record.run_id,
             "seed": head.segment.seed,
-            "stepped_at": None,
+            "archetypes": counts,
         }
+        return {name: facts[name] for name in WORLD_FACTS}
 
     def _parent(self, record: WorldRecord) -> Any:
         own = self._store.timeline(record.world_id).own(record.world_id)
@@ -243,15 +246,6 @@ def address_of(place: str) -> str:
 
 def _lazily(found: StoredRows) -> Iterator[Mapping[str, Any]]:
     yield from rows_of(found.reader())
-
-
-def _entities(head: Head) -> int:
-    return sum(head.live.values())
-
-
-def _payload(kind: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    start = len(kind.prefix) + 2
-    return {"type": kind.name, **{field.name[start:]: values[field.name] for field in kind.fields}}
 
 
 def _known(tick: int, timeline: Timeline, record: WorldRecord) -> int:

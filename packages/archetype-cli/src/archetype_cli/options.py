@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -18,12 +18,18 @@ R = TypeVar("R")
 ROLES = ("viewer", "player", "operator", "admin")
 
 
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
 def at_place(command: Callable[..., R]) -> Callable[..., R]:
     """Add the options that say where a command works; it gets them as ``connection``."""
 
-    @click.option("--url", metavar="PLACE", help="A server or a directory, if not given as PLACE. [ARCHETYPE_URL]")
-    @click.option("--role", "-r", type=click.Choice(ROLES), help="The role to act in, at a server in developer mode.")
-    @click.option("--token", metavar="KEY", help="The API key for the server. [ARCHETYPE_TOKEN]")
+    @click.option("--url", metavar="PLACE", help="The place, if it is not the first word. [ARCHETYPE_URL]")
+    @click.option(
+        "--role", "-r", type=click.Choice(ROLES), metavar="ROLE", help=f"{_listed(ROLES)}, at a server with --dev."
+    )
+    @click.option("--token", metavar="KEY", help="Your key for the server. [ARCHETYPE_TOKEN]")
     @functools.wraps(command)
     def wrapped(*args: Any, url: str | None, role: str | None, token: str | None, **options: Any) -> R:
         return command(*args, connection=Connection(url, token, role), **options)
@@ -35,7 +41,14 @@ def with_format(*, formats: tuple[str, ...] = FORMATS) -> Callable[..., Any]:
     """Add the options that say how an answer is written; the command gets the format as ``form``."""
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
-        @click.option("--format", "-f", "form", type=click.Choice(formats), help=f"How to write it. [{formats[0]}]")
+        @click.option(
+            "--format",
+            "-f",
+            "form",
+            type=click.Choice(formats),
+            metavar="FORMAT",
+            help=f"{_listed(formats)}. [{formats[0]}]",
+        )
         @functools.wraps(command)
         def wrapped(*args: Any, form: str | None, is_json: bool = False, **options: Any) -> R:
             if is_json and form not in (None, "json"):

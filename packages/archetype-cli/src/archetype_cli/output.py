@@ -14,17 +14,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from archetype_cli.answer import Answer, Facts, Row
+from archetype_cli.answer import Answer, Facts
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure
 from archetype_cli.json_value import encoded, jsonable
 from archetype_cli.safe_text import shown
 from archetype_cli.table import fact_lines, table_lines
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 SCHEMA_VERSION = 1
 BINARY = ("arrow", "parquet")
@@ -113,12 +110,12 @@ def _csv_lines(answer: Answer | Facts, tty: bool) -> Iterator[str]:
     for row in answer.rows:
         buffer.seek(0)
         buffer.truncate()
-        cells = [csv_cell(row.get(name)) for name in answer.columns]
+        cells = [_csv_cell(row.get(name)) for name in answer.columns]
         writer.writerow([shown(cell) if tty else cell for cell in cells])
         yield buffer.getvalue()[:-2]
 
 
-def csv_cell(value: Any) -> str:
+def _csv_cell(value: Any) -> str:
     """Return a value as CSV has it: nothing for null, JSON for nested values."""
     if value is None:
         return ""
@@ -132,13 +129,18 @@ def _write_arrow(answer: Answer | Facts, form: str, file: IO[bytes]) -> None:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
+
+        from archetype_cli.arrow_form import of_rows, plain
     except ImportError as failure:
         raise Failure(
             f"the format {form} needs pyarrow", "pip install 'archetype-cli[local]'", ExitCode.NOT_INSTALLED
         ) from failure
     if isinstance(answer, Facts):
         answer = Answer(answer.kind, list(answer.facts), [answer.facts])
-    reader = answer.batches() if answer.batches is not None else _as_arrow(answer)
+    if answer.batches is not None:
+        reader = plain(answer.batches())
+    else:
+        reader = plain(of_rows(list(answer.rows), answer.columns).to_reader())
     if form == "arrow":
         with pa.ipc.new_stream(file, reader.schema) as stream:
             for batch in reader:
@@ -147,19 +149,6 @@ def _write_arrow(answer: Answer | Facts, form: str, file: IO[bytes]) -> None:
     with pq.ParquetWriter(file, reader.schema) as parquet:
         for batch in reader:
             parquet.write_batch(batch)
-
-
-def _as_arrow(answer: Answer) -> pa.RecordBatchReader:
-    import pyarrow as pa
-
-    rows: list[Row] = [{name: _flat(row.get(name)) for name in answer.columns} for row in answer.rows]
-    columns = {name: [row[name] for row in rows] for name in answer.columns}
-    return pa.table(columns).to_reader()
-
-
-def _flat(value: Any) -> Any:
-    """A value that Arrow can have a column of: mappings, which differ from row to row, as JSON."""
-    return encoded(value) if hasattr(value, "items") else value
 
 
 @contextmanager

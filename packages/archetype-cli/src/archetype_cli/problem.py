@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx2
 
@@ -26,30 +26,44 @@ _BY_STATUS = {
     503: ExitCode.UNREACHABLE,
     504: ExitCode.UNREACHABLE,
 }
-_HINTS = {
-    "ARC-H001": "give a key with --token or ARCHETYPE_TOKEN; at a server in developer mode, --role will do",
-    "ARC-G001": "a key or a --role with more rights is needed",
-    "ARC-W001": "`archetype world list` shows the worlds",
-}
+_HINTS = {"ARC-G001": "`archetype me` shows your role; an admin can make a key with another one"}
 
 
-def failure_of(response: httpx2.Response, place: str) -> Failure:
-    """Return what a response that is not a success means."""
-    facts = _problem(response)
-    code, detail = str(facts.get("code", "")), str(facts.get("detail") or facts.get("title") or "")
-    if not detail:
-        return Failure(
-            f"{place} answered {response.status_code}, and not as an Archetype server does",
-            "check the address",
-            _BY_STATUS.get(response.status_code, ExitCode.FAILED),
-        )
-    exit_code = exit_code_of(code)
-    if exit_code is ExitCode.FAILED:
-        exit_code = _BY_STATUS.get(response.status_code, ExitCode.FAILED)
-    hint = _HINTS.get(code, "")
-    if after := response.headers.get("Retry-After"):
-        hint = f"try again in {after} s"
-    return Failure(f"{detail} [{code}]" if code else detail, hint, exit_code)
+@dataclass(frozen=True)
+class Problem:
+    """A refusal, as far as the answer says: its status, its code and its text."""
+
+    status: int
+    code: str = ""
+    detail: str = ""
+    retry_after: str = ""
+
+    @classmethod
+    def of(cls, response: httpx2.Response) -> Problem:
+        """Return what an answer that is no success says."""
+        try:
+            facts = response.json()
+        except ValueError:
+            facts = None
+        facts = facts if isinstance(facts, dict) else {}
+        detail = str(facts.get("detail") or facts.get("title") or "")
+        return cls(response.status_code, str(facts.get("code", "")), detail, response.headers.get("Retry-After", ""))
+
+    def failure(self, place: str, hint: str = "") -> Failure:
+        """Return the error of the command."""
+        if not self.detail:
+            return Failure(
+                f"{place} answered {self.status}, and not as an Archetype server does",
+                "check the address",
+                _BY_STATUS.get(self.status, ExitCode.FAILED),
+            )
+        exit_code = exit_code_of(self.code)
+        if exit_code is ExitCode.FAILED:
+            exit_code = _BY_STATUS.get(self.status, ExitCode.FAILED)
+        if self.retry_after:
+            hint = f"try again in {self.retry_after} s"
+        what = f"{self.detail} [{self.code}]" if self.code else self.detail
+        return Failure(what, hint or _HINTS.get(self.code, ""), exit_code)
 
 
 def unreachable(place: str, failure: httpx2.HTTPError, *, is_change: bool = False) -> Failure:
@@ -61,14 +75,10 @@ def unreachable(place: str, failure: httpx2.HTTPError, *, is_change: bool = Fals
         return Failure(f"no server answers at {place}", hint, ExitCode.UNREACHABLE)
     if isinstance(failure, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
         return Failure(f"{place} is not an address: {failure}", "write it as http://host:port", ExitCode.USAGE)
+    if isinstance(failure, httpx2.RemoteProtocolError) and not is_change:
+        return Failure(
+            f"{place} does not speak HTTP as a server does: {failure}", "check the address", ExitCode.UNREACHABLE
+        )
     hint = "it may have been done all the same: look before you repeat it" if is_change else ""
     reason = str(failure) or type(failure).__name__
     return Failure(f"{place} stopped answering: {reason}", hint, ExitCode.UNREACHABLE)
-
-
-def _problem(response: httpx2.Response) -> dict[str, Any]:
-    try:
-        facts = response.json()
-    except ValueError:
-        return {}
-    return facts if isinstance(facts, dict) else {}

@@ -13,7 +13,6 @@ from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure, meant
 
 PROJECT_FILE = "archetype.toml"
-DEFAULT_URL = "http://localhost:8000"
 FORMATS = ("table", "json", "jsonl", "csv", "arrow", "parquet")
 _KEYS = {"place": str, "token": str, "role": str, "format": str, "timeout_s": float}
 
@@ -24,7 +23,12 @@ class Setting:
 
     value: Any
     source: str
-    """``flag``, the name of an environment variable, or the path of a file."""
+    """The name of an environment variable, or the path of a file."""
+
+    @property
+    def rank(self) -> int:
+        """How early it comes: 0 for the environment, 1 for the project's file, 2 for the user's."""
+        return 0 if self.source.startswith("ARCHETYPE_") else 1 if Path(self.source).name == PROJECT_FILE else 2
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,29 @@ class Settings:
         setting = self.found.get(name)
         return None if setting is None else setting.value
 
-    def token_for(self, flag: str | None, place_flag: str | None) -> str | None:
-        """Return the token to send. The user's file has one for the user's server, not for one that a project names."""
-        token, place = self.found.get("token"), self.found.get("place")
-        if flag is not None or token is None:
-            return flag
-        is_project = place_flag is None and place is not None and place.source.endswith(PROJECT_FILE)
-        if is_project and not token.source.startswith("ARCHETYPE_"):
-            return None
-        return str(token.value)
+    def identity(self, token: str | None, role: str | None, place: str | None) -> tuple[str | None, str | None]:
+        """Return the token and the role to send, of which at most one is set, given the flags.
+
+        A key has its own roles, so what comes first counts: flags, environment, project, user. The user's file has a token for
+        the user's server, and not for one that a project names.
+        """
+        if token is not None and role is not None:
+            raise Failure(
+                "--token and --role contradict each other: a key has its own role", "give one", ExitCode.USAGE
+            )
+        if token is not None or role is not None:
+            return token, role
+        found, named, at = self.found.get("token"), self.found.get("role"), self.found.get("place")
+        if found is not None and found.rank == 2 and place is None and at is not None and at.rank == 1:
+            found = None
+        if found is not None and (named is None or found.rank <= named.rank):
+            return str(found.value), None
+        return None, None if named is None else str(named.value)
+
+
+def default_url(env: Mapping[str, str]) -> str:
+    """Return the address of a server that was started without flags on this machine."""
+    return f"http://localhost:{env.get('ARCHETYPE_PORT') or 8000}"
 
 
 def user_file(env: Mapping[str, str]) -> Path:

@@ -8,6 +8,14 @@ from typing import Any, Literal, Protocol
 
 from archetype_cli.answer import Answer
 
+BASE_COLUMNS = ("world_id", "run_id", "entity_id", "tick", "is_active")
+"""The columns that every row has, whatever its components are."""
+HIDDEN_COLUMNS = frozenset({"world_id", "run_id", "is_active"})
+"""Those that a table for people leaves out."""
+DIFF_COLUMNS = ("op", "entity_id", "column", "before", "after")
+WORLD_FACTS = ("name", "world_id", "tick", "entities", "parent", "run_id", "seed", "archetypes")
+"""What a history says of a world. Only a server knows more, such as its queue."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -21,6 +29,8 @@ class Selection:
     where: str | None = None
     limit: int | None = None
     include_inactive: bool = False
+    is_arrow: bool = False
+    """Whether the answer will be written as Arrow, so that it need not be read as rows."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,17 @@ class AuditQuery:
     oldest_first: bool = False
 
 
+@dataclass(frozen=True)
+class Likeness:
+    """What to search for: words in a column of text, or vectors in one of vectors; by default at the last tick."""
+
+    column: str
+    query: str | Sequence[Any]
+    k: int = 10
+    tick: int | None = None
+    metric: Literal["cosine", "dot", "l2"] = "cosine"
+
+
 class Source(Protocol):
     """What commands read from. A server and a local store give the same columns and the same errors."""
 
@@ -66,6 +87,10 @@ class Source(Protocol):
 
     def diff(self, before: Moment, after: Moment, components: tuple[str, ...], where: str | None) -> Answer:
         """What differs between two moments: a row for each entity and column."""
+        ...
+
+    def search(self, world: str, likeness: Likeness) -> Answer:
+        """The entities that are most like a query, best first."""
         ...
 
     def branches(self) -> Sequence[Mapping[str, Any]]:

@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archetype_cli.column import chosen_columns
+from archetype_cli.condition import Condition, check_condition
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure, meant
 from archetype_cli.source import Selection
@@ -34,6 +36,7 @@ class StoredRows:
     """The columns of the answer."""
     read_schema: pa.Schema
     """The columns that are read, which includes those of the condition."""
+    condition: Condition | None = None
 
     @classmethod
     def of(cls, store: Store, timeline: Timeline, selection: Selection) -> StoredRows:
@@ -41,16 +44,20 @@ class StoredRows:
         archetypes = {name: Archetype.from_schema(schema) for name, schema in timeline.tables.items()}
         tables = _tables(archetypes, selection.components)
         read_schema = _schema(tables, selection.components)
-        schema = _chosen(read_schema, selection.columns)
+        names = chosen_columns(selection.columns, read_schema.names)
+        schema = pa.schema([read_schema.field(name) for name in names])
         first, last = selection.ticks or (timeline.last, timeline.last)
         first = timeline.first if first is None else max(first, timeline.first)
         last = timeline.last if last is None else min(last, timeline.last)
+        condition = None
         if selection.where is not None:
-            _check_condition(selection.where, read_schema)
+            check_condition(selection.where, read_schema)
+            condition = Condition.of(selection.where, read_schema)
+            first, last = condition.pushdown.within(first, last)
         else:
             needed = dict.fromkeys([*schema.names, "entity_id", TICK])
             read_schema = pa.schema([read_schema.field(name) for name in needed])
-        return cls(store, timeline, selection, first, last, tables, schema, read_schema)
+        return cls(store, timeline, selection, first, last, tables, schema, read_schema, condition)
 
     def reader(self) -> pa.RecordBatchReader:
         """Stream the rows."""
@@ -59,7 +66,8 @@ class StoredRows:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         remaining = self.selection.limit
         for table in self._windows():
-            kept = self._matching(table).select(self.schema.names)
+            kept = table if self.condition is None else self.condition.matching(table)
+            kept = kept.select(self.schema.names)
             if remaining is not None:
                 kept = kept.slice(0, remaining)
                 remaining -= kept.num_rows
@@ -88,8 +96,13 @@ class StoredRows:
         with_inactive = self.selection.include_inactive or any(one.name == _MESSAGES for one in archetype.components)
         wanted = names if IS_ACTIVE in names or with_inactive else (*names, IS_ACTIVE)
         ids = pa.array(self.selection.entity_ids, pa.int64()) if self.selection.entity_ids else None
-        scan = Scan(archetype.name, segment, first, last, wanted, ids)
-        rows = pa.Table.from_batches(list(self.store.scan(scan)), scan.schema(archetype.schema))
+        where = None
+        if self.condition is not None:
+            ids = self.condition.pushdown.among(ids)
+            where = self.condition.of_rows(archetype.schema)
+        scan = Scan(archetype.name, segment, first, last, wanted, ids, where)
+        is_empty = ids is not None and not len(ids)
+        rows = pa.Table.from_batches([] if is_empty else list(self.store.scan(scan)), scan.schema(archetype.schema))
         if not with_inactive:
             rows = rows.filter(pc.field(IS_ACTIVE))
         columns = [
@@ -97,14 +110,6 @@ class StoredRows:
             for field in self.read_schema
         ]
         return pa.Table.from_arrays(columns, schema=self.read_schema)
-
-    def _matching(self, table: pa.Table) -> pa.Table:
-        if self.selection.where is None or not table.num_rows:
-            return table
-        import daft
-
-        found = daft.from_arrow(table).where(daft.sql_expr(self.selection.where)).to_arrow()
-        return found.cast(self.read_schema).sort_by([(TICK, "ascending"), ("entity_id", "ascending")])
 
 
 def component_names(archetype: Archetype) -> list[str]:
@@ -135,7 +140,7 @@ def _schema(tables: Mapping[str, Archetype], components: Sequence[str]) -> pa.Sc
     columns: dict[str, pa.Field] = {}
     kinds = sorted(
         (kind for one in tables.values() for kind in one.components if not components or kind.name in components),
-        key=lambda kind: (components.index(kind.name) if components else 0, kind.name),
+        key=lambda kind: (components.index(kind.name) if components else 0, kind.prefix, kind.name),
     )
     for kind in kinds:
         for field in kind.fields:
@@ -152,45 +157,4 @@ def _wider(one: pa.Field, other: pa.Field) -> pa.Field:
         raise Failure(
             f"column {one.name} was stored as {one.type} and as {other.type}, which have no common type",
             "read other columns with --component, or read it in Python with a class that declares a conversion",
-        ) from failure
-
-
-def _chosen(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
-    if not columns:
-        return schema
-    for name in columns:
-        if name not in schema.names:
-            raise unknown_column(name, schema.names)
-    return pa.schema([schema.field(name) for name in dict.fromkeys(columns)])
-
-
-def unknown_column(name: str, known: Sequence[str]) -> Failure:
-    """Return the error for a column that is not there."""
-    own = [one for one in known if one not in BASE_FIELDS]
-    return Failure(
-        f"there is no column {name!r}",
-        meant(name, known, f"the columns are {', '.join([*BASE_FIELDS, *own])}"),
-        ExitCode.NOT_FOUND,
-    )
-
-
-def _check_condition(where: str, schema: pa.Schema) -> None:
-    """Refuse a condition that cannot be evaluated, before anything is read."""
-    import re
-
-    import daft
-
-    # Daft has no one error for a text that is no condition, or names what is not there.
-    try:
-        daft.from_arrow(schema.empty_table()).where(daft.sql_expr(where)).to_arrow()
-    except Exception as failure:
-        words = re.sub(r"'[^']*'", "", where)
-        for word in re.findall(r"[^\W\d]\w*__\w+", words):
-            if word not in schema.names:
-                raise unknown_column(word, schema.names) from failure
-        reason = " ".join(str(failure).split())
-        raise Failure(
-            f"--where {where!r} cannot be used: {reason[:200]}",
-            'write it as in SQL, such as --where "position__x > 3 and entity_id in (1, 2)"',
-            ExitCode.USAGE,
         ) from failure

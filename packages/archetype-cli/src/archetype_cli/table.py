@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ from archetype_cli.safe_text import shown
 _MEASURED = 200
 """How many rows decide the widths of columns; later ones are printed as they come."""
 _WIDEST = 60
+_NARROWEST = 4
 
 
 def table_lines(columns: Sequence[str], rows: Iterable[Row], *, is_terminal: bool) -> Iterator[str]:
@@ -27,9 +29,13 @@ def table_lines(columns: Sequence[str], rows: Iterable[Row], *, is_terminal: boo
     widths = [
         max([_width(name), *(_width(row[place]) for row in first)]) for place, name in enumerate(map(shown, columns))
     ]
+    names = [shown(name) for name in columns]
+    more = ""
     if is_terminal:
         widths = _fitted(widths, shutil.get_terminal_size().columns)
-    yield _styled(_line([shown(name) for name in columns], widths, numeric, cut=is_terminal), is_terminal)
+        more = f" {_ellipsis()}" if len(widths) < len(names) else ""
+    # A narrow terminal has no room for the last columns; the header says so.
+    yield _styled(_line(names, widths, numeric, cut=is_terminal) + more, is_terminal)
     later = ([cell_text(row.get(name)) for name in columns] for row in remaining)
     for cells in chain(first, later):
         yield _line(cells, widths, numeric, cut=is_terminal)
@@ -51,7 +57,7 @@ def cell_text(value: Any) -> str:
         return shown(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
+    if isinstance(value, float) and math.isfinite(value):
         return repr(value) if len(repr(value)) <= 12 else f"{value:.10g}"
     plain = jsonable(value)
     if isinstance(plain, dict):
@@ -75,7 +81,7 @@ def _is_number(text: str) -> bool:
 
 def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool], *, cut: bool) -> str:
     parts = []
-    for text, width, is_number in zip(cells, widths, numeric, strict=True):
+    for text, width, is_number in zip(cells, widths, numeric, strict=False):
         kept = _cut(text, width) if cut else text
         space = " " * max(0, width - _width(kept))
         parts.append(space + kept if is_number else kept + space)
@@ -83,24 +89,34 @@ def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool], 
 
 
 def _fitted(widths: list[int], room: int) -> list[int]:
-    """Widths that fit into a line: the widest columns give way first."""
+    """Widths that fit into a line: the widest columns give way first, and then the last ones are left out."""
     widths = [min(width, _WIDEST) for width in widths]
-    while sum(widths) + 2 * (len(widths) - 1) > room and max(widths, default=0) > 4:
+    while _taken(widths) > room and max(widths, default=0) > _NARROWEST:
         widths[widths.index(max(widths))] -= 1
+    if _taken(widths) > room:
+        while len(widths) > 1 and _taken(widths) > room - 2:
+            widths.pop()
     return widths
+
+
+def _taken(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def _cut(text: str, width: int) -> str:
     if _width(text) <= width:
         return text
-    mark = "…" if (sys.stdout.encoding or "").lower().startswith("utf") else "~"
     kept, room = "", width - 1
     for character in text:
         room -= _width(character)
         if room < 0:
             break
         kept += character
-    return kept + mark
+    return kept + _ellipsis()
+
+
+def _ellipsis() -> str:
+    return "…" if (sys.stdout.encoding or "").lower().startswith("utf") else "~"
 
 
 def _width(text: str) -> int:

@@ -114,13 +114,21 @@ archetype query balls --entity 1 --ticks all
 archetype diff balls@5 @10
 archetype log
 ```
+
+The same world at a server, which others can use, too:
+
+```bash
+archetype serve --load simulation.py --storage journal:./data    # goes on until Ctrl-C: the rest is for another terminal
+archetype run balls --steps 20 --url http://localhost:8000
+archetype query balls --url http://localhost:8000
+```
 """
 
 _PYPROJECT = """[project]
 name = "{name}"
 version = "0.1.0"
 requires-python = ">=3.11"
-dependencies = ["archetype-runtime", "archetype-cli[local]"]
+dependencies = ["archetype-runtime", "archetype-cli[local]", "archetype-server"]
 
 [dependency-groups]
 dev = ["pytest"]

@@ -27,7 +27,14 @@ _STATE = click.option(
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    envvar="ARCHETYPE_PORT",
+    metavar="N",
+    help="0 takes a free one.  [default: 8000, or ARCHETYPE_PORT]",
+)
 @_STORAGE
 @_STATE
 @click.option("--load", metavar="MODULE", help="A module or .py file with components, processors and world templates.")

@@ -34,6 +34,7 @@ from archetype_server.redaction import Redaction
 from archetype_server.request_record import log_to_stderr
 from archetype_server.template import load_templates
 from archetype_server.tick_feed import TickFeed
+from archetype_server.whereabouts import announced
 from archetype_server.world_directory import WorldDirectory
 from archetype_server.world_host import WorldHost
 
@@ -184,11 +185,12 @@ async def run(config: ServerConfig, *, is_json: bool = False) -> None:
             _say(f"an admin's key is in {server.first_key}")
         if config.is_dev:
             _say("dev mode: callers without a key choose their role")
-        _say(f"ready on {server.url}")
-        if is_json:
-            line = json.dumps({"event": "ready", "url": server.url, "pid": os.getpid(), "failed": server.failed})
-            print(line, flush=True)  # noqa: T201  # reason: the data that was asked for
-        await told.wait()
+        with announced(server.url, config.state_directory):
+            _say(f"ready on {server.url}")
+            if is_json:
+                line = json.dumps({"event": "ready", "url": server.url, "pid": os.getpid(), "failed": server.failed})
+                print(line, flush=True)  # noqa: T201  # reason: the data that was asked for
+            await told.wait()
         _say("stopping")
     finally:
         # A second signal ends the process at once, as it would any other.

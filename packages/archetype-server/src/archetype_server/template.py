@@ -63,9 +63,13 @@ def _made(part: Any) -> Any:
 
 
 class Templates:
-    """The templates of a server. The first one is that of worlds whose creator names none."""
+    """The templates of a server. The first one is that of worlds whose creator names none.
 
-    def __init__(self, templates: Iterable[WorldTemplate]) -> None:
+    It is also that of worlds which a script has made, unless the templates are the built-in ones.
+    """
+
+    def __init__(self, templates: Iterable[WorldTemplate], *, is_built_in: bool = False) -> None:
+        self._is_built_in = is_built_in
         self._by_name: dict[str, WorldTemplate] = {}
         for one in templates:
             if one.name in self._by_name:
@@ -88,6 +92,10 @@ class Templates:
         """Return a template by name, if the server has it."""
         return self._by_name.get(name) if name is not None else None
 
+    def of_scripts(self) -> WorldTemplate | None:
+        """Return the template of worlds that were not made by a server, if the operator has loaded one."""
+        return None if self._is_built_in else self.find(None)
+
     def __iter__(self) -> Any:
         return iter(self._by_name.values())
 
@@ -100,7 +108,7 @@ def load_templates(source: str | None) -> Templates:
     """
     module = _imported(source or BUILT_IN)
     declared = [one for one in vars(module).values() if isinstance(one, WorldTemplate)]
-    return Templates(declared or [_of_module(module)])
+    return Templates(declared or [_of_module(module)], is_built_in=source is None)
 
 
 def _imported(source: str) -> ModuleType:

@@ -84,7 +84,7 @@ class WorldHost:
         parents = {one.world_id: one.parent for one in found}
         for info in found:
             name = self._directory.template(info.world_id) or self._inherited(info.parent, parents)
-            template = self.templates.get(name)
+            template = self.templates.of_scripts() if name is None else self.templates.get(name)
             if name is not None and template is None:
                 log.error("world %s is made from template %s, which this server does not have", info.name, name)
                 self.failed[info.name] = f"no template {name!r}"

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
 import click
 
 from archetype_cli.answer import Answer, Facts
@@ -17,6 +11,7 @@ from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure
 from archetype_cli.options import TICK, at_place, with_format
 from archetype_cli.output import write
+from archetype_cli.payload import components_of
 
 _JSON = "A JSON list of components, @FILE or - for standard input."
 
@@ -59,7 +54,7 @@ def spawn(*, words: tuple[str, ...], components: str, form: str, connection: Con
     archetype entity spawn demo --components '[{"type": "Position", "x": 0, "y": 0}]'
     """
     place, (world,) = connection.split(words, ["WORLD"])
-    payload = _components(components)
+    payload = components_of(components)
     with connection.server(place) as server:
         write(Facts("entity", server.spawn(world, payload)), form)
 
@@ -70,9 +65,13 @@ def spawn(*, words: tuple[str, ...], components: str, form: str, connection: Con
 @with_format()
 @at_place
 def update(*, words: tuple[str, ...], components: str, form: str, connection: Connection) -> None:
-    """Change fields of an entity's components at the next tick."""
+    """Change fields of an entity's components at the next tick.
+
+    \b
+    archetype entity update demo 7 --components '{"type": "Position", "x": 5}'
+    """
     place, (world, number) = connection.split(words, ["WORLD", "ID"])
-    payload = _components(components)
+    payload = components_of(components)
     with connection.server(place) as server:
         write(Facts("entity", server.update(world, _id(number), payload)), form)
 
@@ -93,21 +92,3 @@ def _id(text: str) -> int:
         return int(text)
     except ValueError:
         raise Failure(f"{text!r} is not an entity's id", "it is a number, such as 7", ExitCode.USAGE) from None
-
-
-def _components(text: str) -> Sequence[Mapping[str, Any]]:
-    """The components that an option gives, as they are sent."""
-    source = "--components"
-    if text == "-":
-        source, text = "standard input", sys.stdin.read()
-    elif text.startswith("@"):
-        source, text = text[1:], Path(text[1:]).read_text(encoding="utf-8")
-    example = """write it as '[{"type": "Position", "x": 0}]'"""
-    try:
-        given = json.loads(text)
-    except ValueError as failure:
-        raise Failure(f"{source} is not JSON: {failure}", example, ExitCode.USAGE) from failure
-    given = [given] if isinstance(given, dict) else given
-    if not isinstance(given, list) or not all(isinstance(one, dict) and "type" in one for one in given):
-        raise Failure(f"{source} is not a list of components with a type each", example, ExitCode.USAGE)
-    return given

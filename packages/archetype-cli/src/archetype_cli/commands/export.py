@@ -10,7 +10,7 @@ from archetype_cli.connection import Connection
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure
 from archetype_cli.options import ENTITY, TickRange, at_place
-from archetype_cli.output import write
+from archetype_cli.output import BINARY, write
 from archetype_cli.source import Selection
 
 _FORMATS = {
@@ -67,7 +67,8 @@ def export(
     if form is None:
         known = ", ".join(_FORMATS)
         raise Failure(f"{output} does not say which format", f"add --format, or end it with {known}", ExitCode.USAGE)
+    selection = Selection(components, columns, ticks, entity_ids, where, is_arrow=form in BINARY)
     with connection.open(place) as source:
-        write(source.rows(world, Selection(components, columns, ticks, entity_ids, where)), form, output)
+        write(source.rows(world, selection), form, output)
     if output != "-":
         click.echo(f"wrote {output}", err=True)

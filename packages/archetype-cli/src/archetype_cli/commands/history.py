@@ -69,7 +69,10 @@ def history(
 ) -> None:
     """Show the audit log: who sent which command.
 
-    Without WORLD, the commands to all worlds of a local place. A server wants a WORLD.
+    Without WORLD, the commands to all worlds of a directory. A server wants a WORLD.
+
+    \b
+    archetype history demo --status rejected --since 2026-05-01
     """
     place, rest = connection.split(words, ["WORLD"], least=0)
     asked = AuditQuery(rest[0] if rest else None, actor, kind, status, since, until, limit, oldest_first)

@@ -6,7 +6,7 @@ import click
 
 from archetype_cli.connection import Connection
 from archetype_cli.options import COUNT, ENTITY, TickRange, at_place, with_format
-from archetype_cli.output import write
+from archetype_cli.output import BINARY, write
 from archetype_cli.source import Selection
 
 
@@ -53,6 +53,6 @@ def query(
     archetype query http://localhost:8000 race --entity 7 --ticks 0:10
     """
     place, (world,) = connection.split(words, ["WORLD"])
-    selection = Selection(components, columns, ticks, entity_ids, where, limit, include_inactive)
+    selection = Selection(components, columns, ticks, entity_ids, where, limit, include_inactive, form in BINARY)
     with connection.open(place) as source:
         write(source.rows(world, selection), form, output)

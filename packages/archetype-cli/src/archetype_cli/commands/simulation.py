@@ -20,7 +20,13 @@ from archetype_cli.progress import ticking
 @with_format()
 @at_place
 def run(*, words: tuple[str, ...], steps: int, run_id: str | None, form: str, connection: Connection) -> None:
-    """Run ticks of a world at a server."""
+    """Run ticks of a world at a server.
+
+    On a terminal, the ticks are counted while they are committed. After Ctrl-C the server runs on to the end.
+
+    \b
+    archetype run demo --steps 100
+    """
     place, (world,) = connection.split(words, ["WORLD"])
     with connection.server(place) as server, ticking(server, world, steps):
         done = server.run(world, {"steps": steps, "run_id": run_id})
@@ -35,7 +41,7 @@ def run(*, words: tuple[str, ...], steps: int, run_id: str | None, form: str, co
 def step(*, words: tuple[str, ...], run_id: str | None, form: str, connection: Connection) -> None:
     """Run one tick of a world at a server."""
     place, (world,) = connection.split(words, ["WORLD"])
-    with connection.server(place) as server:
+    with connection.server(place) as server, ticking(server, world, 1):
         done = server.step(world, {"run_id": run_id})
     write(Facts("step", done), form)
 
@@ -49,7 +55,13 @@ def step(*, words: tuple[str, ...], run_id: str | None, form: str, connection: C
 def episode(
     *, words: tuple[str, ...], max_steps: int, terminal_component: str | None, form: str, connection: Connection
 ) -> None:
-    """Run a world until something ends the episode."""
+    """Run a world until something ends the episode.
+
+    That is a number of ticks, or a component that an entity gets.
+
+    \b
+    archetype episode demo --max-steps 100 --terminal-component Done
+    """
     place, (world,) = connection.split(words, ["WORLD"])
     with connection.server(place) as server, ticking(server, world, max_steps):
         done = server.episode(world, {"max_steps": max_steps, "terminal_component": terminal_component})
@@ -78,7 +90,13 @@ def rollout(
     form: str,
     connection: Connection,
 ) -> None:
-    """Fork a world into episodes and run them all."""
+    """Fork a world into episodes and run them all.
+
+    There is a row for each episode, with its score and why it ended.
+
+    \b
+    archetype rollout demo --num-episodes 8 --max-steps 100 --parallel 2
+    """
     place, (world,) = connection.split(words, ["WORLD"])
     body: dict[str, Any] = {
         "num_episodes": num_episodes,

@@ -23,6 +23,9 @@ def tail(*, words: tuple[str, ...], count: int | None, form: str, connection: Co
     """Print a line for each tick that a world commits.
 
     The first line is the last committed tick. It goes on until Ctrl-C.
+
+    \b
+    archetype tail http://localhost:8000 demo
     """
     place, (world,) = connection.split(words, ["WORLD"])
     with connection.open(place) as source:

@@ -6,7 +6,8 @@ functions ``verify``, ``compact`` and ``repair`` of that module take a path; one
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -22,6 +23,25 @@ from archetype_cli.progress import counting
 from archetype_cli.settings import is_address
 
 UPKEEP = "archetype.upkeep"
+COLUMNS = ("part", "place", "problem", "world", "harmless")
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a check of all files of a store has found."""
+
+    rows: Sequence[Mapping[str, Any]]
+    summary: str
+    is_sound: bool
+
+
+def verified(place: str) -> Verified:
+    """Read all of a store and its audit log, and return what is damaged."""
+    address, scheme, path = _located(place)
+    report = _function("verify", scheme, place)(path)
+    damages = [_finding("audit", one) for one in _damages(address)]
+    rows = [*(_finding("store", one) for one in report.findings), *damages]
+    return Verified(rows, str(report).splitlines()[0], report.is_sound and not damages)
 
 
 @click.command()
@@ -32,16 +52,11 @@ def verify(place: str, form: str) -> int:
 
     The audit log is checked as well. It changes nothing, and may run beside a writer. The exit code is 7 if something is damaged.
     """
-    address, scheme, path = _located(place)
-    report = _function("verify", scheme, place)(path)
-    rows = [_finding("store", one) for one in report.findings]
-    rows += [_finding("audit", one) for one in _damages(address)]
-    is_sound = report.is_sound and not any(row["part"] == "audit" for row in rows)
-    columns = ("part", "place", "problem", "world", "harmless")
-    if rows or form != "table":
-        write(Answer("findings", columns, rows), form)
-    click.echo(str(report).splitlines()[0], err=True)
-    return ExitCode.OK if is_sound else ExitCode.DAMAGED
+    found = verified(place)
+    if found.rows or form != "table":
+        write(Answer("findings", COLUMNS, found.rows), form)
+    click.echo(found.summary, err=True)
+    return ExitCode.OK if found.is_sound else ExitCode.DAMAGED
 
 
 @click.command()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import click
 
 from archetype_cli.answer import Answer, Facts
@@ -12,24 +9,9 @@ from archetype_cli.command_group import SubGroup
 from archetype_cli.connection import Connection
 from archetype_cli.options import SEED, TICK, at_place, with_format
 from archetype_cli.output import write
+from archetype_cli.source import WORLD_FACTS
 
-_COLUMNS = (
-    "name",
-    "world_id",
-    "tick",
-    "entities",
-    "parent",
-    "is_live",
-    "queued",
-    "pending",
-    "run_id",
-    "seed",
-    "template",
-    "storage",
-    "archetypes",
-    "stepped_at",
-)
-_HIDDEN = frozenset(_COLUMNS[6:])
+_HIDDEN = frozenset({"run_id", "seed", "archetypes"})
 
 
 @click.group(cls=SubGroup)
@@ -42,21 +24,32 @@ def world() -> None:
 @with_format()
 @at_place
 def list_worlds(*, words: tuple[str, ...], form: str, connection: Connection) -> None:
-    """List the worlds of a server or a directory."""
+    """List the worlds of a server or a directory.
+
+    `tick` is the next one that a world runs.
+    """
     place, _ = connection.split(words, [])
     with connection.open(place) as source:
-        write(Answer("worlds", _COLUMNS, source.worlds(), _HIDDEN), form)
+        write(Answer("worlds", WORLD_FACTS, source.worlds(), _HIDDEN), form)
 
 
 @world.command()
 @click.argument("words", nargs=-1, metavar="[PLACE] WORLD")
+@click.option("--live", is_flag=True, help="Also what only a server knows: its queue, its template, its processors.")
 @with_format()
 @at_place
-def show(*, words: tuple[str, ...], form: str, connection: Connection) -> None:
-    """Show one world, by name or id."""
+def show(*, words: tuple[str, ...], live: bool, form: str, connection: Connection) -> None:
+    """Show one world, by name or id.
+
+    `tick` is the next one that it runs.
+    """
     place, (name,) = connection.split(words, ["WORLD"])
+    if live:
+        with connection.server(place) as server:
+            write(Facts("live_world", server.live_world(name)), form)
+        return
     with connection.open(place) as source:
-        _write(source.world(name), form)
+        write(Facts("world", source.world(name)), form)
 
 
 @world.command()
@@ -75,10 +68,15 @@ def create(
     form: str,
     connection: Connection,
 ) -> None:
-    """Create a world at a server."""
+    """Create a world at a server.
+
+    \b
+    archetype world create demo --seed 7
+    """
     place, (name,) = connection.split(words, ["NAME"])
     with connection.server(place) as server:
-        _write(server.create_world({"name": name, "template": template, "seed": seed, "world_id": world_id}), form)
+        made = server.create_world({"name": name, "template": template, "seed": seed, "world_id": world_id})
+        write(Facts("world", made), form)
 
 
 @world.command()
@@ -99,11 +97,15 @@ def fork(
     form: str,
     connection: Connection,
 ) -> None:
-    """Fork a world, from its last tick or an earlier one."""
+    """Fork a world, from its last tick or an earlier one.
+
+    \b
+    archetype world fork demo --name what-if --at-tick 10
+    """
     place, (world_name,) = connection.split(words, ["WORLD"])
     with connection.server(place) as server:
         made = server.fork_world(world_name, {"name": name, "at_tick": at_tick, "rng": rng, "pending": pending})
-        _write(made, form)
+        write(Facts("world", made), form)
 
 
 @world.command()
@@ -115,8 +117,3 @@ def destroy(*, words: tuple[str, ...], form: str, connection: Connection) -> Non
     place, (name,) = connection.split(words, ["WORLD"])
     with connection.server(place) as server:
         write(Facts("destroyed", server.destroy_world(name)), form)
-
-
-def _write(one: Mapping[str, Any], form: str) -> None:
-    ordered = {name: one[name] for name in _COLUMNS if name in one}
-    write(Facts("world", {**ordered, **{name: value for name, value in one.items() if name not in ordered}}), form)

@@ -16,6 +16,7 @@ from archetype_core.read.request import (
     asked,
     checked_bins,
 )
+from archetype_core.read.stored import pushdown_of, search_stored
 from archetype_core.schema.version import Missing
 
 __all__ = [
@@ -36,10 +37,12 @@ __all__ = [
     "asked",
     "checked_bins",
     "diff",
+    "pushdown_of",
     "query",
     "query_branches",
     "rank",
     "rank_each",
     "ranked",
+    "search_stored",
     "words_of",
 ]

@@ -6,6 +6,7 @@ from archetype_core.schema.entity import Entity
 from archetype_core.schema.evolution import Evolution, each
 from archetype_core.schema.message import Letter, Letters, Mailbox, Message
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, contiguous, owned, stack
+from archetype_core.schema.stored_payload import stored_payload
 from archetype_core.schema.vector import Vector
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "owned",
     "resolve",
     "stack",
+    "stored_payload",
 ]
