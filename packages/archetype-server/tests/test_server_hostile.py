@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from serving import TIMEOUT_S, Serving, config, serving
+
+from archetype_server import Limits
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(place: Path) -> Iterator[Serving]:
     """A server with a world."""
-    with serving(config(place)) as here:
+    with serving(replace(config(place), limits=Limits(body_s=2))) as here:
         here.world("demo")
         here.ok("POST", "/worlds/demo/entities", {"components": [{"type": "Position"}]})
         here.ok("POST", "/worlds/demo/step")

@@ -95,6 +95,10 @@ class Load:
         old = self.chance.sample(self.sent[: self.checked], min(40, self.checked))
         for one in (*old, *self.sent[self.checked :]):
             again = one.send(server.http)
+            if one.answer is None and one.path.endswith("/rollout") and again.status_code == 409:
+                # It was not done before, and what was sent again before it now waits for a tick.
+                self.sent.remove(one)
+                continue
             assert again.is_success, (one, again.text)
             assert one.answer in (None, again.content), (one, again.text)
             one.answer = again.content
