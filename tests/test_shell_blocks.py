@@ -41,7 +41,6 @@ def run(text: str, directory: Path) -> subprocess.CompletedProcess[str]:
         "ARCHETYPE_PORT": port,
         "XDG_STATE_HOME": str(directory / ".state"),
         "XDG_CONFIG_HOME": str(directory / ".config"),
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
     script = _BEGIN + program(text, "bash").replace("localhost:8000", f"localhost:{port}")
     return subprocess.run(

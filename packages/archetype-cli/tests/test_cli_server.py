@@ -60,7 +60,7 @@ def test_the_session_of_the_readme(tmp_path: Path, plain_server: Served) -> None
     rollout = item(archetype("rollout", world_id, "--num-episodes", "4", "--max-steps", "100", "--json"))
     assert len(rollout["episodes"]) == 4  # type: ignore[arg-type]
     assert item(archetype("world", "fork", world_id, "--name", "branch-a", "--json"))["parent"] == world_id
-    assert item(archetype("world", "destroy", world_id, "--json")) == {"world_id": world_id, "destroyed": True}
+    assert item(archetype("world", "destroy", world_id, "--json")) == {"world": world_id, "destroyed": True}
     history = items(archetype("history", world_id, "--json"))
     assert {"create_world", "spawn", "run", "run_episode", "run_rollout", "fork_world", "destroy_world"} <= {
         str(row["type"]) for row in history

@@ -70,7 +70,11 @@ def test_a_row_fits_into_a_narrow_terminal(room: int, cells: list[str]) -> None:
         patch.setenv("NO_COLOR", "1")
         header, *lines = table_lines(names, [dict(zip(names, cells, strict=True))], is_terminal=True)
     assert all(len(line) <= max(room, 6) for line in (header, *lines))
-    assert header.endswith(("…", "~")) or header.split() == names
+    heads = header.split()
+    if len(heads) < len(names):
+        assert header.endswith(("…", "~"))
+    else:
+        assert all(head == name or head[:-1] == name[: len(head) - 1] for head, name in zip(heads, names, strict=True))
 
 
 def test_a_table_is_not_held_in_memory() -> None:
