@@ -37,7 +37,7 @@ _UNSTORED_KINDS = VIEWER_KINDS | PROCESS_KINDS
 class Admission:
     """Authorizes commands, checks their arguments and charges for them; a refusal is on record and costs nothing."""
 
-    def __init__(  # reason: each is asked once
+    def __init__(
         self, policy: Policy, sight: Sight, dispatcher: CommandDispatcher, meter: QuotaMeter, audit: AuditLog
     ) -> None:
         self._policy = policy
