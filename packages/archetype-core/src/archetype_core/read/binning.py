@@ -18,6 +18,7 @@ _BLOCK = 1 << 14
 """So many values are binned at a time, so that what is in between stays in the processor's cache."""
 _ROUNDING = 2.0**-49
 """The relative error of what is computed here, with room to spare."""
+_GREATEST = 2.0**1020
 _LEAST = 2.0**-960
 """A range that is narrower than this is too narrow for arithmetic."""
 
@@ -26,8 +27,8 @@ def even_edges(low: float, high: float, bins: int) -> Floats:
     """Return the edges of bins of equal width; of a range without width those around it, as numpy has them."""
     if low == high:
         low, high = low - 0.5, high + 0.5
-    # The width of the widest ranges is no float64.
-    scale = 1.0 if np.isfinite(high - low) else 0.25
+    # The width of the widest ranges is no float64, and neither is what linspace makes of numbers near the largest.
+    scale = 1.0 if max(abs(low), abs(high), high - low) < _GREATEST else 0.25
     edges = np.linspace(low * scale, high * scale, bins + 1)
     return edges if scale == 1.0 else np.clip(edges / scale, low, high)
 
