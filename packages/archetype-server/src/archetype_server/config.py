@@ -35,6 +35,14 @@ class Limits:
     """Ticks of one request, over all its episodes."""
     entities: int = 100_000
     """Entities of one request."""
+    jobs: int = 100
+    """Long jobs that wait or run at a time."""
+    jobs_of_one: int = 10
+    """Of these, those of one actor."""
+    jobs_at_once: int = 8
+    """Of these, those that run."""
+    job_bytes: int = 32 * 1024 * 1024
+    """Results of ended jobs that are kept for one actor, the newest one whatever its size."""
     streams: int = 1000
     """Event streams that are open at a time."""
     stream_rows: int = 10_000

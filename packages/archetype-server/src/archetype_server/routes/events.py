@@ -14,6 +14,8 @@ from archetype_server.problem import BadRequest
 from archetype_server.routes.base import Anyone, Host, WorldName, get
 from archetype_server.world_host import WorldHost
 
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""Those of every event stream: nothing keeps it, and nothing holds it back."""
 _KINDS = frozenset({"tick", "command"})
 LastId = Annotated[str | None, HeaderParameter(name="Last-Event-ID", description="The id of the last event seen.")]
 Types = Annotated[
@@ -77,5 +79,5 @@ async def _stream(
     return Stream(
         events(host, Following(request.user, world_id, place, chosen)),
         media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        headers=HEADERS,
     )
