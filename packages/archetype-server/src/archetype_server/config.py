@@ -10,6 +10,7 @@ from pathlib import Path
 from archetype_core.config import StorageConfig
 from archetype_core.store import has_embedded_store
 from archetype_gate import Quotas
+from archetype_server.token_config import TokenConfig
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _NAMES_OF_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -76,6 +77,8 @@ class ServerConfig:
     state: Path | None = None
     load: str | None = None
     is_dev: bool = False
+    tokens: TokenConfig | None = None
+    """Whose JSON Web Tokens are taken beside API keys; ``None`` is nobody's."""
     allowed_hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     quotas: Quotas = field(default_factory=Quotas)

@@ -1,12 +1,13 @@
-"""Who is asking: an API key, or in dev mode a role by name. Whoever is not known is refused, whatever the address."""
+"""Who is asking: an API key, a token, or in dev mode a role by name. Whoever is not known is refused, whatever the address."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from archetype_core.command import ADMIN, OPERATOR, PLAYER, VIEWER, ActorCtx
-from archetype_server.key_store import KeyStore
+from archetype_server.key_store import PREFIX, KeyStore
 from archetype_server.problem import BadRequest, Unauthenticated
+from archetype_server.token_verifier import TokenVerifier
 
 ROLE_HEADER = "x-archetype-role"
 ROLES = (VIEWER, PLAYER, OPERATOR, ADMIN)
@@ -15,8 +16,9 @@ ROLES = (VIEWER, PLAYER, OPERATOR, ADMIN)
 class Identity:
     """Finds the actor of a request. What the actor may do is the gate's decision."""
 
-    def __init__(self, keys: KeyStore, *, is_dev: bool) -> None:
+    def __init__(self, keys: KeyStore, tokens: TokenVerifier | None = None, *, is_dev: bool) -> None:
         self._keys = keys
+        self._tokens = tokens
         self._is_dev = is_dev
 
     def actor(self, headers: Mapping[str, str], role: str | None) -> ActorCtx:
@@ -29,8 +31,9 @@ class Identity:
             scheme, _, key = given.partition(" ")
             if scheme.lower() != "bearer" or not key:
                 raise Unauthenticated("send the key as 'Authorization: Bearer <key>'")
-            found = self._keys.find(key.strip())
+            found = self._found(key.strip())
             if found is None:
+                # The same whatever was sent and whatever is wrong with it.
                 raise Unauthenticated("this key is unknown, expired or revoked: ask an admin for another one")
             return found
         wanted = headers.get(ROLE_HEADER, role)
@@ -42,3 +45,9 @@ class Identity:
         if wanted not in ROLES:
             raise BadRequest(f"there is no role {wanted!r}: use one of {', '.join(ROLES)}")
         return ActorCtx(f"dev-{wanted}", {wanted})
+
+    def _found(self, key: str) -> ActorCtx | None:
+        if self._tokens is None or key.startswith(PREFIX):
+            return self._keys.find(key)
+        token = self._tokens.find(key)
+        return None if token is None else token.actor

@@ -36,6 +36,7 @@ from archetype_server.redaction import Redaction
 from archetype_server.request_record import log_to_stderr
 from archetype_server.template import load_templates
 from archetype_server.tick_feed import TickFeed
+from archetype_server.token_verifier import TokenVerifier
 from archetype_server.whereabouts import announced
 from archetype_server.world_directory import WorldDirectory
 from archetype_server.world_host import WorldHost
@@ -121,7 +122,8 @@ class Server:
             stack.callback(kept.close)
             self._jobs = JobRunner(host, kept, config.limits)
             self.failed = host.failed
-            identity = Identity(keys, is_dev=config.is_dev)
+            tokens = None if config.tokens is None else TokenVerifier(config.tokens)
+            identity = Identity(keys, tokens, is_dev=config.is_dev)
             app: Any = create_app(host, keys, self._jobs, identity=identity, readiness=self._readiness, config=config)
             self._uvicorn = _Uvicorn(_uvicorn_config(app, config))
             self._serving = asyncio.create_task(self._uvicorn.serve(sockets=[bound]))
