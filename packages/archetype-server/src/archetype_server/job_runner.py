@@ -16,10 +16,11 @@ from archetype_core.clock import SystemIds
 from archetype_core.command import ADMIN, ActorCtx, Administer, Run, RunEpisode, RunRollout
 from archetype_core.errors import KeyConflict
 from archetype_server.config import Limits
+from archetype_server.identity import Caller
 from archetype_server.job import LIVE, Job, JobKind, JobState
 from archetype_server.job_store import JobStore
 from archetype_server.key_store import SERVER
-from archetype_server.problem import NotHere, TooManyJobs, Unavailable, as_problem, document
+from archetype_server.problem import NotHere, TooManyJobs, Unauthenticated, Unavailable, as_problem, document
 from archetype_server.terms import Terms
 from archetype_server.tick_feed import COUNTED
 from archetype_server.world_host import WorldHost
@@ -36,12 +37,22 @@ class Asked:
     """What a request for a job asks."""
 
     kind: JobKind
-    actor: ActorCtx
+    caller: Caller
     world: str
     command: Ticking
     terms: Terms
     path: str
     ticks: int
+
+    @property
+    def actor(self) -> ActorCtx:
+        """Whose job it is."""
+        return self.caller.actor
+
+    @property
+    def is_revoked(self) -> bool:
+        """Whether the key that it was sent with was revoked since. That a key expires ends no job."""
+        return self.caller.why_over() == "revoked"
 
 
 @dataclass(eq=False, slots=True)
@@ -93,7 +104,7 @@ class JobRunner:
         self._active: dict[str, _Active] = {}
         self._accepting = asyncio.Lock()
         self._is_closed = False
-        self._noting: asyncio.Task[None] | None = None
+        self._tending: asyncio.Task[None] | None = None
 
     async def begin(self, asked: Asked, encode: Callable[[Any], bytes]) -> Job:
         """Accept a job, which is on disk when this returns; with a key that was used, return the job of that time.
@@ -113,8 +124,8 @@ class JobRunner:
             await asyncio.to_thread(self._store.put, job)
             self._active[job.job_id] = active = _Active(job, asked, encode)
             active.whole = asyncio.create_task(self._play(active))
-            if self._noting is None or self._noting.done():
-                self._noting = asyncio.create_task(self._note())
+            if self._tending is None or self._tending.done():
+                self._tending = asyncio.create_task(self._tend())
         self._start_waiting()
         return job
 
@@ -164,6 +175,8 @@ class JobRunner:
     async def _play(self, active: _Active) -> None:
         job, result, problem = active.job, None, None
         await active.turn.wait()
+        if active.asked.is_revoked:
+            active.end("cancelled")
         try:
             if active.ending is None:
                 job.state, job.started_at = "running", datetime.now(UTC)
@@ -176,6 +189,9 @@ class JobRunner:
         except Exception as failure:  # noqa: BLE001  # reason: told to its caller as a problem
             problem = document(as_problem(failure), job.path, self._host.redaction)
             state = active.ending or "failed"
+        if state == "cancelled" and active.asked.is_revoked:
+            revoked = Unauthenticated("the key that this job was sent with was revoked")
+            problem = document(revoked, job.path, self._host.redaction)
         # Nobody is told of an end that is not on disk, with its result.
         over = msgspec.structs.replace(job, state=state, problem=problem, ended_at=datetime.now(UTC))
         try:
@@ -201,10 +217,13 @@ class JobRunner:
     def _keep(self, job: Job, encode: Callable[[Any], bytes], result: Any) -> None:
         self._store.put(job, result=None if result is None else encode(result))
 
-    async def _note(self) -> None:
-        """Write progress twice a second, so that a kill leaves nearly all that is known, until no job is left."""
+    async def _tend(self) -> None:
+        """Twice a second write progress, so that a kill leaves nearly all, and end jobs of revoked keys, until none is left."""
         while self._active:
             await asyncio.sleep(0.5)
+            for one in self._active.values():
+                if one.asked.is_revoked:
+                    one.end("cancelled")
             changed = [one for one in self._active.values() if not one.is_noted]
             for one in changed:
                 one.is_noted = True
@@ -245,9 +264,9 @@ class JobRunner:
         for one in self._active.values():
             one.end("interrupted")
         ending = [one.whole for one in self._active.values() if one.whole is not None]
-        if self._noting is not None:
-            self._noting.cancel()
-            ending.append(self._noting)
+        if self._tending is not None:
+            self._tending.cancel()
+            ending.append(self._tending)
         if ending:
             await asyncio.wait(ending)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
 from archetype_core.command import ActorCtx
-from archetype_server.event_stream import HEARTBEAT_S
 from archetype_server.job import LIVE
 from archetype_server.job_runner import JobRunner
 from archetype_server.tick_feed import TickFeed
@@ -17,18 +15,15 @@ from archetype_server.tick_feed import TickFeed
 _INTERVAL_S = 0.2
 
 
-async def job_events(jobs: JobRunner, feed: TickFeed, actor: ActorCtx, job_id: str) -> AsyncIterator[bytes]:
-    """Give the job now, and again whenever it has changed; the last event has the state that it ended with."""
-    told, at = b"", time.monotonic()
+async def job_events(jobs: JobRunner, feed: TickFeed, actor: ActorCtx, job_id: str) -> AsyncGenerator[bytes]:
+    """Give the job now, and again whenever it has changed, or ``b""``; the last event has the state that it ended with."""
+    told = b""
     with feed.subscribe(None) as stream:
         while True:
             job, _ = await jobs.find(actor, job_id)
-            if (data := msgspec.json.encode(job.answer())) != told:
-                told, at = data, time.monotonic()
-                yield b"event: job\ndata: %s\n\n" % data
-            elif time.monotonic() - at > HEARTBEAT_S:
-                at = time.monotonic()
-                yield b": still here\n\n"
+            data = msgspec.json.encode(job.answer())
+            yield b"" if data == told else b"event: job\ndata: %s\n\n" % data
+            told = data
             if job.state not in LIVE or stream.is_over:
                 return
             try:

@@ -9,9 +9,9 @@ from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from archetype_core.command import AuditFilter, GetHistory, GetWorldInfo
-from archetype_server.event_stream import Following, Place, events
+from archetype_server.event_stream import Following, Place, events, while_known
 from archetype_server.problem import BadRequest
-from archetype_server.routes.base import Anyone, Host, WorldName, get
+from archetype_server.routes.base import Anyone, Host, WorldName, caller_of, get
 from archetype_server.world_host import WorldHost
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -77,7 +77,7 @@ async def _stream(
         place.seq = None
     host.feed.check_room()
     return Stream(
-        events(host, Following(request.user, world_id, place, chosen)),
+        while_known(caller_of(request), events(host, Following(request.user, world_id, place, chosen))),
         media_type="text/event-stream",
         headers=HEADERS,
     )

@@ -11,11 +11,12 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from archetype_server.answer import Page
+from archetype_server.event_stream import while_known
 from archetype_server.job import Job, JobAnswer
 from archetype_server.job_runner import JobRunner
 from archetype_server.job_stream import job_events
 from archetype_server.paging import Cursor, decoded
-from archetype_server.routes.base import Anyone, Host, Limit, Place, delete, get
+from archetype_server.routes.base import Anyone, Host, Limit, Place, caller_of, delete, get
 from archetype_server.routes.events import HEADERS
 
 Jobs = NamedDependency[JobRunner]
@@ -58,9 +59,8 @@ class JobRoutes(Controller):
         """Follow a job: an event with its state and progress when they change, until it has ended."""
         await jobs.find(request.user, job_id)
         host.feed.check_room()
-        return Stream(
-            job_events(jobs, host.feed, request.user, job_id), media_type="text/event-stream", headers=HEADERS
-        )
+        chunks = while_known(caller_of(request), job_events(jobs, host.feed, request.user, job_id))
+        return Stream(chunks, media_type="text/event-stream", headers=HEADERS)
 
 
 def _whole(job: Job, result: bytes | None) -> JobAnswer:

@@ -19,7 +19,7 @@ from archetype_server.job import JobAnswer
 from archetype_server.job_runner import Asked, JobRunner
 from archetype_server.model import EpisodeBody, RolloutBody, RunBody, StepBody
 from archetype_server.problem import BadRequest
-from archetype_server.routes.base import PROBLEMS, Anyone, Bounds, Host, TermsOf, WorldName, command_of, post
+from archetype_server.routes.base import PROBLEMS, Anyone, Bounds, Host, TermsOf, WorldName, caller_of, command_of, post
 from archetype_server.world_host import WorldHost
 
 A = TypeVar("A")
@@ -60,7 +60,7 @@ class SimulationRoutes(Controller):
     ) -> RunAnswer:
         """Run several ticks."""
         _check_steps(data.steps, limits)
-        asked = Asked("run", request.user, world, command_of(data), terms, request.url.path, data.steps)
+        asked = Asked("run", caller_of(request), world, command_of(data), terms, request.url.path, data.steps)
         return await _answered(asked, host, jobs, prefer, RunAnswer.of)
 
     @_long("/episode")
@@ -79,7 +79,7 @@ class SimulationRoutes(Controller):
         """Run an episode; if it fails, the answer says why."""
         body = data or EpisodeBody()
         _check_steps(body.max_steps, limits)
-        asked = Asked("episode", request.user, world, command_of(body), terms, request.url.path, body.max_steps)
+        asked = Asked("episode", caller_of(request), world, command_of(body), terms, request.url.path, body.max_steps)
         return await _answered(asked, host, jobs, prefer, EpisodeAnswer.of)
 
     @_long("/rollout")
@@ -100,14 +100,14 @@ class SimulationRoutes(Controller):
         # An episode without ticks is a fork all the same.
         _check_steps(max(body.max_steps, 1) * body.num_episodes, limits)
         steps = body.max_steps * body.num_episodes
-        asked = Asked("rollout", request.user, world, command_of(body), terms, request.url.path, steps)
+        asked = Asked("rollout", caller_of(request), world, command_of(body), terms, request.url.path, steps)
         return await _answered(asked, host, jobs, prefer, RolloutAnswer.of)
 
 
 async def _answered(asked: Asked, host: WorldHost, jobs: JobRunner, prefer: str | None, of: Callable[[Any], A]) -> A:
     """Answer when it is done; or at once with a job, if the client prefers that."""
     if not _is_async(prefer):
-        return of(await host.ask(asked.actor, asked.command, asked.world, asked.terms))
+        return of(await host.ask(asked.caller.actor, asked.command, asked.world, asked.terms))
     job = await jobs.begin(asked, lambda result: msgspec.json.encode(of(result)))
     headers = {"Location": f"/v1/jobs/{job.job_id}", "Preference-Applied": "respond-async"}
     return cast("A", Response(job.answer(), status_code=202, headers=headers))
