@@ -97,18 +97,33 @@ class ServerConfig:
         """The directory of the server's own files; ``ValueError`` if the storage has no local path and none is given."""
         if self.state is not None:
             return self.state
+        if (place := self._local()) is None:
+            raise ValueError(f"{self.storage.uri} is not a local directory: pass state=… for the server's own files")
+        return _beside(place)
+
+    @property
+    def lock_directory(self) -> Path | None:
+        """Where servers of a local storage find one another, whatever state directories and links they have."""
+        place = self._local()
+        return None if place is None else _beside(place.resolve())
+
+    def _local(self) -> Path | None:
+        """The directory of a storage that has one."""
         found = _SCHEME.match(self.storage.address)
         rest = self.storage.address[found.end() :] if found else self.storage.address
         if not rest or "//" in rest or self.storage.address.startswith("memory:"):
-            raise ValueError(f"{self.storage.uri} is not a local directory: pass state=… for the server's own files")
-        path = Path(rest).absolute()
-        return path.with_name(f"{path.name}-server")
+            return None
+        return Path(rest).absolute()
 
     @property
     def hosts(self) -> frozenset[str]:
         """The names of the ``Host`` header that are answered."""
         own = f"[{self.host}]" if ":" in self.host else self.host
         return frozenset(one.lower() for one in (*_NAMES_OF_LOOPBACK, own, *self.allowed_hosts))
+
+
+def _beside(place: Path) -> Path:
+    return place.with_name(f"{place.name}-server")
 
 
 def is_loopback(host: str) -> bool:

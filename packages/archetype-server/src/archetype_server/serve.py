@@ -29,7 +29,7 @@ from archetype_server.identity import Identity
 from archetype_server.job_runner import JobRunner
 from archetype_server.job_store import JobStore
 from archetype_server.key_store import DATABASE, SERVER, KeyStore
-from archetype_server.owner import Owner
+from archetype_server.owner import owned
 from archetype_server.problem import ServerError
 from archetype_server.readiness import Readiness
 from archetype_server.redaction import Redaction
@@ -88,12 +88,11 @@ class Server:
             templates = load_templates(config.load)
             state = config.state_directory
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            owner = Owner(state)
-            stack.callback(owner.close)
+            tell = stack.enter_context(owned(config))
             bound = _bound(config)
             stack.callback(bound.close)
             self.url = _url(config, bound)
-            owner.tell(self.url)
+            tell(self.url)
             keys = KeyStore(state / DATABASE)
             stack.callback(keys.close)
             self.first_key = ensure_first_key(keys, state)
