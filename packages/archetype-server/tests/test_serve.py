@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -81,6 +82,28 @@ def test_a_second_server_is_refused_with_the_name_of_the_first(tmp_path: Path) -
         assert server.http.get("/readyz").status_code == 200
 
 
+def test_a_second_server_of_one_storage_is_refused(tmp_path: Path) -> None:
+    """Neither a state directory of its own nor another name of the storage makes two servers of one storage."""
+    (tmp_path / "other-name").symlink_to(tmp_path / "data")
+    linked = StorageConfig(uri=f"journal:{tmp_path / 'other-name'}")
+    with serving(config(tmp_path, state=tmp_path / "mine")):
+        others = (
+            config(tmp_path, state=tmp_path / "other"),
+            config(tmp_path, state=tmp_path / "other", storage=linked),
+            config(tmp_path, state=tmp_path / "mine", storage=StorageConfig(uri=f"journal:{tmp_path / 'free'}")),
+        )
+        for number, chosen in enumerate(others):
+            told = asyncio.run(_refused(chosen, SecondServer))
+            assert f"process {os.getpid()}" in told
+            assert ("the storage journal:" in told) == (number < 2)
+        with serving(
+            config(tmp_path, storage=StorageConfig(uri=f"journal:{tmp_path / 'apart'}"), state=tmp_path / "s")
+        ):
+            pass
+    with serving(config(tmp_path, storage=linked)):
+        pass
+
+
 async def _refused(chosen: ServerConfig, kind: type[Exception]) -> str:
     with pytest.raises(kind) as refusal:
         await Server(chosen).start()
@@ -89,8 +112,6 @@ async def _refused(chosen: ServerConfig, kind: type[Exception]) -> str:
 
 def test_an_address_in_use_is_named(tmp_path: Path) -> None:
     """A port that is taken is an error with host and port, and leaves nothing locked."""
-    import asyncio
-
     with serving(config(tmp_path)) as here:
         port = int(here.url.rpartition(":")[2])
         chosen = config(tmp_path / "other", port=port)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
-from collections.abc import Iterator
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx2
 import pytest
 from click.testing import CliRunner
-from serving import Serving, config, serving
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from serving import TIMEOUT_S, Serving, config, serving
 
 from archetype_server import KeyStore, Limits, ensure_first_key
 from archetype_server.commands import keys as keys_command
@@ -80,6 +89,33 @@ def test_the_first_key_is_not_written_through_a_link(store: KeyStore, tmp_path: 
     assert store.list() == []
 
 
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from(["add", "revoke", "find", "find"]), st.integers(0, 5)), max_size=30
+    )
+)
+def test_every_process_sees_every_change_at_once(steps: list[tuple[bool, str, int]]) -> None:
+    """What one handle of the file adds or revokes counts at the next look of the other, whatever it remembers."""
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
+        both = [stack.enter_context(contextlib.closing(KeyStore(Path(place) / "server.sqlite"))) for _ in range(2)]
+        keys: list[tuple[str, str]] = []
+        revoked: set[str] = set()
+        for is_second, step, number in steps:
+            one = both[is_second]
+            if step == "add":
+                key, info = one.add("ada", {"viewer"})
+                keys.append((key, info.key_id))
+            elif keys and step == "revoke":
+                key, key_id = keys[number % len(keys)]
+                assert one.revoke(key_id) == (key not in revoked)
+                revoked.add(key)
+            for key, _ in keys:
+                for other in both:
+                    assert (other.find(key) is None) == (key in revoked)
+                    assert other.why_over(key) == ("revoked" if key in revoked else None)
+
+
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A server that asks for keys, and takes few requests."""
@@ -117,6 +153,65 @@ def test_who_guesses_keys_is_slowed_down(closed: Serving) -> None:
     assert closed.server.first_key is not None
     key = closed.server.first_key.read_text().strip()
     assert closed.http.get("/me", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+
+
+def follow(url: str, key: str, path: str, tell: Callable[[tuple[float, str]], None]) -> threading.Thread:
+    """Follow an event stream in a thread, with the moment of each line."""
+
+    def read() -> None:
+        with httpx2.stream("GET", url + path, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT_S) as answer:
+            for line in answer.iter_lines():
+                tell((time.monotonic(), line))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_streams_and_jobs_end_with_their_key(tmp_path: Path) -> None:
+    """A stream says why and ends within a second of the end of its key, also by another process; other keys' go on."""
+    with serving(config(tmp_path, limits=replace(Limits(), send_s=5))) as server:
+        state = ["--state", str(tmp_path / "data-server")]
+        server.world("demo")
+        until = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
+        made = {
+            name: server.ok("POST", "/keys", {"actor": name, "roles": ["operator"], **more})
+            for name, more in (("ada", {}), ("bob", {}), ("old", {"expires_at": until}))
+        }
+        keys = {name: one["key"] for name, one in made.items()}
+        asked = {"Authorization": f"Bearer {keys['ada']}", "Prefer": "respond-async"}
+        job = server.http.post("/worlds/demo/run", json={"steps": 50_000}, headers=asked).json()["job_id"]
+        told: dict[str, list[tuple[float, str]]] = {}
+        threads = {}
+        for name, path in (
+            ("ada", "/events"),
+            ("ada", "/worlds/demo/events?kinds=tick,command"),
+            ("ada", f"/jobs/{job}/events"),
+            ("bob", "/worlds/demo/events"),
+            ("old", "/events"),
+        ):
+            threads[name + path] = follow(server.url, keys[name], path, told.setdefault(name + path, []).append)
+        while not all(told.values()):
+            time.sleep(0.01)
+        program = "from archetype_server.commands import keys; keys()"
+        subprocess.run([sys.executable, "-c", program, "revoke", made["ada"]["info"]["key_id"], *state], check=True)
+        at = time.monotonic()
+        for name, thread in threads.items():
+            if not name.startswith("bob"):
+                thread.join(TIMEOUT_S)
+                why = "revoked" if name.startswith("ada") else "expired"
+                assert [line for _, line in told[name]][-3:] == ["event: ended", f'data: {{"reason":"{why}"}}', ""]
+            if name.startswith("ada"):
+                # Long before the next sign of life of a quiet stream.
+                assert told[name][-1][0] - at < 10
+        over = server.ok("GET", f"/jobs/{job}")
+        assert (over["state"], over["problem"]["code"]) == ("cancelled", "ARC-H001")
+        assert 0 < over["progress"]["ticks"] < 50_000
+        before = len(told["bob/worlds/demo/events"])
+        server.ok("POST", "/worlds/demo/step")
+        while len(told["bob/worlds/demo/events"]) == before:
+            time.sleep(0.01)
+    threads["bob/worlds/demo/events"].join(TIMEOUT_S)
 
 
 def test_a_missing_state_is_named(tmp_path: Path) -> None:

@@ -160,6 +160,13 @@ def test_no_route_is_missing_in_the_table(server: Serving) -> None:
             path = path.replace(given, name)
         listed.add((one.method, path))
     apart = {("GET", one) for one in ("/livez", "/readyz", "/templates", "/events", "/worlds/{world}/events")}
+    # What is told of jobs, and to whom, is tried with them.
+    apart |= {
+        ("GET", "/jobs"),
+        ("GET", "/jobs/{job_id}"),
+        ("DELETE", "/jobs/{job_id}"),
+        ("GET", "/jobs/{job_id}/events"),
+    }
     assert there == listed | apart
 
 

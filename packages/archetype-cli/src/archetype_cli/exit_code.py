@@ -52,7 +52,7 @@ _BY_CODE = {
         "W007",
     ),
     ExitCode.NOT_FOUND: ("M005", "T001", "T007", "W001", "W002", "W004", "W006", "S009", "G007", "H002"),
-    ExitCode.NOT_ALLOWED: ("G001", "G002", "S010", "H001", "H009"),
+    ExitCode.NOT_ALLOWED: ("G001", "G002", "S010", "H001", "H009", "H016"),
     ExitCode.CONFLICT: ("T003", "T004", "T006", "W003", "W005", "S002", "G003", "G008", "R002", "H013", "H014", "H015"),
     ExitCode.UNREACHABLE: ("G006", "H011", "H012", "R001"),
     ExitCode.DAMAGED: ("S004",),

@@ -53,13 +53,7 @@ class Admission:
         """
         live = call.live
         try:
-            for command in commands:
-                self._authorize(call, command)
-            self._sight.check(call, commands)
-            for command in commands:
-                self._dispatcher.check(command, call.world_id, live)
-            if live is not None:
-                _check_writable(call, commands[0])
+            self._check(call, commands)
             _check_expected(call, commands[0])
             if isinstance(commands[0], EntityCommand):
                 # Raises if the caller is part of an attempt that has failed.
@@ -77,6 +71,25 @@ class Admission:
         if call.usage is not None:
             telemetry.count_usage(call.usage)
         return admitted
+
+    def foresee(self, call: Call, command: Command[Any]) -> None:
+        """Check whether a command would be refused now; records that and raises it. Nothing is charged."""
+        try:
+            self._check(call, (command,))
+            if call.live is not None and call.expected_tick is not None:
+                call.live.expect(call.expected_tick)
+        except (ArchetypeError, TypeError, ValueError) as refusal:
+            self.record_refusal(call, (command,), refusal)
+            raise
+
+    def _check(self, call: Call, commands: Sequence[Command[Any]]) -> None:
+        for command in commands:
+            self._authorize(call, command)
+        self._sight.check(call, commands)
+        for command in commands:
+            self._dispatcher.check(command, call.world_id, call.live)
+        if call.live is not None:
+            _check_writable(call, commands[0])
 
     def authorize(self, call: Call, commands: Sequence[Command[Any]]) -> None:
         """Check what the actor's roles allow, all or none, before anything is looked up; records a refusal and raises it."""

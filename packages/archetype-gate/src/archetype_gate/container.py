@@ -83,6 +83,8 @@ class ServiceContainer:
         self.gate: CommandGate = service
         self.settled = service.settled
         """Reads settled audit rows for a feed, ungated; who may see which row is the feed's to check."""
+        self.foresee = service.foresee
+        """Refuses what is to be executed later, as far as that can be known now."""
         self.meter: Meter = meter
         """Reserves and charges credits of the same quotas, for work whose price is known only afterwards."""
 

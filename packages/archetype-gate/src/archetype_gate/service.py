@@ -132,6 +132,27 @@ class CommandService:
             do = partial(self._executed, call, command, durable or key is not None)
             return await (do() if key is None else self._deduplicator.once(call, (command,), key, do))
 
+    async def foresee(
+        self, actor: ActorCtx, command: Command[Any], world_id: str, *, expected_tick: int | None = None
+    ) -> None:
+        """Raise, and record, what a command that is to be executed later would be refused with now; otherwise no row, no cost.
+
+        It asks for roles, worlds and the expected tick, not for quotas.
+        """
+        _check_command(command)
+        with Call(
+            self._in_flight,
+            actor,
+            command.kind,
+            world_id,
+            is_mutation=False,
+            runs_code=False,
+            expected_tick=expected_tick,
+        ) as call:
+            self._begin(call)
+            await in_thread(partial(self._admission.foresee, call, command))
+            call.status = "queued"
+
     async def _executed(self, call: Call, command: Command[R], durable: bool) -> R:
         live = call.live
         if isinstance(command, EntityCommand):

@@ -7,6 +7,8 @@ from archetype_server.owner import SecondServer
 from archetype_server.problem import ServerError
 from archetype_server.serve import NotBound, Server, serve
 from archetype_server.template import WorldTemplate, load_templates
+from archetype_server.token_config import TokenConfig
+from archetype_server.token_verifier import UnusableTokenKey
 
 __all__ = [
     "KeyInfo",
@@ -17,6 +19,8 @@ __all__ = [
     "Server",
     "ServerConfig",
     "ServerError",
+    "TokenConfig",
+    "UnusableTokenKey",
     "WorldTemplate",
     "ensure_first_key",
     "load_templates",

@@ -15,6 +15,7 @@ from litestar.params import ParameterKwarg
 from archetype_server.config import ServerConfig
 from archetype_server.front import Front
 from archetype_server.identity import Identity
+from archetype_server.job_runner import JobRunner
 from archetype_server.key_store import KeyStore
 from archetype_server.openapi import complete
 from archetype_server.problem import BadRequest, answer
@@ -23,6 +24,7 @@ from archetype_server.routes.aggregates import AggregateRoutes
 from archetype_server.routes.commands import CommandRoutes
 from archetype_server.routes.entities import EntityRoutes
 from archetype_server.routes.events import EventRoutes
+from archetype_server.routes.jobs import JobRoutes
 from archetype_server.routes.keys import KeyRoutes
 from archetype_server.routes.reads import ReadRoutes
 from archetype_server.routes.simulation import SimulationRoutes
@@ -40,6 +42,9 @@ _NOT_OF_QUERY = frozenset(
         "readiness",
         "keys",
         "key_id",
+        "jobs",
+        "job_id",
+        "prefer",
         "terms",
         "once",
         "data",
@@ -50,17 +55,16 @@ _NOT_OF_QUERY = frozenset(
 
 
 def create_app(
-    host: WorldHost, keys: KeyStore, identity: Identity, readiness: Readiness, config: ServerConfig
+    host: WorldHost, keys: KeyStore, jobs: JobRunner, *, identity: Identity, readiness: Readiness, config: ServerConfig
 ) -> Front:
     """Return the application that serves the worlds of a host."""
-    return Front(
-        _routed({"host": host, "keys": keys, "limits": config.limits, "readiness": readiness}), identity, config, host
-    )
+    shared = {"host": host, "keys": keys, "jobs": jobs, "limits": config.limits, "readiness": readiness}
+    return Front(_routed(shared), identity, config, host)
 
 
 def document() -> dict[str, Any]:
     """Return the OpenAPI document that every server has."""
-    return _routed(dict.fromkeys(("host", "keys", "limits", "readiness"))).openapi_schema.to_schema()
+    return _routed(dict.fromkeys(("host", "keys", "jobs", "limits", "readiness"))).openapi_schema.to_schema()
 
 
 def _routed(shared: Mapping[str, Any]) -> Litestar:
@@ -77,6 +81,7 @@ def _routed(shared: Mapping[str, Any]) -> Litestar:
             SystemRoutes,
             HealthRoutes,
             KeyRoutes,
+            JobRoutes,
         ],
         dependencies={
             **{name: Provide(_giving(one), sync_to_thread=False) for name, one in shared.items()},

@@ -15,6 +15,7 @@ import click
 from archetype_core.config import StorageConfig
 from archetype_server.config import ServerConfig, default_storage
 from archetype_server.key_store import DATABASE, KeyStore
+from archetype_server.token_config import TokenConfig
 
 _STORAGE = click.option("--storage", metavar="ADDRESS", help="Where histories are stored.  [default: ./archetype-data]")
 _STATE = click.option(
@@ -39,6 +40,14 @@ _STATE = click.option(
 @_STATE
 @click.option("--load", metavar="MODULE", help="A module or .py file with components, processors and world templates.")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Another name that clients may use for this server.")
+@click.option(
+    "--jwt-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Take JSON Web Tokens too, signed with this public key (PEM or JWK) or secret.",
+)
+@click.option("--jwt-audience", metavar="NAME", help="The `aud` that these tokens must have.")
+@click.option("--jwt-issuer", metavar="NAME", help="The `iss` that they must have, if one is given.")
 @click.option("--dev", is_flag=True, help="Callers without a key choose their role. On a loopback address only.")
 @click.option(
     "--log",
@@ -55,6 +64,9 @@ def serve(
     state: Path | None,
     load: str | None,
     allow_host: tuple[str, ...],
+    jwt_key: Path | None,
+    jwt_audience: str | None,
+    jwt_issuer: str | None,
     dev: bool,
     log_form: str | None,
     is_json: bool,
@@ -67,8 +79,12 @@ def serve(
     from archetype_core.errors import ArchetypeError
     from archetype_server.serve import serve as run
 
+    if (jwt_key is None) != (jwt_audience is None) or (jwt_issuer is not None and jwt_key is None):
+        raise click.UsageError("--jwt-key and --jwt-audience go together, and --jwt-issuer with both")
     try:
-        config = replace(_config(storage, state), host=host, port=port, load=load, is_dev=dev, allowed_hosts=allow_host)
+        tokens = None if jwt_key is None or jwt_audience is None else TokenConfig(jwt_key, jwt_audience, jwt_issuer)
+        listens = replace(_config(storage, state), host=host, port=port, allowed_hosts=allow_host)
+        config = replace(listens, load=load, is_dev=dev, tokens=tokens)
     except ValueError as refusal:
         raise click.UsageError(str(refusal)) from None
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from archetype_core.config import StorageConfig
 from archetype_core.store import has_embedded_store
 from archetype_gate import Quotas
+from archetype_server.token_config import TokenConfig
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _NAMES_OF_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -35,6 +36,14 @@ class Limits:
     """Ticks of one request, over all its episodes."""
     entities: int = 100_000
     """Entities of one request."""
+    jobs: int = 100
+    """Long jobs that wait or run at a time."""
+    jobs_of_one: int = 10
+    """Of these, those of one actor."""
+    jobs_at_once: int = 8
+    """Of these, those that run."""
+    job_bytes: int = 32 * 1024 * 1024
+    """Results of ended jobs that are kept for one actor, the newest one whatever its size."""
     streams: int = 1000
     """Event streams that are open at a time."""
     stream_rows: int = 10_000
@@ -68,6 +77,8 @@ class ServerConfig:
     state: Path | None = None
     load: str | None = None
     is_dev: bool = False
+    tokens: TokenConfig | None = None
+    """Whose JSON Web Tokens are taken beside API keys; ``None`` is nobody's."""
     allowed_hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     quotas: Quotas = field(default_factory=Quotas)
@@ -86,18 +97,33 @@ class ServerConfig:
         """The directory of the server's own files; ``ValueError`` if the storage has no local path and none is given."""
         if self.state is not None:
             return self.state
+        if (place := self._local()) is None:
+            raise ValueError(f"{self.storage.uri} is not a local directory: pass state=… for the server's own files")
+        return _beside(place)
+
+    @property
+    def lock_directory(self) -> Path | None:
+        """Where servers of a local storage find one another, whatever state directories and links they have."""
+        place = self._local()
+        return None if place is None else _beside(place.resolve())
+
+    def _local(self) -> Path | None:
+        """The directory of a storage that has one."""
         found = _SCHEME.match(self.storage.address)
         rest = self.storage.address[found.end() :] if found else self.storage.address
         if not rest or "//" in rest or self.storage.address.startswith("memory:"):
-            raise ValueError(f"{self.storage.uri} is not a local directory: pass state=… for the server's own files")
-        path = Path(rest).absolute()
-        return path.with_name(f"{path.name}-server")
+            return None
+        return Path(rest).absolute()
 
     @property
     def hosts(self) -> frozenset[str]:
         """The names of the ``Host`` header that are answered."""
         own = f"[{self.host}]" if ":" in self.host else self.host
         return frozenset(one.lower() for one in (*_NAMES_OF_LOOPBACK, own, *self.allowed_hosts))
+
+
+def _beside(place: Path) -> Path:
+    return place.with_name(f"{place.name}-server")
 
 
 def is_loopback(host: str) -> bool:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 
 import msgspec
 
 from archetype_core.command import ADMIN, ActorCtx, AuditFilter, GetHistory
 from archetype_server.audit_feed import INTERVAL_S, PAGE, Told, as_told
+from archetype_server.identity import Caller
 from archetype_server.key_store import SERVER
 from archetype_server.problem import BadRequest
 from archetype_server.tick_feed import Subscriber
 from archetype_server.world_host import WorldHost
 
 HEARTBEAT_S = 15.0
+CHECK_S = 0.5
+"""How long a stream may go on after its reader's key has ended."""
 _ID = re.compile(r"(\d{1,18})?(?:-(\d{1,18}))?")
 _TICKS = 1000
 """So many ticks are sent at a time."""
@@ -58,8 +62,25 @@ class Following:
     """Which worlds the reader may see, as far as it was asked."""
 
 
-async def events(host: WorldHost, following: Following) -> AsyncIterator[bytes]:
-    """Give the events since a place, and then those to come. Between them, comments show that the stream is alive."""
+async def while_known(caller: Caller, chunks: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    """Give the events of a stream until its reader's key ends; comments show that a quiet stream is alive.
+
+    What comes after the end of the key is not given, so the last event has no id: another key goes on where this one stopped.
+    """
+    sent_at = time.monotonic()
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            if (why := caller.why_over()) is not None:
+                yield b"event: ended\ndata: %s\n\n" % msgspec.json.encode({"reason": why})
+                return
+            is_quiet = time.monotonic() - sent_at >= HEARTBEAT_S
+            if chunk or is_quiet:
+                sent_at = time.monotonic()
+                yield chunk or b": still here\n\n"
+
+
+async def events(host: WorldHost, following: Following) -> AsyncGenerator[bytes]:
+    """Give the events since a place, and then those to come; nothing, ``b""``, at least every ``CHECK_S``."""
     place, actor = following.place, following.actor
     is_ending = place.seq is None
     async with AsyncExitStack() as stack:
@@ -93,10 +114,10 @@ async def events(host: WorldHost, following: Following) -> AsyncIterator[bytes]:
                 await asyncio.sleep(3 * INTERVAL_S)
                 continue
             try:
-                async with asyncio.timeout(HEARTBEAT_S):
+                async with asyncio.timeout(CHECK_S):
                     await stream.wake.wait()
             except TimeoutError:
-                yield b": still here\n\n"
+                yield b""
 
 
 async def _missed(host: WorldHost, following: Following) -> AsyncIterator[list[Told]]:

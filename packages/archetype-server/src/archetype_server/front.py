@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 
-from archetype_core.command import ActorCtx
 from archetype_core.errors import ArchetypeError
 from archetype_server.limits import RateLimit, check_depth, check_headers, check_host, check_origin, read_body
 from archetype_server.problem import (
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
     from archetype_server.config import ServerConfig
-    from archetype_server.identity import Identity
+    from archetype_server.identity import Caller, Identity
     from archetype_server.world_host import WorldHost
 
 PREFIX = "/v1"
@@ -109,8 +108,9 @@ class Front:
         check_host(headers.get("host"), self._hosts)
         check_origin(headers.get("origin"), headers.get("host"))
         if path not in OPEN:
-            facts["user"] = actor = self._known(scope, headers)
-            record.actor = actor.id
+            facts["archetype_caller"] = caller = self._known(scope, headers)
+            facts["user"] = caller.actor
+            record.actor = caller.actor.id
             if not path.startswith(f"{PREFIX}/"):
                 scope["path"] = PREFIX + path
                 scope["raw_path"] = PREFIX.encode() + scope["raw_path"]
@@ -122,18 +122,18 @@ class Front:
             check_depth(body, self._limits.body_depth)
         return _replayed(body, receive)
 
-    def _known(self, scope: HTTPScope, headers: Mapping[str, str]) -> ActorCtx:
+    def _known(self, scope: HTTPScope, headers: Mapping[str, str]) -> Caller:
         roles = parse_qs(scope["query_string"].decode("latin-1")).get("role", [])
         if len(roles) > 1:
             raise BadRequest("role is given more than once")
         try:
-            actor = self._identity.actor(headers, roles[0] if roles else None)
+            caller = self._identity.caller(headers, roles[0] if roles else None)
         except Unauthenticated:
             client = scope.get("client")
             self._rate.take(f"address {client[0]}" if client else "an unknown address")
             raise
-        self._rate.take(actor.id)
-        return actor
+        self._rate.take(caller.actor.id)
+        return caller
 
     async def _refuse(self, problem: ArchetypeError, scope: HTTPScope, path: str, send: Send) -> None:
         """Answer with a problem."""

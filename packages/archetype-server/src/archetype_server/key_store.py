@@ -12,12 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from archetype_core.command import ADMIN, ActorCtx
 
 DATABASE = "server.sqlite"
 """The file in a server's state directory that has its keys."""
 PREFIX = "ark_"
+Over = Literal["revoked", "expired"]
+"""Why a caller is not known any more."""
 SERVER = ActorCtx("server", {ADMIN})
 """The server itself, which opens worlds at the start and gives them their parts. No key is it."""
 _SCHEMA = """
@@ -48,8 +51,24 @@ class KeyInfo:
     revoked_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A key as it was read."""
+
+    hash: bytes
+    actor: ActorCtx
+    expires_at: datetime | None
+    is_revoked: bool
+
+
+_NOBODY = _Known(b"", ActorCtx("nobody", ()), None, is_revoked=True)
+
+
 class KeyStore:
     """The keys of a server in its SQLite file. Thread-safe; a change is on disk, and counts, when the method returns.
+
+    Keys are remembered until the file changes, by whichever process: looking one up again takes microseconds and waits for no
+    writer, so that an event loop can do it.
 
     A key is ``ark_<id>_<secret>`` with 256 random bits in the secret. It is found by its id, and compared by hash in a time
     that does not depend on where it differs. A fast hash is enough, because a random secret cannot be guessed.
@@ -61,6 +80,11 @@ class KeyStore:
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=FULL")
         self._database.execute(_SCHEMA)
+        # A connection of its own: those that read wait for no write, and it notices every change.
+        self._reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._reading = threading.Lock()
+        self._known: dict[str, _Known] = {}
+        self._version = -1
 
     def add(
         self,
@@ -92,17 +116,34 @@ class KeyStore:
     def find(self, key: str) -> ActorCtx | None:
         """Return the actor of a key; ``None`` if it is unknown, expired or revoked."""
         key_id, secret = _parts(key)
-        with self._lock:
-            row = self._database.execute(
-                "SELECT hash, actor, roles, worlds, expires_at, revoked_at FROM keys WHERE key_id = ?", (key_id,)
-            ).fetchone()
-        # The same work for an unknown id, so that the time tells nothing.
-        expected, actor, roles, worlds, expires_at, revoked_at = row or (b"", "nobody", "[]", None, None, "never")
-        is_right = hmac.compare_digest(_hash(secret), expected)
-        is_over = expires_at is not None and datetime.fromisoformat(expires_at) <= datetime.now(UTC)
-        if not key.startswith(PREFIX) or not is_right or is_over or revoked_at is not None:
+        # The same work for an unknown id, so that the time tells little.
+        known = self._read(key_id) or _NOBODY
+        is_right = hmac.compare_digest(_hash(secret), known.hash)
+        if not key.startswith(PREFIX) or not is_right or _why_over(known) is not None:
             return None
-        return ActorCtx(actor, json.loads(roles), worlds and json.loads(worlds))
+        return known.actor
+
+    def why_over(self, key: str) -> Over | None:
+        """Return why a key that was valid is so no more; ``None`` if it is."""
+        return _why_over(self._read(_parts(key)[0]) or _NOBODY)
+
+    def _read(self, key_id: str) -> _Known | None:
+        with self._reading:
+            (version,) = self._reader.execute("PRAGMA data_version").fetchone()
+            if version != self._version:
+                self._version = version
+                self._known.clear()
+            known = self._known.get(key_id)
+            if known is None:
+                row = self._reader.execute(
+                    "SELECT hash, actor, roles, worlds, expires_at, revoked_at FROM keys WHERE key_id = ?", (key_id,)
+                ).fetchone()
+                if row is None:
+                    return None
+                hashed, actor, roles, worlds, expires_at, revoked_at = row
+                who = ActorCtx(actor, json.loads(roles), worlds and json.loads(worlds))
+                known = self._known[key_id] = _Known(hashed, who, _moment(expires_at), revoked_at is not None)
+            return known
 
     def revoke(self, key_id: str) -> bool:
         """End a key now; whether there was one that was not revoked before."""
@@ -135,12 +176,21 @@ class KeyStore:
 
     def close(self) -> None:
         """Close the file; idempotent."""
+        with self._reading:
+            self._reader.close()
         self._database.close()
 
 
 def new_key() -> str:
     """Return a key that nobody has yet."""
     return f"{PREFIX}{secrets.token_hex(8)}_{secrets.token_urlsafe(32)}"
+
+
+def _why_over(known: _Known) -> Over | None:
+    if known.is_revoked:
+        return "revoked"
+    is_expired = known.expires_at is not None and known.expires_at <= datetime.now(UTC)
+    return "expired" if is_expired else None
 
 
 def _parts(key: str) -> tuple[str, str]:

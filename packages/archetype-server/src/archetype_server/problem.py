@@ -123,6 +123,15 @@ class TooManyRequests(ServerError):
     code, status = "ARC-H009", 429
 
 
+class TooManyJobs(ServerError):
+    """The caller has as many long jobs as the server takes from one."""
+
+    code, status = "ARC-H016", 429
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"})
+
+
 class Unavailable(ServerError):
     """The server starts, stops, or has no room for one more."""
 

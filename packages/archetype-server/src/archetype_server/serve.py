@@ -26,14 +26,17 @@ from archetype_server.audit_feed import AuditFeed
 from archetype_server.config import ServerConfig
 from archetype_server.first_key import ensure_first_key
 from archetype_server.identity import Identity
+from archetype_server.job_runner import JobRunner
+from archetype_server.job_store import JobStore
 from archetype_server.key_store import DATABASE, SERVER, KeyStore
-from archetype_server.owner import Owner
+from archetype_server.owner import owned
 from archetype_server.problem import ServerError
 from archetype_server.readiness import Readiness
 from archetype_server.redaction import Redaction
 from archetype_server.request_record import log_to_stderr
 from archetype_server.template import load_templates
 from archetype_server.tick_feed import TickFeed
+from archetype_server.token_verifier import TokenVerifier
 from archetype_server.whereabouts import announced
 from archetype_server.world_directory import WorldDirectory
 from archetype_server.world_host import WorldHost
@@ -67,6 +70,7 @@ class Server:
         self._serving: asyncio.Task[None] | None = None
         self._feed = TickFeed(config.limits.streams)
         self._audit: AuditFeed | None = None
+        self._jobs: JobRunner | None = None
         self.url = ""
         self.first_key: Path | None = None
         """The file with an admin's key, if this start made one."""
@@ -84,12 +88,11 @@ class Server:
             templates = load_templates(config.load)
             state = config.state_directory
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            owner = Owner(state)
-            stack.callback(owner.close)
+            tell = stack.enter_context(owned(config))
             bound = _bound(config)
             stack.callback(bound.close)
             self.url = _url(config, bound)
-            owner.tell(self.url)
+            tell(self.url)
             keys = KeyStore(state / DATABASE)
             stack.callback(keys.close)
             self.first_key = ensure_first_key(keys, state)
@@ -104,11 +107,23 @@ class Server:
             warming = asyncio.create_task(asyncio.to_thread(importlib.import_module, "daft"))
             stack.push_async_callback(asyncio.wait, [warming])
             self._audit = AuditFeed(container.settled, Redaction(config), rows=config.limits.stream_rows)
-            host = WorldHost(container.gate, config.storage, templates, directory, self._feed, audit=self._audit)
+            host = WorldHost(
+                container.gate,
+                config.storage,
+                templates,
+                directory,
+                self._feed,
+                audit=self._audit,
+                foresee=container.foresee,
+            )
             await host.start()
+            kept = JobStore(state / DATABASE, config.limits.job_bytes)
+            stack.callback(kept.close)
+            self._jobs = JobRunner(host, kept, config.limits)
             self.failed = host.failed
-            identity = Identity(keys, is_dev=config.is_dev)
-            app: Any = create_app(host, keys, identity, self._readiness, config)
+            tokens = None if config.tokens is None else TokenVerifier(config.tokens)
+            identity = Identity(keys, tokens, is_dev=config.is_dev)
+            app: Any = create_app(host, keys, self._jobs, identity=identity, readiness=self._readiness, config=config)
             self._uvicorn = _Uvicorn(_uvicorn_config(app, config))
             self._serving = asyncio.create_task(self._uvicorn.serve(sockets=[bound]))
             while not self._uvicorn.started:
@@ -119,11 +134,13 @@ class Server:
             undo.pop_all()
 
     async def stop(self) -> None:
-        """Take no more requests, end the streams, wait for the requests in flight, and close everything; idempotent."""
+        """Take no more requests, end streams and jobs, wait for the requests in flight, and close everything; idempotent."""
         self._readiness.is_ready = False
         self._feed.close()
         if self._audit is not None:
             self._audit.close()
+        if self._jobs is not None:
+            await self._jobs.close()
         if self._uvicorn is not None and self._serving is not None:
             self._uvicorn.should_exit = True
             await asyncio.wait([self._serving])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from archetype_core.engine import Event, Hook, OnDestroy, PostTick
 from archetype_server.problem import Unavailable
+
+COUNTED: contextvars.ContextVar[Callable[[], None] | None] = contextvars.ContextVar("archetype_counted", default=None)
+"""Called for each tick that is committed in this context, whichever world's."""
 
 
 @dataclass(eq=False, slots=True)
@@ -80,6 +84,8 @@ class TickFeed:
 
     def committed(self, event: PostTick) -> None:
         """Observe a committed tick."""
+        if (count := COUNTED.get()) is not None:
+            count()
         self._note(event.world.world_id, event.tick)
 
     def ended(self, event: Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -58,8 +58,10 @@ class WorldHost:
         feed: TickFeed,
         *,
         audit: AuditFeed,
+        foresee: Callable[..., Awaitable[None]],
     ) -> None:
         self.gate = gate
+        self._foresee = foresee
         self.storage = storage
         self.templates = templates
         self.feed = feed
@@ -133,6 +135,11 @@ class WorldHost:
         if isinstance(result, RolloutResult) and isinstance(command, RunRollout) and world_id is not None:
             await self._note_forks(world_id, result, is_kept=not command.config.destroy_forks_on_complete)
         return result
+
+    async def foresee(self, actor: ActorCtx, command: Command[Any], world_id: str, terms: Terms) -> None:
+        """Raise what a command that is executed later would be refused with now."""
+        with self._deciding("job"):
+            await self._foresee(actor, command, world_id, expected_tick=terms.expected_tick)
 
     async def _note_forks(self, world_id: str, result: RolloutResult, *, is_kept: bool) -> None:
         template = self._directory.template(world_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 import litestar
 from litestar import Request
@@ -16,6 +16,7 @@ from archetype_core.errors import ArchetypeError
 from archetype_core.schema import Component
 from archetype_server.answer import Problem
 from archetype_server.config import Limits
+from archetype_server.identity import Caller
 from archetype_server.model import kinds
 from archetype_server.problem import PROBLEM_JSON, BadRequest
 from archetype_server.terms import Terms
@@ -82,6 +83,12 @@ get_tagged = partial(litestar.get, responses=PROBLEMS_OR_UNMODIFIED)
 post = partial(litestar.post, responses=PROBLEMS)
 patch = partial(litestar.patch, responses=PROBLEMS)
 delete = partial(litestar.delete, responses=PROBLEMS)
+
+
+def caller_of(request: Anyone) -> Caller:
+    """Return who sent a request, and until when that is so."""
+    caller: Caller = cast("dict[str, Any]", request.scope)["archetype_caller"]
+    return caller
 
 
 def command_of(body: _Body[C_co]) -> C_co:

@@ -9,11 +9,13 @@ from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from archetype_core.command import AuditFilter, GetHistory, GetWorldInfo
-from archetype_server.event_stream import Following, Place, events
+from archetype_server.event_stream import Following, Place, events, while_known
 from archetype_server.problem import BadRequest
-from archetype_server.routes.base import Anyone, Host, WorldName, get
+from archetype_server.routes.base import Anyone, Host, WorldName, caller_of, get
 from archetype_server.world_host import WorldHost
 
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""Those of every event stream: nothing keeps it, and nothing holds it back."""
 _KINDS = frozenset({"tick", "command"})
 LastId = Annotated[str | None, HeaderParameter(name="Last-Event-ID", description="The id of the last event seen.")]
 Types = Annotated[
@@ -75,7 +77,7 @@ async def _stream(
         place.seq = None
     host.feed.check_room()
     return Stream(
-        events(host, Following(request.user, world_id, place, chosen)),
+        while_known(caller_of(request), events(host, Following(request.user, world_id, place, chosen))),
         media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        headers=HEADERS,
     )
