@@ -188,6 +188,8 @@ def test_export_guesses_the_format(command: Command, race: Path, tmp_path: Path)
     done = command("export", race, "race", "-o", path)
     assert (done.code, done.out) == (0, "")
     assert pq.read_table(path).num_rows == 10
+    assert command("export", race, "race", "-o", path, "-n", 3, "-c", "Spot").code == 0
+    assert pq.read_table(path).num_rows == 3
     assert command("export", race, "race", "-o", tmp_path / "race.xyz").code == 2
     assert [one.name for one in tmp_path.iterdir()] == ["race.parquet"]
 
