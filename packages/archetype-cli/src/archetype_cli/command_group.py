@@ -24,7 +24,6 @@ _ELSEWHERE = {
     "demo": "archetype-runtime",
     "init": "archetype-runtime",
     "serve": "archetype-server",
-    "keys": "archetype-server",
 }
 """Commands of our other packages, so that a missing one can name what to install."""
 

@@ -30,6 +30,10 @@ class Connection:
     token: str | None = None
     role: str | None = None
 
+    def chosen(self, place: str | None = None) -> str:
+        """Return the place that was given first: as an argument, as a flag, in the settings, or the default server."""
+        return place or self.place or Settings.load().get("place") or default_url(os.environ)
+
     @contextmanager
     def server(self, place: str | None = None) -> Iterator[HttpSource]:
         """Open the server at a place; a `Failure` for a directory."""
@@ -41,10 +45,10 @@ class Connection:
 
     @contextmanager
     def open(self, place: str | None = None, *, is_server_needed: bool = False) -> Iterator[Source]:
-        """Open the place that was given first: as an argument, as a flag, in the settings, or the default server."""
+        """Open the place that is chosen."""
         settings = Settings.load()
         given = place or self.place
-        chosen = given or settings.get("place") or default_url(os.environ)
+        chosen = self.chosen(place)
         source: Source
         if is_server(chosen):
             from archetype_cli.http_client import HttpClient

@@ -140,7 +140,7 @@ class HttpClient:
 
     def _how_to_be_let_in(self) -> str:
         if self._identity == "token":
-            return "an admin makes another key: `archetype keys create NAME --role player`, on the server's machine"
+            return "an admin makes another key: `archetype keys create NAME --role player`"
         if self._identity == "role":
             return "--role is for a server that was started with --dev; give a key with --token or ARCHETYPE_TOKEN"
         return (

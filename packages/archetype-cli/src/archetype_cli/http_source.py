@@ -14,10 +14,12 @@ from archetype_cli.column import chosen_columns
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure, meant
 from archetype_cli.http_client import ARROW, HttpClient
+from archetype_cli.json_value import jsonable
 from archetype_cli.source import (
     BASE_COLUMNS,
     DIFF_COLUMNS,
     HIDDEN_COLUMNS,
+    KEY_FACTS,
     WORLD_FACTS,
     AuditQuery,
     Likeness,
@@ -207,6 +209,19 @@ class HttpSource:
         """Run a rollout."""
         return self._http.send("POST", f"{_world(world)}/rollout", body, is_long=True)
 
+    def create_key(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Make an API key."""
+        made = self._http.send("POST", "/v1/keys", jsonable(body))
+        return {"key": made["key"], "info": _key(made["info"])}
+
+    def keys(self) -> Sequence[Mapping[str, Any]]:
+        """List all API keys."""
+        return [_key(one) for one in self._http.pages("/v1/keys", {})]
+
+    def revoke_key(self, key_id: str) -> bool:
+        """End an API key; whether there was one that was not revoked before."""
+        return bool(self._http.send("DELETE", f"/v1/keys/{quote(key_id, safe='')}")["revoked"])
+
     def _requests(self, world: str, selection: Selection) -> tuple[str, list[dict[str, Any]]]:
         """The path and the parameters of the requests that answer a selection."""
         asked: dict[str, Any] = {"include_inactive": "true" if selection.include_inactive else None}
@@ -287,6 +302,10 @@ def _ordered(names: Sequence[str], components: Sequence[str]) -> list[str]:
 
 def _facts(world: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: world[name] for name in WORLD_FACTS}
+
+
+def _key(info: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: _time(info[name]) if name.endswith("_at") else info[name] for name in KEY_FACTS}
 
 
 def _time(text: str | None) -> datetime | None:

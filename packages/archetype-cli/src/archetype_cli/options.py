@@ -20,6 +20,8 @@ R = TypeVar("R")
 ROLES = ("viewer", "player", "operator", "admin")
 
 
+URL = click.option("--url", metavar="PLACE", help="The place, if it is not the first word. [ARCHETYPE_URL]")
+TOKEN = click.option("--token", metavar="KEY", help="Your key for the server. [ARCHETYPE_TOKEN]")
 OUTPUT = click.option("--output", "-o", metavar="FILE", help="Write to a file; it appears when it is complete.")
 
 
@@ -30,11 +32,11 @@ def _listed(names: Sequence[str]) -> str:
 def at_place(command: Callable[..., R]) -> Callable[..., R]:
     """Add the options that say where a command works; it gets them as ``connection``."""
 
-    @click.option("--url", metavar="PLACE", help="The place, if it is not the first word. [ARCHETYPE_URL]")
+    @URL
     @click.option(
         "--role", "-r", type=click.Choice(ROLES), metavar="ROLE", help=f"{_listed(ROLES)}, at a server with --dev."
     )
-    @click.option("--token", metavar="KEY", help="Your key for the server. [ARCHETYPE_TOKEN]")
+    @TOKEN
     @functools.wraps(command)
     def wrapped(*args: Any, url: str | None, role: str | None, token: str | None, **options: Any) -> R:
         return command(*args, connection=Connection(url, token, role), **options)

@@ -16,6 +16,8 @@ DIFF_COLUMNS = ("op", "entity_id", "column", "before", "after")
 WORLD_FACTS = ("name", "world_id", "tick", "entities", "parent", "run_id", "seed", "archetypes")
 """What a history says of a world. Only a server knows more, such as its queue."""
 
+KEY_FACTS = ("key_id", "actor", "roles", "worlds", "created_at", "expires_at", "revoked_at")
+
 
 @dataclass(frozen=True)
 class Selection:
