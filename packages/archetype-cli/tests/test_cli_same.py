@@ -41,6 +41,14 @@ READS: dict[str, tuple[str, ...]] = {
     "words": ("search", "PLACE", "race", "mind__text", "fast lap"),
     "a vector": ("search", "PLACE", "race", "mind__place", "[1.0, 0.0]", "--metric", "l2", "-n", "1"),
     "several vectors": ("search", "PLACE", "race", "mind__place", "[[1.0, 0.0], [0.0, 1.0]]"),
+    "numbers": ("aggregate", "PLACE", "race", "spot__x", "pace__dx"),
+    "numbers of a component": ("aggregate", "PLACE", "race", "Mind", "Spot", "--by-archetype", "-t", "2"),
+    "numbers by tick": ("aggregate", "PLACE", "race", "Spot", "-t", "0:4", "--every", "2", "--other", "what-if"),
+    "quantiles": ("aggregate", "PLACE", "race", "spot__x", "-t", "all", "--quantiles", "0,0.1,1"),
+    "a histogram": ("aggregate", "PLACE", "race", "spot__x", "-t", "1:", "--bins", "3", "--by-archetype"),
+    "a histogram with edges": ("aggregate", "PLACE", "race", "spot__x", "--edges", "0,0.5,100"),
+    "a density": ("density", "PLACE", "race", "mind__laps", "pace__dx", "--bins", "3x2"),
+    "a density at a tick": ("density", "PLACE", "race", "spot__x", "pace__dx", "--tick", "2", "--x-range", "-0.3:9.1"),
     "no text like it": ("search", "PLACE", "race", "mind__text", "zebra"),
 }
 FORMATS = ("table", "json", "jsonl", "csv", "arrow", "parquet")

@@ -10,7 +10,7 @@ import click
 
 from archetype_cli.command_group import archetype
 from archetype_cli.exit_code import ExitCode, exit_code_of
-from archetype_cli.failure import Failure, PipeClosed
+from archetype_cli.failure import Failure, Interrupted, PipeClosed
 from archetype_cli.safe_text import shown
 
 _HINTS = {
@@ -27,12 +27,12 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as leaving:
         # The command's own, click's when it prints help and nobody reads it, or that of SIGTERM.
         return leaving.code if isinstance(leaving.code, int) else ExitCode.OK
-    except (KeyboardInterrupt, click.Abort):
-        _say("interrupted")
+    except (KeyboardInterrupt, click.Abort) as stopped:
+        _say_interrupted(stopped)
         return ExitCode.INTERRUPTED
     except Exception as failure:  # noqa: BLE001  # reason: this is where every error ends
         if _is_interrupt(failure):
-            _say("interrupted")
+            _say_interrupted(failure)
             return ExitCode.INTERRUPTED
         return _report(failure)
     return outcome if isinstance(outcome, int) else ExitCode.OK
@@ -91,6 +91,12 @@ def _known(failure: Exception) -> Failure | None:
         code_of = ExitCode.NOT_ALLOWED if isinstance(failure, PermissionError) else code_of
         return Failure(f"{place}{failure.strerror or failure}", "", code_of)
     return None
+
+
+def _say_interrupted(stopped: BaseException) -> None:
+    """Say so, and what goes on elsewhere if the error tells; click puts another one around it."""
+    told = stopped if isinstance(stopped, Interrupted) else stopped.__cause__
+    _say(f"interrupted: {told}" if isinstance(told, Interrupted) else "interrupted")
 
 
 def _say(line: str) -> None:

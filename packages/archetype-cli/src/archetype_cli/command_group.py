@@ -29,7 +29,17 @@ _ELSEWHERE = {
 
 _SECTIONS = {
     "Begin": ("demo", "init", "serve"),
-    "Read histories, in a directory or at a server": ("log", "query", "diff", "search", "history", "tail", "export"),
+    "Read histories, in a directory or at a server": (
+        "log",
+        "query",
+        "diff",
+        "aggregate",
+        "density",
+        "search",
+        "history",
+        "tail",
+        "export",
+    ),
     "Read and change worlds": ("world", "entity", "run", "step", "episode", "rollout"),
     "Look after stores, keys and this installation": (
         "verify",

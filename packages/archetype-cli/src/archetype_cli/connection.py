@@ -78,15 +78,18 @@ class Connection:
             source.close()
 
     def split(
-        self, words: Sequence[str], names: Sequence[str], *, least: int | None = None
+        self, words: Sequence[str], names: Sequence[str], *, least: int | None = None, has_more: bool = False
     ) -> tuple[str | None, list[str]]:
-        """Tell the place from the other words of a command line; ``names`` says what those are, for the message."""
+        """Tell the place from the other words of a command line; ``names`` says what those are, for the message.
+
+        With ``has_more`` there may be several of the last one, so a place must be written as one.
+        """
         rest = list(words)
         place = None
-        if self.place is None and rest and (is_place(rest[0]) or len(rest) == len(names) + 1):
+        if self.place is None and rest and (is_place(rest[0]) or (len(rest) == len(names) + 1 and not has_more)):
             place = rest.pop(0)
         least = len(names) if least is None else least
-        if not least <= len(rest) <= len(names):
+        if len(rest) < least or (len(rest) > len(names) and not has_more):
             if len(rest) < least:
                 missing = names[len(rest)]
                 given = f" after {place}" if place else ""

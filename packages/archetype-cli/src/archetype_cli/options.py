@@ -13,7 +13,7 @@ from archetype_cli.connection import Connection
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure
 from archetype_cli.settings import FORMATS, Settings
-from archetype_cli.source import Selection
+from archetype_cli.source import Selection, Terms
 
 R = TypeVar("R")
 
@@ -40,6 +40,26 @@ def at_place(command: Callable[..., R]) -> Callable[..., R]:
     @functools.wraps(command)
     def wrapped(*args: Any, url: str | None, role: str | None, token: str | None, **options: Any) -> R:
         return command(*args, connection=Connection(url, token, role), **options)
+
+    return wrapped
+
+
+KEY = click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    help="A name for this request: repeated with it, it is not done again. [a new one]",
+)
+QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Show no progress.")
+
+
+def with_terms(command: Callable[..., R]) -> Callable[..., R]:
+    """Add the options of what changes a world; the command gets them as ``terms``."""
+
+    @click.option("--expect-tick", type=TICK, metavar="N", help="Do nothing unless this is the next tick of the world.")
+    @KEY
+    @functools.wraps(command)
+    def wrapped(*args: Any, expect_tick: int | None, idempotency_key: str | None, **options: Any) -> R:
+        return command(*args, terms=Terms(expect_tick, idempotency_key), **options)
 
     return wrapped
 

@@ -6,6 +6,7 @@ faster than a search, with exactly the same counts.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ def even_edges(low: float, high: float, bins: int) -> Floats:
     """Return the edges of bins of equal width; of a range without width those around it, as numpy has them."""
     if low == high:
         low, high = low - 0.5, high + 0.5
-    # The width of the widest ranges is no float64.
-    scale = 1.0 if np.isfinite(high - low) else 0.25
+    # The width of the widest ranges is no float64, and numpy goes over their end.
+    scale = 1.0 if high - low < sys.float_info.max / 2 else 0.25
     edges = np.linspace(low * scale, high * scale, bins + 1)
     return edges if scale == 1.0 else np.clip(edges / scale, low, high)
 
