@@ -86,7 +86,7 @@ class HttpSource:
         coming = chain.from_iterable(self._coming(path, query, selection) for query in queries)
         rows = (row for row in coming if not wanted or row["entity_id"] in wanted)
         first = list(islice(rows, 1))
-        own = list(first[0]) if first else self._http.header(path, queries[-1]) if queries else []
+        own = list(first[0]) if first else self._http.header(path, queries[-1] if queries else {})
         columns = chosen_columns(selection.columns, _ordered(own, selection.components))
         kept = islice(chain(first, rows), selection.limit)
         return Answer(

@@ -9,6 +9,7 @@ import httpx2
 
 from archetype_cli.exit_code import ExitCode, exit_code_of
 from archetype_cli.failure import Failure, UnderWay
+from archetype_cli.own_server import own_servers
 
 _BY_STATUS = {
     400: ExitCode.USAGE,
@@ -75,8 +76,11 @@ def unreachable(place: str, failure: httpx2.HTTPError, *, is_change: bool = Fals
     """Return the error of a request without an answer."""
     if isinstance(failure, httpx2.ConnectError | httpx2.ConnectTimeout):
         hint = "start one with `archetype serve`, or give its address with --url"
+        running = next((one.url for one in own_servers()), None)
         if Path("archetype-data").is_dir():
             hint = "to read the history in this directory, put ./archetype-data after the command; `archetype serve` serves it"
+        if running is not None:
+            hint = f"your server at {running} runs: give it with --url or ARCHETYPE_URL"
         return Failure(f"no server answers at {place}", hint, ExitCode.UNREACHABLE)
     if isinstance(failure, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
         return Failure(f"{place} is not an address: {failure}", "write it as http://host:port", ExitCode.USAGE)

@@ -92,7 +92,6 @@ def despawn(*, words: tuple[str, ...], form: str, terms: Terms, connection: Conn
 
 
 def _id(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise Failure(f"{text!r} is not an entity's id", "it is a number, such as 7", ExitCode.USAGE) from None
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 2**63:
+        raise Failure(f"{text!r} is not an entity's id", "it is a number from 1 on, such as 7", ExitCode.USAGE)
+    return int(text)

@@ -7,6 +7,8 @@ import click
 from archetype_cli.answer import Answer, Facts
 from archetype_cli.command_group import SubGroup
 from archetype_cli.connection import Connection
+from archetype_cli.exit_code import ExitCode
+from archetype_cli.failure import Failure
 from archetype_cli.options import KEY, SEED, TICK, at_place, with_format, with_terms
 from archetype_cli.output import write
 from archetype_cli.source import WORLD_FACTS, Terms
@@ -123,4 +125,7 @@ def destroy(*, words: tuple[str, ...], form: str, terms: Terms, connection: Conn
     """Drop a live world and its queue; its history and audit log stay."""
     place, (name,) = connection.split(words, ["WORLD"])
     with connection.server(place) as server:
-        write(Facts("destroyed", server.destroy_world(name, terms)), form)
+        done = server.destroy_world(name, terms)
+    if not done["destroyed"]:
+        raise Failure(f"there is no live world {name!r}", "`archetype world list` shows the worlds", ExitCode.NOT_FOUND)
+    write(Facts("destroyed", done), form)
