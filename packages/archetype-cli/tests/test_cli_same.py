@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_scene import ESCAPE, Served, process
+from cli_scene import ESCAPE, Served
 
 from archetype_cli.boundary import run
 
@@ -60,8 +60,10 @@ def places(dev_server: Served) -> Places:
     """The directory and the address of a server with a race and its fork."""
 
     def archetype(*words: str) -> None:
-        done = process(*words, cwd=dev_server.directory, **dev_server.environment)
-        assert done.returncode == 0, done.stderr
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in dev_server.environment.items():
+                patch.setenv(name, value)
+            assert run(words) == 0
 
     def spawn(*components: dict[str, object]) -> None:
         archetype("entity", "spawn", "race", "-c", json.dumps(components))
