@@ -55,6 +55,10 @@ def _unraisable(failure: UnraisableHookArgs) -> None:
 
 def _unwind(_signum: int, _frame: FrameType | None) -> NoReturn:
     """End as a program does that is told to: files are closed, and temporary ones removed."""
+    import logging
+
+    # Nobody waits any more for the tasks that this cuts off, so what they raise is no news.
+    logging.getLogger("asyncio").disabled = True
     raise SystemExit(TERMINATED)
 
 
