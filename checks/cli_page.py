@@ -58,9 +58,7 @@ def described(command: click.Command, path: str, parent: click.Context) -> Itera
             assert inner is not None
             yield from described(inner, f"{path} {name}", context)
         return
-    arguments = [one.make_metavar(context) for one in command.params if isinstance(one, click.Argument)]
-    # Where words may be repeated, click adds an ellipsis; ours are told one by one.
-    words = " ".join(word.removesuffix("...") for word in arguments)
+    words = " ".join(one.make_metavar(context) for one in command.params if isinstance(one, click.Argument))
     yield f"\n### `{path}{' ' if words else ''}{words}`\n"
     yield from prose(inspect.cleandoc(command.help or ""))
     given = [one for one in command.params if isinstance(one, click.Option)]

@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
-from cli_scene import console_script, environment, in_terminal, process
+from cli_scene import Command, console_script, environment, in_terminal, process
 
 from archetype_cli.command_group import COMMANDS, summary
 
@@ -124,15 +124,18 @@ def test_version(tmp_path: Path) -> None:
     assert "archetype-cli 0.1.0\n" in process("--version", cwd=tmp_path).stdout
 
 
-def test_a_new_project(tmp_path: Path) -> None:
+def test_a_new_project(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new project's simulation leaves a history that the command finds by the project's settings, also from below."""
-    assert process("init", "new", cwd=tmp_path).returncode == 0
-    again = process("init", "new", cwd=tmp_path)
-    assert again.returncode == 1
-    assert "nothing was written" in again.stderr
+    monkeypatch.chdir(tmp_path)
+    assert command("init", "new").code == 0
+    again = command("init", "new")
+    assert again.code == 1
+    assert "nothing was written" in again.err
     project = tmp_path / "new"
     subprocess.run([sys.executable, "simulation.py"], cwd=project, check=True, capture_output=True, env=environment())
-    shown = process("query", "balls", "--column", "tick", "--format", "csv", cwd=project)
-    assert (shown.returncode, shown.stdout) == (0, "tick\n19\n19\n")
+    monkeypatch.chdir(project)
+    shown = command("query", "balls", "--column", "tick", "--format", "csv")
+    assert (shown.code, shown.out) == (0, "tick\n19\n19\n")
     (project / "below").mkdir()
-    assert "balls" in process("log", cwd=project / "below").stdout
+    monkeypatch.chdir(project / "below")
+    assert "balls" in command("log").out

@@ -188,6 +188,8 @@ def test_export_guesses_the_format(command: Command, race: Path, tmp_path: Path)
     done = command("export", race, "race", "-o", path)
     assert (done.code, done.out) == (0, "")
     assert pq.read_table(path).num_rows == 10
+    assert command("export", race, "race", "-o", path, "-n", 3, "-c", "Spot").code == 0
+    assert pq.read_table(path).num_rows == 3
     assert command("export", race, "race", "-o", tmp_path / "race.xyz").code == 2
     assert [one.name for one in tmp_path.iterdir()] == ["race.parquet"]
 
@@ -267,8 +269,8 @@ def test_doctor(command: Command, race: Path, tmp_path: Path, monkeypatch: pytes
         (["query", "RACE", "race", "-w", "spot__x >"], 2, "write it as in SQL"),
         (["query", "RACE", "race", "-t", "77"], 3, "from tick 0 to 4"),
         (["query", "RACE", "race", "-t", "4:2"], 2, "--help"),
-        (["query", "RACE"], 2, "--help"),
-        (["query", "RACE", "race", "more"], 2, "./race"),
+        (["query", "RACE"], 2, "usage: archetype query [PLACE] WORLD"),
+        (["query", "RACE", "race", "more"], 2, "usage: archetype query"),
         (["query", "./nothing-here", "race"], 3, "archetype demo"),
         (["query", "EMPTY", "race"], 3, "archetype doctor"),
         (["search", "RACE", "race", "spot__nte", "red"], 3, "did you mean 'spot__note'?"),
@@ -277,7 +279,7 @@ def test_doctor(command: Command, race: Path, tmp_path: Path, monkeypatch: pytes
         (["search", "RACE", "race", "spot__note", "red", "--tick", "9"], 3, "from tick 0 to 4"),
         (["world", "show", "RACE", "race", "--live"], 2, "archetype serve"),
         (["query", "sqlite:./x", "race"], 2, ""),
-        (["diff", "RACE", "race"], 2, "--help"),
+        (["diff", "RACE", "race"], 2, "usage: archetype diff"),
         (["diff", "RACE", "race@", "race"], 2, "WORLD@TICK"),
         (["diff", "RACE", "race", "what-if", "-c", "Spo"], 3, "did you mean 'Spot'?"),
         (["world", "create", "RACE", "name"], 2, "archetype serve"),
@@ -285,6 +287,25 @@ def test_doctor(command: Command, race: Path, tmp_path: Path, monkeypatch: pytes
         (["verify", "http://localhost:1"], 2, "on the server's machine"),
         (["query", "RACE", "race", "-w", "spot__x"], 2, "write it as in SQL"),
         (["query", "RACE", "race", "--json", "-f", "csv"], 2, "one of them"),
+        (["query"], 2, "usage: archetype query [PLACE] WORLD"),
+        (["query", "race", "RACE"], 2, "is not the first word"),
+        (["query", "race", "Spot"], 2, "neither a directory nor an address"),
+        (["query", "http:/localhost:9", "race"], 2, "write it as http://localhost:9"),
+        (["query", "localhost:9", "race"], 2, "write it as http://localhost:9"),
+        (["query", "RACE", "race", "-w", 'spot__note = "red"'], 2, "in single quotes: 'red'"),
+        (["query", "RACE", "race", "-w", "x > 1"], 3, "the columns are"),
+        (["query", "RACE", "race", "--json", "-o", "./nowhere/rows.json"], 3, "nowhere/rows.json: No such"),
+        (["aggregate", "RACE", "race"], 2, "WORLD COLUMN..."),
+        (["aggregate", "RACE", "race", "spot__xx"], 3, "spot__x"),
+        (["aggregate", "RACE", "race", "Spott"], 3, "did you mean 'Spot'?"),
+        (["aggregate", "RACE", "race", "spot__note"], 2, "choose another column"),
+        (["aggregate", "RACE", "race", "spot__x", "--bins", "3", "--edges", "1,2"], 2, "give one"),
+        (["aggregate", "RACE", "race", "spot__x", "--quantiles", "a"], 2, "0,1"),
+        (["density", "RACE", "race", "spot__x"], 2, "WORLD X Y"),
+        (["density", "RACE", "race", "spot__x", "pace__dx", "--x-range", "2:1"], 2, "the lesser one first"),
+        (["tail", "RACE", "race", "--type", "spawn"], 2, "add --commands"),
+        (["ls"], 2, "`archetype world list`"),
+        (["entity", "get", "RACE", "race", "0"], 2, "from 1 on"),
     ],
 )
 def test_mistakes(*, command: Command, race: Path, tmp_path: Path, words: list[str], code: int, hint: str) -> None:
@@ -296,6 +317,38 @@ def test_mistakes(*, command: Command, race: Path, tmp_path: Path, words: list[s
     assert lines[0].startswith("error: ")
     assert len(lines) <= 2
     assert hint in done.err
+
+
+@pytest.mark.parametrize("words", [[], ["world"], ["keys"]])
+def test_without_a_command(command: Command, words: list[str]) -> None:
+    """Who names no command is shown which there are, on standard error."""
+    done = command(*words)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Usage: archetype")
+    assert "list" in done.err
+
+
+def test_density(command: Command, race: Path) -> None:
+    """Entities are counted in bins of two columns; what cannot be counted is said beside the answer."""
+    asked = ("density", race, "race", "spot__x", "pace__dx", "--tick", 2, "--bins", "2x1")
+    assert command(*asked, "--x-range", "0:8", "-f", "csv").out == "x_from,x_to,y_from,y_to,count\n4.0,8.0,1.5,2.5,1\n"
+    found = json.loads(command(*asked, "--x-range", "4:8", "--json").out)["item"]
+    assert (found["counts"], found["count"], found["x"]["bins"]) == ([[1, 0]], 1, 2)
+    beyond = command(*asked, "--x-range", "7:8")
+    assert beyond.err == "not counted: 1 outside, 0 without two finite numbers\n"
+
+
+def test_aggregate(command: Command, race: Path) -> None:
+    """Numbers about columns come tick by tick; all are about finite values, and the others are counted."""
+    rows = items(command("aggregate", race, "race", "Spot", "-t", "1:3", "--bins", 2, "--json").out)
+    assert [(row["tick"], row["column"], row["count"], row["nans"], row["mean"]) for row in rows] == [
+        (1, "spot__x", 1, 1, 2.0),
+        (2, "spot__x", 1, 1, 4.0),
+    ]
+    assert rows[0]["histogram"] == [1, 0]
+    shown = command("aggregate", race, "race", "pace__dx").out
+    assert "world_id" not in shown
+    assert "archetype" not in shown
 
 
 def test_without_the_packages_of_a_store(race: Path) -> None:

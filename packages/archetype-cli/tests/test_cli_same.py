@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_scene import ESCAPE, Served, process
+from cli_scene import ESCAPE, Served
 
 from archetype_cli.boundary import run
 
@@ -41,6 +41,14 @@ READS: dict[str, tuple[str, ...]] = {
     "words": ("search", "PLACE", "race", "mind__text", "fast lap"),
     "a vector": ("search", "PLACE", "race", "mind__place", "[1.0, 0.0]", "--metric", "l2", "-n", "1"),
     "several vectors": ("search", "PLACE", "race", "mind__place", "[[1.0, 0.0], [0.0, 1.0]]"),
+    "numbers": ("aggregate", "PLACE", "race", "spot__x", "pace__dx"),
+    "numbers of a component": ("aggregate", "PLACE", "race", "Mind", "Spot", "--by-archetype", "-t", "2"),
+    "numbers by tick": ("aggregate", "PLACE", "race", "Spot", "-t", "0:4", "--every", "2", "--other", "what-if"),
+    "quantiles": ("aggregate", "PLACE", "race", "spot__x", "-t", "all", "--quantiles", "0,0.1,1"),
+    "a histogram": ("aggregate", "PLACE", "race", "spot__x", "-t", "1:", "--bins", "3", "--by-archetype"),
+    "a histogram with edges": ("aggregate", "PLACE", "race", "spot__x", "--edges", "0,0.5,100"),
+    "a density": ("density", "PLACE", "race", "mind__laps", "pace__dx", "--bins", "3x2"),
+    "a density at a tick": ("density", "PLACE", "race", "spot__x", "pace__dx", "--tick", "2", "--x-range", "-0.3:9.1"),
     "no text like it": ("search", "PLACE", "race", "mind__text", "zebra"),
 }
 FORMATS = ("table", "json", "jsonl", "csv", "arrow", "parquet")
@@ -52,8 +60,10 @@ def places(dev_server: Served) -> Places:
     """The directory and the address of a server with a race and its fork."""
 
     def archetype(*words: str) -> None:
-        done = process(*words, cwd=dev_server.directory, **dev_server.environment)
-        assert done.returncode == 0, done.stderr
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in dev_server.environment.items():
+                patch.setenv(name, value)
+            assert run(words) == 0
 
     def spawn(*components: dict[str, object]) -> None:
         archetype("entity", "spawn", "race", "-c", json.dumps(components))

@@ -184,6 +184,15 @@ def test_refusals(command: Command, at: Served, world: str) -> None:
     assert command("query", world, "-c", "Position", "--where", "x >").code == 2
     assert command("history").code == 2
     assert command("entity", "get", world, 99).code == 3
+    assert command("world", "create", "").code == 2
+    gone = command("world", "destroy", f"{world}-none")
+    assert (gone.code, "no live world" in gone.err) == (3, True)
+    later = command("query", world, "-t", "90:", "-f", "csv")
+    assert (later.code, later.out.startswith("entity_id,tick,")) == (0, True)
+    elsewhere = command("world", "list", "http://127.0.0.1:9")
+    assert (elsewhere.code, f"your server at {at.url} runs" in elsewhere.err) == (6, True)
+    unfit = command("entity", "spawn", world, "-c", '{"type": "Position", "x": "a"}')
+    assert (unfit.code, "\\n" in unfit.err, "errors.pydantic.dev" in unfit.err) == (2, False, False)
 
 
 @pytest.mark.parametrize(

@@ -83,14 +83,14 @@ def test_a_table_is_not_held_in_memory() -> None:
 
     def rows() -> Iterator[dict[str, object]]:
         nonlocal taken
-        for number in range(1_000_000):
+        for number in range(20_000):
             taken += 1
             yield {"a": number}
 
     lines = table_lines(["a"], rows(), is_terminal=True)
     assert next(lines)
     assert taken <= 200
-    assert sum(1 for _ in lines) == 1_000_000
+    assert sum(1 for _ in lines) == 20_000
 
 
 def test_every_error_of_ours_has_an_exit_code() -> None:

@@ -16,13 +16,12 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import TIMEOUT_S, Serving, config, serving
 
 from archetype_server import KeyStore, Limits, ensure_first_key
-from archetype_server.commands import keys as keys_command
+from archetype_server.local_keys import opened
 
 
 @pytest.fixture
@@ -124,24 +123,19 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         yield here
 
 
-def test_a_key_made_on_the_command_line_works_until_it_is_revoked(closed: Serving) -> None:
-    """``keys create`` and ``keys revoke`` count at once, at a server that runs; quotas and audit have the key's actor."""
+def test_a_key_made_in_the_files_works_until_it_is_revoked(closed: Serving) -> None:
+    """A key that is made or revoked in a server's files counts at once, while it runs; quotas and audit have the key's actor."""
     assert closed.server.first_key is not None
-    state = ["--state", str(closed.server.first_key.parent)]
-    runner = CliRunner()
-    made = runner.invoke(keys_command, ["create", "ada", "--role", "viewer", *state])
-    assert made.exit_code == 0
-    headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
-    assert closed.http.get("/me", headers=headers).json()["actor"] == "ada"
-    refused = closed.http.post("/worlds", headers=headers, json={"name": "x"})
-    assert (refused.status_code, refused.json()["actor"]) == (403, "ada")
-    assert closed.http.get("/worlds?role=admin", headers={"X-Archetype-Role": "admin"}).status_code == 401
-    listed = runner.invoke(keys_command, ["list", *state]).stdout
-    (key_id,) = [line.split("\t")[0] for line in listed.splitlines() if "\tada\t" in line]
-    assert runner.invoke(keys_command, ["revoke", key_id, *state]).exit_code == 0
-    assert closed.http.get("/me", headers=headers).status_code == 401
-    assert runner.invoke(keys_command, ["revoke", key_id, *state]).exit_code == 1
-    assert "revoked" in runner.invoke(keys_command, ["list", *state]).stdout
+    with opened(None, closed.server.first_key.parent) as store:
+        key, info = store.add("ada", ["viewer"])
+        headers = {"Authorization": f"Bearer {key}"}
+        assert closed.http.get("/me", headers=headers).json()["actor"] == "ada"
+        refused = closed.http.post("/worlds", headers=headers, json={"name": "x"})
+        assert (refused.status_code, refused.json()["actor"]) == (403, "ada")
+        assert closed.http.get("/worlds?role=admin", headers={"X-Archetype-Role": "admin"}).status_code == 401
+        assert store.revoke(info.key_id)
+        assert closed.http.get("/me", headers=headers).status_code == 401
+        assert not store.revoke(info.key_id)
 
 
 def test_who_guesses_keys_is_slowed_down(closed: Serving) -> None:
@@ -171,7 +165,6 @@ def follow(url: str, key: str, path: str, tell: Callable[[tuple[float, str]], No
 def test_streams_and_jobs_end_with_their_key(tmp_path: Path) -> None:
     """A stream says why and ends within a second of the end of its key, also by another process; other keys' go on."""
     with serving(config(tmp_path, limits=replace(Limits(), send_s=5))) as server:
-        state = ["--state", str(tmp_path / "data-server")]
         server.world("demo")
         until = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
         made = {
@@ -193,8 +186,12 @@ def test_streams_and_jobs_end_with_their_key(tmp_path: Path) -> None:
             threads[name + path] = follow(server.url, keys[name], path, told.setdefault(name + path, []).append)
         while not all(told.values()):
             time.sleep(0.01)
-        program = "from archetype_server.commands import keys; keys()"
-        subprocess.run([sys.executable, "-c", program, "revoke", made["ada"]["info"]["key_id"], *state], check=True)
+        program = (
+            "import sys; from pathlib import Path; from archetype_server.local_keys import opened\n"
+            "with opened(None, Path(sys.argv[1])) as keys: assert keys.revoke(sys.argv[2])"
+        )
+        words = (tmp_path / "data-server", made["ada"]["info"]["key_id"])
+        subprocess.run([sys.executable, "-c", program, *words], check=True)
         at = time.monotonic()
         for name, thread in threads.items():
             if not name.startswith("bob"):
@@ -215,8 +212,7 @@ def test_streams_and_jobs_end_with_their_key(tmp_path: Path) -> None:
 
 
 def test_a_missing_state_is_named(tmp_path: Path) -> None:
-    """``keys`` where no server was creates nothing, and says what is missing."""
-    result = CliRunner().invoke(keys_command, ["list", "--state", str(tmp_path / "nowhere")])
-    assert result.exit_code == 1
-    assert "nowhere" in result.output
+    """Where no server was, nothing is created, and what is missing is named."""
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        opened(None, tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()

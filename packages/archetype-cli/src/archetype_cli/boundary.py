@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ import click
 
 from archetype_cli.command_group import archetype
 from archetype_cli.exit_code import ExitCode, exit_code_of
-from archetype_cli.failure import Failure, PipeClosed
+from archetype_cli.failure import Failure, Interrupted, PipeClosed
 from archetype_cli.safe_text import shown
 
 _HINTS = {
@@ -27,12 +28,12 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as leaving:
         # The command's own, click's when it prints help and nobody reads it, or that of SIGTERM.
         return leaving.code if isinstance(leaving.code, int) else ExitCode.OK
-    except (KeyboardInterrupt, click.Abort):
-        _say("interrupted")
+    except (KeyboardInterrupt, click.Abort) as stopped:
+        _say_interrupted(stopped)
         return ExitCode.INTERRUPTED
     except Exception as failure:  # noqa: BLE001  # reason: this is where every error ends
         if _is_interrupt(failure):
-            _say("interrupted")
+            _say_interrupted(failure)
             return ExitCode.INTERRUPTED
         return _report(failure)
     return outcome if isinstance(outcome, int) else ExitCode.OK
@@ -57,6 +58,9 @@ def _report(failure: Exception) -> int:
         return ExitCode.PIPE_CLOSED
     if isinstance(failure, click.exceptions.Exit):
         return failure.exit_code
+    if isinstance(failure, click.exceptions.NoArgsIsHelpError):
+        click.echo(failure.format_message(), err=True)
+        return ExitCode.USAGE
     known = _known(failure)
     if known is None:
         if os.environ.get("ARCHETYPE_TRACEBACK"):
@@ -64,9 +68,9 @@ def _report(failure: Exception) -> int:
         known = Failure(
             f"{type(failure).__name__}: {failure}", "this is a defect; ARCHETYPE_TRACEBACK=1 shows where it happened"
         )
-    _say(f"error: {known.what}")
+    _say(f"error: {_as_line(known.what)}")
     if known.hint:
-        _say(f"hint: {known.hint}")
+        _say(f"hint: {_as_line(known.hint)}")
     return known.exit_code
 
 
@@ -91,6 +95,17 @@ def _known(failure: Exception) -> Failure | None:
         code_of = ExitCode.NOT_ALLOWED if isinstance(failure, PermissionError) else code_of
         return Failure(f"{place}{failure.strerror or failure}", "", code_of)
     return None
+
+
+def _as_line(text: str) -> str:
+    """A text of several lines, as libraries write them, as one, without the address of a library's own page."""
+    return " ".join(re.sub(r"\s*For further information visit \S+", "", text).splitlines()).replace("\t", "")
+
+
+def _say_interrupted(stopped: BaseException) -> None:
+    """Say so, and what goes on elsewhere if the error tells; click puts another one around it."""
+    told = stopped if isinstance(stopped, Interrupted) else stopped.__cause__
+    _say(f"interrupted: {told}" if isinstance(told, Interrupted) else "interrupted")
 
 
 def _say(line: str) -> None:

@@ -24,13 +24,42 @@ _ELSEWHERE = {
     "demo": "archetype-runtime",
     "init": "archetype-runtime",
     "serve": "archetype-server",
-    "keys": "archetype-server",
 }
 """Commands of our other packages, so that a missing one can name what to install."""
 
+_MEANT = {
+    "create": "world create",
+    "delete": "world destroy",
+    "despawn": "entity despawn",
+    "destroy": "world destroy",
+    "events": "tail",
+    "follow": "tail",
+    "fork": "world fork",
+    "get": "entity get",
+    "list": "world list",
+    "ls": "world list",
+    "show": "world show",
+    "spawn": "entity spawn",
+    "stats": "aggregate",
+    "status": "doctor",
+    "update": "entity update",
+    "whoami": "me",
+    "worlds": "world list",
+}
+"""What people call a command that has another name, or is one of a group."""
 _SECTIONS = {
     "Begin": ("demo", "init", "serve"),
-    "Read histories, in a directory or at a server": ("log", "query", "diff", "search", "history", "tail", "export"),
+    "Read histories, in a directory or at a server": (
+        "log",
+        "query",
+        "diff",
+        "aggregate",
+        "density",
+        "search",
+        "history",
+        "tail",
+        "export",
+    ),
     "Read and change worlds": ("world", "entity", "run", "step", "episode", "rollout"),
     "Look after stores, keys and this installation": (
         "verify",
@@ -80,6 +109,10 @@ class CommandGroup(click.Group):
         if name not in self.offered and not name.startswith("-"):
             if package := _ELSEWHERE.get(name):
                 raise Failure(f"`archetype {name}` is not installed", f"pip install {package}", ExitCode.NOT_INSTALLED)
+            if meaning := _MEANT.get(name):
+                raise Failure(
+                    f"`archetype` has no command {name!r}", f"did you mean `archetype {meaning}`?", ExitCode.USAGE
+                )
             raise unknown_command(ctx, name, self.offered)
         return super().resolve_command(ctx, args)
 

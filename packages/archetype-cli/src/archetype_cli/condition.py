@@ -33,6 +33,15 @@ def check_condition(where: str, schema: pa.Schema) -> None:
         for word in re.findall(r"[^\W\d]\w*__\w+", words):
             if word not in schema.names:
                 raise unknown_column(word, schema.names) from failure
+        missing = re.search(r'Column col\("?([^")]*)"?\) not found', str(failure))
+        if missing is not None and f'"{missing[1]}"' not in where:
+            raise unknown_column(missing[1], schema.names) from failure
+        if missing is not None:
+            raise Failure(
+                f"--where {where!r} has double quotes, which are for names, and there is no column {missing[1]!r}",
+                f"text is written in single quotes: '{missing[1]}'",
+                ExitCode.USAGE,
+            ) from failure
         raise Failure(
             f"--where {where!r} cannot be used: {_reason(failure)}",
             'write it as in SQL, such as --where "position__x > 3 and entity_id in (1, 2)"',

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from types import FrameType
-from typing import NoReturn
+from types import AsyncGeneratorType, FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -15,6 +18,7 @@ def main() -> NoReturn:
     """Run the command line of this process and exit."""
     # Read by Daft when it is imported; see docs/runtime.md.
     os.environ.setdefault("DO_NOT_TRACK", "true")
+    sys.unraisablehook = _unraisable
     try:
         signal.signal(signal.SIGTERM, _unwind)
         from archetype_cli.boundary import run
@@ -43,8 +47,18 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def _unraisable(failure: UnraisableHookArgs) -> None:
+    """Report an error that nothing can catch, but for those of streams of Daft that a signal has cut off."""
+    if not isinstance(failure.object, AsyncGeneratorType):
+        sys.__unraisablehook__(failure)
+
+
 def _unwind(_signum: int, _frame: FrameType | None) -> NoReturn:
     """End as a program does that is told to: files are closed, and temporary ones removed."""
+    import logging
+
+    # Nobody waits any more for the tasks that this cuts off, so what they raise is no news.
+    logging.getLogger("asyncio").disabled = True
     raise SystemExit(TERMINATED)
 
 

@@ -16,6 +16,14 @@ class Failure(Exception):
         super().__init__(what)
 
 
+class UnderWay(Failure):
+    """The server is still doing what an earlier request with the same key has asked for."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C after the request was sent; the text says what the server goes on with."""
+
+
 class PipeClosed(Exception):
     """Whoever reads the output has stopped reading."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,14 +14,18 @@ from urllib.parse import unquote, urlsplit
 import httpx2
 
 from archetype_cli.exit_code import ExitCode
-from archetype_cli.failure import Failure, meant
+from archetype_cli.failure import Failure, Interrupted, UnderWay, meant
 from archetype_cli.problem import Problem, unreachable
+from archetype_cli.source import FREE, Terms
 
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
 PAGE = 1000
 """Items of a page, if all are wanted."""
 _CONNECT_S = 5.0
+_UNDER_WAY_S = 0.2
+_BROKEN = (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError)
+"""What becomes of a request whose connection breaks; it may have been done."""
 
 
 class HttpClient:
@@ -44,6 +50,8 @@ class HttpClient:
         if role is not None:
             headers["X-Archetype-Role"] = role
         example = "write it as http://host:port"
+        self._is_sent = False
+        self._timeout_s = timeout_s
         self._timeout = httpx2.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s))
         try:
             if not urlsplit(self.place).hostname:
@@ -64,15 +72,53 @@ class HttpClient:
             response.read()
         return _json(response, self.place)
 
-    def send(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, is_long: bool = False
-    ) -> Mapping[str, Any]:
-        """Send a change, and return what the server answers; one that ``is_long`` is waited for."""
-        given = None if body is None else {name: value for name, value in body.items() if value is not None}
-        with self.stream(method, path, body=given, is_endless=is_long) as response:
+    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """Send a change, and return what the server answers."""
+        with self.stream(method, path, body=_given(body)) as response:
             response.read()
         found: Mapping[str, Any] = _json(response, self.place)
         return found
+
+    def send_once(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        terms: Terms = FREE,
+        *,
+        is_long: bool = False,
+    ) -> Mapping[str, Any]:
+        """Send a change that is done once, also if the connection breaks and it is sent a second time.
+
+        One that ``is_long`` is waited for, and if the same one is under way, for that.
+        """
+        query = {"expected_tick": terms.expected_tick}
+        key = terms.key or uuid.uuid4().hex
+        broken: Failure | None = None
+        until = None if is_long else time.monotonic() + self._timeout_s
+        while True:
+            try:
+                with self.stream(method, path, query, body=_given(body), key=key, is_endless=is_long) as response:
+                    response.read()
+                found: Mapping[str, Any] = _json(response, self.place)
+            except UnderWay as failure:
+                if broken is None and not is_long:
+                    raise
+                if until is not None and time.monotonic() > until:
+                    raise broken or failure from None
+                time.sleep(_UNDER_WAY_S)
+            except Failure as failure:
+                if broken is not None and failure.exit_code is ExitCode.UNREACHABLE:
+                    raise broken from None
+                if broken is not None or not isinstance(failure.__cause__, _BROKEN):
+                    raise
+                broken = failure
+            except KeyboardInterrupt:
+                if self._is_sent and is_long:
+                    raise Interrupted(f"with --idempotency-key {key} the same command waits for its end") from None
+                raise
+            else:
+                return found
 
     def pages(self, path: str, query: Mapping[str, Any], limit: int | None = None) -> Iterator[Mapping[str, Any]]:
         """Yield the items of a list, page by page, as many as are wanted."""
@@ -113,21 +159,28 @@ class HttpClient:
         body: Mapping[str, Any] | None = None,
         accept: str = JSON,
         headers: Mapping[str, str] | None = None,
+        key: str | None = None,
         is_endless: bool = False,
     ) -> Iterator[httpx2.Response]:
         """Send a request and give its answer, which is still to be read; a `Failure` for a refusal and for silence."""
         asked = {name: value for name, value in (query or {}).items() if value is not None}
         timeout = httpx2.Timeout(None, connect=_CONNECT_S) if is_endless else self._timeout
+        given = {"Accept": accept, **(headers or {}), **({} if key is None else {"Idempotency-Key": key})}
+        more = {"trace": self._trace} if method != "GET" else {}
         try:
             with self._client.stream(
-                method, path, params=asked, json=body, headers={"Accept": accept, **(headers or {})}, timeout=timeout
+                method, path, params=asked, json=body, headers=given, timeout=timeout, extensions=more
             ) as response:
                 if not response.is_success:
                     response.read()
                     raise self._refusal(response)
                 yield response
         except httpx2.HTTPError as failure:
-            raise unreachable(self.place, failure, is_change=method != "GET") from failure
+            raise unreachable(self.place, failure, is_change=method != "GET", key=key) from failure
+
+    def _trace(self, event: str, _facts: Mapping[str, Any]) -> None:
+        """Note that a change is on its way."""
+        self._is_sent = self._is_sent or event.endswith("send_request_body.complete")
 
     def _refusal(self, response: httpx2.Response) -> Failure:
         problem = Problem.of(response)
@@ -140,7 +193,7 @@ class HttpClient:
 
     def _how_to_be_let_in(self) -> str:
         if self._identity == "token":
-            return "an admin makes another key: `archetype keys create NAME --role player`, on the server's machine"
+            return "an admin makes another key: `archetype keys create NAME --role player`"
         if self._identity == "role":
             return "--role is for a server that was started with --dev; give a key with --token or ARCHETYPE_TOKEN"
         return (
@@ -153,6 +206,11 @@ class HttpClient:
         except Failure:
             known = []
         return meant(name, known, "`archetype world list` shows the worlds")
+
+
+def _given(body: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A body without what the command line does not say, so that the server's defaults count."""
+    return None if body is None else {name: value for name, value in body.items() if value is not None}
 
 
 def _json(response: httpx2.Response, place: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, islice
@@ -12,22 +13,34 @@ from urllib.parse import quote
 from archetype_cli.answer import Answer, rows_of
 from archetype_cli.column import chosen_columns
 from archetype_cli.exit_code import ExitCode
-from archetype_cli.failure import Failure, meant
+from archetype_cli.failure import Failure, Interrupted, meant
+from archetype_cli.http_aggregate import grid, query_of
+from archetype_cli.http_aggregate import rows_of as summary_rows
 from archetype_cli.http_client import ARROW, HttpClient
+from archetype_cli.json_value import jsonable
 from archetype_cli.source import (
     BASE_COLUMNS,
     DIFF_COLUMNS,
+    FREE,
     HIDDEN_COLUMNS,
+    HISTOGRAM_COLUMNS,
+    KEY_FACTS,
+    SUMMARY_COLUMNS,
     WORLD_FACTS,
     AuditQuery,
+    Grid,
     Likeness,
     Moment,
+    Plane,
     Selection,
+    Summary,
+    Terms,
 )
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_AGAIN_S = 1.0
 _LIVE_FACTS = ("is_live", "template", "queued", "pending", "stepped_at")
 
 
@@ -73,7 +86,7 @@ class HttpSource:
         coming = chain.from_iterable(self._coming(path, query, selection) for query in queries)
         rows = (row for row in coming if not wanted or row["entity_id"] in wanted)
         first = list(islice(rows, 1))
-        own = list(first[0]) if first else self._http.header(path, queries[-1]) if queries else []
+        own = list(first[0]) if first else self._http.header(path, queries[-1] if queries else {})
         columns = chosen_columns(selection.columns, _ordered(own, selection.components))
         kept = islice(chain(first, rows), selection.limit)
         return Answer(
@@ -117,7 +130,21 @@ class HttpSource:
         body = {name: value for name, value in asked.items() if value is not None}
         rows = list(self._http.lines(path, body=body))
         columns = list(rows[0]) if rows else self._http.header(path, body=body)
-        return Answer("found", columns, rows, frozenset(), lambda: self._searched(path, body).to_reader())
+        return Answer("found", columns, rows, frozenset(), lambda: self._read(path, body=body).to_reader())
+
+    def summary(self, world: str, wanted: Summary) -> Answer:
+        path, query = f"{_world(world)}/aggregate", query_of(wanted, self._tick(Moment(world)))
+        found = summary_rows(self._http.get(path, query), wanted)
+        return Answer(
+            "numbers",
+            SUMMARY_COLUMNS + (HISTOGRAM_COLUMNS if wanted.bins is not None else ()),
+            found,
+            batches=lambda: self._read(path, query).to_reader(),
+        )
+
+    def grid(self, world: str, plane: Plane) -> Grid:
+        tick = self._tick(Moment(world, plane.tick))
+        return grid(self._http, f"{_world(world)}/density", plane, tick)
 
     def branches(self) -> Sequence[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
@@ -151,61 +178,89 @@ class HttpSource:
             "until": query.until,
             "oldest_first": "true" if query.oldest_first else None,
         }
-        for row in self._http.pages(f"{_world(query.world)}/history", asked, query.limit):
-            times = {name: _time(row[name]) for name in ("submitted_at", "settled_at")}
-            yield {**row, **times}
+        yield from map(_audited, self._http.pages(f"{_world(query.world)}/history", asked, query.limit))
 
     def new_ticks(self, world: str) -> Iterator[Mapping[str, Any]]:
         facts = self.world(world)
         tick = facts["tick"] - 1
         if tick >= 0:
             yield {"world_id": facts["world_id"], "tick": tick}
-        headers = {"Last-Event-ID": str(tick)} if tick >= 0 else {}
-        path = f"{_world(world)}/events"
-        with self._http.stream("GET", path, accept="text/event-stream", headers=headers, is_endless=True) as response:
-            for line in response.iter_lines():
-                if line.startswith("data:"):
-                    yield json.loads(line[5:])
+        yield from self._events(world, {}, str(tick) if tick >= 0 else None)
 
-    def create_world(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    def new_commands(self, world: str | None, types: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        query = {"kinds": None if world is None else "command", "types": ",".join(types) or None}
+        yield from map(_audited, self._events(world, query, None))
+
+    def _events(self, world: str | None, query: Mapping[str, Any], last_id: str | None) -> Iterator[Mapping[str, Any]]:
+        """What a stream tells, and after a server's restart the next one."""
+        path = "/v1/events" if world is None else f"{_world(world)}/events"
+        while True:
+            headers = {} if last_id is None else {"Last-Event-ID": last_id}
+            with self._http.stream(
+                "GET", path, query, accept="text/event-stream", headers=headers, is_endless=True
+            ) as response:
+                kind = ""
+                for line in response.iter_lines():
+                    name, _, value = line.partition(": ")
+                    last_id = value if name == "id" else last_id
+                    kind = value if name == "event" else kind
+                    if name == "data" and kind != "dropped":
+                        yield json.loads(value)
+            # It ends with the world, with the server, and for a reader that was too slow.
+            try:
+                self.me() if world is None else self.world(world)
+            except Failure as failure:
+                if failure.exit_code is ExitCode.NOT_FOUND:
+                    return
+                raise
+            time.sleep(_AGAIN_S)
+
+    def create_world(self, body: Mapping[str, Any], terms: Terms = FREE) -> Mapping[str, Any]:
         """Create a world."""
-        return _facts(self._http.send("POST", "/v1/worlds", body))
+        return _facts(self._http.send_once("POST", "/v1/worlds", body, terms))
 
-    def fork_world(self, world: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    def fork_world(self, world: str, body: Mapping[str, Any], terms: Terms = FREE) -> Mapping[str, Any]:
         """Fork a world."""
-        return _facts(self._http.send("POST", f"{_world(world)}/fork", body))
+        return _facts(self._http.send_once("POST", f"{_world(world)}/fork", body, terms))
 
-    def destroy_world(self, world: str) -> Mapping[str, Any]:
+    def destroy_world(self, world: str, terms: Terms = FREE) -> Mapping[str, Any]:
         """Drop a live world."""
-        return self._http.send("DELETE", _world(world))
+        return self._http.send_once("DELETE", _world(world), None, terms)
 
-    def spawn(self, world: str, components: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    def spawn(self, world: str, components: Sequence[Mapping[str, Any]], terms: Terms = FREE) -> Mapping[str, Any]:
         """Spawn an entity."""
-        return self._http.send("POST", f"{_world(world)}/entities", {"components": components})
+        return self._http.send_once("POST", f"{_world(world)}/entities", {"components": components}, terms)
 
-    def update(self, world: str, entity_id: int, components: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    def update(
+        self, world: str, entity_id: int, components: Sequence[Mapping[str, Any]], terms: Terms = FREE
+    ) -> Mapping[str, Any]:
         """Change fields of an entity."""
-        return self._http.send("PATCH", f"{_world(world)}/entities/{entity_id}", {"components": components})
+        path = f"{_world(world)}/entities/{entity_id}"
+        return self._http.send_once("PATCH", path, {"components": components}, terms)
 
-    def despawn(self, world: str, entity_id: int) -> Mapping[str, Any]:
+    def despawn(self, world: str, entity_id: int, terms: Terms = FREE) -> Mapping[str, Any]:
         """Remove an entity."""
-        return self._http.send("DELETE", f"{_world(world)}/entities/{entity_id}")
+        return self._http.send_once("DELETE", f"{_world(world)}/entities/{entity_id}", None, terms)
 
-    def step(self, world: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Run one tick."""
-        return self._http.send("POST", f"{_world(world)}/step", body, is_long=True)
+    def simulate(self, what: str, world: str, body: Mapping[str, Any], terms: Terms = FREE) -> Mapping[str, Any]:
+        """Run a step, a run, an episode or a rollout, however long that takes."""
+        try:
+            return self._http.send_once("POST", f"{_world(world)}/{what}", body, terms, is_long=True)
+        except Interrupted as failure:
+            raise Interrupted(f"the server goes on with the {what} of {world!r}; {failure}") from None
 
-    def run(self, world: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Run ticks."""
-        return self._http.send("POST", f"{_world(world)}/run", body, is_long=True)
+    def create_key(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Make an API key."""
+        made = self._http.send("POST", "/v1/keys", jsonable(body))
+        return {"key": made["key"], "info": _key(made["info"])}
 
-    def episode(self, world: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Run an episode."""
-        return self._http.send("POST", f"{_world(world)}/episode", body, is_long=True)
+    def keys(self) -> Sequence[Mapping[str, Any]]:
+        """List all API keys."""
+        return [_key(one) for one in self._http.pages("/v1/keys", {})]
 
-    def rollout(self, world: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Run a rollout."""
-        return self._http.send("POST", f"{_world(world)}/rollout", body, is_long=True)
+    def revoke_key(self, key_id: str) -> bool:
+        """End an API key; whether there was one that was not revoked before."""
+        return bool(self._http.send("DELETE", f"/v1/keys/{quote(key_id, safe='')}")["revoked"])
 
     def _requests(self, world: str, selection: Selection) -> tuple[str, list[dict[str, Any]]]:
         """The path and the parameters of the requests that answer a selection."""
@@ -251,10 +306,7 @@ class HttpSource:
     def _table(self, path: str, queries: Sequence[Mapping[str, Any]], selection: Selection) -> pa.Table:
         """The rows of requests as Arrow, and of those what is selected."""
         pa = _pyarrow(selection.where)
-        tables = []
-        for query in queries:
-            with self._http.stream("GET", path, query, accept=ARROW) as response:
-                tables.append(pa.ipc.open_stream(response.read()).read_all())
+        tables = [self._read(path, query) for query in queries]
         table = pa.concat_tables(tables, promote_options="permissive")
         if selection.entity_ids:
             wanted = pa.array(selection.entity_ids, pa.int64())
@@ -267,9 +319,12 @@ class HttpSource:
         names = _ordered(table.column_names, selection.components)
         return table.select(chosen_columns(selection.columns, names)).slice(0, selection.limit)
 
-    def _searched(self, path: str, body: Mapping[str, Any]) -> pa.Table:
+    def _read(
+        self, path: str, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+    ) -> pa.Table:
+        """A whole answer as Arrow."""
         pa = _pyarrow(None)
-        with self._http.stream("POST", path, body=body, accept=ARROW) as response:
+        with self._http.stream("POST" if body else "GET", path, query, body=body, accept=ARROW) as response:
             return pa.ipc.open_stream(response.read()).read_all()
 
 
@@ -287,6 +342,14 @@ def _ordered(names: Sequence[str], components: Sequence[str]) -> list[str]:
 
 def _facts(world: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: world[name] for name in WORLD_FACTS}
+
+
+def _key(info: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: _time(info[name]) if name.endswith("_at") else info[name] for name in KEY_FACTS}
+
+
+def _audited(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**row, **{name: _time(row[name]) for name in ("submitted_at", "settled_at")}}
 
 
 def _time(text: str | None) -> datetime | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,43 @@ from archetype_cli.condition import check_condition, expression
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure, meant
 from archetype_cli.settings import is_address
-from archetype_cli.source import DIFF_COLUMNS, HIDDEN_COLUMNS, WORLD_FACTS, AuditQuery, Likeness, Moment, Selection
+from archetype_cli.source import (
+    DIFF_COLUMNS,
+    HIDDEN_COLUMNS,
+    WORLD_FACTS,
+    AuditQuery,
+    Axis,
+    Grid,
+    Likeness,
+    Moment,
+    Plane,
+    Selection,
+    Summary,
+)
 from archetype_cli.stored_rows import StoredRows, component_names
-from archetype_core.command import AuditFilter
-from archetype_core.read import SearchQuery, asked, diff, search_stored
+from archetype_core.command import AuditFilter, AuditRow
+from archetype_core.errors import ArchetypeError
+from archetype_core.read import (
+    AggregateQuery,
+    DensityQuery,
+    SearchQuery,
+    aggregate_stored,
+    asked,
+    checked_bins,
+    density_stored,
+    diff,
+    is_number,
+    search_stored,
+    tables_at,
+)
 from archetype_core.schema import Archetype, stored_payload
 from archetype_core.store import IS_ACTIVE, Scan, Store, Timeline, WorldRecord, open_store
 
 _POLL_S = 0.2
+_AUDIT_POLL_S = 0.5
+_ALL = 2**63 - 1
+_READS = ("query_", "get_", "list_")
+"""Commands of these types change nothing."""
 _DIFFERENCES = pa.schema([(name, pa.int64() if name == "entity_id" else pa.large_string()) for name in DIFF_COLUMNS])
 
 
@@ -100,12 +129,36 @@ class LocalSource:
         known = dict.fromkeys(name for schema in timeline.tables.values() for name in schema.names)
         if likeness.column not in known:
             raise unknown_column(likeness.column, list(known))
-        try:
+        with _as_usage():
             request = SearchQuery(likeness.column, asked(likeness.query), likeness.k, tick, metric=likeness.metric)
             table = search_stored(self._store, timeline, request).to_arrow()
-        except (TypeError, ValueError) as failure:
-            raise Failure(str(failure), "", ExitCode.USAGE) from failure
         return Answer("found", table.column_names, rows_of(table.to_reader()), frozenset(), table.to_reader)
+
+    def summary(self, world: str, wanted: Summary) -> Answer:
+        names = (world, *wanted.others)
+        timelines = {one.world_id: self._store.timeline(one.world_id) for one in map(self._record, names)}
+        columns: dict[str, None] = {}
+        for name in wanted.columns:
+            own = [name] if "__" in name else _numeric(self._columns_of(name, *names))
+            columns.update(dict.fromkeys(own))
+        request = AggregateQuery(
+            tuple(columns), _span(wanted), wanted.by_archetype, wanted.quantiles, checked_bins(wanted.bins)
+        )
+        with _as_usage():
+            table = aggregate_stored(self._store, timelines, request)
+        return Answer("numbers", table.column_names, rows_of(table.to_reader()), batches=table.to_reader)
+
+    def grid(self, world: str, plane: Plane) -> Grid:
+        timeline = self._store.timeline(self._record(world).world_id)
+        request = DensityQuery(plane.x, plane.y, plane.tick, plane.bins, plane.x_range, plane.y_range)
+        with _as_usage():
+            found = density_stored(self._store, timeline, request)
+        x, y = (
+            Axis(name, float(edges[0]), float(edges[-1]), len(edges) - 1)
+            for name, edges in ((found.x, found.x_edges), (found.y, found.y_edges))
+        )
+        counts = found.counts.tolist()
+        return Grid(found.tick, x, y, int(found.counts.sum()), found.outside, found.missing, counts)
 
     def branches(self) -> Sequence[Mapping[str, Any]]:
         records = self._records()
@@ -137,9 +190,7 @@ class LocalSource:
             query.limit,
             query.oldest_first,
         )
-        for row in read_audit(self.address, which):
-            facts = {field.name: getattr(row, field.name) for field in fields(row)}
-            yield {**facts, "payload": _decoded(row.payload)}
+        yield from map(_audited, read_audit(self.address, which))
 
     def new_ticks(self, world: str) -> Iterator[Mapping[str, Any]]:
         world_id = self._record(world).world_id
@@ -150,6 +201,20 @@ class LocalSource:
                 yield {"world_id": world_id, "tick": tick}
             seen = head.tick
             time.sleep(_POLL_S)
+
+    def new_commands(self, world: str | None, types: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        from archetype_gate import read_audit
+
+        which = AuditFilter(None if world is None else self._record(world).world_id, limit=1, by_settlement=True)
+        newest = read_audit(self.address, which)
+        seen = newest[0].seq if newest else 0
+        while True:
+            time.sleep(_AUDIT_POLL_S)
+            which = replace(which, after=seen, limit=1000, oldest_first=True)
+            for row in read_audit(self.address, which):
+                seen = row.seq
+                if row.type in types if types else not row.type.startswith(_READS):
+                    yield _audited(row)
 
     def _records(self) -> tuple[WorldRecord, ...]:
         return tuple(sorted(self._store.worlds(), key=lambda one: one.world_id))
@@ -194,38 +259,29 @@ class LocalSource:
         own = self._store.timeline(record.world_id).own(record.world_id)
         return own.spans[0].segment.parent if own.spans else None
 
-    def _columns_of(self, component: str, *worlds: str) -> list[str]:
-        found: dict[str, None] = {}
+    def _columns_of(self, component: str, *worlds: str) -> Mapping[str, pa.DataType]:
+        found: dict[str, pa.DataType] = {}
         known: dict[str, None] = {}
         for world in worlds:
             for schema in self._store.timeline(self._record(world).world_id).tables.values():
                 for kind in Archetype.from_schema(schema).components:
                     known[kind.name] = None
                     if kind.name == component:
-                        found.update(dict.fromkeys(field.name for field in kind.fields))
+                        found.update((field.name, field.type) for field in kind.fields)
         if component not in known:
             raise Failure(
                 f"no entity ever had a component {component!r}",
                 meant(component, known, f"the components are {', '.join(known)}"),
                 ExitCode.NOT_FOUND,
             )
-        return list(found)
+        return found
 
     def _moment(self, moment: Moment) -> Any:
         """What reads columns of each live table at a moment."""
         record = self._record(moment.world)
         timeline = self._store.timeline(record.world_id)
         tick = timeline.last if moment.tick is None else _known(moment.tick, timeline, record)
-        span = timeline.at(tick)
-        assert span is not None
-        head = self._store.head(record.world_id, at=tick)
-        archetypes = [Archetype.from_schema(timeline.tables[name]) for name in sorted(head.live)]
-        return {one: partial(self._active_at, one, span) for one in archetypes}
-
-    def _active_at(self, archetype: Archetype, span: Any, names: Sequence[str]) -> pa.Table:
-        scan = Scan(archetype.name, span.segment, span.first, span.last, (*names, IS_ACTIVE))
-        rows = pa.Table.from_batches(list(self._store.scan(scan)), scan.schema(archetype.schema))
-        return rows.filter(pc.field(IS_ACTIVE)).drop_columns([IS_ACTIVE])
+        return tables_at(self._store, timeline, tick)
 
 
 def address_of(place: str) -> str:
@@ -242,6 +298,36 @@ def address_of(place: str) -> str:
     if (path / "journal.sqlite").is_file():
         return f"journal:{path}"
     return str(path)
+
+
+def _numeric(columns: Mapping[str, pa.DataType]) -> list[str]:
+    return [name for name, kind in columns.items() if is_number(kind)]
+
+
+def _span(wanted: Summary) -> int | range | None:
+    """The ticks of a summary as a store is asked for them."""
+    if wanted.ticks is None:
+        return None
+    first, last = wanted.ticks
+    if first is not None and first == last:
+        return first
+    return range(first or 0, _ALL if last is None else last + 1, wanted.every)
+
+
+@contextmanager
+def _as_usage() -> Iterator[None]:
+    """Turn a request that cannot be into the error of a command; errors of ours have their own codes."""
+    try:
+        yield
+    except ArchetypeError:
+        raise
+    except (TypeError, ValueError) as failure:
+        raise Failure(str(failure), "", ExitCode.USAGE) from failure
+
+
+def _audited(row: AuditRow) -> Mapping[str, Any]:
+    facts = {field.name: getattr(row, field.name) for field in fields(row)}
+    return {**facts, "payload": _decoded(row.payload)}
 
 
 def _lazily(found: StoredRows) -> Iterator[Mapping[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
@@ -12,10 +13,16 @@ from archetype_cli.connection import Connection
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure
 from archetype_cli.settings import FORMATS, Settings
+from archetype_cli.source import Selection, Terms
 
 R = TypeVar("R")
 
 ROLES = ("viewer", "player", "operator", "admin")
+
+
+URL = click.option("--url", metavar="PLACE", help="The place, if it is not the first word. [ARCHETYPE_URL]")
+TOKEN = click.option("--token", metavar="KEY", help="Your key for the server. [ARCHETYPE_TOKEN]")
+OUTPUT = click.option("--output", "-o", metavar="FILE", help="Write to a file; it appears when it is complete.")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -25,14 +32,34 @@ def _listed(names: Sequence[str]) -> str:
 def at_place(command: Callable[..., R]) -> Callable[..., R]:
     """Add the options that say where a command works; it gets them as ``connection``."""
 
-    @click.option("--url", metavar="PLACE", help="The place, if it is not the first word. [ARCHETYPE_URL]")
+    @URL
     @click.option(
         "--role", "-r", type=click.Choice(ROLES), metavar="ROLE", help=f"{_listed(ROLES)}, at a server with --dev."
     )
-    @click.option("--token", metavar="KEY", help="Your key for the server. [ARCHETYPE_TOKEN]")
+    @TOKEN
     @functools.wraps(command)
     def wrapped(*args: Any, url: str | None, role: str | None, token: str | None, **options: Any) -> R:
         return command(*args, connection=Connection(url, token, role), **options)
+
+    return wrapped
+
+
+KEY = click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    help="A name for this request: repeated with it, it is not done again. [a new one]",
+)
+QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Show no progress.")
+
+
+def with_terms(command: Callable[..., R]) -> Callable[..., R]:
+    """Add the options of what changes a world; the command gets them as ``terms``."""
+
+    @click.option("--expect-tick", type=TICK, metavar="N", help="Do nothing unless this is the next tick of the world.")
+    @KEY
+    @functools.wraps(command)
+    def wrapped(*args: Any, expect_tick: int | None, idempotency_key: str | None, **options: Any) -> R:
+        return command(*args, terms=Terms(expect_tick, idempotency_key), **options)
 
     return wrapped
 
@@ -60,6 +87,42 @@ def with_format(*, formats: tuple[str, ...] = FORMATS) -> Callable[..., Any]:
         if "json" not in formats:
             return wrapped
         return click.option("--json", "is_json", is_flag=True, help="The same as --format json.")(wrapped)
+
+    return decorate
+
+
+def with_selection(*, ticks: str) -> Callable[..., Any]:
+    """Add the options that say which rows of a world; the command gets them as ``selection``."""
+
+    def decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @click.option(
+            "--component",
+            "-c",
+            "components",
+            multiple=True,
+            metavar="NAME",
+            help="Only entities that have it, and its columns.",
+        )
+        @click.option(
+            "--column", "columns", multiple=True, metavar="NAME", help="Only this column, such as position__x."
+        )
+        @click.option(
+            "--ticks", "-t", type=TickRange(), default=ticks, help=f"Such as 5, 0:10, 3:, last or all. [{ticks}]"
+        )
+        @click.option(
+            "--entity", "-e", "entity_ids", type=ENTITY, multiple=True, metavar="ID", help="Only this entity."
+        )
+        @click.option("--where", "-w", metavar="SQL", help='A condition, such as "position__x > 3".')
+        @click.option("--limit", "-n", type=COUNT, metavar="N", help="At most so many rows.")
+        @click.option(
+            "--include-inactive", is_flag=True, help="Also the last rows of entities that were despawned or moved."
+        )
+        @functools.wraps(command)
+        def wrapped(*args: Any, **options: Any) -> R:
+            chosen = {one.name: options.pop(one.name) for one in fields(Selection) if one.name in options}
+            return command(*args, selection=Selection(**chosen), **options)
+
+        return wrapped
 
     return decorate
 

@@ -154,7 +154,11 @@ def _write_arrow(answer: Answer | Facts, form: str, file: IO[bytes]) -> None:
 @contextmanager
 def _whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name when it is complete, and not at all if writing fails."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as failure:
+        # Of the file that was asked for, and not of the one beside it.
+        raise type(failure)(failure.errno, failure.strerror, str(path)) from failure
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:

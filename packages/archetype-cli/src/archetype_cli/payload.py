@@ -25,6 +25,8 @@ def components_of(text: str) -> Sequence[Mapping[str, Any]]:
             source, text = "standard input", sys.stdin.read()
         elif text.startswith("@"):
             source, text = text[1:], Path(text[1:]).read_text(encoding="utf-8")
+        if not text.strip():
+            raise Failure(f"{source} is empty", _EXAMPLE, ExitCode.USAGE)
         given = json.loads(text)
     except json.JSONDecodeError as failure:
         raise Failure(

@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx2
 
 from archetype_cli.exit_code import ExitCode, exit_code_of
-from archetype_cli.failure import Failure
+from archetype_cli.failure import Failure, UnderWay
+from archetype_cli.own_server import own_servers
 
 _BY_STATUS = {
     400: ExitCode.USAGE,
@@ -37,6 +38,7 @@ class Problem:
     code: str = ""
     detail: str = ""
     retry_after: str = ""
+    is_under_way: bool = False
 
     @classmethod
     def of(cls, response: httpx2.Response) -> Problem:
@@ -47,7 +49,10 @@ class Problem:
             facts = None
         facts = facts if isinstance(facts, dict) else {}
         detail = str(facts.get("detail") or facts.get("title") or "")
-        return cls(response.status_code, str(facts.get("code", "")), detail, response.headers.get("Retry-After", ""))
+        retry_after = response.headers.get("Retry-After", "")
+        return cls(
+            response.status_code, str(facts.get("code", "")), detail, retry_after, facts.get("is_running") is True
+        )
 
     def failure(self, place: str, hint: str = "") -> Failure:
         """Return the error of the command."""
@@ -63,15 +68,19 @@ class Problem:
         if self.retry_after:
             hint = f"try again in {self.retry_after} s"
         what = f"{self.detail} [{self.code}]" if self.code else self.detail
-        return Failure(what, hint or _HINTS.get(self.code, ""), exit_code)
+        kind = UnderWay if self.is_under_way else Failure
+        return kind(what, hint or _HINTS.get(self.code, ""), exit_code)
 
 
-def unreachable(place: str, failure: httpx2.HTTPError, *, is_change: bool = False) -> Failure:
+def unreachable(place: str, failure: httpx2.HTTPError, *, is_change: bool = False, key: str | None = None) -> Failure:
     """Return the error of a request without an answer."""
     if isinstance(failure, httpx2.ConnectError | httpx2.ConnectTimeout):
         hint = "start one with `archetype serve`, or give its address with --url"
+        running = next((one.url for one in own_servers()), None)
         if Path("archetype-data").is_dir():
             hint = "to read the history in this directory, put ./archetype-data after the command; `archetype serve` serves it"
+        if running is not None:
+            hint = f"your server at {running} runs: give it with --url or ARCHETYPE_URL"
         return Failure(f"no server answers at {place}", hint, ExitCode.UNREACHABLE)
     if isinstance(failure, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
         return Failure(f"{place} is not an address: {failure}", "write it as http://host:port", ExitCode.USAGE)
@@ -80,5 +89,7 @@ def unreachable(place: str, failure: httpx2.HTTPError, *, is_change: bool = Fals
             f"{place} does not speak HTTP as a server does: {failure}", "check the address", ExitCode.UNREACHABLE
         )
     hint = "it may have been done all the same: look before you repeat it" if is_change else ""
+    if key is not None:
+        hint = f"it may have been done all the same: repeat it with --idempotency-key {key}, and it is done once"
     reason = str(failure) or type(failure).__name__
     return Failure(f"{place} stopped answering: {reason}", hint, ExitCode.UNREACHABLE)

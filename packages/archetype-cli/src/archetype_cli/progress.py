@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,24 +14,28 @@ if TYPE_CHECKING:
     from archetype_cli.http_source import HttpSource
 
 
-def ticking(server: HttpSource, world: str | None, steps: int | None) -> AbstractContextManager[None]:
+def ticking(
+    server: HttpSource, world: str | None, steps: int | None, *, is_quiet: bool
+) -> AbstractContextManager[None]:
     """Show how many ticks a run has committed, as the server's events tell."""
-    return _ticking(server, world, steps) if sys.stderr.isatty() else nullcontext()
+    return nullcontext() if is_quiet or not sys.stderr.isatty() else _ticking(server, world, steps)
 
 
 @contextmanager
 def _ticking(server: HttpSource, world: str | None, steps: int | None) -> Iterator[None]:
     with _bar("running", steps) as told:
         if world is not None:
-            threading.Thread(target=_follow, args=(server, world, told), daemon=True).start()
+            ticks = server.new_ticks(world)
+            first = server.world(world)["tick"]
+            threading.Thread(target=_follow, args=(ticks, first, told), daemon=True).start()
         yield
 
 
-def _follow(server: HttpSource, world: str, told: Callable[[int, int | None], None]) -> None:
-    """Tell of each new tick. The run itself says what goes wrong, so this ends in silence."""
+def _follow(ticks: Iterable[Mapping[str, Any]], first: int, told: Callable[[int, int | None], None]) -> None:
+    """Tell of each tick from a first one on. The run itself says what goes wrong, so this ends in silence."""
     with suppress(Failure, RuntimeError, OSError):
-        for count, _ in enumerate(server.new_ticks(world)):
-            told(count, None)
+        for row in ticks:
+            told(row["tick"] - first + 1, None)
 
 
 @contextmanager

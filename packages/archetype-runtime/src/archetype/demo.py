@@ -6,6 +6,7 @@ future of the same past.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -226,8 +227,10 @@ def _show_place(console: Console, place: Path, storage: str, worlds: int, town: 
     ]
     console.print("[bold]Try next[/], in Python:\n")
     console.print("\n".join(f"    {line}" for line in lines), markup=False, highlight=False, soft_wrap=True)
+    # In a clone, uv finds the command.
+    command = "uv run archetype" if "UV_RUN_RECURSION_DEPTH" in os.environ else "archetype"
     console.print(
-        f"\nor `archetype query {place.absolute()} {town.name}`, or `archetype demo --agents 1000 --seed 3`.",
+        f"\nor `{command} query {place.absolute()} {town.name}`, or `{command} demo --agents 1000 --seed 3`.",
         highlight=False,
         soft_wrap=True,
     )

@@ -5,16 +5,13 @@ Only that command, of ``archetype-cli``, imports this module, so ``click`` is it
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
 from archetype_core.config import StorageConfig
 from archetype_server.config import ServerConfig, default_storage
-from archetype_server.key_store import DATABASE, KeyStore
 from archetype_server.token_config import TokenConfig
 
 _STORAGE = click.option("--storage", metavar="ADDRESS", help="Where histories are stored.  [default: ./archetype-data]")
@@ -93,65 +90,6 @@ def serve(
         raise click.ClickException(str(refusal)) from None
 
 
-@click.group()
-def keys() -> None:
-    """Make, list and revoke the API keys of a server on this machine."""
-
-
-@keys.command("create")
-@click.argument("actor")
-@click.option("--role", "roles", multiple=True, required=True, help="viewer, player, operator or admin.")
-@click.option("--world", "worlds", multiple=True, help="Id or name of a world; without it, all worlds.")
-@click.option("--days", type=click.IntRange(1), help="How many days the key is valid; without it, until it is revoked.")
-@_STORAGE
-@_STATE
-def create_key(
-    *,
-    actor: str,
-    roles: tuple[str, ...],
-    worlds: tuple[str, ...],
-    days: int | None,
-    storage: str | None,
-    state: Path | None,
-) -> None:
-    """Make a key for ACTOR and print it; it is not shown again."""
-    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    with _opened(storage, state) as store:
-        key, _ = store.add(actor, roles, worlds=worlds or None, expires_at=expires_at)
-    click.echo(key)
-
-
-@keys.command("list")
-@_STORAGE
-@_STATE
-def list_keys(storage: str | None, state: Path | None) -> None:
-    """List all keys, one a line: id, actor, roles, and whether it is valid."""
-    with _opened(storage, state) as store:
-        for one in store.list():
-            until = f"revoked {one.revoked_at:%Y-%m-%d}" if one.revoked_at else "valid"
-            if one.expires_at and not one.revoked_at:
-                until = f"until {one.expires_at:%Y-%m-%d}"
-            click.echo(f"{one.key_id}\t{one.actor}\t{','.join(one.roles)}\t{until}")
-
-
-@keys.command("revoke")
-@click.argument("key_id")
-@_STORAGE
-@_STATE
-def revoke_key(key_id: str, storage: str | None, state: Path | None) -> None:
-    """End the key with an id, at once, also at a server that runs."""
-    with _opened(storage, state) as store:
-        if not store.revoke(key_id):
-            raise click.ClickException(f"there is no valid key {key_id}: see `archetype keys list`")
-
-
 def _config(storage: str | None, state: Path | None) -> ServerConfig:
     chosen = default_storage() if storage is None else StorageConfig(uri=storage)
     return ServerConfig(storage=chosen, state=state)
-
-
-def _opened(storage: str | None, state: Path | None) -> closing[KeyStore]:
-    directory = _config(storage, state).state_directory
-    if not (directory / DATABASE).exists():
-        raise click.ClickException(f"there is no server's state at {directory}: start the server once, or pass --state")
-    return closing(KeyStore(directory / DATABASE))

@@ -12,7 +12,7 @@ from archetype_cli.answer import Answer
 from archetype_cli.connection import Connection
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure
-from archetype_cli.options import at_place, with_format
+from archetype_cli.options import OUTPUT, at_place, with_format
 from archetype_cli.output import write
 from archetype_cli.source import Moment
 
@@ -24,7 +24,7 @@ from archetype_cli.source import Moment
 @click.option("--stat", is_flag=True, help="Count the differences by column.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference.")
 @with_format()
-@click.option("--output", "-o", metavar="FILE", help="Write to a file; it appears when it is complete.")
+@OUTPUT
 @at_place
 def diff(
     *,

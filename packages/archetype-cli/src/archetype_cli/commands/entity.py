@@ -9,9 +9,10 @@ from archetype_cli.command_group import SubGroup
 from archetype_cli.connection import Connection
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure
-from archetype_cli.options import TICK, at_place, with_format
+from archetype_cli.options import TICK, at_place, with_format, with_terms
 from archetype_cli.output import write
 from archetype_cli.payload import components_of
+from archetype_cli.source import Terms
 
 _JSON = "A JSON list of components, @FILE or - for standard input."
 
@@ -45,9 +46,10 @@ def get(*, words: tuple[str, ...], tick: int | None, form: str, connection: Conn
 @entity.command()
 @click.argument("words", nargs=-1, metavar="[URL] WORLD")
 @click.option("--components", "-c", required=True, metavar="JSON", help=_JSON)
+@with_terms
 @with_format()
 @at_place
-def spawn(*, words: tuple[str, ...], components: str, form: str, connection: Connection) -> None:
+def spawn(*, words: tuple[str, ...], components: str, form: str, terms: Terms, connection: Connection) -> None:
     """Spawn an entity at the next tick.
 
     \b
@@ -56,15 +58,16 @@ def spawn(*, words: tuple[str, ...], components: str, form: str, connection: Con
     place, (world,) = connection.split(words, ["WORLD"])
     payload = components_of(components)
     with connection.server(place) as server:
-        write(Facts("entity", server.spawn(world, payload)), form)
+        write(Facts("entity", server.spawn(world, payload, terms)), form)
 
 
 @entity.command()
 @click.argument("words", nargs=-1, metavar="[URL] WORLD ID")
 @click.option("--components", "-c", required=True, metavar="JSON", help=f"{_JSON} Fields that are left out stay.")
+@with_terms
 @with_format()
 @at_place
-def update(*, words: tuple[str, ...], components: str, form: str, connection: Connection) -> None:
+def update(*, words: tuple[str, ...], components: str, form: str, terms: Terms, connection: Connection) -> None:
     """Change fields of an entity's components at the next tick.
 
     \b
@@ -73,22 +76,22 @@ def update(*, words: tuple[str, ...], components: str, form: str, connection: Co
     place, (world, number) = connection.split(words, ["WORLD", "ID"])
     payload = components_of(components)
     with connection.server(place) as server:
-        write(Facts("entity", server.update(world, _id(number), payload)), form)
+        write(Facts("entity", server.update(world, _id(number), payload, terms)), form)
 
 
 @entity.command()
 @click.argument("words", nargs=-1, metavar="[URL] WORLD ID")
+@with_terms
 @with_format()
 @at_place
-def despawn(*, words: tuple[str, ...], form: str, connection: Connection) -> None:
+def despawn(*, words: tuple[str, ...], form: str, terms: Terms, connection: Connection) -> None:
     """Remove an entity at the next tick; its history stays."""
     place, (world, number) = connection.split(words, ["WORLD", "ID"])
     with connection.server(place) as server:
-        write(Facts("entity", server.despawn(world, _id(number))), form)
+        write(Facts("entity", server.despawn(world, _id(number), terms)), form)
 
 
 def _id(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise Failure(f"{text!r} is not an entity's id", "it is a number, such as 7", ExitCode.USAGE) from None
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 2**63:
+        raise Failure(f"{text!r} is not an entity's id", "it is a number from 1 on, such as 7", ExitCode.USAGE)
+    return int(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import click
 from archetype_cli.connection import Connection
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure
-from archetype_cli.options import ENTITY, TickRange, at_place
+from archetype_cli.options import at_place, with_selection
 from archetype_cli.output import BINARY, write
 from archetype_cli.source import Selection
 
@@ -29,29 +30,14 @@ _FORMATS = {
 @click.option(
     "--format", "-f", "form", type=click.Choice(sorted(set(_FORMATS.values()))), help="By default what FILE ends with."
 )
-@click.option(
-    "--component",
-    "-c",
-    "components",
-    multiple=True,
-    metavar="NAME",
-    help="Only entities that have it, and its columns.",
-)
-@click.option("--column", "columns", multiple=True, metavar="NAME", help="Only this column, such as position__x.")
-@click.option("--ticks", "-t", type=TickRange(), default="all", help="Such as 5, 0:10, 3:, last or all. [all]")
-@click.option("--entity", "-e", "entity_ids", type=ENTITY, multiple=True, metavar="ID", help="Only this entity.")
-@click.option("--where", "-w", metavar="SQL", help='A condition, such as "position__x > 3".')
+@with_selection(ticks="all")
 @at_place
 def export(
     *,
     words: tuple[str, ...],
     output: str,
     form: str | None,
-    components: tuple[str, ...],
-    columns: tuple[str, ...],
-    ticks: tuple[int | None, int | None] | None,
-    entity_ids: tuple[int, ...],
-    where: str | None,
+    selection: Selection,
     connection: Connection,
 ) -> None:
     """Write a history to a Parquet, CSV, Arrow or JSONL file.
@@ -67,8 +53,7 @@ def export(
     if form is None:
         known = ", ".join(_FORMATS)
         raise Failure(f"{output} does not say which format", f"add --format, or end it with {known}", ExitCode.USAGE)
-    selection = Selection(components, columns, ticks, entity_ids, where, is_arrow=form in BINARY)
     with connection.open(place) as source:
-        write(source.rows(world, selection), form, output)
+        write(source.rows(world, replace(selection, is_arrow=form in BINARY)), form, output)
     if output != "-":
         click.echo(f"wrote {output}", err=True)

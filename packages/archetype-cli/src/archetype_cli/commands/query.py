@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from archetype_cli.connection import Connection
-from archetype_cli.options import COUNT, ENTITY, TickRange, at_place, with_format
+from archetype_cli.options import OUTPUT, at_place, with_format, with_selection
 from archetype_cli.output import BINARY, write
 from archetype_cli.source import Selection
 
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[PLACE] WORLD")
-@click.option(
-    "--component",
-    "-c",
-    "components",
-    multiple=True,
-    metavar="NAME",
-    help="Only entities that have it, and its columns.",
-)
-@click.option("--column", "columns", multiple=True, metavar="NAME", help="Only this column, such as position__x.")
-@click.option("--ticks", "-t", type=TickRange(), default="last", help="Such as 5, 0:10, 3:, last or all. [last]")
-@click.option("--entity", "-e", "entity_ids", type=ENTITY, multiple=True, metavar="ID", help="Only this entity.")
-@click.option("--where", "-w", metavar="SQL", help='A condition, such as "position__x > 3".')
-@click.option("--limit", "-n", type=COUNT, metavar="N", help="At most so many rows.")
-@click.option("--include-inactive", is_flag=True, help="Also the last rows of entities that were despawned or moved.")
+@with_selection(ticks="last")
 @with_format()
-@click.option("--output", "-o", metavar="FILE", help="Write to a file; it appears when it is complete.")
+@OUTPUT
 @at_place
 def query(
     *,
     words: tuple[str, ...],
-    components: tuple[str, ...],
-    columns: tuple[str, ...],
-    ticks: tuple[int | None, int | None] | None,
-    entity_ids: tuple[int, ...],
-    where: str | None,
-    limit: int | None,
-    include_inactive: bool,
+    selection: Selection,
     form: str,
     output: str | None,
     connection: Connection,
@@ -53,6 +36,5 @@ def query(
     archetype query http://localhost:8000 race --entity 7 --ticks 0:10
     """
     place, (world,) = connection.split(words, ["WORLD"])
-    selection = Selection(components, columns, ticks, entity_ids, where, limit, include_inactive, form in BINARY)
     with connection.open(place) as source:
-        write(source.rows(world, selection), form, output)
+        write(source.rows(world, replace(selection, is_arrow=form in BINARY)), form, output)

@@ -11,7 +11,7 @@ import click
 from archetype_cli.connection import Connection
 from archetype_cli.exit_code import ExitCode
 from archetype_cli.failure import Failure
-from archetype_cli.options import SOME, TICK, at_place, with_format
+from archetype_cli.options import OUTPUT, SOME, TICK, at_place, with_format
 from archetype_cli.output import write
 from archetype_cli.source import Likeness
 
@@ -26,7 +26,7 @@ from archetype_cli.source import Likeness
     "--metric", type=click.Choice(["cosine", "dot", "l2"]), default="cosine", help="How vectors are compared. [cosine]"
 )
 @with_format()
-@click.option("--output", "-o", metavar="FILE", help="Write to a file; it appears when it is complete.")
+@OUTPUT
 @at_place
 def search(
     *,

@@ -8,41 +8,55 @@ import click
 
 from archetype_cli.answer import Answer, Facts
 from archetype_cli.connection import Connection
-from archetype_cli.options import COUNT, SOME, at_place, with_format
+from archetype_cli.options import COUNT, QUIET, SOME, at_place, with_format, with_terms
 from archetype_cli.output import write
 from archetype_cli.progress import ticking
+from archetype_cli.source import Terms
 
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[URL] WORLD")
 @click.option("--steps", "-n", type=COUNT, default=1, metavar="N", help="How many ticks. [1]")
 @click.option("--run-id", metavar="ID", help="Begin or continue this run. [the active one]")
+@with_terms
+@QUIET
 @with_format()
 @at_place
-def run(*, words: tuple[str, ...], steps: int, run_id: str | None, form: str, connection: Connection) -> None:
+def run(
+    *,
+    words: tuple[str, ...],
+    steps: int,
+    run_id: str | None,
+    is_quiet: bool,
+    form: str,
+    terms: Terms,
+    connection: Connection,
+) -> None:
     """Run ticks of a world at a server.
 
-    On a terminal, the ticks are counted while they are committed. After Ctrl-C the server runs on to the end.
+    On a terminal, the ticks are counted while they are committed. After Ctrl-C the server runs on to the end; the
+    command says how to wait for it again.
 
     \b
     archetype run demo --steps 100
     """
     place, (world,) = connection.split(words, ["WORLD"])
-    with connection.server(place) as server, ticking(server, world, steps):
-        done = server.run(world, {"steps": steps, "run_id": run_id})
+    with connection.server(place) as server, ticking(server, world, steps, is_quiet=is_quiet):
+        done = server.simulate("run", world, {"steps": steps, "run_id": run_id}, terms)
     write(Facts("run", done), form)
 
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[URL] WORLD")
 @click.option("--run-id", metavar="ID", help="Begin or continue this run. [the active one]")
+@with_terms
 @with_format()
 @at_place
-def step(*, words: tuple[str, ...], run_id: str | None, form: str, connection: Connection) -> None:
+def step(*, words: tuple[str, ...], run_id: str | None, form: str, terms: Terms, connection: Connection) -> None:
     """Run one tick of a world at a server."""
     place, (world,) = connection.split(words, ["WORLD"])
-    with connection.server(place) as server, ticking(server, world, 1):
-        done = server.step(world, {"run_id": run_id})
+    with connection.server(place) as server:
+        done = server.simulate("step", world, {"run_id": run_id}, terms)
     write(Facts("step", done), form)
 
 
@@ -50,10 +64,19 @@ def step(*, words: tuple[str, ...], run_id: str | None, form: str, connection: C
 @click.argument("words", nargs=-1, metavar="[URL] WORLD")
 @click.option("--max-steps", type=SOME, required=True, metavar="N", help="The most ticks that it runs.")
 @click.option("--terminal-component", metavar="NAME", help="End once an entity has this component.")
+@with_terms
+@QUIET
 @with_format()
 @at_place
 def episode(
-    *, words: tuple[str, ...], max_steps: int, terminal_component: str | None, form: str, connection: Connection
+    *,
+    words: tuple[str, ...],
+    max_steps: int,
+    terminal_component: str | None,
+    is_quiet: bool,
+    form: str,
+    terms: Terms,
+    connection: Connection,
 ) -> None:
     """Run a world until something ends the episode.
 
@@ -63,8 +86,10 @@ def episode(
     archetype episode demo --max-steps 100 --terminal-component Done
     """
     place, (world,) = connection.split(words, ["WORLD"])
-    with connection.server(place) as server, ticking(server, world, max_steps):
-        done = server.episode(world, {"max_steps": max_steps, "terminal_component": terminal_component})
+    with connection.server(place) as server, ticking(server, world, max_steps, is_quiet=is_quiet):
+        done = server.simulate(
+            "episode", world, {"max_steps": max_steps, "terminal_component": terminal_component}, terms
+        )
     write(Facts("episode", done), form)
 
 
@@ -76,6 +101,8 @@ def episode(
 @click.option("--parallel", type=SOME, metavar="N", help="How many run at a time. [1]")
 @click.option("--name", metavar="NAME", help="A name: a rollout that was cut off is resumed by it.")
 @click.option("--keep-forks", is_flag=True, help="Keep the forks when their episodes end.")
+@with_terms
+@QUIET
 @with_format()
 @at_place
 def rollout(
@@ -87,7 +114,9 @@ def rollout(
     parallel: int | None,
     name: str | None,
     keep_forks: bool,
+    is_quiet: bool,
     form: str,
+    terms: Terms,
     connection: Connection,
 ) -> None:
     """Fork a world into episodes and run them all.
@@ -106,8 +135,8 @@ def rollout(
         "name": name,
         "keep_forks": keep_forks or None,
     }
-    with connection.server(place) as server, ticking(server, None, None):
-        done = server.rollout(world, body)
+    with connection.server(place) as server, ticking(server, None, None, is_quiet=is_quiet):
+        done = server.simulate("rollout", world, body, terms)
     if form == "json":
         write(Facts("rollout", done), form)
         return

@@ -25,6 +25,7 @@ from archetype_core.read.request import (
     checked_bins,
 )
 from archetype_core.read.search import Wanted
+from archetype_core.read.stored import tables_at
 from archetype_core.schema.archetype import Archetype
 from archetype_core.schema.component import Component
 from archetype_core.schema.entity import Entity
@@ -420,12 +421,7 @@ class WorldView:
         at = checked_tick(at)
         if at is None or (at == self.tick - 1 and self._state.has_history):
             return {one: partial(_of_snapshot, rows) for one, rows in self.tables(at).items()}
-        timeline = self._known(at)
-        span = timeline.at(at)
-        assert span is not None
-        head = self._store.head(timeline.spans[-1].segment.world_id, at=at)
-        archetypes = [Archetype.from_schema(timeline.tables[name]) for name in sorted(head.live)]
-        return {one: partial(history.active_at, self._store, one, span) for one in archetypes}
+        return tables_at(self._store, self._known(at), at)
 
     def _known(self, tick: int) -> Timeline:
         timeline = self.timeline()

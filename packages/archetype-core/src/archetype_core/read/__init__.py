@@ -1,6 +1,6 @@
 """Reading history: lazy queries, searches and differences over any store. Daft is loaded when something is asked."""
 
-from archetype_core.read.aggregate import MAX_BINS, DensityGrid
+from archetype_core.read.aggregate import MAX_BINS, DensityGrid, is_number
 from archetype_core.read.bm25 import Corpus, words_of
 from archetype_core.read.diff import diff
 from archetype_core.read.history import query, query_branches
@@ -16,7 +16,7 @@ from archetype_core.read.request import (
     asked,
     checked_bins,
 )
-from archetype_core.read.stored import pushdown_of, search_stored
+from archetype_core.read.stored import aggregate_stored, density_stored, pushdown_of, search_stored, tables_at
 from archetype_core.schema.version import Missing
 
 __all__ = [
@@ -34,9 +34,12 @@ __all__ = [
     "Missing",
     "SearchQuery",
     "Ticks",
+    "aggregate_stored",
     "asked",
     "checked_bins",
+    "density_stored",
     "diff",
+    "is_number",
     "pushdown_of",
     "query",
     "query_branches",
@@ -44,5 +47,6 @@ __all__ = [
     "rank_each",
     "ranked",
     "search_stored",
+    "tables_at",
     "words_of",
 ]

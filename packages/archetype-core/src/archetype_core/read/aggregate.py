@@ -128,12 +128,12 @@ class _Reader:
             if not declared:
                 raise UnknownColumn(name, sorted(self._types))
             kind = declared[0]
-        if not _is_number(kind):
+        if not is_number(kind):
             raise TypeError(f"an aggregate is of numbers, and {name} is {kind}: choose another column")
 
     def column(self, moment: Moment, name: str) -> Iterator[tuple[Archetype, pa.Array]]:
-        """Give a column of every table that has it."""
-        for archetype, read in moment.tables.items():
+        """Give a column of every table that has it, in an order that does not depend on where the tables come from."""
+        for archetype, read in sorted(moment.tables.items(), key=lambda one: one[0].name):
             for part in self._parts_of(archetype, read):
                 if name in part.types:
                     yield archetype, part.column(name, part.types[name], 0)
@@ -226,7 +226,7 @@ def _names(columns: Iterable[Any]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for one in columns:
         if isinstance(one, type) and issubclass(one, Component):
-            found.update({column.name: None for column in type_of_class(one).fields if _is_number(column.type)})
+            found.update({column.name: None for column in type_of_class(one).fields if is_number(column.type)})
         else:
             found[column_name(one, _USAGE)] = None
     if not found:
@@ -312,7 +312,8 @@ def _at(ordered: Floats, quantiles: Floats) -> Floats:
     return np.clip(low + step + step, low, high)
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of a type has numbers to aggregate."""
     types = pa.types
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind))
 
