@@ -85,8 +85,7 @@ class AuditEntry:
         return payload if isinstance(payload, str) else summarize(payload.decode())
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """The final status of an accepted command."""
 
     command_id: str
