@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -35,10 +35,7 @@ def waiting_commands(database: LedgerDatabase, world_id: str) -> list[AcceptedCo
             "SELECT seq, world_id, members, payloads FROM staged WHERE world_id = ?", (world_id,)
         ).fetchall()
     found = [
-        (
-            seq,
-            AcceptedCommand(name, world_id, form, _constant(payload), range(first, first + count), due, priority),
-        )
+        (seq, AcceptedCommand(name, world_id, form, payload, range(first, first + count), due, priority))
         for seq, name, form, payload, first, count, due, priority in queued
     ]
     found += [one for row in staged for one in staged_commands(row)]
@@ -126,10 +123,6 @@ def audit_head(database: LedgerDatabase, at: datetime) -> AuditHead:
     """Return the end of the audit as written so far."""
     ((count, last),) = database.read("SELECT count, hash FROM chain")
     return AuditHead(count, last.hex(), at)
-
-
-def _constant(payload: bytes) -> Callable[[], bytes]:
-    return lambda: payload
 
 
 def _audit_row(row: Sequence[Any]) -> AuditRow:

@@ -12,6 +12,7 @@ from typing import Any
 from archetype_gate.audit_chain import Row, SealedTables
 from archetype_gate.ledger import AcceptedCommand
 
+_TYPES = [int, str, str, int, int, int, int, int]
 Numbered = tuple[int, AcceptedCommand]
 """A command and the number of its audit row."""
 
@@ -48,12 +49,7 @@ def staged_commands(row: Sequence[Any]) -> Iterator[Numbered]:
     for seq, name, form, first, stop, due, priority, size in _parsed(members):
         payload = payloads[start : start + size]
         start += size
-        yield (
-            seq,
-            AcceptedCommand(
-                name, world_id, form, _constant(payload), range(first, stop), due, priority, is_direct=True
-            ),
-        )
+        yield seq, AcceptedCommand(name, world_id, form, payload, range(first, stop), due, priority, is_direct=True)
 
 
 def staged_ids(members: object) -> list[str]:
@@ -83,13 +79,6 @@ def _parsed(members: object) -> list[list[Any]]:
     """What a row says of its commands; nothing if that was edited, which its hash shows."""
     try:
         found: list[list[Any]] = json.loads(members)  # type: ignore[arg-type]  # reason: text, unless it was edited
-        return found if all(len(one) == _FIELDS for one in found) else []
+        return found if all(list(map(type, one)) == _TYPES for one in found) else []
     except (TypeError, ValueError):
         return []
-
-
-_FIELDS = 8
-
-
-def _constant(payload: bytes) -> Any:
-    return lambda: payload
