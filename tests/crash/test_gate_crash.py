@@ -29,11 +29,13 @@ SEED = int(os.environ.get("ARCHETYPE_CRASH_SEED", "1"))
 
 
 def test_a_killed_gate_keeps_what_it_answered(tmp_path: Path) -> None:
-    """Accepted commands apply once and have audit rows, the chain verifies, and no id is issued twice (G4, G5, R5)."""
+    """Accepted commands, also of many entities, apply once and whole, the chain verifies, no id is issued twice (G4, G5, R5)."""
     with GateCrash("gate_opener:Service", tmp_path, seed=SEED) as crash:
         crash.run(KILLS)
         assert crash.counts["answers"] > 5 * KILLS
         assert crash.counts["killed"] > KILLS // 2
+        assert crash.counts["changes"] > KILLS // 5
+        assert crash.counts["despawns"] > KILLS // 20
 
 
 @pytest.mark.parametrize(("moment", "is_committed"), [("before", False), ("after", True)])

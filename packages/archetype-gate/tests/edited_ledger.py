@@ -8,23 +8,25 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from archetype_core.command import Status
 from archetype_core.store import Segment
 from archetype_gate import SqliteLedger
-from archetype_gate.ledger import AcceptedCommand, AttemptRef, AuditEntry, LedgerRollout, LedgerWorld
+from archetype_gate.ledger import AcceptedCommand, AttemptRef, AuditEntry, LedgerRollout, LedgerWorld, Settlement
 from archetype_gate.quota import Usage
 from archetype_gate.timestamp import to_micros
 
 NOON = to_micros(datetime(2026, 1, 1, 12, tzinfo=UTC))
-ROWS = ("worlds", "commands", "held", "audit", "rollouts", "episodes", "tokens", "ticks")
+ROWS = ("worlds", "commands", "staged", "held", "audit", "rollouts", "episodes", "tokens", "ticks")
 """The tables in which ``filled_ledger`` has rows."""
 
 
-def entry_for(command_id: str, *, waits: bool = False, usage: Usage | None = None) -> AuditEntry:
+def entry_for(
+    command_id: str, *, waits: bool = False, is_direct: bool = False, usage: Usage | None = None
+) -> AuditEntry:
     """An audit row for a command; of one that waits, with the command."""
-    accepted = AcceptedCommand(command_id, "w", "Spawn", lambda: b"{}", range(1, 2), 4, 1) if waits else None
-    status: Status = "queued" if waits else "applied"
-    return AuditEntry(command_id, "w", "ada", ("admin",), "spawn", "{}", status, NOON, accepted=accepted, usage=usage)
+    accepted = AcceptedCommand(command_id, "w", "Spawn", lambda: b"{}", range(1, 2), 4, 1, is_direct)
+    if not waits:
+        return AuditEntry(command_id, "w", "ada", ("admin",), "spawn", "{}", "applied", NOON, usage=usage)
+    return AuditEntry(command_id, "w", "ada", ("admin",), "spawn", "{}", "queued", NOON, accepted=accepted, usage=usage)
 
 
 def filled_ledger(path: Path) -> SqliteLedger:
@@ -35,6 +37,12 @@ def filled_ledger(path: Path) -> SqliteLedger:
     usage = Usage("ada", date(2026, 1, 1), 7, "w", 3, 2)
     ledger.record([entry_for(one, waits=True, usage=usage) for one in "ab"])
     ledger.record([entry_for("c"), entry_for("d")])
+    ledger.record([entry_for(one, waits=True, is_direct=True) for one in ("settled-e", "settled-f")])
+    ledger.sync()
+    ledger.record([entry_for(one, waits=True, is_direct=True) for one in "gh"])
+    ledger.settle([Settlement(one, "w", "applied", NOON, 3) for one in ("settled-e", "settled-f")])
+    ledger.sync()
+    ledger.record([entry_for("i", waits=True, is_direct=True)])
     held = [entry_for(one, waits=True) for one in ("held-e", "held-f")]
     ledger.hold(held, AttemptRef("w", 1, "attempt"))
     for name in ("first", "second"):

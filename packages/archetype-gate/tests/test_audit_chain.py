@@ -88,7 +88,11 @@ def test_a_missing_end_of_the_chain_is_corruption(tmp_path: Path) -> None:
         "UPDATE rollouts SET config = '[]'",
         "UPDATE episodes SET result = '{\"score\": 9}'",
         "DELETE FROM episodes",
-        "DELETE FROM audit WHERE seq = 4; UPDATE chain SET count = 3, hash = (SELECT hash FROM audit WHERE seq = 3)",
+        "DELETE FROM staged WHERE seq = 7",
+        "UPDATE staged SET members = '[]'",
+        "UPDATE staged SET payloads = x'7b7d7b7e'",
+        "UPDATE audit SET span = 1 WHERE settles",
+        "DELETE FROM audit WHERE seq = 11; UPDATE chain SET count = 10, hash = (SELECT hash FROM audit WHERE seq = 10)",
     ],
 )
 def test_later_writes_do_not_cover_up_a_change(tmp_path: Path, edit: str) -> None:
@@ -98,7 +102,7 @@ def test_later_writes_do_not_cover_up_a_change(tmp_path: Path, edit: str) -> Non
     change(path, edit)
     usage = Usage("ada", date(2026, 1, 1), 7, "w", 3, 2)
     ledger.record([entry_for("later", usage=usage)])
-    ledger.settle([Settlement("b", "w", "applied", NOON, 1)])
+    ledger.settle([Settlement(one, "w", "applied", NOON, 1) for one in "bgh"])
     ledger.settle_tick("w", 20)
     ledger.reserve_ids("w", 1, 10)
     ledger.begin_episode("id-first", 0, "w")
@@ -115,6 +119,9 @@ def test_later_writes_do_not_cover_up_a_change(tmp_path: Path, edit: str) -> Non
         ("UPDATE commands SET due = 9 WHERE command_id = 'b'", "command b"),
         ("UPDATE commands SET seq = 77 WHERE command_id = 'a'", "command a"),
         ("DELETE FROM commands WHERE command_id = 'a'", "table commands"),
+        ("UPDATE staged SET payloads = x'7b7d7b7e' WHERE seq = 7", "staged commands from audit event 7 on"),
+        ("UPDATE staged SET members = '[]' WHERE seq = 7", "staged commands from audit event 7 on"),
+        ("DELETE FROM staged WHERE seq = 7", "table staged"),
         ("UPDATE worlds SET ids_to = 0 WHERE world_id = 'w'", "world w"),
         ("UPDATE chain SET seal = zeroblob(32)", "the seal"),
     ],
@@ -150,9 +157,9 @@ def test_a_head_tells_whether_the_audit_was_cut_back(tmp_path: Path) -> None:
     before = ledger.audit_head(datetime(2026, 1, 1, tzinfo=UTC))
     ledger.record([entry_for("later")])
     after = ledger.audit_head(datetime(2026, 1, 2, tzinfo=UTC))
-    assert (before.count, after.count) == (4, 5)
+    assert (before.count, after.count) == (11, 12)
     assert ledger.verify(before) == ledger.verify(after) == []
-    assert [one.place for one in ledger.verify(replace(before, hash="00" * 32))] == ["audit event 4"]
+    assert [one.place for one in ledger.verify(replace(before, hash="00" * 32))] == ["audit event 11"]
     ledger.close()
     older = SqliteLedger(copy, key=path.with_suffix(".key"))
     assert older.verify() == older.verify(before) == []

@@ -45,7 +45,7 @@ VALUES = ("NULL", "0", "1", "7", "-1", "''", "'x'", "'w'", "'{}'", "x''", "x'00'
 def write_more(ledger: SqliteLedger) -> None:
     """Write to the rows of every table that a gate writes to again."""
     ledger.record([entry_for("later", usage=Usage("ada", date(2026, 1, 1), 7, "w", 3, 2))])
-    ledger.settle([Settlement("b", "w", "applied", NOON, 1)])
+    ledger.settle([Settlement(one, "w", "applied", NOON, 1) for one in "bg"])
     ledger.release(["held-f"])
     ledger.settle_tick("w", 20)
     ledger.reserve_ids("w", 1, 10)

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from archetype_contracts.assertion import ClauseFailed, require, require_equal
 from archetype_contracts.crash.fork_server import find
+from archetype_contracts.gate.crash_many import ManyAnswers
 from archetype_contracts.gate.limits import GateLimits
 from archetype_contracts.gate.sample import Coin
 from archetype_contracts.gate.session import ADMIN_ACTOR, AHEAD
@@ -36,8 +37,9 @@ class Answers:
 
     worlds: dict[str, str] = field(default_factory=dict)
     tried: set[tuple[str, str]] = field(default_factory=set)
-    kept: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Labels that must exist, with the id of their command if it is known."""
+    kept: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    """Labels that must exist, with the id of their command if it is known; ``None`` if they are many of one command."""
+    many: ManyAnswers = field(default_factory=ManyAnswers)
     together: list[tuple[str, str, str, str]] = field(default_factory=list)
     """A world's label and another world's label: both exist, or neither does."""
     ids: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -45,6 +47,7 @@ class Answers:
 
     def add(self, line: dict[str, Any]) -> None:
         """Add a line that a process reported."""
+        self.many.add(line)
         if "tried" in line:
             self.tried.add((line["tried"][0], line["tried"][1]))
         if "together" in line:
@@ -56,11 +59,17 @@ class Answers:
             case ["tick", world, tick]:
                 self.ticks[world] = max(tick, self.ticks.get(world, -1))
             case ["queued" | "durable" | "staged" as how, world, label, command_id, ids]:
-                if how != "staged":
-                    self.kept[world, label] = command_id
-                for entity in ids:
-                    before = self.ids.setdefault((world, entity), label)
-                    require_equal(before, label, f"label of entity id {entity}, which must be issued once")
+                self._keep(how, world, label, command_id, ids)
+            case ["many", world, how, labels, ids]:
+                for label, entity in zip(labels, ids, strict=True):
+                    self._keep(how, world, label, None, [entity])
+
+    def _keep(self, how: str, world: str, label: str, command_id: str | None, ids: list[int]) -> None:
+        if how != "staged":
+            self.kept[world, label] = command_id
+        for entity in ids:
+            before = self.ids.setdefault((world, entity), label)
+            require_equal(before, label, f"label of entity id {entity}, which must be issued once")
 
 
 class GateCrash:
@@ -74,7 +83,7 @@ class GateCrash:
         self.opener, self.place, self.seed = opener, place, seed
         self.hooks: GateHooks = find(opener)()  # type: ignore[assignment, call-arg]  # reason: an adopter's class
         self.counts = Counter[str]()
-        """How many answers were reported, and how many processes were killed before they ended."""
+        """How many answers, changes and despawns of many were reported, and how many processes were killed."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "archetype_contracts.gate.fork_server"],
@@ -114,6 +123,8 @@ class GateCrash:
                     )
                     answers.add(line)
                 self.counts["answers"] += sum("ack" in line for line in answer["lines"])
+                self.counts["changes"] += sum("changing" in line for line in answer["lines"])
+                self.counts["despawns"] += sum("ending" in line for line in answer["lines"])
                 self.counts["killed"] += answer["status"] == -9
                 asyncio.run(self._inspect(place, answers))
             except ClauseFailed as failure:
@@ -175,6 +186,7 @@ class GateCrash:
                 require_equal(
                     1, counts[one], f"how often {one} of {name} (command {command_id or 'of unknown id'}) applied"
                 )
+        await answers.many.inspect(gate, world, name)
         # A fork also holds what its source held, so labels of all worlds are allowed.
         asked = {one for _, one in answers.tried}
         for one, count in counts.items():
@@ -195,7 +207,7 @@ class GateCrash:
             rows[row.command_id] = row
         labels = Counter(_label(row) for row in rows.values())
         for (where, label), command_id in answers.kept.items():
-            if where != world or label.startswith("after"):
+            if where != world or label.startswith("after") or command_id is None:
                 continue
             require_equal(1, labels[label], f"number of audit rows of {label}")
             if command_id:
@@ -211,7 +223,7 @@ class GateCrash:
 def _label(row: AuditRow) -> str:
     asked = json.loads(row.payload)
     if row.type == "spawn":
-        return str(asked["components"][0]["face"])
+        return str(asked["components"][0]["face"]) if "components" in asked and "rows" not in asked else ""
     return str(asked.get("body", "")) if row.type == "message" else ""
 
 

@@ -25,13 +25,18 @@ from archetype_core.command import (
     CommandGate,
     CreateWorld,
     Custom,
+    Despawn,
     EntityCommand,
     ForkWorld,
     OpenWorld,
+    QuerySnapshot,
     Run,
     Send,
     Spawn,
+    SpawnMany,
     Step,
+    UpdateTable,
+    UpdateWhere,
 )
 from archetype_core.config import RunConfig
 from archetype_core.engine import Arrays, Processor
@@ -86,6 +91,10 @@ class GateSession:
         self._labels = 0
         self._ids: dict[str, str] = {}
         self._senders: dict[str, Sender] = {}
+        self._spawned: dict[str, set[int]] = {name: set() for name in WORLDS}
+        """Coins that this process spawned many at once, and did not change yet."""
+        self._changes: dict[str, list[int]] = {name: [] for name in WORLDS}
+        """The numbers of its changes whose coins it did not despawn yet."""
         self.gate: CommandGate
 
     async def run(self, operations: int) -> None:
@@ -102,6 +111,7 @@ class GateSession:
                 self._run_ticks,
                 self._fork,
                 self._refused,
+                *(self._spawn_many, self._change_many, self._change_many, self._despawn_many, self._despawn_many),
             )
             for _ in range(operations):
                 await self.chance.choice(every)(self.chance.choice(WORLDS))
@@ -158,6 +168,65 @@ class GateSession:
         self.report(tried=[self._ids[name], label])
         entity = await self.gate.execute(PLAYER_ACTOR, Spawn((Coin(face=label),)), self._ids[name], durable=durable)
         self.report(ack=["durable" if durable else "staged", self._ids[name], label, "", [entity]])
+
+    async def _send(self, name: str, command: EntityCommand[Any]) -> tuple[str, Any]:
+        """Queue or execute a command; returns what is promised of it, and its result."""
+        if self.chance.random() < 0.5:
+            ticket = await self.gate.submit(PLAYER_ACTOR, command, self._ids[name], **self._when(name))
+            return "queued", ticket.entity_ids
+        durable = self.chance.random() < 0.5
+        result = await self.gate.execute(PLAYER_ACTOR, command, self._ids[name], durable=durable)
+        return "durable" if durable else "staged", result
+
+    async def _spawn_many(self, name: str) -> None:
+        labels = [self._label() for _ in range(self.chance.choice((2, 5, 40)))]
+        for label in labels:
+            self.report(tried=[self._ids[name], label])
+        how, ids = await self._send(name, SpawnMany(tuple((Coin(face=one),) for one in labels)))
+        self.report(ack=["many", self._ids[name], how, labels, [*ids]])
+        self._spawned[name].update(ids)
+
+    async def _coins(self, name: str) -> dict[int, tuple[str, int]]:
+        """The face and number of every coin that is alive."""
+        found: Any = await self.gate.execute(ADMIN_ACTOR, QuerySnapshot((Coin,)), self._ids[name])
+        columns = found.to_pydict()
+        return dict(
+            zip(columns["entity_id"], zip(columns["coin__face"], columns["coin__number"], strict=True), strict=True)
+        )
+
+    async def _change_many(self, name: str) -> None:
+        """Give some coins a number that none had before."""
+        coins = await self._coins(name)
+        chosen = sorted(self._spawned[name] & coins.keys())[: self.chance.choice((2, 40))]
+        if not chosen:
+            await self._spawn_many(name)
+            await self._step(name)
+            return
+        self._spawned[name].difference_update(chosen)
+        self._labels += 1
+        number = self.number * 10_000 + self._labels
+        command: EntityCommand[Any] = UpdateTable({Coin.c.number: number}, chosen)
+        if self.chance.random() < 0.5:
+            command = UpdateWhere(Coin.c.face.is_in([coins[one][0] for one in chosen]), {Coin.c.number: number})
+        self.report(changing=[self._ids[name], number, chosen])
+        how, _ = await self._send(name, command)
+        if how != "staged":
+            self.report(ack=["changed", self._ids[name], number])
+        self._changes[name].append(number)
+
+    async def _despawn_many(self, name: str) -> None:
+        """Despawn the coins of an applied change."""
+        applied = {number for _, number in (await self._coins(name)).values()}
+        number = next((one for one in self._changes[name] if one in applied), None)
+        if number is None:
+            if self._changes[name]:
+                await self._step(name)
+            return
+        self._changes[name].remove(number)
+        self.report(ending=[self._ids[name], number])
+        how, _ = await self._send(name, Despawn(Coin.c.number == number))
+        if how != "staged":
+            self.report(ack=["ended", self._ids[name], number])
 
     async def _step(self, name: str) -> None:
         result = await self.gate.execute(ADMIN_ACTOR, Step(), self._ids[name])

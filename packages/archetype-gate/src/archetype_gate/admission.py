@@ -31,6 +31,7 @@ from archetype_gate.sight import Sight
 
 TICKING = (Step, Run, RunEpisode)
 """Commands that wait for their turn, and make ticks then."""
+_ENDINGS = (DestroyWorld, CloseWorld)
 _UNSTORED_KINDS = VIEWER_KINDS | PROCESS_KINDS
 
 
@@ -63,7 +64,7 @@ class Admission:
                     cast("Sequence[EntityCommand[Any]]", commands), call.expected_tick
                 )
             else:
-                admitted = [_resolved(one, call) for one in commands]
+                admitted = [_resolved(one, call) for one in commands] if call.runs_code else commands
             call.usage = self._meter.charge(call.actor, admitted, call.world_id, call.tick or 0)
         except (ArchetypeError, TypeError, ValueError) as refusal:
             self.record_refusal(call, commands, refusal)
@@ -124,7 +125,7 @@ def _check_writable(call: Call, command: Command[Any]) -> None:
     is_stored = kind not in _UNSTORED_KINDS and not (isinstance(command, ForkWorld) and command.storage is not None)
     if is_stored:
         live.backend.check_writable()
-    if kind not in VIEWER_KINDS and not isinstance(command, DestroyWorld | CloseWorld):
+    if kind not in VIEWER_KINDS and not isinstance(command, _ENDINGS):
         live.backend.ledger.check_writable()
 
 

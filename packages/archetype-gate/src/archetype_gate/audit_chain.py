@@ -1,6 +1,7 @@
 """The keyed chain over a ledger: hashes by which edited, removed, added, moved and restored rows are found.
 
-Audit rows are a chain: each row's hash covers the row and the hash before it. The rows of the other tables come and go,
+Audit rows are a chain: each row's hash covers the row and the hash before it. A row that settles many commands has as
+many numbers, of which the last is stored. The rows of the other tables come and go,
 so each has a hash of its own, and the sum of a table's hashes is kept. The seal covers the end of the chain and the sums.
 """
 
@@ -20,7 +21,7 @@ Row = tuple[Any, ...]
 
 START = bytes(32)
 """The hash before the first row."""
-SEALED = ("worlds", "commands", "held", "rollouts", "episodes", "answers", "tokens", "ticks")
+SEALED = ("worlds", "commands", "staged", "held", "rollouts", "episodes", "answers", "tokens", "ticks")
 """The tables whose hashes are summed."""
 _MODULUS = 1 << 256
 _CHUNKS = (512, 64, 8, 1)
@@ -69,10 +70,11 @@ class SealedTables:
         self._is_sealed: bool = hasher.row_hash("seal", (count, last, sums)) == seal
 
     def append(self, rows: Iterable[Row]) -> range:
-        """Append audit rows, each without its number; returns the numbers."""
+        """Append audit rows, each without its number, beginning with how many numbers it has; returns the numbers."""
         chain_hash = self._hasher.chain_hash
-        first, last, written = self._count + 1, self._last, []
-        for seq, rest in enumerate(rows, first):
+        first, seq, last, written = self._count + 1, self._count, self._last, []
+        for rest in rows:
+            seq += rest[0]
             row: Row = (seq, *rest)
             text = ascii(row)
             if "\\ud" in text:
@@ -81,7 +83,7 @@ class SealedTables:
             last = chain_hash(last, text)
             written.append((*row, last))
         insert_rows(self.connection, "audit", written)
-        self._count, self._last = first + len(written) - 1, last
+        self._count, self._last = seq, last
         return range(first, self._count + 1)
 
     def insert(self, table: str, rows: Iterable[Row]) -> None:
@@ -184,14 +186,13 @@ def _chain_damage(rows: Iterable[Row], hasher: Hasher, count: int, last: bytes) 
     previous, expected = START, 1
     for *columns, stored in rows:
         row = tuple(columns)
-        if row[0] != expected:
+        if (first := row[0] - row[1] + 1) > expected:
             # The row after a gap cannot be checked: the hash that it follows is missing.
-            yield Damage(f"audit event {expected}", f"{row[0] - expected} rows are missing before row {row[0]}")
-            expected = row[0]
+            yield Damage(f"audit event {expected}", f"{first - expected} rows are missing before row {first}")
         elif hasher.chain_hash(previous, ascii(row)) != stored:
             yield Damage(f"audit event {row[0]}", "the row was edited or moved after it was written")
         previous = stored if isinstance(stored, bytes) else START
-        expected += 1
+        expected = row[0] + 1
     if expected - 1 != count:
         yield Damage("the end of the audit", f"{count} rows were written, {expected - 1} are present")
     elif previous != last:
@@ -214,6 +215,8 @@ def _name(table: str, row: Sequence[Any]) -> str:
             return f"world {row[0]}"
         case "commands":
             return f"command {row[1]}"
+        case "staged":
+            return f"staged commands from audit event {row[0]} on"
         case "held":
             return f"held command {row[1]}"
         case "rollouts":

@@ -28,6 +28,8 @@ from archetype_gate.sqlite import SqliteLedger
 from archetype_gate.storage import StorageService
 from archetype_gate.world_service import WorldService
 
+_TABLES = (SpawnTable, UpdateTable)
+
 
 class AuditLog:
     """Writes and reads audit rows. Thread-safe."""
@@ -57,14 +59,14 @@ class AuditLog:
         """Make the row of a command; a call's usage is written with its first row."""
         usage, call.usage = call.usage, None
         # What is stored of an accepted command says what it does, except of a table.
-        is_told = accepted is not None and not isinstance(command, SpawnTable | UpdateTable)
+        is_told = accepted is not None and not isinstance(command, _TABLES)
         return AuditEntry(
             accepted.command_id if accepted is not None else self._ids.new(),
             call.world_id or "",
             call.actor.id,
             call.actor.roles,
             command.kind or type(command).__name__,
-            accepted.payload if accepted is not None and is_told else partial(describe_payload, command),
+            accepted.encoded if accepted is not None and is_told else partial(describe_payload, command),
             status,
             call.at_us,
             call.tick,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from types import NoneType
 from typing import Any
 from uuid import UUID
@@ -33,6 +33,8 @@ from archetype_core.engine import Changes, bundles_as_table, conformed
 from archetype_core.errors import PayloadError, ValueRejected
 from archetype_core.schema import Archetype, Component, fields_of, owned, resolve
 
+Encoded = bytes | Callable[[], bytes]
+"""The bytes of a command, or a function that returns them: tables and many bundles are encoded when they are written."""
 _ROWS = "__rows"
 """A column of nulls that keeps the row count of a table without columns."""
 
@@ -59,75 +61,59 @@ def _ipc(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def lazy_encoding(command: EntityCommand[Any]) -> Callable[[], bytes]:
-    """Return a function that encodes a command of checked components, with these as they are now, when it is first called.
+def staged_encoding(command: EntityCommand[Any]) -> Encoded:
+    """Return a command of checked components as bytes, or what encodes it; many bundles keep their values as they are now."""
+    describe = _DESCRIBED.get(type(command))
+    if describe is not None:
+        # At once: the audit needs it anyway, and bytes are nothing that the garbage collector has to look at.
+        return pydantic_to_json(describe(command))
+    if isinstance(command, SpawnMany):
+        return _lazy_bundles([[_held(one) for one in bundle] for bundle in command.bundles])
+    return checked_encoding(command)
 
-    Other commands are encoded as ``checked_encoding`` does.
-    """
-    describe = _LAZY.get(type(command))
-    return checked_encoding(command) if describe is None else describe(command)
 
-
-def checked_encoding(command: EntityCommand[Any]) -> Callable[[], bytes]:
-    """Return a function that encodes a command; ``ValueRejected`` now if it cannot be encoded."""
-    if isinstance(command, SpawnTable | UpdateTable):
-        return lambda: encode(command)
-    payload = encode(command)
-    return lambda: payload
+def checked_encoding(command: EntityCommand[Any]) -> Encoded:
+    """Return a command as bytes, or as a function that encodes a table; ``ValueRejected`` if it cannot be encoded."""
+    return partial(encode, command) if isinstance(command, SpawnTable | UpdateTable) else encode(command)
 
 
 _IMMUTABLE = frozenset({bool, int, float, str, bytes, NoneType, datetime, date, timedelta, Decimal, UUID})
 """Types whose values need no copy."""
 
-Held = tuple[type[Component], dict[str, Any], frozenset[str] | None]
-"""The class of a component, its values at one moment, and the names of the fields to encode; ``None`` for all."""
+Held = tuple[type[Component], dict[str, Any]]
+"""The class of a component, and its values at one moment."""
 
 
-def _held(component: Component, names: Iterable[str] | None = None) -> Held:
+def _held(component: Component) -> Held:
     values = component.__dict__.copy()
     for name, value in values.items():
         if type(value) not in _IMMUTABLE:
             values[name] = deepcopy(value)
-    return type(component), values, None if names is None else frozenset(names)
+    return type(component), values
 
 
-class _LazyJson:
-    """Encodes what a command says as JSON on the first call, and returns the same bytes afterwards."""
-
-    __slots__ = ("_bundles", "_components", "_data", "_plain")
-
-    def __init__(
-        self, plain: dict[str, Any], components: list[Held] | None = None, bundles: list[list[Held]] | None = None
-    ) -> None:
-        self._plain = plain
-        self._components = components
-        self._bundles = bundles
-        self._data: bytes | None = None
-
-    def __call__(self) -> bytes:
-        if self._data is None:
-            described = self._plain
-            if self._components is not None:
-                described["components"] = [_payload(*one) for one in self._components]
-            if self._bundles is not None:
-                described["bundles"] = [[_payload(*one) for one in bundle] for bundle in self._bundles]
-            # Encoded values of checked components are JSON, so that the fast encoder can take them.
-            self._data = pydantic_to_json(described)
-        return self._data
+def _lazy_bundles(bundles: list[list[Held]]) -> Callable[[], bytes]:
+    """Return a function that encodes bundles on the first call, and returns the same bytes afterwards."""
+    return cache(lambda: pydantic_to_json({"bundles": [[_payload(*one) for one in bundle] for bundle in bundles]}))
 
 
-_LAZY: Mapping[type, Callable[[Any], _LazyJson]] = {
-    Spawn: lambda command: _LazyJson({}, [_held(one) for one in command.components]),
-    SpawnMany: lambda command: _LazyJson({}, None, [[_held(one) for one in bundle] for bundle in command.bundles]),
-    Update: lambda command: _LazyJson(
-        described(command.entities), [_held(one, one.model_fields_set) for one in command.components]
-    ),
-    AddComponents: lambda command: _LazyJson(described(command.entities), [_held(one) for one in command.components]),
-    Despawn: lambda command: _LazyJson(described(command.entities)),
+def _payloads(components: Iterable[Component]) -> list[dict[str, Any]]:
+    return [_payload(type(one), one.__dict__) for one in components]
+
+
+# Encoded values of checked components are JSON, so that the fast encoder can take them.
+_DESCRIBED: Mapping[type, Callable[[Any], dict[str, Any]]] = {
+    Spawn: lambda command: {"components": _payloads(command.components)},
+    Update: lambda command: {
+        **described(command.entities),
+        "components": [_payload(type(one), one.__dict__, one.model_fields_set) for one in command.components],
+    },
+    AddComponents: lambda command: {**described(command.entities), "components": _payloads(command.components)},
+    Despawn: lambda command: described(command.entities),
 }
 
 
-def _payload(cls: type[Component], values: Mapping[str, Any], names: frozenset[str] | None) -> dict[str, Any]:
+def _payload(cls: type[Component], values: Mapping[str, Any], names: Collection[str] | None = None) -> dict[str, Any]:
     made = {"type": cls.__name__}
     for name, to_json in _encoders(cls):
         if names is None or name in names:

@@ -14,7 +14,6 @@ from archetype_gate.admission import Admission
 from archetype_gate.audit_log import AuditLog
 from archetype_gate.audit_text import failure_reason
 from archetype_gate.call import Call
-from archetype_gate.concern import is_single
 from archetype_gate.deduplicator import answered
 from archetype_gate.held_command import CommandHolder
 from archetype_gate.ledger import AcceptedCommand, AuditEntry
@@ -33,9 +32,9 @@ class CommandStager:
 
     def stage(self, call: Call, command: EntityCommand[Any], durable: bool) -> Any:
         """Admit a command and stage it; returns its result."""
-        if is_single(command):
-            return self._stage(call, self._admit(call, command), durable)
         live = call.live
+        if not call.runs_code:
+            return self._stage(call, self._admit(call, command), durable)
         # What a table or a condition means is found out once: nothing may be staged until its changes are.
         is_kept = live is not None and isinstance(command, UpdateTable | UpdateWhere)
         with live.world.lock if live is not None and is_kept else _NO_LOCK:

@@ -127,13 +127,13 @@ class CommandDispatcher:
         ``WorldNotFound`` if the command needs a live world and ``live`` is ``None``.
         """
         kind = type(command)
-        if kind in self._without_world or kind is CreateWorld:
-            if world_id is not None:
-                raise TypeError(f"{command.kind} takes no world id, got {world_id!r}: leave it out")
-            return
-        known = kind in self._with_world or kind in self._on_terms or kind in _LIVE_OR_NOT
-        if not known and not isinstance(command, EntityCommand):
-            raise TypeError(f"this gate cannot execute {command!r}")
+        if not isinstance(command, EntityCommand):
+            if kind in self._without_world or kind is CreateWorld:
+                if world_id is not None:
+                    raise TypeError(f"{command.kind} takes no world id, got {world_id!r}: leave it out")
+                return
+            if not (kind in self._with_world or kind in self._on_terms or kind in _LIVE_OR_NOT):
+                raise TypeError(f"this gate cannot execute {command!r}")
         if world_id is None:
             if not isinstance(command, GetHistory | GetAuditHead):
                 raise TypeError(f"{command.kind} needs a world id: pass world_id")

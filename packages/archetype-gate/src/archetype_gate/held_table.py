@@ -77,7 +77,7 @@ def _unpacked(command_id: str, world_id: str, packed: str, payload: bytes) -> Au
             command_id,
             world_id,
             fields["class_name"],
-            lambda: payload,
+            payload,
             range(*fields["entity_ids"]),
             fields["due"],
             fields["priority"],

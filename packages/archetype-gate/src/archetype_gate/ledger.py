@@ -26,8 +26,8 @@ class AcceptedCommand(NamedTuple):
     command_id: str
     world_id: str
     class_name: str
-    payload: Callable[[], bytes]
-    """Encodes the command. Called when the ledger writes it: most commands are applied before that."""
+    encoded: bytes | Callable[[], bytes]
+    """The command, or what encodes it when the ledger writes it."""
     entity_ids: range
     """The ids of the entities that it spawns."""
     due: int = 0
@@ -36,6 +36,10 @@ class AcceptedCommand(NamedTuple):
     """Of a direct command, how many queued commands these attempts had staged before it."""
     is_direct: bool = False
     """Whether it was staged at once. Direct commands are applied before queued ones."""
+
+    def payload(self) -> bytes:
+        """The encoded command."""
+        return self.encoded if isinstance(self.encoded, bytes) else self.encoded()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class AuditEntry:
     actor: str
     roles: frozenset[str] | tuple[str, ...]
     type: str
-    payload: str | Callable[[], str | bytes]
+    payload: str | bytes | Callable[[], str | bytes]
     """JSON, or a function that encodes it when the row is written."""
     status: Status
     at_us: int
@@ -81,12 +85,11 @@ class AuditEntry:
 
     def payload_text(self) -> str:
         """The JSON of the row, shortened if it is long."""
-        payload = self.payload if isinstance(self.payload, str) else self.payload()
+        payload = self.payload() if callable(self.payload) else self.payload
         return payload if isinstance(payload, str) else summarize(payload.decode())
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """The final status of an accepted command."""
 
     command_id: str

@@ -238,7 +238,7 @@ class LiveWorld:
             accepted = None
             if commanded.is_staged:
                 ids = range(result, result + 1) if kind is Spawn else result if type(result) is range else _NO_IDS
-                payload = encoded or command_codec.lazy_encoding(command)
+                payload = encoded or command_codec.staged_encoding(command)
                 accepted = AcceptedCommand(
                     command_id, self.world.world_id, kind.__name__, payload, ids, *self._place, True
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -12,7 +12,12 @@ from archetype_gate.audit_chain import check_tables, find_damage, without_surrog
 from archetype_gate.database import LedgerDatabase
 from archetype_gate.ledger import AcceptedCommand, Damage
 from archetype_gate.quota import Usage
+from archetype_gate.schema import SETTLEMENT
+from archetype_gate.staged_table import staged_commands, staged_ids
 from archetype_gate.timestamp import from_micros, to_micros
+
+_SETTLED_NUMBER = "(e.seq - coalesce(e.settles + e.span - 1 - a.seq, 0))"
+_HOLDER = "coalesce((SELECT min(seq) FROM audit WHERE seq >= ?), 9223372036854775807)"
 
 
 def waiting_commands(database: LedgerDatabase, world_id: str) -> list[AcceptedCommand]:
@@ -21,25 +26,20 @@ def waiting_commands(database: LedgerDatabase, world_id: str) -> list[AcceptedCo
     ``CorruptStore`` if a world or a command was changed after it was written, or is missing.
     """
     with database.reading() as connection:
-        check_tables(connection, database.hasher, database.path, ("commands", "worlds"))
-        rows = connection.execute(
-            "SELECT command_id, form, payload, first_id, id_count, due, priority, is_direct FROM commands "
-            "WHERE world_id = ? ORDER BY seq",
+        check_tables(connection, database.hasher, database.path, ("commands", "staged", "worlds"))
+        queued = connection.execute(
+            "SELECT seq, command_id, form, payload, first_id, id_count, due, priority FROM commands WHERE world_id = ?",
             (world_id,),
         ).fetchall()
-    return [
-        AcceptedCommand(
-            command_id,
-            world_id,
-            class_name,
-            _constant(payload),
-            range(first, first + count),
-            due,
-            priority,
-            bool(is_direct),
-        )
-        for command_id, class_name, payload, first, count, due, priority, is_direct in rows
+        staged = connection.execute(
+            "SELECT seq, world_id, members, payloads FROM staged WHERE world_id = ?", (world_id,)
+        ).fetchall()
+    found = [
+        (seq, AcceptedCommand(name, world_id, form, payload, range(first, first + count), due, priority))
+        for seq, name, form, payload, first, count, due, priority in queued
     ]
+    found += [one for row in staged for one in staged_commands(row)]
+    return [one for _, one in sorted(found, key=lambda one: one[0])]
 
 
 def recorded_ids(database: LedgerDatabase, command_ids: Iterable[str]) -> set[str]:
@@ -64,24 +64,26 @@ def usage_since(database: LedgerDatabase, since: date) -> list[Usage]:
 def audit_rows(database: LedgerDatabase, which: AuditFilter) -> tuple[AuditRow, ...]:
     """Return the audit rows that pass a filter, each with the final status of its command if it is settled."""
     if which.by_settlement:
-        # A command's last row is its settlement: a row of its own if the command was queued, otherwise the first one.
-        conditions, order_by = ["(NOT e.is_new OR e.status != 'queued')"], "e.seq"
+        # A command is settled by the row of its own, or if it was queued by one that settles it, with others perhaps.
+        conditions, number, row = ["(NOT e.is_new OR e.status != 'queued')"], _SETTLED_NUMBER, "e"
         source = (
-            "audit e JOIN audit a ON a.command_id = e.command_id AND a.is_new "
-            "LEFT JOIN audit s ON s.seq = e.seq AND NOT e.is_new"
+            "audit e CROSS JOIN audit a ON a.seq BETWEEN coalesce(e.settles, e.seq) "
+            "AND coalesce(e.settles + e.span - 1, e.seq) AND a.is_new LEFT JOIN audit s ON s.seq = e.seq AND NOT e.is_new"
         )
     else:
-        conditions, order_by = ["a.is_new"], "a.seq"
-        source = "audit a LEFT JOIN audit s ON s.command_id = a.command_id AND NOT s.is_new"
+        conditions, number, row = ["a.is_new"], "a.seq", "a"
+        source = f"audit a LEFT JOIN audit s ON {SETTLEMENT}"
     values: list[object] = []
     wanted: list[tuple[str, object]] = [
-        ("a.world_id = ?", which.world_id),
+        (f"{row}.world_id = ?", which.world_id),
         ("a.actor = ?", which.actor),
         ("a.type = ?", which.type),
         ("coalesce(s.status, a.status) = ?", which.status),
         ("a.at_us >= ?", which.since and to_micros(which.since)),
         ("a.at_us < ?", which.until and to_micros(which.until)),
-        (f"{order_by} > ?" if which.oldest_first else f"{order_by} < ?", which.after),
+        # The first of each two finds the rows by their key: of a row with many numbers that is the last one.
+        (f"{row}.seq > ?" if which.oldest_first else f"{row}.seq <= {_HOLDER}", which.after),
+        (f"{number} > ?" if which.oldest_first else f"{number} < ?", which.after),
     ]
     for condition, value in wanted:
         if value is not None:
@@ -89,9 +91,9 @@ def audit_rows(database: LedgerDatabase, which: AuditFilter) -> tuple[AuditRow, 
             values.append(value)
     order = "ASC" if which.oldest_first else "DESC"
     rows = database.read(
-        f"SELECT {order_by}, a.command_id, a.world_id, a.actor, a.roles, a.type, a.payload, a.status, a.reason, a.tick, "
+        f"SELECT {number}, a.command_id, a.world_id, a.actor, a.roles, a.type, a.payload, a.status, a.reason, a.tick, "
         f"a.at_us, a.duration_us, s.status, s.reason, s.tick, s.at_us FROM {source} "
-        f"WHERE {' AND '.join(conditions)} ORDER BY {order_by} {order} LIMIT ?",
+        f"WHERE {' AND '.join(conditions)} ORDER BY {row}.seq {order}, a.seq {order} LIMIT ?",
         (*values, which.limit),
     )
     return tuple(map(_audit_row, rows))
@@ -101,9 +103,10 @@ def damages(database: LedgerDatabase, head: AuditHead | None) -> list[Damage]:
     """Check everything that is hashed, and that every queued command is still stored; reads all rows."""
     with database.reading() as connection:
         found = list(find_damage(connection, database.hasher, head))
+        staged = {one for (members,) in connection.execute("SELECT members FROM staged") for one in staged_ids(members)}
         missing = connection.execute(
             "SELECT command_id FROM audit a WHERE is_new AND status = 'queued' "
-            "AND NOT EXISTS (SELECT 1 FROM audit s WHERE s.command_id = a.command_id AND NOT s.is_new) "
+            f"AND NOT EXISTS (SELECT 1 FROM audit s WHERE {SETTLEMENT}) "
             "AND NOT EXISTS (SELECT 1 FROM commands c WHERE c.command_id = a.command_id)"
         )
         return [
@@ -111,6 +114,7 @@ def damages(database: LedgerDatabase, head: AuditHead | None) -> list[Damage]:
             *(
                 Damage(without_surrogates(f"command {one}"), "it is queued, but the stored command is missing")
                 for (one,) in missing
+                if one not in staged
             ),
         ]
 
@@ -119,10 +123,6 @@ def audit_head(database: LedgerDatabase, at: datetime) -> AuditHead:
     """Return the end of the audit as written so far."""
     ((count, last),) = database.read("SELECT count, hash FROM chain")
     return AuditHead(count, last.hex(), at)
-
-
-def _constant(payload: bytes) -> Callable[[], bytes]:
-    return lambda: payload
 
 
 def _audit_row(row: Sequence[Any]) -> AuditRow:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
 
 from archetype_gate.answer_table import put_answers
 from archetype_gate.audit_chain import Row, SealedTables
 from archetype_gate.ledger import AcceptedCommand, AuditEntry, Settlement
 from archetype_gate.quota import Usage
+from archetype_gate.schema import SETTLEMENT
+from archetype_gate.staged_table import insert_staged, take_staged
 from archetype_gate.world_table import raise_settled_tick
 
 
@@ -33,13 +35,12 @@ def write_records(
             *settlements,
         ]
         entries = [one for one in entries if one.command_id not in gone]
-    numbers = tables.append(chain(map(_new_row, entries), map(_settled_row, settlements)))
+    numbers = tables.append(map(_new_row, entries))
     # A waiting command has the number of its audit row, so that its hash covers its place in the order too.
-    tables.insert(
-        "commands",
-        [_command_row(seq, one.accepted) for seq, one in zip(numbers, entries, strict=False) if one.accepted],
-    )
-    tables.remove("commands", "command_id", [one.command_id for one in settlements])
+    waiting = [(seq, one.accepted) for seq, one in zip(numbers, entries, strict=True) if one.accepted]
+    tables.insert("commands", [_command_row(*one) for one in waiting if not one[1].is_direct])
+    insert_staged(tables, [one for one in waiting if one[1].is_direct])
+    tables.append(_settled_rows(settlements, _take_waiting(tables, settlements)))
     put_answers(tables, [one.answer for one in entries if one.answer is not None])
     for world_id, tick in settled_ticks.items():
         raise_settled_tick(tables, world_id, tick)
@@ -48,6 +49,8 @@ def write_records(
 
 def _new_row(entry: AuditEntry) -> Row:
     return (
+        1,
+        None,
         entry.command_id,
         1,
         entry.world_id,
@@ -68,8 +71,30 @@ def _roles_json(roles: frozenset[str] | tuple[str, ...]) -> str:
     return json.dumps(sorted(roles))
 
 
-def _settled_row(one: Settlement) -> Row:
-    return (one.command_id, 0, one.world_id, "", "", "", "", one.status, one.reason, one.tick, one.at_us, 0)
+def _take_waiting(tables: SealedTables, settlements: Sequence[Settlement]) -> dict[str, int]:
+    """Delete waiting commands, and return the numbers of their audit rows by id; a settled one has none."""
+    ids = {one.command_id for one in settlements}
+    found = take_staged(tables, {one.world_id for one in settlements}, ids)
+    found |= {row[1]: row[0] for row in tables.remove("commands", "command_id", ids - found.keys())}
+    is_settled = f"EXISTS (SELECT 1 FROM audit s WHERE {SETTLEMENT})"  # noqa: S608  # reason: our own condition
+    query = (
+        f"SELECT a.seq FROM audit a WHERE a.command_id = ? AND a.is_new AND a.status = 'queued' AND NOT {is_settled}"  # noqa: S608  # reason: as above
+    )
+    for one in ids - found.keys():
+        if (row := tables.connection.execute(query, (one,)).fetchone()) is not None:
+            found[one] = row[0]
+    return found
+
+
+def _settled_rows(settlements: Iterable[Settlement], numbers: dict[str, int]) -> Iterator[Row]:
+    """Rows that settle commands: one for those that follow each other and became the same. Each command settles once."""
+    settled = [(numbers.pop(one.command_id), one) for one in settlements if one.command_id in numbers]
+    # A command's number less its place in the list is the same for all that follow each other.
+    places = itertools.count()
+    runs = itertools.groupby(settled, lambda one: (one[0] - next(places), one[1][1:]))
+    for (_, (world_id, status, at_us, tick, reason)), run in runs:
+        (first, _), *rest = run
+        yield (1 + len(rest), first, "", 0, world_id, "", "", "", "", status, reason, tick, at_us, 0)
 
 
 def _settlement(entry: AuditEntry) -> Settlement:
@@ -90,7 +115,6 @@ def _command_row(seq: int, one: AcceptedCommand) -> Row:
         len(ids),
         one.due,
         one.priority,
-        int(one.is_direct),
     )
 
 

@@ -39,10 +39,17 @@ CREATE TABLE commands (
     id_count INTEGER NOT NULL,
     due INTEGER NOT NULL,
     priority INTEGER NOT NULL,
-    is_direct INTEGER NOT NULL,
     hash BLOB NOT NULL
 ) STRICT;
 CREATE INDEX commands_by_world ON commands (world_id, seq);
+CREATE TABLE staged (
+    seq INTEGER PRIMARY KEY,
+    world_id TEXT NOT NULL,
+    members TEXT NOT NULL,
+    payloads BLOB NOT NULL,
+    hash BLOB NOT NULL
+) STRICT;
+CREATE INDEX staged_by_world ON staged (world_id, seq);
 CREATE TABLE held (
     seq INTEGER PRIMARY KEY,
     command_id TEXT NOT NULL UNIQUE,
@@ -56,6 +63,8 @@ CREATE TABLE held (
 ) STRICT;
 CREATE TABLE audit (
     seq INTEGER PRIMARY KEY,
+    span INTEGER NOT NULL,
+    settles INTEGER,
     command_id TEXT NOT NULL,
     is_new INTEGER NOT NULL,
     world_id TEXT NOT NULL,
@@ -72,6 +81,7 @@ CREATE TABLE audit (
 ) STRICT;
 CREATE INDEX audit_by_command ON audit (command_id, is_new);
 CREATE INDEX audit_by_world ON audit (world_id, is_new, seq);
+CREATE INDEX audit_by_settled ON audit (settles) WHERE settles IS NOT NULL;
 CREATE TABLE chain (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
     count INTEGER NOT NULL,
@@ -80,7 +90,7 @@ CREATE TABLE chain (
     seal BLOB NOT NULL,
     key_check BLOB
 ) STRICT;
-INSERT INTO chain VALUES (1, 0, zeroblob(32), zeroblob(256), zeroblob(32), NULL);
+INSERT INTO chain VALUES (1, 0, zeroblob(32), zeroblob(288), zeroblob(32), NULL);
 CREATE TABLE rollouts (
     world_id TEXT, name TEXT, rollout_id TEXT NOT NULL, config TEXT NOT NULL, hash BLOB NOT NULL,
     PRIMARY KEY (world_id, name)
@@ -117,6 +127,9 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION}")
 
+
+SETTLEMENT = "s.settles = (SELECT max(settles) FROM audit WHERE settles <= a.seq) AND a.seq < s.settles + s.span"
+"""Joins an audit row ``a`` of a command with the one ``s`` that settles it: a row settles ``span`` rows from ``settles`` on."""
 
 _MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create,)
 """The migration from version n to n + 1, at index n."""

@@ -129,8 +129,10 @@ class CommandService:
             expected_tick=expected_tick,
         ) as call:
             self._begin(call)
-            do = partial(self._executed, call, command, durable or key is not None)
-            return await (do() if key is None else self._deduplicator.once(call, (command,), key, do))
+            if key is not None:
+                do = partial(self._executed, call, command, True)
+                return await self._deduplicator.once(call, (command,), key, do)
+            return await self._executed(call, command, durable)
 
     async def foresee(
         self, actor: ActorCtx, command: Command[Any], world_id: str, *, expected_tick: int | None = None
@@ -156,9 +158,8 @@ class CommandService:
     async def _executed(self, call: Call, command: Command[R], durable: bool) -> R:
         live = call.live
         if isinstance(command, EntityCommand):
-            large = not is_single(command) and is_large((command,), live)
             # What waits for the disk must not hold up the event loop.
-            large = large or call.answer is not None
+            large = call.answer is not None or (call.runs_code and is_large((command,), live))
             if live is None or not (large or live.turn.is_taken):
                 result = self._stager.stage(call, command, durable)
             else:

@@ -51,7 +51,8 @@ class WorldTable:
         """Free a world's name and delete its waiting commands."""
         with self._database.transaction() as tables:
             _update(tables, world_id, {"is_open": 0})
-            tables.remove("commands", "world_id", [world_id])
+            for table in ("commands", "staged"):
+                tables.remove(table, "world_id", [world_id])
 
     def mark_reopened(self, world_id: str) -> None:
         """Give a destroyed world its name back; ``WorldExists`` if another world has it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -89,7 +90,7 @@ class Bundles:
             part = bundles[begin : begin + _AT_ONCE]
             if len(set(map(len, part))) != 1:
                 return None
-            kinds = [set(map(type, each)) for each in zip(*part, strict=True)]
+            kinds = [set(map(type, _nth(part, place))) for place in range(len(part[0]))]
             if any(len(one) != 1 for one in kinds):
                 return None
             found.add(tuple(one.pop() for one in kinds))
@@ -105,9 +106,9 @@ class Bundles:
         archetype, places = self._archetypes.get(kinds) or self._archetype(kinds, group[0])
         pieces: dict[str, list[pa.Array]] = {name: [] for name in archetype.column_names}
         for begin in range(0, len(group), _AT_ONCE):
-            by_class = list(zip(*group[begin : begin + _AT_ONCE], strict=True))
+            part = group[begin : begin + _AT_ONCE]
             for kind, place in zip(archetype.components, places, strict=True):
-                for field, array in zip(kind.fields, kind.columns(by_class[place]), strict=True):
+                for field, array in zip(kind.fields, kind.columns(_nth(part, place)), strict=True):
                     pieces[field.name].append(array)
         columns = {name: Column(pa.concat_arrays(arrays)) for name, arrays in pieces.items()}
         return SpawnRun(archetype, len(group), columns=columns)
@@ -121,6 +122,11 @@ class Bundles:
         order = {type_of(one): index for index, one in enumerate(given)}
         found = self._archetypes[kinds] = archetype, tuple(order[kind] for kind in archetype.components)
         return found
+
+
+def _nth(bundles: Sequence[tuple[Component, ...]], place: int) -> list[Component]:
+    """A component of each bundle. Not by ``zip(*…)``, whose iterators are so many that full garbage collections follow."""
+    return list(map(itemgetter(place), bundles))
 
 
 def bundles_as_table(bundles: Sequence[tuple[Component, ...]]) -> tuple[pa.Table, Archetype] | None:
