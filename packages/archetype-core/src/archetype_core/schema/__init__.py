@@ -5,6 +5,7 @@ from archetype_core.schema.component import Component, ComponentType, checked_co
 from archetype_core.schema.entity import Entity
 from archetype_core.schema.evolution import Evolution, each
 from archetype_core.schema.message import Letter, Letters, Mailbox, Message
+from archetype_core.schema.payload_table import payload_table
 from archetype_core.schema.snapshot import ENTITY_ID, Column, Snapshot, contiguous, owned, stack
 from archetype_core.schema.stored_payload import stored_payload
 from archetype_core.schema.vector import Vector
@@ -28,6 +29,7 @@ __all__ = [
     "each",
     "fields_of",
     "owned",
+    "payload_table",
     "resolve",
     "stack",
     "stored_payload",
