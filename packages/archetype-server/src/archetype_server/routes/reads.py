@@ -16,7 +16,7 @@ from archetype_server.config import Limits
 from archetype_server.etag import etag, tagged, unmodified
 from archetype_server.model import SearchBody
 from archetype_server.paging import Cursor, decoded
-from archetype_server.problem import BadRequest
+from archetype_server.problem import Unprocessable
 from archetype_server.routes.base import (
     Anyone,
     Bounds,
@@ -119,7 +119,7 @@ class ReadRoutes(Controller):
         kinds = required_kinds(components)
         reading = _Rows(request=request, host=host, limits=limits, world=world, limit=limit, cursor=cursor)
         if tick is not None and (first_tick is not None or last_tick is not None):
-            raise BadRequest("give tick, or first_tick and last_tick, not both")
+            raise Unprocessable("give tick, or first_tick and last_tick, not both")
         if first_tick is not None or last_tick is not None:
             ticks: int | range = reading.ticks(first_tick, last_tick)
         elif (at := reading.tick if tick is None else tick) is not None:

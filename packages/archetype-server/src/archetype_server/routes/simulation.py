@@ -8,7 +8,7 @@ from litestar.params import JSONBody
 from archetype_server.answer import EpisodeAnswer, RolloutAnswer, RunAnswer, StepAnswer
 from archetype_server.config import Limits
 from archetype_server.model import EpisodeBody, RolloutBody, RunBody, StepBody
-from archetype_server.problem import BadRequest
+from archetype_server.problem import Unprocessable
 from archetype_server.routes.base import Anyone, Bounds, Host, TermsOf, WorldName, command_of, post
 
 
@@ -68,4 +68,4 @@ class SimulationRoutes(Controller):
 
 def _check_steps(steps: int, limits: Limits) -> None:
     if steps > limits.steps:
-        raise BadRequest(f"{steps} ticks are more than the {limits.steps} of one request: send several")
+        raise Unprocessable(f"{steps} ticks are more than the {limits.steps} of one request: send several")
