@@ -72,7 +72,7 @@ JSON = {"content-type": "application/json"}
         ("GET", "/worlds/demo/state?limit=5&limit=6", {}, 400, "ARC-H003"),
         ("GET", "/worlds/demo/state?cursor=nonsense", {}, 400, "ARC-H003"),
         ("GET", "/worlds/demo/state", {"headers": {"accept": "image/png"}}, 406, "ARC-H006"),
-        ("GET", "/worlds/demo/components", {}, 422, "ARC-H016"),
+        ("GET", "/worlds/demo/components?entity_id=0", {}, 400, "ARC-H003"),
         ("GET", "/worlds/demo/components?components=Nothing", {}, 404, "ARC-M005"),
         ("DELETE", "/worlds/demo/entities/1/components", {}, 400, "ARC-H003"),
         ("GET", "/worlds/other", {}, 404, "ARC-W001"),

@@ -21,6 +21,7 @@ KEY = "key"
 PATTERNS = {
     "cursor": paging.PATTERN,
     "Idempotency-Key": r'^"?[!#-~]{1,255}"?$',
+    "entity_id": r"^[1-9][0-9]{0,17}(,[1-9][0-9]{0,17})*$",
     "quantiles": r"^(0(\.\d{1,9})?|1|1\.0)(,(0(\.\d{1,9})?|1|1\.0)){0,99}$",
 }
 """The texts that parameters take, by their names."""
@@ -124,7 +125,7 @@ def _given(name: str, schema: dict[str, Any]) -> dict[str, Any]:
         found.setdefault("minimum", _LEAST[name])
     if name in MOMENTS:
         found["format"] = "date-time"
-    if name in PATTERNS:
+    if name in PATTERNS and found.get("type") == "string":
         found["pattern"] = PATTERNS[name]
     return found
 

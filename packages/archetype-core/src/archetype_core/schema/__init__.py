@@ -1,6 +1,6 @@
 """Components, archetypes, and the columns and rows that store them."""
 
-from archetype_core.schema.archetype import Archetype
+from archetype_core.schema.archetype import BASE_COLUMNS, Archetype
 from archetype_core.schema.component import Component, ComponentType, checked_components, fields_of, resolve
 from archetype_core.schema.entity import Entity
 from archetype_core.schema.evolution import Evolution, each
@@ -11,6 +11,7 @@ from archetype_core.schema.stored_payload import stored_payload
 from archetype_core.schema.vector import Vector
 
 __all__ = [
+    "BASE_COLUMNS",
     "ENTITY_ID",
     "Archetype",
     "Column",

@@ -22,6 +22,7 @@ from archetype_server.routes.base import (
     WorldName,
     component_kinds,
     get,
+    split,
 )
 from archetype_server.world_host import WorldHost
 
@@ -66,10 +67,10 @@ class AggregateRoutes(Controller):
         at = _ticks(tick, first_tick, last_tick, every)
         if bins is not None and edges is not None:
             raise Unprocessable("give bins or edges, not both")
-        named = tuple(one if "__" in one else component_kinds(one)[0] for one in _split(columns))
+        named = tuple(one if "__" in one else component_kinds(one)[0] for one in split(columns))
         if not named:
             raise Unprocessable("name the columns: ?columns=position__x,Velocity")
-        ids = tuple(host.id_of(request.user, one) for one in _split(others))
+        ids = tuple(host.id_of(request.user, one) for one in split(others))
         wanted = (0.25, 0.5, 0.75) if quantiles is None else _numbers("quantiles", quantiles)
         cuts = bins if edges is None else _numbers("edges", edges)
         command = Aggregate(named, at, by_archetype, wanted, cuts, others=ids)
@@ -137,13 +138,9 @@ def _check_size(command: Aggregate, host: WorldHost, request: Anyone, world: str
         raise Unprocessable(f"{moments} ticks with {bins} bins are more than {MAX_CELLS} bins: ask for fewer of them")
 
 
-def _split(names: str | None) -> list[str]:
-    return [one.strip() for one in names.split(",") if one.strip()] if names else []
-
-
 def _numbers(name: str, text: str) -> tuple[float, ...]:
     try:
-        found = tuple(float(one) for one in _split(text))
+        found = tuple(float(one) for one in split(text))
     except ValueError:
         raise BadRequest(f"{name} are numbers, separated by commas, not {text[:100]!r}") from None
     if len(found) > 4097:

@@ -96,7 +96,12 @@ def command_of(body: _Body[C_co]) -> C_co:
 
 def component_kinds(names: str | None) -> tuple[type[Component], ...]:
     """Return the classes that a list of names gives; ``UnknownComponent`` for one that this server does not have."""
-    return kinds([one.strip() for one in names.split(",") if one.strip()]) if names else ()
+    return kinds(split(names))
+
+
+def split(text: str | None) -> list[str]:
+    """Return the parts of a text with commas between."""
+    return [one.strip() for one in text.split(",") if one.strip()] if text else []
 
 
 def required_kinds(names: str | None) -> tuple[type[Component], ...]:
