@@ -50,6 +50,7 @@ LONG_RUNS = (
     "archetype-core second half",
     "tests",
     "archetype-journal test_journaled_contract",
+    "archetype-server",
     "test_gate_crash",
     "test_crash_mutants",
     "test_lance_crash",
@@ -278,6 +279,17 @@ def crash_long(session: nox.Session) -> None:
         os.environ.setdefault(name, value)
     ours = [f"tests/crash/test_{name}_crash.py" for name in ("journal", "lance", "gate")]
     python(session, "-m", "pytest", *ours, "tests/crash/long_lance_crash.py", *session.posargs)
+
+
+@nox.session(name="server-long")
+def server_long(session: nox.Session) -> None:
+    """The server's document with 200 cases for each operation, 100 kills and 200 stops; ARCHETYPE_SERVER_SEED makes others."""
+    more = {"ARCHETYPE_SERVER_EXAMPLES": "200", "ARCHETYPE_SERVER_ROUNDS": "100", "ARCHETYPE_SERVER_STOPS": "200"}
+    for name, value in more.items():
+        os.environ.setdefault(name, value)
+    tests = ROOT / "packages" / "archetype-server" / "tests"
+    runs = [tests / f"test_server_{name}.py" for name in ("document", "kill")]
+    python(session, "-m", "pytest", "-m", "thorough", *runs, *session.posargs)
 
 
 def shim(session: nox.Session) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,26 @@ limits = Limits(requests_per_s=most, burst=most, streams=5000)
 config = ServerConfig(port=0, storage=StorageConfig("journal:" + sys.argv[1]), is_dev=True, limits=limits,
                       quotas=Quotas(commands=most, credits=most))
 asyncio.run(run(config, is_json=True))
+"""
+BARE = """
+import asyncio, json, socket, sys
+import uvicorn
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            kind = (await receive())["type"]
+            await send({"type": kind + ".complete"})
+            if kind.endswith("shutdown"):
+                return
+    while (await receive()).get("more_body"):
+        pass
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"15")]
+    await send({"type": "http.response.start", "status": 201, "headers": headers})
+    await send({"type": "http.response.body", "body": b'{"entity_id":7}'})
+bound = socket.create_server(("127.0.0.1", 0))
+print(json.dumps({"url": f"http://127.0.0.1:{bound.getsockname()[1]}"}), flush=True)
+config = uvicorn.Config(app, http="httptools", loop="asyncio", log_config=None, access_log=False)
+asyncio.run(uvicorn.Server(config).serve(sockets=[bound]))
 """
 SHIP = [{"type": "Position", "x": 1.0, "y": 2.0}, {"type": "Velocity", "dx": 0.5, "dy": 0.25}]
 ARROW = "application/vnd.apache.arrow.stream"
@@ -137,6 +157,13 @@ async def spawns(port: int, count: int) -> dict[str, float]:
     }
 
 
+async def constants(port: int, count: int) -> dict[str, float]:
+    """The same requests to a server that answers a constant: what connections and client cost on this machine now."""
+    body = json.dumps({"components": SHIP}).encode()
+    seconds, _ = await repeated(port, count, lambda one: one.ask("POST", "/v1/worlds/any/entities", body))
+    return {"constants_per_s": count / seconds}
+
+
 async def batches(port: int, count: int) -> dict[str, float]:
     """Spawns of a thousand entities each."""
     world = await created(port, "batches")
@@ -235,19 +262,28 @@ BOUNDS: dict[str, _measure.Bound] = {
 }
 
 
+@contextlib.contextmanager
+def served(program: str, place: str) -> Iterator[int]:
+    """The port of a server that runs in a process of its own."""
+    command = [sys.executable, "-c", program, str(Path(place) / "data")]
+    with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = json.loads(server.stdout.readline())["url"]
+        print(f"server {server.pid} on {url}", file=sys.stderr)
+        try:
+            yield int(url.rpartition(":")[2])
+        finally:
+            server.terminate()
+
+
 def main() -> None:
     """Start a server, measure it, and stop it."""
     wanted = _measure.arguments(__doc__ or "")
     with tempfile.TemporaryDirectory(dir=wanted.dir) as place:
-        command = [sys.executable, "-c", SERVER, str(Path(place) / "data")]
-        with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            url = json.loads(server.stdout.readline())["url"]
-            print(f"server {server.pid} on {url}", file=sys.stderr)
-            try:
-                found = asyncio.run(measured(int(url.rpartition(":")[2]), wanted.quick))
-            finally:
-                server.terminate()
+        with served(BARE, place) as port:
+            found = asyncio.run(constants(port, 160 if wanted.quick else 8000))
+        with served(SERVER, place) as port:
+            found |= asyncio.run(measured(port, wanted.quick))
     _measure.report("server", found, BOUNDS, wanted.out)
 
 

@@ -20,6 +20,7 @@ from archetype_core.command import (
     AuditFilter,
     CreateWorld,
     Despawn,
+    DestroyWorld,
     GetHistory,
     GetWorldInfo,
     IdempotencyKey,
@@ -172,3 +173,23 @@ def test_a_keyed_mutation_is_on_disk_before_a_tick_applies_it(tmp_path: Path) ->
         assert verify(storage) == []
 
     run_scenario(scenario)
+
+
+def test_one_key_twice_before_there_is_a_world(tmp_path: Path) -> None:
+    """What does nothing may be sent twice with one key before any ledger is open; the first ledger has both rows."""
+    storage = StorageConfig(f"journal:{tmp_path / 'data'}")
+
+    async def play() -> None:
+        container = ServiceContainer()
+        for _ in range(2):
+            key = IdempotencyKey("again", "the same request")
+            assert await container.gate.execute(ADMIN, DestroyWorld(), "nowhere", key=key) is False
+        early = await container.gate.execute(ADMIN, GetHistory(AuditFilter()))
+        assert len(early) >= 2
+        await container.gate.execute(ADMIN, CreateWorld("w", storage), durable=True)
+        rows = await container.gate.execute(ADMIN, GetHistory(AuditFilter()))
+        assert [one.type for one in rows].count("destroy_world") == 2
+        await container.shutdown()
+
+    asyncio.run(play())
+    assert verify(storage) == []

@@ -104,23 +104,23 @@ def test_a_density_is_a_picture(server: Serving) -> None:
 @pytest.mark.parametrize(
     ("path", "status"),
     [
-        ("/aggregate", 400),
-        ("/aggregate?columns=position__z", 400),
+        ("/aggregate", 422),
+        ("/aggregate?columns=position__z", 404),
         ("/aggregate?columns=Nothing", 404),
         ("/aggregate?columns=Position&tick=9", 404),
-        ("/aggregate?columns=Position&tick=1&first_tick=0", 400),
-        ("/aggregate?columns=Position&every=2", 400),
+        ("/aggregate?columns=Position&tick=1&first_tick=0", 422),
+        ("/aggregate?columns=Position&every=2", 422),
         ("/aggregate?columns=Position&bins=0", 400),
-        ("/aggregate?columns=Position&bins=2&edges=0,1", 400),
-        ("/aggregate?columns=Position&edges=1,0", 400),
+        ("/aggregate?columns=Position&bins=2&edges=0,1", 422),
+        ("/aggregate?columns=Position&edges=1,0", 422),
         ("/aggregate?columns=Position&edges=a", 400),
-        ("/aggregate?columns=Position&edges=nan,1", 400),
-        ("/aggregate?columns=Position&quantiles=2", 400),
+        ("/aggregate?columns=Position&edges=nan,1", 422),
+        ("/aggregate?columns=Position&quantiles=2", 422),
         ("/aggregate?columns=Position&others=nowhere", 404),
         ("/density?x=position__x", 400),
-        ("/density?x=position__x&y=position__z", 400),
-        ("/density?x=position__x&y=position__y&x_min=1", 400),
-        ("/density?x=position__x&y=position__y&x_min=1&x_max=nan", 400),
+        ("/density?x=position__x&y=position__z", 404),
+        ("/density?x=position__x&y=position__y&x_min=1", 422),
+        ("/density?x=position__x&y=position__y&x_min=1&x_max=nan", 422),
         ("/density?x=position__x&y=position__y&x_bins=5000", 400),
         ("/density?x=position__x&y=position__y&tick=9", 404),
     ],
@@ -136,5 +136,5 @@ def test_answers_are_bounded(server: Serving) -> None:
     server.ok("POST", f"/worlds/{world}/run", {"steps": 10_001})
     path = f"/worlds/{world}/aggregate?columns=Position&first_tick=0"
     assert "every=" in server.problem("GET", path)["detail"]
-    assert server.problem("GET", f"{path}&every=2&bins=4000")["status"] == 400
+    assert server.problem("GET", f"{path}&every=2&bins=4000")["status"] == 422
     assert len(server.ok("GET", f"{path}&every=5000")["items"]) == 6

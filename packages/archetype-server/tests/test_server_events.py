@@ -171,7 +171,7 @@ def test_a_stream_ends_with_its_world(server: Serving) -> None:
         ("/worlds/demo/events", "1-2-3", 400),
         ("/worlds/demo/events", "9" * 30, 400),
         ("/worlds/demo/events?kinds=everything", None, 400),
-        ("/worlds/demo/events?types=step", None, 400),
+        ("/worlds/demo/events?types=step", None, 422),
         ("/worlds/nowhere/events?kinds=command", None, 404),
     ],
 )

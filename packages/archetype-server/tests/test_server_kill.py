@@ -21,6 +21,7 @@ from archetype_gate import verify as verify_ledger
 from archetype_journal import verify as verify_journal
 
 ROUNDS = int(os.environ.get("ARCHETYPE_SERVER_ROUNDS", "15"))
+STOPPED = int(os.environ.get("ARCHETYPE_SERVER_STOPS", "20"))
 CLIENTS = 4
 WORLDS = ("north", "south")
 STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -169,4 +170,4 @@ def test_killed_under_load(tmp_path: Path) -> None:
 @pytest.mark.thorough
 def test_stopped_under_load(tmp_path: Path) -> None:
     """SIGTERM and SIGINT end the process with 0 at any moment; store and ledger are whole, and nothing is done twice."""
-    play(tmp_path, [STOPS[number % 2] for number in range(round(ROUNDS * 4 / 3))], seed=7 * ROUNDS)
+    play(tmp_path, [STOPS[number % 2] for number in range(STOPPED)], seed=7 * STOPPED)

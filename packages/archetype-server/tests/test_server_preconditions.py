@@ -168,11 +168,21 @@ def test_wrong_tags(server: Serving, world: str) -> None:
     problem = server.problem("POST", path, headers={"If-Match": tag_of(server, f"/worlds/{other}")})
     assert (problem["status"], problem["code"]) == (412, "ARC-H015")
     tag = tag_of(server, f"/worlds/{world}")
-    for wrong in ('"x"', "x", f"W/{tag}", f"{tag}, {tag}", ""):
-        assert server.problem("POST", path, headers={"If-Match": wrong})["code"] == "ARC-H003"
-    assert server.problem("POST", f"{path}?expected_tick=3", headers={"If-Match": tag})["code"] == "ARC-H003"
+    for wrong in ('"x"', "x", f"W/{tag}", ""):
+        assert server.problem("POST", path, headers={"If-Match": wrong})["code"] == "ARC-H015"
+    assert server.problem("POST", f"{path}?expected_tick=2", headers={"If-Match": tag})["code"] == "ARC-H015"
     for odd in ("-1", "x", str(2**63)):
         assert server.problem("POST", f"{path}?expected_tick={odd}")["code"] == "ARC-H003"
     assert server.problem("GET", f"/worlds/{world}/digest?expected_tick=3")["code"] == "ARC-H003"
     assert server.ok("GET", f"/worlds/{world}")["tick"] == 3
     assert server.ask("POST", path, headers={"If-Match": "*"}).status_code == 200
+
+
+def test_one_tag_of_several_is_enough(server: Serving, world: str) -> None:
+    """Of several ETags the latest of the world counts; with ``expected_tick`` both must be true."""
+    path, tag = f"/worlds/{world}/step", tag_of(server, f"/worlds/{world}")
+    server.ok("POST", f"{path}?expected_tick=3", headers={"If-Match": tag})
+    old, tag = tag, tag_of(server, f"/worlds/{world}")
+    assert server.problem("POST", path, headers={"If-Match": old})["code"] == "ARC-G009"
+    server.ok("POST", path, headers={"If-Match": f'"x", {old}, {tag}'})
+    assert server.ok("GET", f"/worlds/{world}")["tick"] == 5

@@ -201,7 +201,7 @@ def test_too_many_rows_are_refused(tmp_path_factory: pytest.TempPathFactory) -> 
         here.ok("POST", f"/worlds/{world}/run", {"steps": 2})
         assert len(here.ok("GET", f"/worlds/{world}/components?components=Health")["items"]) == 3
         found = here.problem("GET", f"/worlds/{world}/components?components=Health&first_tick=0")
-        assert (found["status"], found["code"]) == (400, "ARC-H003")
+        assert (found["status"], found["code"]) == (422, "ARC-H018")
 
 
 def test_messages_are_read(server: Serving) -> None:
@@ -233,7 +233,7 @@ def test_the_nearest_are_found(server: Serving) -> None:
     assert found(column="memory__place", query=[0.0, 1.0], k=2) == [2, 3]
     assert found(column="memory__place", query=[[1.0, 0.0], [0.0, 1.0]], k=1, metric="l2") == [1, 2]
     assert (
-        server.problem("POST", f"/worlds/{world}/search", {"column": "memory__plaice", "query": "x"})["status"] == 400
+        server.problem("POST", f"/worlds/{world}/search", {"column": "memory__plaice", "query": "x"})["status"] == 404
     )
 
 

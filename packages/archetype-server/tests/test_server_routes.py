@@ -253,3 +253,12 @@ def test_a_destroyed_world_is_opened_again_by_its_id(server: Serving) -> None:
     assert server.ok("POST", "/worlds", body)["tick"] == 2
     server.ok("POST", "/worlds/phoenix/step")
     assert server.ok("GET", f"/worlds/phoenix/entities/{entity}")["components"][0]["x"] == 2.0
+
+
+def test_a_world_may_have_any_id(server: Serving) -> None:
+    """``Location`` leads to a world whatever characters its id has."""
+    answer = server.ask("POST", "/worlds", {"name": "späte Welt", "world_id": "ä 1?%/\U0006d5dc"})
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["location"] == "/v1/worlds/%C3%A4%201%3F%25%2F%F1%AD%97%9C"
+    other = server.ask("POST", "/worlds", {"name": "Ödland", "world_id": "welt ü"})
+    assert server.ok("GET", other.headers["location"])["world_id"] == "welt ü"

@@ -90,12 +90,13 @@ def test_wrong_keys_are_not_made(admin: Holder) -> None:
         {"actor": "eve", "roles": ["root"]},
         {"actor": "eve", "roles": []},
         {"actor": "", "roles": ["admin"]},
-        {"actor": "server", "roles": ["admin"]},
         {"actor": "eve", "roles": ["admin"], "expires_at": "2030-01-01T00:00:00"},
         {"actor": "eve", "roles": ["admin"], "secret": "mine"},
     ):
         answer = admin.ask("POST", "/keys", body)
         assert (answer.status_code, answer.json()["code"]) == (400, "ARC-H003")
+    answer = admin.ask("POST", "/keys", {"actor": "server", "roles": ["admin"]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "ARC-H018")
 
 
 @dataclass

@@ -41,9 +41,10 @@ class AnswerTable:
 
 
 def put_answers(tables: SealedTables, answers: Sequence[LedgerAnswer]) -> None:
-    """Insert commands in place of those with the same keys, and delete what is too old."""
+    """Insert commands in place of those with the same keys, also among themselves, and delete what is too old."""
     if not answers:
         return
-    tables.remove("answers", "key", [one.key for one in answers])
+    last = {one.key: one for one in answers}
+    tables.remove("answers", "key", list(last))
     tables.take("answers", "at_us < ?", (max(one.at_us for one in answers) - KEPT_US,))
-    tables.insert("answers", [dataclasses.astuple(one) for one in answers])
+    tables.insert("answers", [dataclasses.astuple(one) for one in last.values()])

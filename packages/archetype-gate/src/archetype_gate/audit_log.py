@@ -22,6 +22,7 @@ from archetype_core.command import (
 from archetype_core.engine import in_thread
 from archetype_gate.audit_text import describe_payload
 from archetype_gate.call import Call
+from archetype_gate.group_sync import GroupSync
 from archetype_gate.ledger import AcceptedCommand, AuditEntry, Ledger
 from archetype_gate.quota import Usage
 from archetype_gate.sqlite import SqliteLedger
@@ -43,6 +44,7 @@ class AuditLog:
         self._early: list[AuditEntry] = []
         """Entries from before any ledger was open; the first ledger gets them."""
         self._early_usage: list[Usage] = []
+        self._group = GroupSync()
 
     def write_early(self, ledger: Ledger) -> None:
         """Write the entries from before any ledger was open to one that is open now."""
@@ -125,4 +127,4 @@ class AuditLog:
         """Wait until the ledger of a world has everything on disk."""
         ledger = self.ledger(world_id)
         if ledger is not None:
-            await in_thread(ledger.sync)
+            await self._group.sync(ledger)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from litestar import Litestar, Request
 from litestar.di import Provide
 from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.params import ParameterKwarg
 
+from archetype_server.body import BodyRequest
 from archetype_server.config import ServerConfig
 from archetype_server.front import Front
 from archetype_server.identity import Identity
 from archetype_server.job_runner import JobRunner
 from archetype_server.key_store import KeyStore
-from archetype_server.openapi import complete
+from archetype_server.openapi import Document, document_of
 from archetype_server.problem import BadRequest, answer
 from archetype_server.readiness import Readiness
 from archetype_server.routes.aggregates import AggregateRoutes
@@ -64,7 +66,7 @@ def create_app(
 
 def document() -> dict[str, Any]:
     """Return the OpenAPI document that every server has."""
-    return _routed(dict.fromkeys(("host", "keys", "jobs", "limits", "readiness"))).openapi_schema.to_schema()
+    return document_of(_routed(dict.fromkeys(("host", "keys", "jobs", "limits", "readiness"))))
 
 
 def _routed(shared: Mapping[str, Any]) -> Litestar:
@@ -90,19 +92,27 @@ def _routed(shared: Mapping[str, Any]) -> Litestar:
         },
         exception_handlers={Exception: answer},
         before_request=_check_parameters,
+        request_class=BodyRequest,
         openapi_config=OpenAPIConfig(
             title="Archetype",
             version="1",
             path="/v1/openapi.json",
-            render_plugins=[JsonRenderPlugin(path="/")],
+            render_plugins=[Document()],
             use_handler_docstrings=True,
         ),
         request_max_body_size=None,  # the front has read the body by then
         logging_config=None,
         debug=False,
     )
-    complete(litestar.openapi_schema)
+    _drop_options(litestar.asgi_router.root_route_map_node)
     return litestar
+
+
+def _drop_options(node: Any) -> None:
+    """Leave no answer to OPTIONS below a node: Litestar's names some of the methods that an address has."""
+    node.asgi_handlers.pop("OPTIONS", None)
+    for child in node.children.values():
+        _drop_options(child)
 
 
 def _giving(value: Any) -> Any:
@@ -110,23 +120,34 @@ def _giving(value: Any) -> Any:
 
 
 async def _check_parameters(request: Request[Any, Any, Any]) -> None:
-    """Refuse a parameter of the query that the route does not have: a misspelt one would have no effect.
+    """Refuse a parameter of the query that the route does not have, has twice, or has without a value.
 
-    It waits for nothing, and is a coroutine because Litestar would run a function in a thread.
+    Each of them would have no effect. It waits for nothing, and is a coroutine because Litestar would run a function in a thread.
     """
-    known = _parameters(request.route_handler)
-    for name in request.query_params:
+    query = request.scope["query_string"]
+    if not query:
+        return
+    known, seen = _parameters(request.route_handler), set()
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if name not in known:
-            has = f"it has {', '.join(sorted(known - {'role'}))}" if known - {"role"} else "it has none"
+            has = f"it has {', '.join(sorted(known.keys() - {'role'}))}" if len(known) > 1 else "it has none"
             raise BadRequest(f"there is no parameter {name!r} here; {has}")
+        if name in seen:
+            raise BadRequest(f"the parameter {name!r} is given more than once")
+        if not known[name] and value.lower() in ("", "null"):
+            raise BadRequest(f"the parameter {name!r} has no value: leave it out, or give one")
+        seen.add(name)
 
 
-def _parameters(handler: BaseRouteHandler) -> frozenset[str]:
-    """The names of a route's parameters, and the role of dev mode."""
-    found = {"role"}
+@functools.cache
+def _parameters(handler: BaseRouteHandler) -> Mapping[str, bool]:
+    """The names of a route's parameters, and whether any text is one's value; with the role of dev mode."""
+    found = {"role": True}
     if "terms" in handler.parsed_fn_signature.parameters:
-        found.add("expected_tick")
+        found["expected_tick"] = False
     for name, field in handler.parsed_fn_signature.parameters.items():
         kwarg = field.kwarg_definition
-        found.add(kwarg.name if isinstance(kwarg, ParameterKwarg) and kwarg.name else name)
-    return frozenset(found - _NOT_OF_QUERY)
+        if name not in _NOT_OF_QUERY:
+            shown = kwarg.name if isinstance(kwarg, ParameterKwarg) and kwarg.name else name
+            found[shown] = field.annotation in (str, str | None)
+    return found

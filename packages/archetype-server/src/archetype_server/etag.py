@@ -8,15 +8,15 @@ from typing import Any
 
 from litestar import Request, Response
 
-from archetype_server.problem import BadRequest, ServerError
+from archetype_server.problem import ServerError
 
-_TAG = re.compile(r'"([0-9a-f]{16})\.(\d{1,19})(?:\.[\w-]+)?"')
+_OURS = re.compile(r'"([0-9a-f]{16})\.([0-9]{1,18})(?:\.[A-Za-z0-9_-]+)?"')
 _TAGS = re.compile(r'\s*(?:W/)?("[\x21\x23-\x7e]*")\s*(?:,|$)')
 _VARY = "Accept, Authorization, X-Archetype-Role"
 
 
 class OtherWorld(ServerError):
-    """``If-Match`` has the ETag of another world."""
+    """``If-Match`` has no ETag of this world, or has one of another tick than ``expected_tick``."""
 
     code, status = "ARC-H015", 412
 
@@ -29,16 +29,17 @@ def etag(world_id: str, tick: int, variant: str = "") -> str:
 def expected_tick(if_match: str, world_id: str) -> int | None:
     """Return the next tick that ``If-Match`` names; ``None`` for ``*``, which every world matches.
 
-    ``BadRequest`` for what is not one ETag of this server, ``OtherWorld`` for one of another world.
+    ``OtherWorld`` if none of its ETags is one of the world. A weak one never matches.
     """
     if if_match.strip() == "*":
         return None
-    found = _TAG.fullmatch(if_match.strip())
-    if found is None:
-        raise BadRequest("If-Match is one ETag, as this server gave it, or *")
-    if found[1] != _hashed(world_id):
-        raise OtherWorld("If-Match has the ETag of another world: nothing was done; read this one again")
-    return int(found[2])
+    tags = [_OURS.fullmatch(one.strip()) for one in if_match.split(",")]
+    hashed = _hashed(world_id)
+    ticks = [int(one[2]) for one in tags if one is not None and one[1] == hashed]
+    if not ticks:
+        raise OtherWorld("If-Match has no ETag of this world: nothing was done; read it again")
+    # A world that had the later one has left the others.
+    return max(ticks)
 
 
 def tagged(tag: str, *, is_settled: bool) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 
 from archetype_core.errors import ArchetypeError
+from archetype_server.direct import SPAWN_ROUTE, spawn, spawned_world
 from archetype_server.limits import RateLimit, check_depth, check_headers, check_host, check_origin, read_body
 from archetype_server.problem import (
     PROBLEM_JSON,
@@ -45,7 +46,7 @@ class Front:
         self._limits = config.limits
         self._hosts = config.hosts
         self._rate = RateLimit(config.limits.requests_per_s, config.limits.burst)
-        self._metrics, self._redaction = host.metrics, host.redaction
+        self._host, self._metrics, self._redaction = host, host.metrics, host.redaction
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind: str = scope["type"]
@@ -77,8 +78,17 @@ class Front:
                 raise
 
         try:
-            receive = await self._admitted(scope, receive, record)
-            await self._app(scope, receive, forward)
+            body = await self._admitted(scope, receive, record)
+            if (world := spawned_world(scope, record.headers)) is not None:
+                facts = cast("dict[str, Any]", scope)
+                facts["path_template"] = SPAWN_ROUTE
+                answer = await spawn(self._host, facts["user"], world, body)
+                await forward(
+                    {"type": "http.response.start", "status": 201, "headers": _headers("application/json", answer)}
+                )
+                await send({"type": "http.response.body", "body": answer, "more_body": False})
+            else:
+                await self._app(scope, _replayed(body, receive), forward)
         except asyncio.CancelledError:
             if record.status:
                 raise
@@ -97,8 +107,8 @@ class Front:
                 raise
             await self._refuse(as_problem(failure), scope, path, forward)
 
-    async def _admitted(self, scope: HTTPScope, receive: Receive, record: RequestRecord) -> Receive:
-        """Check a request, note who sent it, and return what gives its body, which is read by then."""
+    async def _admitted(self, scope: HTTPScope, receive: Receive, record: RequestRecord) -> bytes:
+        """Check a request, note who sent it, and return its body."""
         facts = cast("dict[str, Any]", scope)
         path = scope["path"]
         headers = record.headers
@@ -120,7 +130,7 @@ class Front:
             if kind != "application/json":
                 raise WrongMediaType(f"a body is application/json, not {kind or 'without a type'}")
             check_depth(body, self._limits.body_depth)
-        return _replayed(body, receive)
+        return body
 
     def _known(self, scope: HTTPScope, headers: Mapping[str, str]) -> Caller:
         roles = parse_qs(scope["query_string"].decode("latin-1")).get("role", [])
@@ -139,8 +149,8 @@ class Front:
         """Answer with a problem."""
         cast("dict[str, Any]", scope)[CODE] = problem.code
         body = encoded(problem, path, self._redaction)
-        names = {**headers_of(problem), "Content-Type": PROBLEM_JSON, "Content-Length": str(len(body))}
-        headers = [(name.lower().encode(), value.encode()) for name, value in names.items()]
+        more = [(name.lower().encode(), value.encode()) for name, value in headers_of(problem).items()]
+        headers = [*more, *_headers(PROBLEM_JSON, body)]
         await send({"type": "http.response.start", "status": status_of(problem), "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -150,6 +160,10 @@ def abort(send: Send) -> None:
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is not None:
         transport.abort()
+
+
+def _headers(kind: str, body: bytes) -> list[tuple[bytes, bytes]]:
+    return [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))]
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

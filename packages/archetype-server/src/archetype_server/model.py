@@ -24,20 +24,30 @@ from archetype_core.command import (
     Send,
     Spawn,
     SpawnMany,
+    SpawnTable,
     Step,
     Update,
 )
 from archetype_core.config import RunConfig
 from archetype_core.read import asked
-from archetype_core.schema import Component, resolve
+from archetype_core.schema import Component, payload_table, resolve
+from archetype_server.problem import Unprocessable
 
+MANY = 16
+"""From so many entities on it is worth while to check payloads as columns."""
 _MIN, _MAX = -(2**63), 2**63 - 1
 Int64 = Annotated[int, Meta(ge=_MIN, le=_MAX)]
 EntityId = Annotated[int, Meta(ge=1, le=_MAX)]
 Tick = Annotated[int, Meta(ge=0, le=_MAX)]
 Count = Annotated[int, Meta(ge=0, le=_MAX)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Payload = Annotated[dict[str, Any], Meta(description="A component: its class name as `type`, and its fields.")]
+Payload = Annotated[
+    dict[str, Any],
+    Meta(
+        description="A component: its class name as `type`, and its fields.",
+        extra_json_schema={"required": ["type"], "properties": {"type": {"type": "string"}}},
+    ),
+]
 
 
 def components(payloads: list[dict[str, Any]]) -> tuple[Component, ...]:
@@ -51,7 +61,7 @@ def kinds(names: list[str]) -> tuple[type[Component], ...]:
 
 
 def check_numbers(value: Any) -> None:
-    """Raise ``ValueError`` for an integer that is not int64, anywhere in JSON data."""
+    """Raise ``Unprocessable`` for an integer that is not int64, anywhere in JSON data."""
     waiting = [value]
     while waiting:
         one = waiting.pop()
@@ -60,7 +70,7 @@ def check_numbers(value: Any) -> None:
         elif isinstance(one, list):
             waiting.extend(one)
         elif isinstance(one, int) and not _MIN <= one <= _MAX:
-            raise ValueError("an integer does not fit 64 bits")
+            raise Unprocessable("an integer does not fit 64 bits")
 
 
 class Body(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -116,8 +126,11 @@ class SpawnManyBody(Body):
 
     bundles: list[Annotated[list[Payload], Meta(min_length=1)]]
 
-    def command(self) -> SpawnMany:
-        """Return the command of this body."""
+    def command(self) -> SpawnMany | SpawnTable:
+        """Return the command of this body; of many entities of one archetype it is a table."""
+        table = payload_table(self.bundles) if len(self.bundles) >= MANY else None
+        if table is not None:
+            return SpawnTable(*table)
         return SpawnMany(tuple(components(one) for one in self.bundles))
 
 
@@ -333,3 +346,21 @@ class RolloutBody(Body):
                 destroy_forks_on_complete=not self.keep_forks,
             )
         )
+
+
+BODIES = (
+    CreateBody,
+    KeyBody,
+    ForkBody,
+    SpawnBody,
+    SpawnManyBody,
+    ComponentsBody,
+    SubmitBody,
+    SubmitManyBody,
+    SearchBody,
+    StepBody,
+    RunBody,
+    EpisodeBody,
+    RolloutBody,
+)
+"""All bodies of requests."""

@@ -87,6 +87,12 @@ class BadRequest(ServerError):
     code, status = "ARC-H003", 400
 
 
+class Unprocessable(ServerError):
+    """The request is well-formed, but what it asks for is too much, or does not go together."""
+
+    code, status = "ARC-H018", 422
+
+
 class BodyTooLarge(ServerError):
     """The body is larger than the server takes."""
 
@@ -151,6 +157,7 @@ STATUSES: Mapping[type[ArchetypeError], int] = {
     NoHandler: 404,
     StorageNotFound: 404,
     TickNotFound: 404,
+    UnknownColumn: 404,
     UnknownComponent: 404,
     UnknownRecipient: 404,
     WorldNotFound: 404,
@@ -166,11 +173,10 @@ STATUSES: Mapping[type[ArchetypeError], int] = {
     WorldExists: 409,
     WorldClosed: 410,
     StaleTick: 412,
-    NotDeferrable: 400,
-    UnknownColumn: 400,
-    UnpairedSeeds: 400,
+    NotDeferrable: 422,
     PayloadError: 422,
     SignatureError: 422,
+    UnpairedSeeds: 422,
     ValueRejected: 422,
     QuotaExceeded: 429,
     UnsupportedCapability: 501,
@@ -189,20 +195,21 @@ def status_of(error: ArchetypeError) -> int:
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
 
 
-def document(error: ArchetypeError, instance: str, redaction: Redaction) -> dict[str, Any]:
+def document(error: ArchetypeError, instance: str, redaction: Redaction | None) -> dict[str, Any]:
     """Return an error as a problem: its code, its text, and its facts as far as they are plain data."""
     facts = {
         name: value
         for name, value in vars(error).items()
         if name != "response_headers" and not name.startswith("_") and _is_plain(value)
     }
+    text = Exception.__str__(error)
     return {
-        **redaction.data(facts),
+        **(facts if redaction is None else redaction.data(facts)),
         "type": f"urn:archetype:error:{error.code}",
         "title": type(error).__name__,
         "status": status_of(error),
         "code": error.code,
-        "detail": redaction.text(Exception.__str__(error)),
+        "detail": text if redaction is None else redaction.text(text),
         "instance": instance,
     }
 
@@ -220,7 +227,7 @@ def headers_of(error: ArchetypeError) -> dict[str, str]:
     return {"Retry-After": "1"} if status_of(error) in (429, 503) else {}
 
 
-def encoded(error: ArchetypeError, instance: str, redaction: Redaction) -> bytes:
+def encoded(error: ArchetypeError, instance: str, redaction: Redaction | None) -> bytes:
     """Return the body of a problem."""
     return msgspec.json.encode(document(error, instance, redaction))
 

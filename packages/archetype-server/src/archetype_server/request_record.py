@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -23,6 +24,8 @@ CODE = "archetype_code"
 """The key of a request's scope that has the code of the problem it is answered with."""
 UNMATCHED = "unmatched"
 """The route of requests that no route answers."""
+_PROCESS = os.urandom(4).hex()
+_numbers = itertools.count(1)
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PARAMETER = re.compile(r"\{(\w+):\w+\}")
 access = logging.getLogger("archetype_server.access")
@@ -45,7 +48,7 @@ class RequestRecord:
 
     def __post_init__(self) -> None:
         given = self.headers.get("x-request-id", "")
-        self.request_id = given if _ID.fullmatch(given) else os.urandom(8).hex()
+        self.request_id = given if _ID.fullmatch(given) else f"{_PROCESS}{next(_numbers):08x}"
         self._began = time.perf_counter()
 
     def __enter__(self) -> Self:

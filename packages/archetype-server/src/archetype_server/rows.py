@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from archetype_server.paging import Cursor
-from archetype_server.problem import BadRequest, NotAcceptable
+from archetype_server.problem import BadRequest, NotAcceptable, Unprocessable
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -54,7 +54,7 @@ def collected(frame: DataFrame, limit: int, *, is_ordered: bool = False) -> pa.T
     """Run a frame and return its rows, by tick and entity unless they have an order; ``BadRequest`` for more than the limit."""
     table = frame.limit(limit + 1).to_arrow()
     if table.num_rows > limit:
-        raise BadRequest(
+        raise Unprocessable(
             f"the answer has more than {limit} rows: ask for fewer ticks, entities or components at a time"
         )
     return table if is_ordered else ordered(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import json
 import logging
@@ -31,6 +32,7 @@ from archetype_server.job_store import JobStore
 from archetype_server.key_store import DATABASE, SERVER, KeyStore
 from archetype_server.owner import owned
 from archetype_server.problem import ServerError
+from archetype_server.protocol import Protocol
 from archetype_server.readiness import Readiness
 from archetype_server.redaction import Redaction
 from archetype_server.request_record import log_to_stderr
@@ -172,7 +174,7 @@ def _url(config: ServerConfig, bound: socket.socket) -> str:
 def _uvicorn_config(app: Any, config: ServerConfig) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="h11",
+        http=Protocol,
         ws="none",
         loop="asyncio",
         interface="asgi3",
@@ -196,6 +198,8 @@ async def run(config: ServerConfig, *, is_json: bool = False) -> None:
         loop.add_signal_handler(one, told.set)
     try:
         await server.start()
+        # What is there now stays: collections need not look at it again.
+        gc.freeze()
         for name, reason in server.failed.items():
             _say(f"world {name} is not served: {reason}")
         if server.first_key is not None:

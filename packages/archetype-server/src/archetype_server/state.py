@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from archetype_core.command import TickTables
 from archetype_core.schema import Snapshot
 from archetype_server.answer import EntityState
-from archetype_server.problem import BadRequest
+from archetype_server.problem import Unprocessable
 
 
 def entity(found: TickTables, entity_id: int) -> list[dict[str, Any]] | None:
@@ -56,7 +56,7 @@ def page(found: TickTables, after: int, limit: int) -> tuple[list[EntityState], 
 def wide(found: TickTables, limit: int) -> pa.Table:
     """Return a state as one table; what an entity does not have is null."""
     if sum(one.num_rows for one in found.tables.values()) > limit:
-        raise BadRequest(f"the state has more than {limit} rows: ask for some components at a time")
+        raise Unprocessable(f"the state has more than {limit} rows: ask for some components at a time")
     tables = [one.to_arrow() for one in found.tables.values()]
     if not tables:
         return pa.table({"entity_id": pa.array([], pa.int64())})

@@ -15,7 +15,7 @@ from typing import Any
 from archetype_core.argument import nearest
 from archetype_core.engine import Hook, Parts, Processor, hook_pairs
 from archetype_core.schema import Component
-from archetype_server.problem import BadRequest
+from archetype_server.problem import NotHere
 
 BUILT_IN = "archetype_server.movement"
 
@@ -83,7 +83,7 @@ class Templates:
         if name is None:
             return next(iter(self._by_name.values()))
         if name not in self._by_name:
-            raise BadRequest(
+            raise NotHere(
                 f"this server has no template {name!r}{nearest(name, self._by_name)}; it has {', '.join(self._by_name)}"
             )
         return self._by_name[name]

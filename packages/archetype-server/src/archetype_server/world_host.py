@@ -36,7 +36,7 @@ from archetype_server.key_store import SERVER
 from archetype_server.metrics import Metrics
 from archetype_server.model import CreateBody
 from archetype_server.page_cache import PageCache
-from archetype_server.problem import BadRequest
+from archetype_server.problem import Unprocessable
 from archetype_server.template import Templates, WorldTemplate
 from archetype_server.terms import FREE, Terms
 from archetype_server.tick_feed import TickFeed
@@ -242,7 +242,7 @@ class WorldHost:
         except ArchetypeError:
             raise
         except (TypeError, ValueError, KeyError) as refusal:
-            raise BadRequest(str(refusal)) from refusal
+            raise Unprocessable(str(refusal)) from refusal
 
     def answer(self, info: WorldInfo) -> WorldAnswer:
         """Return a world as clients see it."""

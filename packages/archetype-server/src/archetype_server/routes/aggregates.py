@@ -12,7 +12,7 @@ from litestar.params import QueryParameter
 from archetype_core.command import Aggregate, Density
 from archetype_server import aggregates, bulk, rows
 from archetype_server.answer import AggregateAnswer, DensityAnswer
-from archetype_server.problem import BadRequest
+from archetype_server.problem import BadRequest, Unprocessable
 from archetype_server.routes.base import (
     Anyone,
     Bounds,
@@ -22,6 +22,7 @@ from archetype_server.routes.base import (
     WorldName,
     component_kinds,
     get,
+    split,
 )
 from archetype_server.world_host import WorldHost
 
@@ -65,11 +66,11 @@ class AggregateRoutes(Controller):
         form = rows.wanted_format(request.headers.get("accept"))
         at = _ticks(tick, first_tick, last_tick, every)
         if bins is not None and edges is not None:
-            raise BadRequest("give bins or edges, not both")
-        named = tuple(one if "__" in one else component_kinds(one)[0] for one in _split(columns))
+            raise Unprocessable("give bins or edges, not both")
+        named = tuple(one if "__" in one else component_kinds(one)[0] for one in split(columns))
         if not named:
-            raise BadRequest("name the columns: ?columns=position__x,Velocity")
-        ids = tuple(host.id_of(request.user, one) for one in _split(others))
+            raise Unprocessable("name the columns: ?columns=position__x,Velocity")
+        ids = tuple(host.id_of(request.user, one) for one in split(others))
         wanted = (0.25, 0.5, 0.75) if quantiles is None else _numbers("quantiles", quantiles)
         cuts = bins if edges is None else _numbers("edges", edges)
         command = Aggregate(named, at, by_archetype, wanted, cuts, others=ids)
@@ -102,7 +103,7 @@ class AggregateRoutes(Controller):
         """Count the entities in each bin of the plane of two columns at a tick, by default the last."""
         form = rows.wanted_format(request.headers.get("accept"), (rows.JSON, rows.ARROW))
         if x_bins * y_bins > MAX_CELLS:
-            raise BadRequest(f"{x_bins} by {y_bins} bins are more than {MAX_CELLS}: ask for fewer")
+            raise Unprocessable(f"{x_bins} by {y_bins} bins are more than {MAX_CELLS}: ask for fewer")
         command = Density(x, y, tick, (x_bins, y_bins), _range("x", x_min, x_max), _range("y", y_min, y_max))
         found = await host.ask(request.user, command, world)
         body: Any = await to_thread(aggregates.grid if form == rows.JSON else aggregates.arrow_grid, found)
@@ -112,10 +113,10 @@ class AggregateRoutes(Controller):
 def _ticks(tick: int | None, first: int | None, last: int | None, every: int) -> int | range | None:
     if first is None and last is None:
         if every != 1:
-            raise BadRequest("every is of a range: give first_tick and last_tick, too")
+            raise Unprocessable("every is of a range: give first_tick and last_tick, too")
         return tick
     if tick is not None:
-        raise BadRequest("give tick, or first_tick and last_tick, not both")
+        raise Unprocessable("give tick, or first_tick and last_tick, not both")
     return range(first or 0, _MAX if last is None else min(last + 1, _MAX), every)
 
 
@@ -129,25 +130,21 @@ def _check_size(command: Aggregate, host: WorldHost, request: Anyone, world: str
         moments = len(range(at.start, stop, at.step))
     moments *= 1 + len(command.others)
     if moments > min(MAX_MOMENTS, limit):
-        raise BadRequest(
+        raise Unprocessable(
             f"{moments} ticks are more than the {MAX_MOMENTS} of one answer: ask for fewer, or for every=10"
         )
     bins = command.bins if isinstance(command.bins, int) else len(command.bins or ())
     if moments * bins > MAX_CELLS:
-        raise BadRequest(f"{moments} ticks with {bins} bins are more than {MAX_CELLS} bins: ask for fewer of them")
-
-
-def _split(names: str | None) -> list[str]:
-    return [one.strip() for one in names.split(",") if one.strip()] if names else []
+        raise Unprocessable(f"{moments} ticks with {bins} bins are more than {MAX_CELLS} bins: ask for fewer of them")
 
 
 def _numbers(name: str, text: str) -> tuple[float, ...]:
     try:
-        found = tuple(float(one) for one in _split(text))
+        found = tuple(float(one) for one in split(text))
     except ValueError:
         raise BadRequest(f"{name} are numbers, separated by commas, not {text[:100]!r}") from None
     if len(found) > 4097:
-        raise BadRequest(f"there are more than 4097 {name}")
+        raise Unprocessable(f"there are more than 4097 {name}")
     return found
 
 
@@ -155,5 +152,5 @@ def _range(name: str, low: float | None, high: float | None) -> tuple[float, flo
     if low is None and high is None:
         return None
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise BadRequest(f"give {name}_min and {name}_max, two ascending numbers, or neither")
+        raise Unprocessable(f"give {name}_min and {name}_max, two ascending numbers, or neither")
     return low, high

@@ -18,7 +18,7 @@ from archetype_server.answer import Problem
 from archetype_server.config import Limits
 from archetype_server.identity import Caller
 from archetype_server.model import kinds
-from archetype_server.problem import PROBLEM_JSON, BadRequest
+from archetype_server.problem import PROBLEM_JSON, Unprocessable
 from archetype_server.terms import Terms
 from archetype_server.world_host import WorldHost
 
@@ -98,17 +98,22 @@ def command_of(body: _Body[C_co]) -> C_co:
     except ArchetypeError:
         raise
     except (TypeError, ValueError) as refusal:
-        raise BadRequest(str(refusal)) from refusal
+        raise Unprocessable(str(refusal)) from refusal
 
 
 def component_kinds(names: str | None) -> tuple[type[Component], ...]:
     """Return the classes that a list of names gives; ``UnknownComponent`` for one that this server does not have."""
-    return kinds([one.strip() for one in names.split(",") if one.strip()]) if names else ()
+    return kinds(split(names))
+
+
+def split(text: str | None) -> list[str]:
+    """Return the parts of a text with commas between."""
+    return [one.strip() for one in text.split(",") if one.strip()] if text else []
 
 
 def required_kinds(names: str | None) -> tuple[type[Component], ...]:
     """Return the classes of a list that must not be empty."""
     found = component_kinds(names)
     if not found:
-        raise BadRequest("name the components: ?components=Position,Velocity")
+        raise Unprocessable("name the components: ?components=Position,Velocity")
     return found

@@ -6,6 +6,7 @@ from asyncio import to_thread
 from datetime import datetime
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Controller
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
@@ -13,7 +14,7 @@ from archetype_core.command import AuditFilter, EntityCommand, GetHistory, Statu
 from archetype_server.answer import AuditAnswer, Page, TicketAnswer
 from archetype_server.model import SubmitBody, SubmitManyBody
 from archetype_server.paging import Cursor, decoded
-from archetype_server.problem import BadRequest
+from archetype_server.problem import BadRequest, Unprocessable
 from archetype_server.routes.base import (
     Anyone,
     Bounds,
@@ -28,6 +29,8 @@ from archetype_server.routes.base import (
     get,
     post,
 )
+
+Moment = Annotated[str | None, QueryParameter(description="A time with its zone.")]
 
 
 class CommandRoutes(Controller):
@@ -59,7 +62,7 @@ class CommandRoutes(Controller):
     ) -> Page[TicketAnswer]:
         """Queue several commands, all or none."""
         if len(data.commands) > limits.entities:
-            raise BadRequest(f"{len(data.commands)} commands are more than the {limits.entities} of one request")
+            raise Unprocessable(f"{len(data.commands)} commands are more than the {limits.entities} of one request")
         commands = await to_thread(_commands, data)
         tickets = await host.submit(request.user, commands, world, tick=data.tick, priority=data.priority, terms=terms)
         return Page([TicketAnswer.of(one) for one in tickets])
@@ -76,20 +79,28 @@ class CommandRoutes(Controller):
         actor: Text = None,
         kind: Annotated[str | None, QueryParameter(name="type")] = None,
         status: FromQuery[Status | None] = None,
-        since: FromQuery[datetime | None] = None,
-        until: FromQuery[datetime | None] = None,
+        since: Moment = None,
+        until: Moment = None,
         oldest_first: Flag = False,
     ) -> Page[AuditAnswer]:
         """Read the audit log of a world, newest first: a row for every command that anybody sent to it."""
-        for name, moment in (("since", since), ("until", until)):
-            if moment is not None and moment.tzinfo is None:
-                raise BadRequest(f"{name} needs a time zone, such as 2026-01-31T12:00:00Z")
         after = None if cursor is None else decoded(cursor).offset
         world_id = host.id_of(request.user, world)
-        wanted = AuditFilter(world_id, actor, kind, status, since, until, after, limit, oldest_first)
+        first, last = _moment("since", since), _moment("until", until)
+        wanted = AuditFilter(world_id, actor, kind, status, first, last, after, limit, oldest_first)
         rows = await host.ask(request.user, GetHistory(wanted), world)
         following = Cursor(0, rows[-1].seq).encoded() if len(rows) == limit else None
         return Page([AuditAnswer.of(one, host.redaction) for one in rows], following)
+
+
+def _moment(name: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment: datetime = msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)])
+    except msgspec.ValidationError:
+        raise BadRequest(f"{name} is a time with its zone, such as 2026-01-31T12:00:00Z") from None
+    return moment
 
 
 def _commands(data: SubmitManyBody) -> list[EntityCommand[Any]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from asyncio import to_thread
+from typing import Annotated
 
 from litestar import Controller, Response
-from litestar.params import JSONBody
+from litestar.params import JSONBody, QueryParameter
 
 from archetype_core.command import AddComponents, Despawn, QueryTables, RemoveComponents, Update
 from archetype_core.errors import EntityNotFound
@@ -13,13 +14,12 @@ from archetype_server import state
 from archetype_server.answer import EntityAnswer, EntityRef, EntityRefs
 from archetype_server.etag import etag, tagged, unmodified
 from archetype_server.model import ComponentsBody, SpawnBody, SpawnManyBody
-from archetype_server.problem import BadRequest
+from archetype_server.problem import Unprocessable
 from archetype_server.routes.base import (
     Anyone,
     Bounds,
     EntityId,
     Host,
-    Names,
     SomeTick,
     TermsOf,
     WorldName,
@@ -58,7 +58,7 @@ class EntityRoutes(Controller):
     ) -> EntityRefs:
         """Spawn several entities, all or none."""
         if len(data.bundles) > limits.entities:
-            raise BadRequest(f"{len(data.bundles)} entities are more than the {limits.entities} of one request")
+            raise Unprocessable(f"{len(data.bundles)} entities are more than the {limits.entities} of one request")
         # In a thread: it takes some microseconds for each component.
         ids = await host.ask(request.user, await to_thread(command_of, data), world, terms)
         return EntityRefs(list(ids))
@@ -124,7 +124,7 @@ class EntityRoutes(Controller):
         terms: TermsOf,
         world: WorldName,
         entity_id: EntityId,
-        components: Names = None,
+        components: Annotated[str, QueryParameter(description="Names of components, separated by commas.")],
     ) -> EntityRef:
         """Remove components from an entity; the last one cannot be removed."""
         await host.ask(request.user, RemoveComponents(entity_id, required_kinds(components)), world, terms)

@@ -10,7 +10,7 @@ from litestar.response import Stream
 
 from archetype_core.command import AuditFilter, GetHistory, GetWorldInfo
 from archetype_server.event_stream import Following, Place, events, while_known
-from archetype_server.problem import BadRequest
+from archetype_server.problem import BadRequest, Unprocessable
 from archetype_server.routes.base import Anyone, Host, WorldName, caller_of, get
 from archetype_server.world_host import WorldHost
 
@@ -45,7 +45,7 @@ class EventRoutes(Controller):
         if not wanted <= _KINDS:
             raise BadRequest(f"kinds are tick, command or both, not {kinds[:100]!r}")
         if types is not None and "command" not in wanted:
-            raise BadRequest("types are of commands: add kinds=command or kinds=tick,command")
+            raise Unprocessable("types are of commands: add kinds=command or kinds=tick,command")
         place, world_id = Place.of(last_event_id), host.id_of(request.user, world)
         last = (await host.ask(request.user, GetWorldInfo(), world)).tick - 1
         if "tick" in wanted:

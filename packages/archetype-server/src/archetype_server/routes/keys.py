@@ -13,7 +13,7 @@ from archetype_server.answer import KeyAnswer, NewKey, Page, Revoked
 from archetype_server.key_store import SERVER, KeyStore
 from archetype_server.model import KeyBody
 from archetype_server.paging import page_of
-from archetype_server.problem import BadRequest
+from archetype_server.problem import Unprocessable
 from archetype_server.routes.base import Anyone, Host, Limit, Place, delete, get, post
 
 Keys = NamedDependency[KeyStore]
@@ -29,7 +29,7 @@ class KeyRoutes(Controller):
     async def create_key(self, request: Anyone, host: Host, keys: Keys, data: JSONBody[KeyBody]) -> NewKey:
         """Make a key. The answer has it, and nothing shows it again."""
         if data.actor == SERVER.id:
-            raise BadRequest(f"{SERVER.id!r} is the server itself: choose another name for the actor")
+            raise Unprocessable(f"{SERVER.id!r} is the server itself: choose another name for the actor")
         details = {"actor": data.actor, "roles": data.roles, "worlds": data.worlds}
         await host.ask(request.user, Administer("make a key", details))
         key, info = await to_thread(

@@ -16,7 +16,7 @@ from archetype_server.config import Limits
 from archetype_server.etag import etag, tagged, unmodified
 from archetype_server.model import SearchBody
 from archetype_server.paging import Cursor, decoded
-from archetype_server.problem import BadRequest
+from archetype_server.problem import BadRequest, Unprocessable
 from archetype_server.routes.base import (
     Anyone,
     Bounds,
@@ -36,10 +36,17 @@ from archetype_server.routes.base import (
     get,
     get_tagged,
     post,
-    required_kinds,
+    split,
 )
+from archetype_server.where import chosen, matching
 from archetype_server.world_host import WorldHost
 
+SomeEntities = Annotated[str | None, QueryParameter(description="Ids of entities, separated by commas.")]
+Where = Annotated[
+    str | None,
+    QueryParameter(description="A condition as in SQL on the columns of the rows, such as `position__x > 3`."),
+]
+Columns = Annotated[str | None, QueryParameter(description="Columns, separated by commas; by default all.")]
 _MAX = 2**63 - 1
 _OF_PAGE = ("cursor", "limit", "role")
 
@@ -109,27 +116,32 @@ class ReadRoutes(Controller):
         tick: SomeTick = None,
         first_tick: SomeTick = None,
         last_tick: SomeTick = None,
-        entity_id: SomeEntity = None,
+        entity_id: SomeEntities = None,
         include_inactive: Flag = False,
         lineage: Flag = True,
+        where: Where = None,
+        columns: Columns = None,
         limit: Limit = 1000,
         cursor: Place = None,
     ) -> Response[Any]:
-        """Read rows of some components: of one tick, by default the last, or of a range of ticks."""
-        kinds = required_kinds(components)
+        """Read rows of some components: of one tick, by default the last, or of a range of ticks.
+
+        Without components, rows of all entities with the columns that all have.
+        """
+        kinds, ids = component_kinds(components), _entities(entity_id)
         reading = _Rows(request=request, host=host, limits=limits, world=world, limit=limit, cursor=cursor)
         if tick is not None and (first_tick is not None or last_tick is not None):
-            raise BadRequest("give tick, or first_tick and last_tick, not both")
+            raise Unprocessable("give tick, or first_tick and last_tick, not both")
         if first_tick is not None or last_tick is not None:
             ticks: int | range = reading.ticks(first_tick, last_tick)
         elif (at := reading.tick if tick is None else tick) is not None:
             ticks = at
-        elif entity_id is None and not include_inactive and lineage:
-            return await reading.answer(QuerySnapshot(kinds))
+        elif ids is None and not include_inactive and lineage and kinds:
+            return await reading.answer(QuerySnapshot(kinds), where, columns)
         else:
             ticks = (await host.ask(request.user, GetWorldInfo(), world)).tick - 1
-        query = Query(kinds, ticks, entity_id, include_inactive=include_inactive, lineage=lineage)
-        return await reading.answer(query)
+        query = Query(kinds, ticks, ids, include_inactive=include_inactive, lineage=lineage)
+        return await reading.answer(query, where, columns)
 
     @get("/diff")
     async def diff(
@@ -143,13 +155,16 @@ class ReadRoutes(Controller):
         after: Tick,
         other: Annotated[str | None, QueryParameter(description="The world that `after` is a tick of.")] = None,
         components: Names = None,
+        columns: Columns = None,
+        where: Where = None,
         limit: Limit = 1000,
         cursor: Place = None,
     ) -> Response[Any]:
         """Compare two ticks of a world, or a tick of a world with one of another."""
         reading = _Rows(request=request, host=host, limits=limits, world=world, limit=limit, cursor=cursor)
         second = after if other is None else (reading.id_of(other), after)
-        return await reading.answer(Diff(before, second, component_kinds(components)))
+        compared = (*component_kinds(components), *split(columns))
+        return await reading.answer(Diff(before, second, compared), where)
 
     @post("/search", status_code=200)
     async def search(
@@ -222,9 +237,15 @@ class _Rows:
         end = self.tick if self.tick is not None else last
         return range(first or 0, _MAX if end is None else min(end + 1, _MAX))
 
-    async def answer(self, command: Query | QuerySnapshot | Diff) -> Response[Any]:
-        """Send a command and return its rows."""
+    async def answer(
+        self, command: Query | QuerySnapshot | Diff, where: str | None = None, columns: str | None = None
+    ) -> Response[Any]:
+        """Send a command and return its rows: those that match, with the base columns and those that are named."""
         frame = await self._host.ask(self._actor, command, self._world)
+        if where is not None:
+            frame = await to_thread(matching, frame, where)
+        if columns is not None:
+            frame = chosen(frame, split(columns))
         if self._form != rows.JSON:
             if isinstance(command, Query) and isinstance(command.ticks, range):
                 return await bulk.of_ticks(frame, self._known(command.ticks), self._form)
@@ -251,6 +272,15 @@ class _Rows:
     def _key(self, tick: int) -> Hashable:
         """What is the same for all pages of an answer, and for no others."""
         return (*self._ids, *self._url, tick)
+
+
+def _entities(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    ids = split(text)
+    if not ids or not all(one.isascii() and one.isdigit() and 0 < int(one[:20]) <= _MAX for one in ids):
+        raise BadRequest(f"entity_id is one id, or several with commas between, not {text[:100]!r}")
+    return tuple(map(int, ids))
 
 
 def _place(cursor: str | None) -> Cursor | None:

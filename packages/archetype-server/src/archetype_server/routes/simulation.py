@@ -18,7 +18,7 @@ from archetype_server.config import Limits
 from archetype_server.job import JobAnswer
 from archetype_server.job_runner import Asked, JobRunner
 from archetype_server.model import EpisodeBody, RolloutBody, RunBody, StepBody
-from archetype_server.problem import BadRequest
+from archetype_server.problem import Unprocessable
 from archetype_server.routes.base import PROBLEMS, Anyone, Bounds, Host, TermsOf, WorldName, caller_of, command_of, post
 from archetype_server.world_host import WorldHost
 
@@ -120,4 +120,4 @@ def _is_async(prefer: str | None) -> bool:
 
 def _check_steps(steps: int, limits: Limits) -> None:
     if steps > limits.steps:
-        raise BadRequest(f"{steps} ticks are more than the {limits.steps} of one request: send several")
+        raise Unprocessable(f"{steps} ticks are more than the {limits.steps} of one request: send several")

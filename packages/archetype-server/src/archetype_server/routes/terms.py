@@ -41,9 +41,10 @@ async def terms_of(  # noqa: PLR0917  # reason: Litestar passes them by name
     idempotency_key: Key = None,
 ) -> Terms:
     """Return the terms of a request to a world."""
-    if if_match is not None and expected_tick is not None:
-        raise BadRequest("give If-Match or expected_tick, not both")
-    expected = expected_tick if if_match is None else etag.expected_tick(if_match, host.id_of(request.user, world))
+    tagged = None if if_match is None else etag.expected_tick(if_match, host.id_of(request.user, world))
+    if tagged is not None and expected_tick not in (None, tagged):
+        raise etag.OtherWorld(f"If-Match is of tick {tagged} and expected_tick is {expected_tick}: nothing was done")
+    expected = expected_tick if tagged is None else tagged
     return Terms(expected, await _key(request, idempotency_key))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import msgspec
 from litestar import Controller, Response
 from litestar.params import JSONBody
@@ -114,7 +116,7 @@ class WorldRoutes(Controller):
 
 
 def _made(world: WorldAnswer) -> Response[WorldAnswer]:
-    return Response(world, status_code=201, headers={"Location": f"/v1/worlds/{world.world_id}"})
+    return Response(world, status_code=201, headers={"Location": f"/v1/worlds/{quote(world.world_id, safe='')}"})
 
 
 def _trees(worlds: tuple[WorldInfo, ...]) -> list[Branch]:
