@@ -30,17 +30,20 @@ from archetype_core.command import (
     Custom,
     GetWorldInfo,
     ListWorlds,
+    Run,
     Send,
     Spawn,
     Step,
     Update,
 )
+from archetype_core.config import RunConfig
 from archetype_core.errors import (
     EntityNotFound,
     NotDeferrable,
     PermissionDenied,
     QuotaExceeded,
     SignatureError,
+    StaleTick,
     ValueRejected,
     WorldNotFound,
 )
@@ -91,6 +94,33 @@ def test_rejected_commands_change_nothing_and_are_recorded(tmp_path: Path) -> No
                 "get_world_info",
             ]
             assert all(row.reason for row in rejected)
+
+    run_scenario(scenario)
+
+
+def test_what_is_refused_now_is_foreseen(tmp_path: Path) -> None:
+    """A command for later is refused for role, world and tick with an audit row; otherwise it leaves no row and costs nothing."""
+
+    async def scenario() -> None:
+        container = ServiceContainer(quotas=Quotas(credits=0, exempt=frozenset({ADMIN.id})))
+        gate = container.gate
+        world_id = await create_world(gate, journal_at(tmp_path))
+        operator = ActorCtx("ann", {"operator"})
+        limited = ActorCtx("ben", {"operator"}, {"other"})
+        await container.foresee(operator, Run(RunConfig(5)), world_id, expected_tick=0)
+        for actor, world, tick, kind in (
+            (PLAYER, world_id, None, PermissionDenied),
+            (operator, "nowhere", None, WorldNotFound),
+            (limited, world_id, None, WorldNotFound),
+            (operator, world_id, 3, StaleTick),
+        ):
+            with pytest.raises(kind):
+                await container.foresee(actor, Run(RunConfig(5)), world, expected_tick=tick)
+        rows = await audit_rows(gate, None, type="run")
+        assert [(row.actor, row.status) for row in rows] == [
+            (actor.id, "rejected") for actor in (PLAYER, operator, limited, operator)
+        ]
+        await container.shutdown()
 
     run_scenario(scenario)
 
