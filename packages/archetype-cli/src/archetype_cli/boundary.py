@@ -32,22 +32,25 @@ def run(arguments: Sequence[str]) -> int:
         _say_interrupted(stopped)
         return ExitCode.INTERRUPTED
     except Exception as failure:  # noqa: BLE001  # reason: this is where every error ends
-        if _is_interrupt(failure):
-            _say_interrupted(failure)
-            return ExitCode.INTERRUPTED
-        return _report(failure)
+        stop = _stop_below(failure)
+        if stop is None:
+            return _report(failure)
+        if isinstance(stop, SystemExit):
+            return ExitCode.TERMINATED
+        _say_interrupted(failure)
+        return ExitCode.INTERRUPTED
     return outcome if isinstance(outcome, int) else ExitCode.OK
 
 
-def _is_interrupt(failure: BaseException | None) -> bool:
-    """Whether an error is what became of Ctrl-C in an import or below a compiled library."""
+def _stop_below(failure: BaseException | None) -> BaseException | None:
+    """Return what became an error in an import or below a compiled library: Ctrl-C or SIGTERM; ``None`` for a true error."""
     seen: set[int] = set()
     while failure is not None and id(failure) not in seen:
         seen.add(id(failure))
-        if isinstance(failure, KeyboardInterrupt) or "KeyboardInterrupt" in str(failure):
-            return True
+        if isinstance(failure, KeyboardInterrupt | SystemExit) or "KeyboardInterrupt" in str(failure):
+            return failure
         failure = failure.__cause__ or failure.__context__
-    return False
+    return None
 
 
 def _report(failure: Exception) -> int:

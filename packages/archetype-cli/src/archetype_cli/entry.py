@@ -55,10 +55,11 @@ def _unraisable(failure: UnraisableHookArgs) -> None:
 
 def _unwind(_signum: int, _frame: FrameType | None) -> NoReturn:
     """End as a program does that is told to: files are closed, and temporary ones removed."""
-    import logging
-
-    # Nobody waits any more for the tasks that this cuts off, so what they raise is no news.
-    logging.getLogger("asyncio").disabled = True
+    # Nobody waits any more for the tasks that this cuts off, so what they raise is no news. An import may be under way, so this
+    # handler imports nothing.
+    logger = getattr(sys.modules.get("asyncio.log"), "logger", None)
+    if logger is not None:
+        logger.disabled = True
     raise SystemExit(TERMINATED)
 
 
