@@ -262,3 +262,16 @@ def test_a_world_may_have_any_id(server: Serving) -> None:
     assert answer.headers["location"] == "/v1/worlds/%C3%A4%201%3F%25%2F%F1%AD%97%9C"
     other = server.ask("POST", "/worlds", {"name": "Ödland", "world_id": "welt ü"})
     assert server.ok("GET", other.headers["location"])["world_id"] == "welt ü"
+
+
+def test_a_missing_world_names_those_there_are(server: Serving) -> None:
+    """The problem about a world that does not exist has the names that the caller may see."""
+    server.world("neverland")
+    for method, path in (
+        ("GET", "/worlds/neverlnd"),
+        ("POST", "/worlds/neverlnd/step"),
+        ("GET", "/worlds/neverlnd/state"),
+    ):
+        found = server.problem(method, path)
+        assert (found["status"], found["code"], found["world"]) == (404, "ARC-W001", "neverlnd")
+        assert "neverland" in found["known"]

@@ -45,6 +45,11 @@ class WorldDirectory:
         """Forget the name of a world that was destroyed."""
         self._ids = {name: one for name, one in self._ids.items() if one != world_id}
 
+    @property
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """The names of live worlds with their ids."""
+        return tuple(self._ids.items())
+
     def id_of(self, world: str) -> str:
         """Return the id of a world that is addressed by its name; anything else is taken for an id."""
         return self._ids.get(world, world)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from archetype_core.clock import SystemIds
@@ -29,7 +30,7 @@ from archetype_core.command import (
 )
 from archetype_core.config import StorageConfig
 from archetype_core.engine import hook_pairs
-from archetype_core.errors import ArchetypeError, StorageNotFound
+from archetype_core.errors import ArchetypeError, StorageNotFound, WorldNotFound
 from archetype_server.answer import WorldAnswer
 from archetype_server.audit_feed import AuditFeed
 from archetype_server.key_store import SERVER
@@ -123,7 +124,7 @@ class WorldHost:
     async def ask(self, actor: ActorCtx, command: Command[R], world: str | None = None, terms: Terms = FREE) -> R:
         """Execute a command for an actor; what it changes is on disk when this returns. A wrong argument is ``BadRequest``."""
         world_id = None if world is None else self.id_of(actor, world)
-        with self._deciding(command.kind):
+        with self._deciding(command.kind, actor, world):
             result = await self.gate.execute(
                 actor,
                 command,
@@ -159,7 +160,7 @@ class WorldHost:
         terms: Terms,
     ) -> tuple[Ticket, ...]:
         """Queue commands for a tick, all or none."""
-        with self._deciding("submit"):
+        with self._deciding("submit", actor, world):
             return await self.gate.submit_batch(
                 actor,
                 commands,
@@ -234,15 +235,25 @@ class WorldHost:
         return world if is_hidden else world_id
 
     @contextmanager
-    def _deciding(self, kind: str) -> Iterator[None]:
-        """Count the gate's verdict on a command; wrong arguments are bad requests."""
+    def _deciding(self, kind: str, actor: ActorCtx, world: str | None) -> Iterator[None]:
+        """Count the gate's verdict on a command. Wrong arguments are ``Unprocessable``; a missing world is told with others."""
         try:
             with self.metrics.deciding(kind):
                 yield
+        except WorldNotFound as missing:
+            if world is None or missing.world not in (world, self.id_of(actor, world)):
+                raise
+            raise WorldNotFound(world, self._names(actor, world)) from None
         except ArchetypeError:
             raise
         except (TypeError, ValueError, KeyError) as refusal:
             raise Unprocessable(str(refusal)) from refusal
+
+    def _names(self, actor: ActorCtx, like: str) -> list[str]:
+        """The names of live worlds that an actor may see, up to a bound, those like a text first."""
+        seen = sorted(name for name, one in self._directory.names if self.gate.peek(actor, one) is not None)
+        near = get_close_matches(like, seen, 8)
+        return [*near, *(one for one in seen if one not in near)][:100]
 
     def answer(self, info: WorldInfo) -> WorldAnswer:
         """Return a world as clients see it."""
