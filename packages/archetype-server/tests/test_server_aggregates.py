@@ -59,8 +59,8 @@ def test_components_archetypes_and_worlds_are_told_apart(server: Serving) -> Non
     """A component stands for its columns, a table has rows of its own, and a fork is read at the same ticks."""
     rows = server.ok("GET", "/worlds/demo/aggregate?columns=Position&by_archetype=true")["items"]
     assert [(one["column"], one["archetype"], one["count"]) for one in rows] == [
-        ("position__x", "Position + Velocity", 10),
         ("position__x", "Position", 0),
+        ("position__x", "Position + Velocity", 10),
         ("position__y", "Position + Velocity", 10),
         ("position__y", "Position", 1),
     ]

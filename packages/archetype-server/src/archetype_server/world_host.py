@@ -139,7 +139,7 @@ class WorldHost:
 
     async def foresee(self, actor: ActorCtx, command: Command[Any], world_id: str, terms: Terms) -> None:
         """Raise what a command that is executed later would be refused with now."""
-        with self._deciding("job"):
+        with self._deciding("job", actor, world_id):
             await self._foresee(actor, command, world_id, expected_tick=terms.expected_tick)
 
     async def _note_forks(self, world_id: str, result: RolloutResult, *, is_kept: bool) -> None:
