@@ -61,8 +61,8 @@ def test_components_archetypes_and_worlds_are_told_apart(server: Serving) -> Non
     assert [(one["column"], one["archetype"], one["count"]) for one in rows] == [
         ("position__x", "Position", 0),
         ("position__x", "Position + Velocity", 10),
-        ("position__y", "Position + Velocity", 10),
         ("position__y", "Position", 1),
+        ("position__y", "Position + Velocity", 10),
     ]
     server.ok("POST", "/worlds/demo/fork", {"name": "branch"})
     server.ok("PATCH", "/worlds/branch/entities/1", {"components": [{"type": "Position", "x": 100.0}]})

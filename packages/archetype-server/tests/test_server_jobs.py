@@ -145,7 +145,7 @@ def test_what_is_refused_is_no_job(server: Serving) -> None:
         refused = server.problem("POST", path, {"steps": 1}, role=role, headers=ASYNC)
         assert refused["status"] == status
     many = {"num_episodes": 2**62, "max_steps": 0}
-    assert server.problem("POST", f"/worlds/{world}/rollout", many)["code"] == "ARC-H003"
+    assert server.problem("POST", f"/worlds/{world}/rollout", many)["code"] == "ARC-H018"
     assert server.ok("GET", "/jobs?limit=10000")["items"] == before
     assert audited(server, world, "run") == [("dev-admin", "rejected"), ("dev-player", "rejected")]
 

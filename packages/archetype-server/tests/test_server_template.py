@@ -11,7 +11,7 @@ import pytest
 from archetype_core.engine import Processor
 from archetype_core.schema import Component
 from archetype_server import WorldTemplate, load_templates
-from archetype_server.problem import BadRequest
+from archetype_server.problem import NotHere
 from archetype_server.template import Templates
 
 
@@ -58,7 +58,7 @@ def test_templates_are_found_by_name() -> None:
     one, two = WorldTemplate("one"), WorldTemplate("two")
     templates = Templates([one, two])
     assert (templates.find(None), templates.find("two"), templates.get("no")) == (one, two, None)
-    with pytest.raises(BadRequest, match=r"did you mean two.*one, two"):
+    with pytest.raises(NotHere, match=r"did you mean two.*one, two"):
         templates.find("tow")
     with pytest.raises(ValueError, match="'one'"):
         Templates([one, WorldTemplate("one")])

@@ -79,7 +79,7 @@ class Templates:
             raise ValueError("a server needs a template")
 
     def find(self, name: str | None) -> WorldTemplate:
-        """Return a template by name, or the first; ``BadRequest`` lists those there are."""
+        """Return a template by name, or the first; ``NotHere`` lists those there are."""
         if name is None:
             return next(iter(self._by_name.values()))
         if name not in self._by_name:
