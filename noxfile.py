@@ -50,6 +50,8 @@ LONG_RUNS = (
     "archetype-core second half",
     "tests",
     "archetype-journal test_journaled_contract",
+    "archetype-server test_server_kill",
+    "archetype-server test_server_document",
     "archetype-server",
     "test_gate_crash",
     "test_crash_mutants",

@@ -14,6 +14,7 @@ from serving import ROLES, SMALL, config, serving
 
 from archetype_server.key_store import DATABASE, KeyStore
 
+pytestmark = pytest.mark.thorough
 EXAMPLES = int(os.environ.get("ARCHETYPE_SERVER_EXAMPLES", "25"))
 """Cases per operation; `nox -s server-long` asks for more."""
 SEED = int(os.environ.get("ARCHETYPE_SERVER_SEED", "1"))
@@ -31,7 +32,6 @@ expected-statuses = [400, 401, 403, 404, 405, 406, 409, 410, 412, 415, 422, 429]
 """
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("role", ROLES)
 def test_the_document_is_true(tmp_path: Path, role: str) -> None:
     """No operation fails, accepts what the document refuses, or answers what it does not mention; endless streams excepted."""

@@ -20,6 +20,7 @@ from archetype_core.config import StorageConfig
 from archetype_gate import verify as verify_ledger
 from archetype_journal import verify as verify_journal
 
+pytestmark = pytest.mark.thorough
 ROUNDS = int(os.environ.get("ARCHETYPE_SERVER_ROUNDS", "15"))
 STOPPED = int(os.environ.get("ARCHETYPE_SERVER_STOPS", "20"))
 CLIENTS = 4
@@ -161,13 +162,11 @@ def play(place: Path, signals: list[signal.Signals], seed: int) -> None:
     assert any(one.answer for one in load.sent)
 
 
-@pytest.mark.thorough
 def test_killed_under_load(tmp_path: Path) -> None:
     """After each kill -9 every 2xx answer is true, and every request that is sent again is done once."""
     play(tmp_path, [signal.SIGKILL] * ROUNDS, seed=ROUNDS)
 
 
-@pytest.mark.thorough
 def test_stopped_under_load(tmp_path: Path) -> None:
     """SIGTERM and SIGINT end the process with 0 at any moment; store and ledger are whole, and nothing is done twice."""
     play(tmp_path, [STOPS[number % 2] for number in range(STOPPED)], seed=7 * STOPPED)
