@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 from tick_machine import TickMachine
-from tick_model import Send, Spawn
+from tick_model import Despawn, Send, Spawn
 from tick_program import Attempt, Fork, Stage, Step
 from tick_replay import played_once
 
@@ -51,6 +51,21 @@ TestQuick.settings = settings(max_examples=15, stateful_step_count=6)
                 id=f"ids of another world are given back when the commit is a failure: {fault}",
             )
             for fault in ("conflict", "refused")
+        ),
+        *(
+            pytest.param(
+                (
+                    *_TWO_TABLES,
+                    Stage(0, Spawn(({"Purse": {}},))),
+                    Step(0, Attempt(fault=fault)),
+                    Stage(0, Despawn((3,))),
+                    Stage(0, Send(3, 7)),
+                    Step(0),
+                    Step(0),
+                ),
+                id=f"an entity of a tick in doubt that leaves takes messages as long as it may be alive: {fault}",
+            )
+            for fault in ("refused", "lost", "stored")
         ),
     ],
 )

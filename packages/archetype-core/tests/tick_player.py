@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -144,9 +144,10 @@ class Player:
     def _stage(self, branch: Branch, op: Op) -> None:
         result = perform(branch.real, op, branch.real.get)
         model, doubt = branch.model, branch.doubt
-        # Until a commit that failed is looked up, what its hooks staged counts.
+        # Until a commit that failed is looked up, what its hooks staged counts, and its entities may be alive.
+        there = placed(model.where, doubt.mutations) if doubt else {}
         expected = placed(model.where, [*doubt.mutations, *model.staged[doubt.before :]]) if doubt else model.expected
-        model.staged += self._judged(model, op, expected, result, in_order=True)
+        model.staged += self._judged(model, op, expected, result, in_order=True, there=there)
 
     def _judged(
         self,
@@ -157,11 +158,12 @@ class Player:
         *,
         in_order: bool = False,
         sees_others: bool = False,
+        there: Collection[int] = (),
     ) -> list[Mutation]:
         """The mutations of an operation, after the engine gave the ids or the error that the model expects."""
         ids = result if isinstance(result, tuple) else ()
         if isinstance(op, Send):
-            return self._judged_send(model, op, where, result, sees_others=sees_others)
+            return self._judged_send(model, op, {*where, *there}, result, sees_others=sees_others)
         if isinstance(op, Spawn):
             assert len(ids) == len(op.bundles), f"{op} gave {result!r}"
             model.take(ids, in_order=in_order)
