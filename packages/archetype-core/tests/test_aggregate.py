@@ -56,6 +56,7 @@ def numbers(row: dict[str, Any]) -> dict[str, Any]:
 @given(values=st.lists(FINITE, min_size=1, max_size=50), bins=st.integers(1, 20))
 @example(values=[1e308, -1e308, 0.0], bins=3)
 @example(values=[0.0, sys.float_info.max], bins=3)
+@example(values=[1e308, -5e-324], bins=1)
 @example(values=[5e-324, 0.0, 1e-323], bins=7)
 @example(values=[1e300], bins=4)
 @example(values=[1.0, math.nextafter(1.0, 2.0)], bins=10)

@@ -30,7 +30,11 @@ def even_edges(low: float, high: float, bins: int) -> Floats:
     # The width of the widest ranges is no float64, and neither is what linspace makes of numbers near the largest.
     scale = 1.0 if max(abs(low), abs(high), high - low) < _GREATEST else 0.25
     edges = np.linspace(low * scale, high * scale, bins + 1)
-    return edges if scale == 1.0 else np.clip(edges / scale, low, high)
+    if scale != 1.0:
+        edges = np.clip(edges / scale, low, high)
+        # A quarter of the least number is none.
+        edges[0], edges[-1] = low, high
+    return edges
 
 
 def histogram(values: Floats, edges: Floats, *, is_even: bool) -> tuple[Counts, int]:
