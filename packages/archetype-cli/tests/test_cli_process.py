@@ -89,10 +89,13 @@ def test_ctrl_c(tmp_path: Path, race: Path) -> None:
         env=environment(PYTHONUNBUFFERED="1"),
         cwd=tmp_path,
     ) as running:
-        assert running.stdout is not None
-        running.stdout.readline()
-        running.send_signal(signal.SIGINT)
-        _, err = running.communicate(timeout=60)
+        try:
+            assert running.stdout is not None
+            running.stdout.readline()
+            running.send_signal(signal.SIGINT)
+            _, err = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert (running.returncode, err.strip()) == (130, b"interrupted")
 
 
