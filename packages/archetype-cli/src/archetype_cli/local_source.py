@@ -35,7 +35,7 @@ from archetype_cli.source import (
 )
 from archetype_cli.stored_rows import StoredRows, component_names
 from archetype_core.command import AuditFilter, AuditRow
-from archetype_core.errors import ArchetypeError
+from archetype_core.errors import ArchetypeError, StorageNotFound
 from archetype_core.read import (
     AggregateQuery,
     DensityQuery,
@@ -297,7 +297,17 @@ def address_of(place: str) -> str:
         )
     if (path / "journal.sqlite").is_file():
         return f"journal:{path}"
+    if _is_empty(path):
+        # Of whichever kind: the package of a store is not needed to see that.
+        raise StorageNotFound(str(path.absolute()))
     return str(path)
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.is_dir() and next(path.iterdir(), None) is None
+    except PermissionError:
+        return False
 
 
 def _numeric(columns: Mapping[str, pa.DataType]) -> list[str]:
