@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -28,8 +29,9 @@ from scene import (
 )
 
 from archetype_core.engine import Commands, PreTick, Processor, World
+from archetype_core.engine.attempt import Attempt
 from archetype_core.errors import AttemptOver, ProcessorError
-from archetype_core.schema import Mailbox
+from archetype_core.schema import Component, Mailbox
 
 
 async def failing(there: World, times: int) -> None:
@@ -333,6 +335,47 @@ def test_the_first_failure_raises_at_once() -> None:
         assert (await again).tick == 1
         assert ended.is_set()
         assert len(refused) == 1
+
+    drive(scenario)
+
+
+@pytest.mark.parametrize("failing_one", [Frozen, Flagged])
+def test_whoever_is_told_of_a_failure_finds_the_attempt_over(
+    failing_one: type[Component], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step does not raise before what is staged inside is refused, whichever thread ends first (T7)."""
+    begun, ended = threading.Event(), []
+    end = Attempt.fail
+
+    def slowly(attempt: Attempt) -> None:
+        begun.set()
+        time.sleep(0.2)
+        end(attempt)
+        ended.append(attempt)
+
+    class Fails(Processor):
+        components = (failing_one,)
+
+        def process(self, df: DataFrame) -> DataFrame:
+            raise RuntimeError("boom")
+
+    class Waits(Processor):
+        components = (Flagged if failing_one is Frozen else Frozen,)
+
+        def process(self, df: DataFrame) -> DataFrame:
+            assert begun.wait(PATIENCE_S)
+            return df
+
+    async def scenario() -> None:
+        there = world()
+        there.spawn_many([Frozen(), Flagged()])
+        await there.step()
+        there.add_processor(Fails())
+        there.add_processor(Waits())
+        monkeypatch.setattr(Attempt, "fail", slowly)
+        with pytest.raises(ProcessorError, match="boom"):
+            await there.step()
+        assert ended
 
     drive(scenario)
 

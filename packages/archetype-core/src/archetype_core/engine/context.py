@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class TickContext:
     running: set[Future[Any]] = field(default_factory=set)
     mailboxes: dict[tuple[Archetype, ...], Mailbox] = field(default_factory=dict)
     is_cancelled: bool = False
+    _failing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def base_values(self) -> dict[str, Any]:
@@ -100,11 +102,15 @@ class TickContext:
         self._cancel_running()
 
     def fail(self, failure: BaseException) -> None:
-        """End the attempt at its first failure: what awaits is cancelled, what runs in threads can stage nothing more."""
-        if self.is_over:
-            return
-        self.failure = failure
-        self.attempt.fail()
+        """End the attempt at its first failure: what awaits is cancelled, what runs in threads can stage nothing more.
+
+        Whoever sees the failure may raise it, so the attempt has ended by then.
+        """
+        with self._failing:
+            if self.is_over:
+                return
+            self.attempt.fail()
+            self.failure = failure
         self._cancel_running()
 
     def _cancel_running(self) -> None:
