@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -25,22 +26,22 @@ REPEATABLE = (
 )
 
 
-class KeyPart:
+class KeyPart(ABC):
     """Notes commands with keys, and answers them again."""
 
     ledger: Ledger
     running: set[tuple[str, str]]
 
-    def may(self, actor: c.ActorCtx, command: c.Command[Any]) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def may(self, actor: c.ActorCtx, command: c.Command[Any]) -> bool: ...
 
-    def look(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def look(self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None) -> None: ...
 
+    @abstractmethod
     def reject(
         self, actor: c.ActorCtx, commands: Sequence[c.Command[Any]], world_id: str | None, refusal: Exception
-    ) -> None:
-        raise NotImplementedError
+    ) -> None: ...
 
     async def once(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +31,7 @@ class LiveWorld:
     """How many commands the failed attempt of its last step dropped."""
 
 
-class WorldPart:
+class WorldPart(ABC):
     """Keeps the live worlds, one change at a time."""
 
     ledger: Ledger
@@ -38,13 +39,15 @@ class WorldPart:
     stores: dict[str, Store]
     creating: asyncio.Lock
 
+    @abstractmethod
     def maker(self) -> str:
         """Whose world it is that is being made."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def put(self, live: LiveWorld, waiting: Waiting, *, is_skippable: bool = False) -> None:
         """Stage a command in a live world."""
-        raise NotImplementedError
+        ...
 
     def store(self, storage: StorageConfig) -> Store:
         if storage.uri not in self.stores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Annotated
 
 from daft import DataFrame
 
@@ -27,7 +28,7 @@ class Mind(Component):
     """Values of many types."""
 
     text: str = ""
-    place: Vector(2) = (0.0, 0.0)  # type: ignore[valid-type]
+    place: Annotated[list[float], Vector(2)] = [0.0, 0.0]
     raw: bytes = b"\x00\xff"
     seen: datetime = datetime(2026, 5, 1, 12, 30, 0, 250, UTC)
     laps: int = 0

@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -57,8 +58,8 @@ def test_the_session_of_the_readme(tmp_path: Path, plain_server: Served) -> None
     )
     assert item(archetype("run", world_id, "--steps", "10", "--json"))["final_tick"] == 9
     assert item(archetype("episode", world_id, "--max-steps", "100", "--json"))["reason"] == "max_steps"
-    rollout = item(archetype("rollout", world_id, "--num-episodes", "4", "--max-steps", "100", "--json"))
-    assert len(rollout["episodes"]) == 4  # type: ignore[arg-type]
+    rollout: Any = item(archetype("rollout", world_id, "--num-episodes", "4", "--max-steps", "100", "--json"))
+    assert len(rollout["episodes"]) == 4
     assert item(archetype("world", "fork", world_id, "--name", "branch-a", "--json"))["parent"] == world_id
     assert item(archetype("world", "destroy", world_id, "--json")) == {"world": world_id, "destroyed": True}
     history = items(archetype("history", world_id, "--json"))

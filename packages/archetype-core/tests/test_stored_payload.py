@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ class Many(Component):
     day: dt.date = dt.date(2026, 1, 1)
     span: dt.timedelta = dt.timedelta(0)
     exact: Decimal = Decimal(0)
-    place: Vector(2) = (0.0, 0.0)  # type: ignore[valid-type]
+    place: Annotated[list[float], Vector(2)] = [0.0, 0.0]
     tags: list[str] = []
     counts: dict[str, int] = {}
     maybe: float | None = None

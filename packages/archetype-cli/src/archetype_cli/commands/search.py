@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import click
 
@@ -60,7 +60,7 @@ def _asked(text: str) -> str | Sequence[Any]:
         found = json.loads(text)
         parts = found if all(isinstance(one, list) for one in found) else [found]
         if found and all(isinstance(one, int | float) for part in parts for one in part):
-            return found  # type: ignore[no-any-return]
+            return cast("Sequence[Any]", found)
     except (ValueError, TypeError):
         pass
     raise Failure(f"{text!r} is no vector", "write it as a JSON list of numbers, such as [0.5, 1.5]", ExitCode.USAGE)
